@@ -1,0 +1,131 @@
+"""Options of a method: one frozen dataclass is slider, command-line option and file.
+
+A field is written ``name: type = option(default, "what it means", …)``. Everything that shows or reads options
+is made from these fields, so a choice stands in one place.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from ka_explore.errors import InputError, unknown
+
+
+def option(default: Any, text: str, *, low: float | None = None, high: float | None = None, log: bool = False) -> Any:
+    """A field of a Config: its default, what it means and where it comes from, and the range it may have.
+
+    Args:
+        low: the smallest value allowed.
+        high: the largest value allowed.
+        log: whether a slider should be logarithmic.
+    """
+    return dataclasses.field(default=default, metadata={"text": text, "low": low, "high": high, "log": log})
+
+
+@dataclass(frozen=True)
+class Config:
+    """What every method that trains has: how long, how fast, on how much at a time.
+
+    A config is frozen; ``replace`` makes another one. Raises InputError for values of another type, out of
+    range, or not among the choices.
+    """
+
+    steps: int = option(400, "steps of the method, one batch each", low=0, high=1_000_000, log=True)
+    batch_size: int = option(64, "images a step", low=1, high=4096, log=True)
+    learning_rate: float = option(3e-3, "largest learning rate", low=0.0, high=10.0, log=True)
+    schedule: Literal["constant", "cosine", "step"] = option(
+        "cosine", "learning rate over the steps: constant; half a cosine down to zero; a tenth from the half on"
+    )
+    weight_decay: float = option(1e-4, "L2 penalty on the weights, added to the gradient", low=0.0, high=1.0, log=True)
+    optimizer: Literal["adam", "sgd"] = option("adam", "Adam, or SGD with momentum 0.9")
+
+    def __post_init__(self) -> None:
+        for name, field in options_of(type(self)).items():
+            object.__setattr__(self, name, checked(field, getattr(self, name)))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """A config from options by name. Raises InputError for an unknown one, with the nearest known name."""
+        for name in values:
+            if name not in options_of(cls):
+                raise unknown("option", name, options_of(cls))
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> Self:
+        """A config with other values for some options."""
+        return self.of(dataclasses.asdict(self) | changes)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One field of a config as the controls and the command line see it."""
+
+    name: str
+    kind: type
+    choices: tuple[Any, ...] | None
+    optional: bool
+    default: Any
+    text: str
+    low: float | None
+    high: float | None
+    log: bool
+
+
+def options_of(config: type[Config]) -> dict[str, Option]:
+    """The options of a config class by name, in order."""
+    hints = typing.get_type_hints(config)
+    found = {}
+    for field in dataclasses.fields(config):
+        hint = hints[field.name]
+        optional = type(None) in typing.get_args(hint)
+        if optional:
+            hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+        choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else None
+        kind = str if choices else (typing.get_origin(hint) or hint)
+        found[field.name] = Option(field.name, kind, choices, optional, field.default, **field.metadata)
+    return found
+
+
+def checked(field: Option, value: Any) -> Any:
+    """The value as the option's type. Raises InputError that says what was expected."""
+    if value is None and field.optional:
+        return None
+    if isinstance(value, list):
+        value = tuple(value)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if field.kind is float and number:
+        value = float(value)
+    elif field.kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if field.kind is tuple and isinstance(value, tuple):
+        value = tuple(float(v) for v in value)
+    if field.choices is not None and value not in field.choices:
+        raise InputError(f"{field.name}={value!r}: expected one of {', '.join(map(repr, field.choices))}.")
+    if not isinstance(value, field.kind) or (isinstance(value, bool) and field.kind is not bool):
+        raise InputError(f"{field.name}={value!r}: expected {field.kind.__name__}, got {type(value).__name__}.")
+    for each in value if isinstance(value, tuple) else (value,):
+        if isinstance(each, (int, float)) and not isinstance(each, bool):
+            below = field.low is not None and not each >= field.low
+            above = field.high is not None and not each <= field.high
+            if below or above or each != each:
+                raise InputError(f"{field.name}={value!r}: expected {field.low} to {field.high}.")
+    return value
+
+
+def parse(field: Option, text: str) -> Any:
+    """An option's value from text, as on a command line (``0.5``, ``true``, ``none``, ``0.2,1,2``)."""
+    if field.optional and text.lower() in ("none", ""):
+        return None
+    if field.kind is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if text.lower() not in words:
+            raise InputError(f"{field.name}={text!r}: expected true or false.")
+        return words[text.lower()]
+    try:
+        if field.kind is tuple:
+            return tuple(float(part) for part in text.split(","))
+        return field.kind(text)
+    except ValueError as error:
+        raise InputError(f"{field.name}={text!r}: expected {field.kind.__name__}.") from error

@@ -1,0 +1,123 @@
+"""Label spaces: which task has which classes, and which teacher owns which column.
+
+In training every teacher keeps its own columns, side by side, also where two teachers know a class of the
+same name. At prediction the columns of one name become one class: their scores are joined by
+``logsumexp``, that is, their softmax probabilities are added. (Both papers that stack scores treat
+overlapping labels so: duplicates are different classes in training, one class at test.)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ka_explore.errors import InputError, unknown
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the stacked logits: the teacher it comes from, its task and its label."""
+
+    teacher: str
+    task: str
+    label: str
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The columns of all teachers in order, and the classes they stand for.
+
+    ``columns`` are what a student is trained on: one block a task, in it one block a teacher.
+    ``classes`` are what it predicts: in each task the ordered union of the labels by name.
+    """
+
+    columns: tuple[Column, ...]
+
+    @classmethod
+    def of(cls, teachers: Mapping[str, tuple[str, Sequence[str]]]) -> "LabelSpace":
+        """The label space of ``{teacher: (task, labels)}``, tasks in order of first appearance."""
+        tasks = dict.fromkeys(task for task, _ in teachers.values())
+        return cls(
+            tuple(
+                Column(name, task, str(label))
+                for wanted in tasks
+                for name, (task, labels) in teachers.items()
+                if task == wanted
+                for label in labels
+            )
+        )
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks in order."""
+        return tuple(dict.fromkeys(column.task for column in self.columns))
+
+    @cached_property
+    def teachers(self) -> tuple[str, ...]:
+        """The teachers in the order of their columns."""
+        return tuple(dict.fromkeys(column.teacher for column in self.columns))
+
+    @cached_property
+    def classes(self) -> tuple[tuple[str, str], ...]:
+        """(task, label) of every class, the columns of `merge`."""
+        return tuple(dict.fromkeys((column.task, column.label) for column in self.columns))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Readable class names: the label, with its task in front where there are several tasks."""
+        return tuple(label if len(self.tasks) == 1 else f"{task}: {label}" for task, label in self.classes)
+
+    def class_names(self, task: str) -> tuple[str, ...]:
+        """The labels of one task in order."""
+        if task not in self.tasks:
+            raise unknown("task", task, self.tasks)
+        return tuple(label for t, label in self.classes if t == task)
+
+    def columns_of(self, teacher: str) -> slice:
+        """Where a teacher's logits stand among the columns."""
+        places = [i for i, column in enumerate(self.columns) if column.teacher == teacher]
+        if not places:
+            raise unknown("teacher", teacher, self.teachers)
+        return slice(places[0], places[-1] + 1)
+
+    def classes_of(self, teacher: str) -> list[int]:
+        """Which classes (columns of `merge`) a teacher knows, in the order of its own labels."""
+        place = {pair: i for i, pair in enumerate(self.classes)}
+        return [place[column.task, column.label] for column in self.columns[self.columns_of(teacher)]]
+
+    def task_slice(self, task: str) -> slice:
+        """Where the classes of one task stand among all classes."""
+        places = [i for i, (t, _) in enumerate(self.classes) if t == task]
+        if not places:
+            raise unknown("task", task, self.tasks)
+        return slice(places[0], places[-1] + 1)
+
+    @cached_property
+    def class_of_column(self) -> tuple[int, ...]:
+        """For every column the index of its class."""
+        place = {pair: i for i, pair in enumerate(self.classes)}
+        return tuple(place[column.task, column.label] for column in self.columns)
+
+    def stack(self, logits: Mapping[str, Float[Tensor, "batch _"]]) -> Float[Tensor, "batch column"]:
+        """The teachers' logits side by side, in the order of the columns."""
+        return torch.cat([logits[teacher] for teacher in self.teachers], dim=1)
+
+    def merge(self, scores: Float[Tensor, "batch column"]) -> Float[Tensor, "batch class"]:
+        """Scores of the classes: columns of one name joined by logsumexp, all others passed through.
+
+        Raises InputError when the number of columns is not that of this label space.
+        """
+        if scores.shape[1] != len(self.columns):
+            raise InputError(
+                f"scores have {scores.shape[1]} columns, the label space has {len(self.columns)}: "
+                "build the student's head with len(labels.columns) outputs."
+            )
+        if len(self.classes) == len(self.columns):
+            return scores
+        groups: list[list[int]] = [[] for _ in self.classes]
+        for column, place in enumerate(self.class_of_column):
+            groups[place].append(column)
+        return torch.stack([scores[:, group].logsumexp(dim=1) for group in groups], dim=1)

@@ -1,0 +1,149 @@
+"""The losses of amalgamation: tensors in, one number out, each with its source.
+
+Codes named here: the authors' code of Luo et al. 2019 (VainF/CommonFeatureLearning) and KamalEngine
+(zju-vipa/KamalEngine).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from ka_explore.errors import InputError
+
+# Bandwidths of the published code of Luo et al. 2019, loss/mmd.py.
+BANDWIDTHS = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)
+
+# Beyond this exponent a kernel value is below 1e-13 and is nothing beside the diagonal's ones.
+NEGLIGIBLE = 30.0
+
+SoftTarget = Literal["stacked", "restricted", "score_distance"]
+
+
+def soft_target(
+    student: Float[Tensor, "batch column"],
+    teachers: Sequence[Float[Tensor, "batch _"]],
+    *,
+    kind: SoftTarget = "stacked",
+    temperature: float = 1.0,
+) -> Float[Tensor, ""]:
+    """How far the student's scores are from the teachers' answers, batch mean, in nats (or squared logits).
+
+    Args:
+        student: its logits, one block of columns a teacher, in the order of ``teachers``.
+        teachers: the logits of each.
+        kind: ``stacked``: one softmax over all teachers' logits side by side, cross-entropy (published code of
+            Luo 2019; KamalEngine's KL has the same gradient). ``restricted``: a softmax within each teacher's
+            columns, for teacher and student alike, cross-entropy, mean over teachers; says nothing of whose image
+            it is. ``score_distance``: squared distance of the stacked logits, summed over columns (L_C of the
+            paper, as remembered; the paper's text could not be checked).
+        temperature: divides the logits; the loss is multiplied by its square so that gradients keep their size
+            (Hinton 2015). Without effect on ``score_distance``.
+    """
+    if kind == "score_distance":
+        return (student - torch.cat(list(teachers), dim=1)).square().sum(dim=1).mean()
+    if kind == "stacked":
+        return cross_entropy(student, torch.cat(list(teachers), dim=1), temperature)
+    if kind == "restricted":
+        blocks = student.split([teacher.shape[1] for teacher in teachers], dim=1)
+        parts = [cross_entropy(own, teacher, temperature) for own, teacher in zip(blocks, teachers, strict=True)]
+        return torch.stack(parts).mean()
+    raise InputError(f"unknown kind of soft target {kind!r}: expected stacked, restricted or score_distance.")
+
+
+def cross_entropy(
+    student: Float[Tensor, "batch label"], teacher: Float[Tensor, "batch label"], temperature: float
+) -> Float[Tensor, ""]:
+    """T² · batch mean of −Σ softmax(teacher / T) · log softmax(student / T), in nats."""
+    target = functional.softmax(teacher / temperature, dim=1)
+    return functional.cross_entropy(student / temperature, target) * temperature**2
+
+
+def mmd(
+    student: Float[Tensor, "batch feature"],
+    teachers: Sequence[Float[Tensor, "batch feature"]],
+    bandwidths: Sequence[float] = BANDWIDTHS,
+) -> Float[Tensor, "teacher bandwidth"]:
+    """Squared maximum mean discrepancy of the student to each teacher, a bandwidth (Luo 2019, L_M).
+
+    Rows are L2-normalised; K(a, b) = exp(−‖a − b‖² / 2σ²); biased, diagonals included; summed over bandwidths and
+    clamped at zero by `mmd_sum`. Samples are the images of the batch; the pairing is not seen.
+
+    One Gram matrix of all nets gives all distances. A bandwidth for which every pair of different rows is
+    negligible is the constant 2/N with no gradient, and is not computed.
+    """
+    n = len(student)
+    with torch.autocast(student.device.type, enabled=False):  # half precision would lose the small bandwidths
+        rows = functional.normalize(torch.cat([student, *teachers]).float(), dim=1)
+        squared = (2 - 2 * rows @ rows.T).clamp_min(1e-12)
+    nearest = nearest_pair(squared.detach())
+    names = range(len(teachers) + 1)
+    columns = []
+    for bandwidth in bandwidths:
+        scale = 1 / (2 * bandwidth**2)
+        if nearest * scale > NEGLIGIBLE:
+            columns.append(student.new_full((len(teachers),), 2 / n))
+            continue
+        kernel = torch.exp(squared * -scale)
+        mean = {(i, j): kernel[i * n : i * n + n, j * n : j * n + n].mean() for i in names for j in names if i in (0, j)}
+        columns.append(torch.stack([mean[0, 0] + mean[t, t] - 2 * mean[0, t] for t in names[1:]]))
+    return torch.stack(columns, dim=1)
+
+
+def nearest_pair(squared: Float[Tensor, "row row"]) -> float:
+    """The smallest squared distance between two different rows."""
+    if len(squared) < 2:
+        return 0.0
+    return float(squared.flatten()[1:].view(len(squared) - 1, len(squared) + 1)[:, :-1].min())
+
+
+def mmd_sum(by_bandwidth: Float[Tensor, "teacher bandwidth"]) -> Float[Tensor, ""]:
+    """Σ over teachers of ReLU(Σ over bandwidths): the alignment term of Luo 2019."""
+    return by_bandwidth.sum(dim=1).relu().sum()
+
+
+def paired(
+    student: Float[Tensor, "batch feature"], teachers: Sequence[Float[Tensor, "batch feature"]]
+) -> Float[Tensor, ""]:
+    """Σ over teachers of the mean squared distance of one image's L2-normalised rows (0 to 4 a teacher).
+
+    Unlike the MMD it sees which row is which image. Ours; the plainest paired counterpart of L_M.
+    """
+    own = functional.normalize(student, dim=1)
+    return torch.stack([(own - functional.normalize(t, dim=1)).square().sum(1).mean() for t in teachers]).sum()
+
+
+def reconstruction(
+    rebuilt: Mapping[str, Float[Tensor, "batch _ _ _"]],
+    features: Mapping[str, Float[Tensor, "batch _ _ _"]],
+    *,
+    kind: Literal["relative", "mean", "sum"] = "relative",
+) -> Float[Tensor, ""]:
+    """Σ over teachers of the reconstruction error of their features (Luo 2019, L_R).
+
+    Args:
+        rebuilt: what the decoders gave, by teacher.
+        features: the teachers' features.
+        kind: ``mean``: squared error, mean over all elements (published code). ``sum``: squared norm a sample, batch
+            mean (the paper's ‖·‖²). ``relative``: the mean divided by the features' variance about their channel
+            means in the batch, so that 1 means "no better than the mean" and teachers of different scale count alike
+            (ours).
+    """
+    errors = []
+    for teacher, target in features.items():
+        error = (rebuilt[teacher] - target).square()
+        if kind == "sum":
+            errors.append(error.flatten(1).sum(1).mean())
+        elif kind == "mean":
+            errors.append(error.mean())
+        else:
+            errors.append(error.mean() / variance(target))
+    return torch.stack(errors).sum()
+
+
+def variance(feature: Float[Tensor, "batch channel height width"]) -> Float[Tensor, ""]:
+    """Mean squared deviation from the channels' means, over batch and space; at least 1e-8."""
+    return (feature - feature.mean(dim=(0, 2, 3), keepdim=True)).square().mean().clamp_min(1e-8)

@@ -1,0 +1,116 @@
+"""What a method of amalgamation is: modules, and a table of stages.
+
+A stage is a name, a function from a batch to a loss, and the modules it trains. `Run` drives the stages; a
+method never keeps count, never makes an optimiser, never switches a module to training.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ka_explore.config import Config
+from ka_explore.errors import InputError, unknown
+from ka_explore.pool import Batch
+from ka_explore.problem import Problem
+from ka_explore.student import Student
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What a stage makes of a batch.
+
+    Attributes:
+        loss: the weighted sum of the terms, written out in the method as in the paper.
+        terms: its parts, unweighted, by name: a row of the history.
+        tensors: by-products worth seeing, by the names of `ka_explore.snapshot`: they go into snapshots.
+    """
+
+    loss: Float[Tensor, ""]
+    terms: Mapping[str, Float[Tensor, ""]]
+    tensors: Mapping[str, Float[Tensor, "batch *_"]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a method with its own trained modules.
+
+    Attributes:
+        name: shown as it stands.
+        forward: from a batch to a `StepOutput`; a bound method.
+        trains: the modules that learn; all else is frozen and in eval mode.
+        steps: how many batches.
+        rates: a factor on the learning rate for each of ``trains``; empty for 1 everywhere.
+    """
+
+    name: str
+    forward: Callable[[Batch], StepOutput]
+    trains: tuple[nn.Module, ...]
+    steps: int
+    rates: tuple[float, ...] = ()
+
+
+class Method(nn.Module, ABC):
+    """A way of amalgamating; it owns every module it will ever train.
+
+    A method is built inside a seeded context. It makes the student first, so that runs of one seed start from
+    the same student whatever the method.
+
+    Class attributes:
+        Config: its options.
+        forms: named sets of options, such as a published code's.
+        uses_labels: whether it is given the true labels. Only the oracle is.
+        needs_features: whether its batches carry the teachers' features.
+    """
+
+    Config: ClassVar[type[Config]] = Config
+    forms: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    uses_labels: ClassVar[bool] = False
+    needs_features: ClassVar[bool] = False
+
+    student: Student
+
+    def __init__(self, problem: Problem, config: Config):
+        super().__init__()
+        self.problem = problem
+        self.config = config
+        self.student = problem.make_student()
+
+    @abstractmethod
+    def stages(self) -> Sequence[Stage]:
+        """The table of contents: what is trained, in which order, for how long."""
+
+    def teacher_layers(self) -> Mapping[str, Sequence[str]]:
+        """Which layers of each teacher its batches carry: by default the feature layer, if it needs any."""
+        return {t.name: (t.feature_layer,) if self.needs_features else () for t in self.problem.teachers}
+
+    def predict(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch class"]:
+        """Scores of the classes of ``problem.labels``; a softmax over a task gives probabilities."""
+        return self.problem.labels.merge(self.student(images).logits)
+
+    def teacher_logits(self, batch: Batch) -> list[Float[Tensor, "batch _"]]:
+        """The teachers' logits in the order of the label space's columns."""
+        return [batch.teachers[name].logits for name in self.problem.labels.teachers]
+
+    @classmethod
+    def configure(cls, form: str | None, options: Mapping[str, Any]) -> Config:
+        """A config from a named form (or the defaults) and options on top of it.
+
+        Raises InputError for an unknown form or option, or a value that does not fit.
+        """
+        if form is not None and form not in cls.forms:
+            raise unknown("form", form, cls.forms, where=f" of {cls.__name__}")
+        try:
+            return cls.Config.of(dict(cls.forms[form] if form else {}) | dict(options))
+        except InputError as error:
+            raise InputError(f"{cls.__name__}: {error}") from None
+
+
+def weighted(pairs: Sequence[tuple[float, Tensor]]) -> Float[Tensor, ""]:
+    """Σ weight · term over the terms whose weight is not zero, so that an idle term costs no backward pass."""
+    used = [weight * term for weight, term in pairs if weight]
+    return torch.stack(used).sum() if used else sum((0.0 * term for _, term in pairs), torch.zeros(()))

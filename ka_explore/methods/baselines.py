@@ -1,0 +1,110 @@
+"""The baselines: soft targets alone, the teachers side by side, and the supervised upper bound."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from ka_explore.config import Config, option
+from ka_explore.errors import InputError
+from ka_explore.losses import SoftTarget, soft_target
+from ka_explore.method import Method, Stage, StepOutput
+from ka_explore.pool import Batch
+from ka_explore.problem import Problem
+
+
+@dataclass(frozen=True)
+class DistillationConfig(Config):
+    """Options of `Distillation`."""
+
+    soft_target: SoftTarget = option(
+        "stacked",
+        "stacked: one softmax over all teachers' logits; restricted: a softmax a teacher; "
+        "score_distance: squared distance of the logits",
+    )
+    temperature: float = option(1.0, "divides the logits of teacher and student", low=0.05, high=100.0, log=True)
+
+
+class Distillation(Method):
+    """Soft targets only (Hinton 2015, with several teachers): the baseline every amalgamation must beat."""
+
+    Config = DistillationConfig
+    config: DistillationConfig
+
+    def stages(self) -> Sequence[Stage]:
+        """One stage: the student from the teachers' answers."""
+        return [Stage("distil", self.distil, (self.student,), self.config.steps)]
+
+    def distil(self, batch: Batch) -> StepOutput:
+        """The soft-target loss of the student's logits."""
+        logits = self.student(batch.images).logits
+        soft = soft_target(
+            logits, self.teacher_logits(batch), kind=self.config.soft_target, temperature=self.config.temperature
+        )
+        return StepOutput(soft, {"soft": soft}, {})
+
+
+@dataclass(frozen=True)
+class EnsembleConfig(Config):
+    """Options of `Ensemble`."""
+
+    steps: int = option(0, "an ensemble trains nothing", low=0, high=0)
+    join: Literal["logits", "probabilities"] = option(
+        "logits", "put side by side the teachers' raw logits, or each teacher's own log-probabilities"
+    )
+
+
+class Ensemble(Method):
+    """The teachers' answers side by side: nothing is trained, all teachers are run at prediction."""
+
+    Config = EnsembleConfig
+    config: EnsembleConfig
+
+    def stages(self) -> Sequence[Stage]:
+        """None."""
+        return []
+
+    def predict(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch class"]:
+        """The teachers' scores in the order of the label space, classes of one name joined."""
+        logits = {teacher.name: teacher(images).logits for teacher in self.problem.teachers}
+        if self.config.join == "probabilities":
+            logits = {name: functional.log_softmax(z, dim=1) for name, z in logits.items()}
+        return self.problem.labels.merge(self.problem.labels.stack(logits))
+
+
+class Oracle(Method):
+    """The supervised upper bound: the student trained on the pool's true labels. The only method given any."""
+
+    uses_labels: ClassVar[bool] = True
+
+    def __init__(self, problem: Problem, config: Config):
+        super().__init__(problem, config)
+        if problem.pool.labels is None or set(problem.labels.tasks) - set(problem.pool.labels):
+            raise InputError(
+                "the oracle trains on true labels, and this problem's pool has none for "
+                f"{', '.join(problem.labels.tasks)}: give Pool(labels={{task: …}}) or choose a method without labels."
+            )
+        self.truth = {task: torch.from_numpy(problem.pool.labels[task]) for task in problem.labels.tasks}
+
+    def stages(self) -> Sequence[Stage]:
+        """One stage: supervised learning."""
+        return [Stage("supervised", self.supervised, (self.student,), self.config.steps)]
+
+    def supervised(self, batch: Batch) -> StepOutput:
+        """Cross-entropy with the true label, mean over tasks; images of unknown label (-1) are left out."""
+        labels = self.problem.labels
+        scores = labels.merge(self.student(batch.images).logits)
+        losses = [
+            functional.cross_entropy(
+                scores[:, labels.task_slice(task)],
+                self.truth[task][batch.index.cpu()].to(scores.device),
+                ignore_index=-1,
+            )
+            for task in labels.tasks
+        ]
+        loss: Tensor = torch.stack(losses).mean()
+        return StepOutput(loss, {"cross_entropy": loss}, {})

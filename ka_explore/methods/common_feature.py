@@ -1,0 +1,244 @@
+"""Method A, common feature learning: teachers and student meet in a space that is learned with them.
+
+Luo, Wang, Fang, Hu, Tao, Song: Knowledge Amalgamation from Heterogeneous Networks by Common Feature Learning,
+IJCAI 2019 (arXiv 1906.10546). Symbols as in its figure: F a net's last feature, f after adaption, h in the common
+space, F' rebuilt from it.
+
+    image → T_i → F_Ti → adaption → f_Ti → shared extractor → h_Ti → decoder → F'_Ti   ← reconstruction → F_Ti
+    image → S   → F_S  → adaption → f_S  → shared extractor → h_S                       ← MMD            → h_Ti
+    logits of T_1 … T_N side by side                                                    ← soft target    → logits of S
+
+`forms` holds the two published codes' settings and the paper's loss. The default is ours: each code's weight of 10
+on the MMD makes its gradient many times the soft target's when the student starts from scratch, and the mean squared
+reconstruction error depends on the scale of the feature; so the default divides the error by the feature's
+variance, weighs the terms alike and normalises by batch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ka_explore.config import Config, option
+from ka_explore.layers import Outputs
+from ka_explore.losses import BANDWIDTHS, SoftTarget, mmd, mmd_sum, paired, reconstruction, soft_target, variance
+from ka_explore.method import Method, Stage, StepOutput, weighted
+from ka_explore.pool import Batch
+from ka_explore.problem import Problem
+
+
+@dataclass(frozen=True)
+class CommonFeatureConfig(Config):
+    """Options of `CommonFeature`; "code" is the authors' code of Luo 2019."""
+
+    # The loss.
+    soft_target: SoftTarget = option(
+        "stacked",
+        "stacked: one softmax over all teachers' logits, cross-entropy (code); restricted: a softmax a teacher; "
+        "score_distance: squared distance of the logits (the paper's L_C)",
+    )
+    temperature: float = option(1.0, "divides the logits of teacher and student (code: 1)", low=0.05, high=100.0, log=True)
+    soft_weight: float = option(1.0, "weight of the soft target (code: 1)", low=0.0, high=1000.0, log=True)
+    mmd_weight: float = option(1.0, "weight of the MMD, L_M (code: 10)", low=0.0, high=1000.0, log=True)
+    reconstruction_weight: float = option(1.0, "weight of the reconstruction, L_R (code: 10)", low=0.0, high=1000.0, log=True)
+    paired_weight: float = option(
+        0.0, "weight of the paired distance in the common space (ours; sees which feature is of which image)",
+        low=0.0, high=1000.0, log=True,
+    )  # fmt: skip
+    alpha: float | None = option(
+        None, "the paper's α: if set, the weights are α for the soft target, 1−α for MMD and reconstruction",
+        low=0.0, high=1.0,
+    )  # fmt: skip
+    reconstruction: Literal["relative", "mean", "sum"] = option(
+        "relative", "error divided by the feature's variance (ours), mean over elements (code), squared norm (paper)"
+    )
+    bandwidths: tuple[float, ...] = option(BANDWIDTHS, "σ of the MMD's Gaussian kernels, summed (code)", low=1e-6, high=1e3)
+    # Where the nets meet.
+    pooling: Literal["flatten", "mean"] = option(
+        "flatten", "rows of MMD and pairing: the flattened map (code), or its mean over space"
+    )
+    width: int = option(32, "channels of the common space (code: 128; 0: a quarter of the student's, KamalEngine)", low=0, high=4096)
+    adaption_width: int = option(0, "channels after adaption (code: 256; 0: twice the width; -1: the width itself, KamalEngine)", low=-1, high=4096)
+    blocks: int = option(3, "residual blocks of the shared extractor (code and paper: 3, KamalEngine: 2)", low=1, high=16)
+    extractor: Literal["residual", "perceptron"] = option(
+        "residual", "residual blocks of 3×3 convolutions, or linear-ReLU-linear at each place (KamalEngine's for vectors)"
+    )
+    norm: Literal["batch", "none"] = option(
+        "batch", "batch norm in adaption, extractor and narrow decoder (KamalEngine), or none (code)"
+    )
+    bias: bool = option(False, "bias in adaption and decoders (code: no, KamalEngine: yes)")
+    decoder: Literal["wide", "narrow", "pointwise"] = option(
+        "wide",
+        "wide: 3×3 to the teacher's width, ReLU, 1×1 (code); narrow: 1×1 at the common width, norm, ReLU, 1×1 "
+        "(KamalEngine, maps); pointwise: 1×1 to the teacher's width, ReLU, 1×1 (KamalEngine, vectors)",
+    )
+    common_rate: float = option(
+        1.0, "factor on the learning rate of adaption, extractor and decoders (code: 5 to 10)", low=0.0, high=100.0, log=True
+    )
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        """Weights of soft target, MMD and reconstruction; α decides where it is set."""
+        if self.alpha is not None:
+            return self.alpha, 1 - self.alpha, 1 - self.alpha
+        return self.soft_weight, self.mmd_weight, self.reconstruction_weight
+
+
+class CommonFeature(Method):
+    """Common feature learning (Luo 2019): one stage, end to end."""
+
+    Config = CommonFeatureConfig
+    config: CommonFeatureConfig
+    needs_features = True
+    forms: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # The authors' code: what produced the published logs.
+        "code": {
+            "mmd_weight": 10.0, "reconstruction_weight": 10.0, "reconstruction": "mean", "norm": "none",
+            "width": 128, "adaption_width": 256, "blocks": 3, "decoder": "wide", "bias": False,
+            "schedule": "step", "learning_rate": 1e-4, "common_rate": 5.0,
+        },
+        # KamalEngine on maps, and on the pooled vector before the classifier, as its example does.
+        "kamal": {
+            "mmd_weight": 10.0, "reconstruction_weight": 10.0, "reconstruction": "mean", "norm": "batch", "width": 0,
+            "adaption_width": -1, "blocks": 2, "decoder": "narrow", "bias": True, "learning_rate": 1e-3,
+        },
+        "kamal_vector": {
+            "mmd_weight": 10.0, "reconstruction_weight": 10.0, "reconstruction": "mean", "norm": "none", "width": 0,
+            "adaption_width": -1, "extractor": "perceptron", "decoder": "pointwise", "bias": True,
+            "learning_rate": 1e-3,
+        },
+        # The paper's loss as remembered: α L_C + (1−α)(L_M + L_R). Its α is not known; one half is ours.
+        "paper": {
+            "alpha": 0.5, "soft_target": "score_distance", "reconstruction": "sum", "norm": "none", "width": 128,
+            "adaption_width": 256, "blocks": 3, "learning_rate": 1e-4,
+        },
+    }  # fmt: skip
+
+    def __init__(self, problem: Problem, config: Config):
+        super().__init__(problem, config)
+        options = self.config
+        student = self.student(problem.pool.images[:2]).features[self.student.feature_layer]
+        features = {t.name: problem.examples[t.name].features[t.feature_layer] for t in problem.teachers}
+        nets = {"student": student, **features}
+        self.size = (min(f.shape[2] for f in nets.values()), min(f.shape[3] for f in nets.values()))
+
+        width = options.width or max(student.shape[1] // 4, 1)
+        between = {0: 2 * width, -1: width}.get(options.adaption_width, options.adaption_width)
+        self.adaptions = nn.ModuleList(
+            adaption(f.shape[1], between, norm=options.norm, bias=options.bias) for f in nets.values()
+        )
+        self.extractor = (
+            residual_blocks(between, width, options.blocks, norm=options.norm)
+            if options.extractor == "residual"
+            else nn.Sequential(nn.Conv2d(between, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
+        )
+        self.decoders = nn.ModuleList(decoder(options.decoder, width, f.shape[1], options) for f in features.values())
+
+    def stages(self) -> Sequence[Stage]:
+        """One stage. What no weight reaches does not learn: no alignment, no student's adaption, and so on."""
+        _, align, rebuild = self.config.weights
+        align += self.config.paired_weight
+        student_adaption, *teacher_adaptions = self.adaptions
+        trains = [self.student]
+        if align:
+            trains.append(student_adaption)
+        if align or rebuild:
+            trains += [*teacher_adaptions, self.extractor]
+        if rebuild:
+            trains += self.decoders
+        rates = (1.0,) + (self.config.common_rate,) * (len(trains) - 1)
+        return [Stage("joint", self.joint, tuple(trains), self.config.steps, rates)]
+
+    def joint(self, batch: Batch) -> StepOutput:
+        """The whole loss on a batch."""
+        student = self.student(batch.images)
+        features = self.features(student, batch.teachers)
+        common = self.common(features)
+        teachers = {name: h for name, h in common.items() if name != "student"}
+        rebuilt = {name: decode(h) for decode, (name, h) in zip(self.decoders, teachers.items(), strict=True)}
+        rows = {name: h.mean(dim=(2, 3)) if self.config.pooling == "mean" else h.flatten(1) for name, h in common.items()}
+        targets = {name: features[name] for name in teachers}
+
+        soft = soft_target(
+            student.logits, self.teacher_logits(batch), kind=self.config.soft_target, temperature=self.config.temperature
+        )
+        by_bandwidth = mmd(rows["student"], [rows[name] for name in teachers], self.config.bandwidths)
+        align = mmd_sum(by_bandwidth)
+        pairs = paired(rows["student"], [rows[name] for name in teachers])
+        rebuild = reconstruction(rebuilt, targets, kind=self.config.reconstruction)
+
+        # L = w_C L_C + w_M L_M + w_R L_R; the paper's α L_C + (1−α)(L_M + L_R) where α is set.
+        w_soft, w_mmd, w_rebuild = self.config.weights
+        loss = weighted([(w_soft, soft), (w_mmd, align), (w_rebuild, rebuild), (self.config.paired_weight, pairs)])
+        terms = {"soft": soft, "mmd": align, "reconstruction": rebuild, "paired": pairs}
+        tensors = {f"common/{name}": h.mean(dim=(2, 3)) for name, h in common.items()}
+        if not torch.is_grad_enabled():  # only a snapshot looks at these
+            tensors |= {
+                f"error/{name}": (rebuilt[name] - f).square().mean(dim=(1, 2, 3)) / variance(f) for name, f in targets.items()
+            }
+        return StepOutput(loss, terms, tensors)
+
+    def features(self, student: Outputs, teachers: Mapping[str, Outputs]) -> dict[str, Float[Tensor, "batch _ _ _"]]:
+        """F of every net, student first, maps of different size averaged to the smallest."""
+        raw = {"student": student.features[self.student.feature_layer]}
+        raw |= {t.name: teachers[t.name].features[t.feature_layer] for t in self.problem.teachers}
+        return {name: f if f.shape[2:] == self.size else functional.adaptive_avg_pool2d(f, self.size) for name, f in raw.items()}
+
+    def common(
+        self, features: Mapping[str, Float[Tensor, "batch _ _ _"]]
+    ) -> dict[str, Float[Tensor, "batch width height width2"]]:
+        """h of every net: its own adaption, then the shared extractor once for all nets.
+
+        One pass also means that batch norm sees all nets together; a pass a net would mix their running averages
+        into statistics that fit none.
+        """
+        adapted = [adapt(f) for adapt, f in zip(self.adaptions, features.values(), strict=True)]
+        parts = self.extractor(torch.cat(adapted)).split(len(adapted[0]))
+        return dict(zip(features, parts, strict=True))
+
+
+def adaption(channels: int, width: int, *, norm: str, bias: bool) -> nn.Sequential:
+    """1×1 convolution to the shared width, and ReLU."""
+    convolution = nn.Conv2d(channels, width, 1, bias=bias)
+    return nn.Sequential(convolution, *([nn.BatchNorm2d(width)] if norm == "batch" else []), nn.ReLU())
+
+
+def residual_blocks(channels: int, width: int, blocks: int, *, norm: str) -> nn.Sequential:
+    """Residual blocks of stride 1, the first from ``channels`` to ``width``."""
+    return nn.Sequential(*(ResidualBlock(channels if i == 0 else width, width, norm=norm) for i in range(blocks)))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut, ReLU last, so that common features are not negative."""
+
+    def __init__(self, channels: int, width: int, *, norm: str):
+        super().__init__()
+
+        def normed(convolution: nn.Conv2d) -> nn.Sequential:
+            return nn.Sequential(convolution, *([nn.BatchNorm2d(width)] if norm == "batch" else []))
+
+        self.first = normed(nn.Conv2d(channels, width, 3, padding=1, bias=False))
+        self.second = normed(nn.Conv2d(width, width, 3, padding=1, bias=False))
+        self.shortcut = nn.Identity() if channels == width else normed(nn.Conv2d(channels, width, 1, bias=False))
+
+    def forward(self, feature: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch _ height width"]:
+        """The feature plus its correction."""
+        inner = functional.relu(self.first(feature))
+        return functional.relu(self.second(inner) + self.shortcut(feature))
+
+
+def decoder(kind: str, width: int, channels: int, options: CommonFeatureConfig) -> nn.Sequential:
+    """From the common space back to a teacher's feature."""
+    norm: list[nn.Module] = []
+    if kind == "narrow":
+        first, hidden = nn.Conv2d(width, width, 1, bias=options.bias), width
+        norm = [nn.BatchNorm2d(width)] if options.norm == "batch" else []
+    elif kind == "pointwise":
+        first, hidden = nn.Conv2d(width, channels, 1, bias=options.bias), channels
+    else:
+        first, hidden = nn.Conv2d(width, channels, 3, padding=1, bias=options.bias), channels
+    return nn.Sequential(first, *norm, nn.ReLU(), nn.Conv2d(hidden, channels, 1, bias=options.bias))

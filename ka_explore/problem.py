@@ -1,0 +1,159 @@
+"""A problem: which teachers, which unlabelled images, which student."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ka_explore.errors import InputError
+from ka_explore.labels import LabelSpace
+from ka_explore.layers import Outputs
+from ka_explore.pool import Images, Pool
+from ka_explore.student import Student
+from ka_explore.teachers import Teacher
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images with the true class index a task, for marking only.
+
+    Attributes:
+        images: see `ka_explore.pool.Images`.
+        labels: by task, one index an image into ``labels.class_names(task)``; -1 where it is not known.
+    """
+
+    images: Images
+    labels: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        for task, y in self.labels.items():
+            if np.shape(y) != (len(self.images),):
+                raise InputError(f"labels of task {task!r} have shape {np.shape(y)} for {len(self.images)} images.")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be amalgamated: teachers, a pool of images without labels, and a student to be made.
+
+    Attributes:
+        teachers: at least two, with different names.
+        pool: the unlabelled images.
+        student: makes a fresh student for a label space.
+        test: labelled images on which the student is marked; no method sees them.
+        name: of the function that makes this problem (``ka_explore.toy:mnist``), so that a run on disk can
+            name it; empty for a problem made by hand.
+        options: the arguments of that function.
+
+    Raises:
+        InputError: fewer than two teachers, names that repeat, a teacher that cannot take the images, whose
+            logits do not fit its labels, labels out of range, two teachers of one name.
+    """
+
+    teachers: Sequence[Teacher]
+    pool: Pool
+    student: Callable[[LabelSpace], Student]
+    test: Labelled | None = None
+    name: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "teachers", tuple(self.teachers))
+        names = [teacher.name for teacher in self.teachers]
+        if len(names) < 2:
+            raise InputError(
+                f"amalgamation merges several teachers, got {len(names)}: give at least two. "
+                "(To copy one net into a smaller one, plain distillation is enough.)"
+            )
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"teachers' names must differ, got {', '.join(twice)} more than once.")
+        for where, labels in (("pool", self.pool.labels), ("test", self.test and self.test.labels)):
+            for task, y in (labels or {}).items():
+                count = len(self.labels.class_names(task))
+                if len(y) and not (-1 <= int(np.min(y)) and int(np.max(y)) < count):
+                    raise InputError(
+                        f"labels of task {task!r} in the {where} go from {np.min(y)} to {np.max(y)}, "
+                        f"expected 0 to {count - 1} (or -1 for unknown): they index labels.class_names({task!r})."
+                    )
+        if self.test is not None and self.test.images.shape != self.pool.images.shape:
+            raise InputError(
+                f"test images have shape {self.test.images.shape}, the pool's {self.pool.images.shape}: "
+                "they must be alike (channel, height, width)."
+            )
+
+    @cached_property
+    def labels(self) -> LabelSpace:
+        """Columns and classes of all teachers together."""
+        return LabelSpace.of({teacher.name: (teacher.task, teacher.labels) for teacher in self.teachers})
+
+    @cached_property
+    def examples(self) -> dict[str, Outputs]:
+        """What every teacher says of the first two images: the shapes to build on.
+
+        Raises InputError when a teacher cannot take the pool's images or its answer does not fit.
+        """
+        images = self.pool.images[:2]
+        return {teacher.name: ask(f"teacher {teacher.name!r}", teacher, images) for teacher in self.teachers}
+
+    def check(self) -> None:
+        """Ask every teacher for the first images. Raises InputError when one cannot take them or does not fit."""
+        self.examples  # noqa: B018 - computed and kept
+
+    def make_student(self) -> Student:
+        """A fresh student, checked: it takes the pool's images and has a logit for every column.
+
+        Raises InputError when it does not, or when it shares weights with a teacher.
+        """
+        student = self.student(self.labels)
+        if not isinstance(student, Student):
+            raise InputError(
+                f"student(labels) returned a {type(student).__name__}: expected a Student; "
+                "wrap a net with Student.of(module, layers=[…], labels=labels)."
+            )
+        own = {id(p) for p in student.parameters()}
+        for teacher in self.teachers:
+            if any(id(p) in own for p in teacher.module.parameters()):
+                raise InputError(f"the student shares weights with teacher {teacher.name!r}: give it a copy (deepcopy).")
+        student.eval()
+        outputs = ask("the student", student, self.pool.images[:2])
+        if outputs.logits.shape[1] != len(self.labels.columns):
+            raise InputError(
+                f"the student has {outputs.logits.shape[1]} outputs, the label space {len(self.labels.columns)} "
+                "columns: build its heads from labels.columns."
+            )
+        return student
+
+    def teacher(self, name: str) -> Teacher:
+        """The teacher of that name."""
+        return self.teachers[self.names.index(name)]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The teachers' names in order."""
+        return tuple(teacher.name for teacher in self.teachers)
+
+    def without_labels(self) -> "Problem":
+        """The same problem with no true label in reach: what a method that claims to need none is given."""
+        return dataclasses.replace(self, pool=self.pool.without_labels(), test=None)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of the pool and of every teacher: a run on disk belongs to these."""
+        return {"pool": self.pool.images.fingerprint} | {f"teacher/{t.name}": t.fingerprint for t in self.teachers}
+
+
+def ask(owner: str, net: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
+    """What a net says of images; what it raises becomes an InputError that says what the images are like."""
+    try:
+        return net(images)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{owner} cannot take images of shape {tuple(images.shape[1:])} (channel, height, width): {error} "
+            "Give it preprocess=Preprocess(size=…, channels=…, mean=…, std=…)."
+        ) from error

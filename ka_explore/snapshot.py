@@ -1,0 +1,78 @@
+"""A snapshot: named arrays seen at one step of a run, on the probe set; numpy from here on.
+
+The names of the arrays (first axis: sample; maps are averaged over space):
+
+========================  =========================================================================
+``scores``                what the method would answer, a column a class (always)
+``logits/student``        the student's logits, a column a column of the label space
+``logits/<teacher>``      a teacher's logits (always)
+``feature/<net>/<layer>`` a named layer of the student or a teacher (teachers always)
+``common/<net>``          the common space (method A)
+``error/<teacher>``       reconstruction error a sample, relative to the feature's variance (method A)
+========================  =========================================================================
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ka_explore.errors import InputError
+
+VOCABULARY = (
+    r"scores",
+    r"logits/[^/]+",
+    r"feature/[^/]+/.+",
+    r"common/[^/]+",
+    r"error/[^/]+",
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Named arrays seen at one step.
+
+    Attributes:
+        step: steps done when it was taken.
+        stage: the stage of that step.
+        index: which images of the pool these are.
+        labels: true class index by task, -1 where unknown; None where the pool has none.
+        classes: (task, label) of every column of ``scores``.
+        knows: by teacher, which of the classes its logits stand for.
+        arrays: by name; see this module's table.
+    """
+
+    step: int
+    stage: str
+    index: np.ndarray
+    labels: Mapping[str, np.ndarray] | None
+    classes: tuple[tuple[str, str], ...]
+    knows: Mapping[str, tuple[int, ...]]
+    arrays: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        for name, array in self.arrays.items():
+            if not any(re.fullmatch(pattern, name) for pattern in VOCABULARY):
+                raise InputError(f"{name!r} is not a name of a snapshot's array: see ka_explore.snapshot.")
+            if len(array) != len(self.index):
+                raise InputError(f"array {name!r} has {len(array)} rows for {len(self.index)} samples.")
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The teachers' names in order."""
+        return tuple(self.knows)
+
+    def group(self, prefix: str) -> dict[str, np.ndarray]:
+        """The arrays under a prefix, by what follows it: ``group("common")`` gives ``{net: array}``.
+
+        Raises InputError that lists what there is when there is none.
+        """
+        found = {name.split("/", 1)[1]: a for name, a in self.arrays.items() if name.startswith(prefix + "/")}
+        if not found:
+            there = sorted({name.split("/")[0] for name in self.arrays})
+            raise InputError(
+                f"this snapshot (stage {self.stage!r}) has no {prefix}/…: it has {', '.join(there)}. "
+                "The stage does not emit what this probe needs."
+            )
+        return found

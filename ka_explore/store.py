@@ -1,0 +1,295 @@
+"""A run on disk; the only module that reads or writes it.
+
+::
+
+    runs/no-mmd/
+      run.json                 what the run is: problem, method, configs, seed, fingerprints, versions, parent
+      history.jsonl            one row a step; a fork starts with its parent's rows, so a folder stands alone
+      checkpoints/000300.pt    weights and optimiser after 300 steps
+      snapshots/000300.npz     a snapshot after 300 steps
+
+Every file but the history appears whole or not at all; of the history a last row that was cut off is left out.
+Nothing that is read can run code: JSON, ``weights_only`` checkpoints, arrays without pickles.
+"""
+
+import json
+import os
+import pickle
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from ka_explore.errors import InputError, StoreError
+from ka_explore.snapshot import Snapshot
+
+FORMAT = 1
+
+
+class Store:
+    """The folder of one run.
+
+    Args:
+        folder: of a run that exists; `create` makes one.
+
+    Raises:
+        InputError: there is no run in the folder.
+        StoreError: it was written by a newer version, or ``run.json`` cannot be read.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self.notes: list[str] = []  # what opening left out, for the user
+        self.about = self._read_about()
+        self._good_end, self.rows_kept = self._scan()
+        self._place = (0, 0)  # (row, byte) where the last read ended: rows are mostly read in order
+        self._lock = FileLock(self.folder / ".lock", blocking=False)
+
+    @classmethod
+    def create(cls, folder: Path, about: Mapping[str, Any]) -> "Store":
+        """A new run's folder. Raises InputError when a run is there, StoreError when it cannot be made."""
+        folder = Path(folder)
+        if (folder / "run.json").exists():
+            raise InputError(f"there is a run in {folder}: open it with Run.open, or choose another folder.")
+        with writing(folder):
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (folder / "snapshots").mkdir(exist_ok=True)
+            (folder / "history.jsonl").touch()
+            replace_file(folder / "run.json", lambda file: file.write(to_json({"format": FORMAT} | dict(about))))
+        return cls(folder)
+
+    def _read_about(self) -> dict[str, Any]:
+        path = self.folder / "run.json"
+        if not path.exists():
+            raise InputError(f"there is no run in {self.folder}: expected a folder with run.json.")
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+            version = int(about["format"])
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise StoreError(f"{path} cannot be read ({error}): it is not a run's, or was damaged.") from error
+        if version > FORMAT:
+            raise StoreError(
+                f"{self.folder} was written in format {version}, this version reads up to {FORMAT}: update ka-explore."
+            )
+        return about  # type: ignore[no-any-return]
+
+    def _scan(self) -> tuple[int, int]:
+        """Byte and row after the last whole row."""
+        end = rows = 0
+        path = self.folder / "history.jsonl"
+        if not path.exists():
+            self.notes.append("history.jsonl is missing: the run starts with no rows.")
+            return 0, 0
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n") or not is_row(line, rows + 1):
+                    self.notes.append(f"history.jsonl was cut off after step {rows}: what follows was dropped.")
+                    break
+                end += len(line)
+                rows += 1
+        return end, rows
+
+    # The history.
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row. Raises StoreError when it cannot be written; the rows before are kept."""
+        line = json.dumps(row).encode() + b"\n"
+        with writing(self.folder):
+            with (self.folder / "history.jsonl").open("r+b", buffering=0) as file:
+                file.truncate(self._good_end)  # a row cut off earlier must not stay in front of this one
+                file.seek(self._good_end)
+                if file.write(line) != len(line):
+                    raise OSError("the disk took only a part of the row")
+        self._good_end += len(line)
+        self.rows_kept += 1
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
+        """The rows of steps ``start + 1`` to ``stop``, or to the last recorded."""
+        stop = self.rows_kept if stop is None else min(stop, self.rows_kept)
+        with (self.folder / "history.jsonl").open("rb") as file:
+            row, byte = self._place if self._place[0] <= start else (0, 0)
+            file.seek(byte)
+            while row < stop:
+                line = file.readline()
+                row, byte = row + 1, byte + len(line)
+                if row > start:
+                    self._place = (row, byte)
+                    yield json.loads(line)
+
+    def row(self, index: int) -> dict[str, Any]:
+        """The row of step ``index + 1``."""
+        return next(self.rows(index, index + 1))
+
+    def cut(self, rows: int) -> None:
+        """Forget the rows after the first ``rows``, and checkpoints and snapshots of later steps."""
+        end = sum(len(line) for line, _ in zip(self._lines(), range(rows), strict=False))
+        with writing(self.folder), (self.folder / "history.jsonl").open("r+b") as file:
+            file.truncate(end)
+            self._good_end, self.rows_kept, self._place = end, rows, (0, 0)
+            for path in [*self.folder.glob("checkpoints/*.pt"), *self.folder.glob("snapshots/*.npz")]:
+                if int(path.stem) > rows:
+                    path.unlink()
+
+    def _lines(self) -> Iterator[bytes]:
+        with (self.folder / "history.jsonl").open("rb") as file:
+            yield from file
+
+    # Checkpoints.
+
+    def checkpoint_steps(self) -> list[int]:
+        """The steps of the checkpoints that the recorded rows reach, in order."""
+        return [s for s in numbers(self.folder / "checkpoints", ".pt") if s <= self.rows_kept]
+
+    def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint whole or not at all. Raises StoreError."""
+        path = self.folder / "checkpoints" / f"{step:06d}.pt"
+        with writing(self.folder):
+            replace_file(path, lambda file: torch.save(dict(state), file))
+
+    def load_checkpoint(self, step: int) -> dict[str, Any]:
+        """A checkpoint. Raises StoreError when it is damaged or holds anything but tensors and numbers."""
+        path = self.folder / "checkpoints" / f"{step:06d}.pt"
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise StoreError(
+                f"{path} is damaged or holds pickled objects, which could run code: refused. "
+                "Checkpoints hold tensors and numbers only."
+            ) from error
+        except (OSError, RuntimeError, EOFError, KeyError, ValueError, AttributeError) as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
+        if not isinstance(state, dict) or not {"method", "optimizer", "step"} <= set(state):
+            raise StoreError(f"{path} is not a checkpoint of a run.")
+        return state
+
+    # Snapshots.
+
+    def snapshot_steps(self) -> list[int]:
+        """The steps of the stored snapshots, in order."""
+        return numbers(self.folder / "snapshots", ".npz")
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Write a snapshot whole or not at all. Raises StoreError."""
+        about = {
+            "step": snapshot.step,
+            "stage": snapshot.stage,
+            "classes": snapshot.classes,
+            "knows": dict(snapshot.knows),
+        }
+        arrays = {f"array:{name}": array for name, array in snapshot.arrays.items()}
+        arrays |= {f"label:{task}": y for task, y in (snapshot.labels or {}).items()}
+        arrays |= {"index": snapshot.index, "about": np.array(json.dumps(about))}
+        with writing(self.folder):
+            replace_file(
+                self.folder / "snapshots" / f"{snapshot.step:06d}.npz",
+                lambda file: np.savez_compressed(file, **arrays),  # type: ignore[arg-type]
+            )
+
+    def load_snapshot(self, step: int) -> Snapshot:
+        """A snapshot. Raises InputError when there is none of that step, StoreError when it is damaged."""
+        path = self.folder / "snapshots" / f"{step:06d}.npz"
+        if not path.exists():
+            raise InputError(f"no snapshot of step {step}; there are {self.snapshot_steps()}.")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                about = json.loads(str(file["about"]))
+                arrays = {name: file[name] for name in file.files}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
+        return Snapshot(
+            step=about["step"],
+            stage=about["stage"],
+            index=arrays["index"],
+            labels={n[6:]: a for n, a in arrays.items() if n.startswith("label:")} or None,
+            classes=tuple((task, label) for task, label in about["classes"]),
+            knows={teacher: tuple(classes) for teacher, classes in about["knows"].items()},
+            arrays={n[6:]: a for n, a in arrays.items() if n.startswith("array:")},
+        )
+
+    # The folder as a whole.
+
+    def copy(self, folder: Path, about: Mapping[str, Any], *, rows: int) -> "Store":
+        """A new run's folder with the first ``rows`` rows and what belongs to them: a fork."""
+        other = Store.create(folder, about)
+        try:
+            with writing(folder):
+                with (folder / "history.jsonl").open("wb") as file:
+                    file.writelines(line for line, _ in zip(self._lines(), range(rows), strict=False))
+                for kind, ending in (("checkpoints", ".pt"), ("snapshots", ".npz")):
+                    for step in numbers(self.folder / kind, ending):
+                        if step <= rows:
+                            copy_file(self.folder / kind / f"{step:06d}{ending}", folder / kind)
+        except StoreError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return Store(other.folder)
+
+    def lock(self) -> FileLock:
+        """Held while a run is written. Raises StoreError when another process writes it."""
+        try:
+            with writing(self.folder):
+                return self._lock.acquire()  # type: ignore[return-value]
+        except Timeout:
+            raise StoreError(f"{self.folder} is being written by another process: wait for it, or fork the run.") from None
+
+
+class writing:  # noqa: N801 - reads as a word: with writing(folder)
+    """Within the ``with``: an OSError becomes a StoreError that names the folder and says what to do."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+        if isinstance(error, (OSError, RuntimeError)) and not isinstance(error, (StoreError, Timeout)):
+            raise StoreError(
+                f"cannot write in {self.folder}: {error}. What was written before is kept; make room or choose "
+                "another folder, and go on."
+            ) from error
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file beside its place and then give it its name."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        try:
+            write(file)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    os.replace(file.name, path)
+
+
+def copy_file(source: Path, folder: Path) -> None:
+    """A hard link where the disk can (checkpoints are never changed in place), a copy elsewhere."""
+    try:
+        os.link(source, folder / source.name)
+    except OSError:
+        shutil.copy2(source, folder / source.name)
+
+
+def numbers(folder: Path, ending: str) -> list[int]:
+    """The numbers that files of that ending are called by, in order."""
+    return sorted(int(path.stem) for path in folder.glob(f"*{ending}") if path.stem.isdigit())
+
+
+def is_row(line: bytes, step: int) -> bool:
+    """Whether a line is the whole row of that step."""
+    try:
+        return bool(json.loads(line)["step"] == step)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def to_json(about: Mapping[str, Any]) -> bytes:
+    """JSON that a person can read."""
+    return (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
