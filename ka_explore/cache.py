@@ -59,7 +59,7 @@ class TeacherCache:
         self.device = torch.device(device)
         self.layers = {teacher.name: tuple(layers.get(teacher.name, ())) for teacher in teachers}
         root = Path(folder) if folder is not None else cache_root() / "teachers"
-        self.folders = {t.name: root / f"{t.fingerprint}-{images.fingerprint}" for t in teachers}
+        self.folders = {t.name: root / f"{t.cache_key}-{images.fingerprint}" for t in teachers}
         missing = [t for t in teachers if not all(path.exists() for path in self.paths(t.name).values())]
         if missing:
             self.build(missing, images)
@@ -143,8 +143,8 @@ class TeacherCache:
                 bad = ~torch.isfinite(values).flatten(1).all(dim=1)
                 if bool(bad.any()):
                     raise InputError(
-                        f"teacher {teacher.name!r} gives NaN or infinity ({what}, image {start + int(bad.int().argmax())} "
-                        "of the pool): check its weights and its preprocess."
+                        f"teacher {teacher.name!r} gives NaN or infinity ({what}, image "
+                        f"{start + int(bad.int().argmax())} of the pool): check its weights and its preprocess."
                     )
 
 
@@ -157,7 +157,7 @@ class ArrayWriter:
     def __init__(self, path: Path, length: int):
         self.path = path
         self.length = length
-        self.file: "tempfile._TemporaryFileWrapper[bytes] | None" = None
+        self.file: tempfile._TemporaryFileWrapper[bytes] | None = None
 
     def append(self, part: Tensor) -> None:
         """Add rows."""

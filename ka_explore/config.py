@@ -25,7 +25,7 @@ def option(default: Any, text: str, *, low: float | None = None, high: float | N
 
 
 @dataclass(frozen=True)
-class Config:
+class TrainingConfig:
     """What every method that trains has: how long, how fast, on how much at a time.
 
     A config is frozen; ``replace`` makes another one. Raises InputError for values of another type, out of
@@ -73,7 +73,7 @@ class Option:
     log: bool
 
 
-def options_of(config: type[Config]) -> dict[str, Option]:
+def options_of(config: type[TrainingConfig]) -> dict[str, Option]:
     """The options of a config class by name, in order."""
     hints = typing.get_type_hints(config)
     found = {}

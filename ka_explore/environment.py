@@ -50,10 +50,8 @@ def processor() -> str:
         return platform.processor()
 
 
-
-
 @contextmanager
-def computing(device: torch.device, threads: int | None) -> Iterator[None]:
+def computing(threads: int | None) -> Iterator[None]:
     """Within the ``with``: so many threads of torch (None leaves them), and deterministic kernels on a GPU."""
     before = torch.get_num_threads()
     try:

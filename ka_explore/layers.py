@@ -62,10 +62,11 @@ def logits_of(output: Any) -> Tensor:
     """
     if isinstance(output, Tensor):
         return output
-    if isinstance(getattr(output, "logits", None), Tensor):
-        return output.logits  # type: ignore[no-any-return]
+    inner = getattr(output, "logits", None)
+    if isinstance(inner, Tensor):
+        return inner
     if isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor):
-        return output["logits"]  # type: ignore[no-any-return]
+        return output["logits"]
     if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
         return output[0]
     raise InputError(
@@ -177,7 +178,7 @@ def forward(owner: str, module: nn.Module, images: Tensor, layers: Mapping[str, 
 
 def read_logits(owner: str, read: Callable[[Any], Tensor], output: Any, images: int, labels: int) -> Tensor:
     """The logits in a net's output. Raises InputError unless they are (images, labels)."""
-    logits = read(output)
+    logits: object = read(output)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != images:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(
@@ -185,7 +186,9 @@ def read_logits(owner: str, read: Callable[[Any], Tensor], output: Any, images: 
             "Pass read=, a function from the net's output to its logits."
         )
     if logits.shape[1] != labels:
-        raise InputError(f"{owner} gave {logits.shape[1]} logits for {labels} labels: they must be one to one, in order.")
+        raise InputError(
+            f"{owner} gave {logits.shape[1]} logits for {labels} labels: they must be one to one, in order."
+        )
     return logits
 
 

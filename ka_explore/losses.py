@@ -88,7 +88,9 @@ def mmd(
             columns.append(student.new_full((len(teachers),), 2 / n))
             continue
         kernel = torch.exp(squared * -scale)
-        mean = {(i, j): kernel[i * n : i * n + n, j * n : j * n + n].mean() for i in names for j in names if i in (0, j)}
+        mean = {
+            (i, j): kernel[i * n : i * n + n, j * n : j * n + n].mean() for i in names for j in names if i in (0, j)
+        }
         columns.append(torch.stack([mean[0, 0] + mean[t, t] - 2 * mean[0, t] for t in names[1:]]))
     return torch.stack(columns, dim=1)
 

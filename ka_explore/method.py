@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ka_explore.config import Config
+from ka_explore.config import TrainingConfig
 from ka_explore.errors import InputError, unknown
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
@@ -67,14 +67,14 @@ class Method(nn.Module, ABC):
         needs_features: whether its batches carry the teachers' features.
     """
 
-    Config: ClassVar[type[Config]] = Config
+    Config: ClassVar[type[TrainingConfig]] = TrainingConfig
     forms: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     uses_labels: ClassVar[bool] = False
     needs_features: ClassVar[bool] = False
 
     student: Student
 
-    def __init__(self, problem: Problem, config: Config):
+    def __init__(self, problem: Problem, config: TrainingConfig):
         super().__init__()
         self.problem = problem
         self.config = config
@@ -92,12 +92,17 @@ class Method(nn.Module, ABC):
         """Scores of the classes of ``problem.labels``; a softmax over a task gives probabilities."""
         return self.problem.labels.merge(self.student(images).logits)
 
+    @property
+    def deployed_parameters(self) -> int:
+        """How many parameters prediction needs."""
+        return sum(p.numel() for p in self.student.parameters())
+
     def teacher_logits(self, batch: Batch) -> list[Float[Tensor, "batch _"]]:
         """The teachers' logits in the order of the label space's columns."""
         return [batch.teachers[name].logits for name in self.problem.labels.teachers]
 
     @classmethod
-    def configure(cls, form: str | None, options: Mapping[str, Any]) -> Config:
+    def configure(cls, form: str | None, options: Mapping[str, Any]) -> TrainingConfig:
         """A config from a named form (or the defaults) and options on top of it.
 
         Raises InputError for an unknown form or option, or a value that does not fit.

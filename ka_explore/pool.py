@@ -88,7 +88,7 @@ class Images:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
-        return self.array.shape[1:]  # type: ignore[return-value]
+        return self.array.shape[1:]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -102,7 +102,9 @@ class Images:
 def gather(items: Sequence[Any]) -> np.ndarray:
     """The images of a sequence or dataset as one array, labels left behind."""
     try:
-        images = [item[0] if isinstance(item, (tuple, list)) else item for item in (items[i] for i in range(len(items)))]
+        images = [
+            item[0] if isinstance(item, (tuple, list)) else item for item in (items[i] for i in range(len(items)))
+        ]
         arrays = [image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image) for image in images]
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(
@@ -110,7 +112,9 @@ def gather(items: Sequence[Any]) -> np.ndarray:
         ) from error
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
-        raise InputError(f"images have different shapes ({', '.join(map(str, sorted(shapes)[:3]))} …): resize them to one.")
+        raise InputError(
+            f"images have different shapes ({', '.join(map(str, sorted(shapes)[:3]))} …): resize them to one."
+        )
     return np.stack(arrays) if arrays else np.empty((0, 1, 1, 1), np.float32)
 
 

@@ -74,7 +74,7 @@ class Problem:
         for where, labels in (("pool", self.pool.labels), ("test", self.test and self.test.labels)):
             for task, y in (labels or {}).items():
                 count = len(self.labels.class_names(task))
-                if len(y) and not (-1 <= int(np.min(y)) and int(np.max(y)) < count):
+                if len(y) and (int(np.min(y)) < -1 or int(np.max(y)) >= count):
                     raise InputError(
                         f"labels of task {task!r} in the {where} go from {np.min(y)} to {np.max(y)}, "
                         f"expected 0 to {count - 1} (or -1 for unknown): they index labels.class_names({task!r})."
@@ -117,7 +117,9 @@ class Problem:
         own = {id(p) for p in student.parameters()}
         for teacher in self.teachers:
             if any(id(p) in own for p in teacher.module.parameters()):
-                raise InputError(f"the student shares weights with teacher {teacher.name!r}: give it a copy (deepcopy).")
+                raise InputError(
+                    f"the student shares weights with teacher {teacher.name!r}: give it a copy (deepcopy)."
+                )
         student.eval()
         outputs = ask("the student", student, self.pool.images[:2])
         if outputs.logits.shape[1] != len(self.labels.columns):

@@ -11,7 +11,9 @@ def in_notebook() -> bool:
     return "ipykernel" in sys.modules and "IPython" in sys.modules
 
 
-def progress_bar(total: int, description: str, *, unit: str = "step", show: bool | None = None) -> AbstractContextManager[Any]:
+def progress_bar(
+    total: int, description: str, *, unit: str = "step", show: bool | None = None
+) -> AbstractContextManager[Any]:
     """A tqdm bar: a widget in a notebook with ipywidgets, text elsewhere.
 
     Args:
@@ -21,7 +23,9 @@ def progress_bar(total: int, description: str, *, unit: str = "step", show: bool
     if in_notebook() and find_spec("ipywidgets") is not None and show is not False:
         from tqdm.notebook import tqdm as notebook_bar
 
-        return notebook_bar(**options)  # type: ignore[no-any-return]
+        bar: AbstractContextManager[Any] = notebook_bar(**options)
+        return bar
     from tqdm import tqdm
 
-    return tqdm(**options, disable={None: None, True: False, False: True}[show], file=sys.stderr)
+    text: AbstractContextManager[Any] = tqdm(**options, disable=None if show is None else not show, file=sys.stderr)
+    return text

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ka_explore.cache import TeacherCache
-from ka_explore.config import Config
+from ka_explore.config import TrainingConfig
 from ka_explore.environment import autocast, check_precision, choose_device, computing, environment
 from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError, unknown
 from ka_explore.layers import Outputs
@@ -100,7 +100,8 @@ class Run:
             "problem": {"name": problem.name, "options": dict(problem.options)},
             "fingerprints": problem.fingerprints,
             "teachers": [
-                {"name": t.name, "task": t.task, "labels": list(t.labels), "layers": list(t.layers)} for t in problem.teachers
+                {"name": t.name, "task": t.task, "labels": list(t.labels), "layers": list(t.layers)}
+                for t in problem.teachers
             ],
             "device": device,
             "threads": threads,
@@ -192,7 +193,7 @@ class Run:
         return tuple(self.store.notes)
 
     @property
-    def config(self) -> Config:
+    def config(self) -> TrainingConfig:
         """The options in force at the cursor."""
         return self._config_at(self.step)
 
@@ -339,7 +340,9 @@ class Run:
             step=self.step,
             stage=stage.name if stage else "",
             index=index,
-            labels=None if self.problem.pool.labels is None else {k: y[index] for k, y in self.problem.pool.labels.items()},
+            labels=None
+            if self.problem.pool.labels is None
+            else {k: y[index] for k, y in self.problem.pool.labels.items()},
             classes=labels.classes,
             knows={teacher: tuple(labels.classes_of(teacher)) for teacher in labels.teachers},
             arrays=named,
@@ -458,7 +461,7 @@ class Run:
 
     # State.
 
-    def _config_at(self, step: int) -> Config:
+    def _config_at(self, step: int) -> TrainingConfig:
         return next(config for start, config in reversed(self._configs) if start <= step or start == 0)
 
     def _adopt(self, method: Method) -> None:
@@ -471,7 +474,7 @@ class Run:
         self._optimizer: tuple[str, torch.optim.Optimizer] | None = None
         self._optimizer_state: dict[str, Any] = {}
 
-    def _use(self, config: Config) -> None:
+    def _use(self, config: TrainingConfig) -> None:
         """Go on under other options, with the same weights and optimiser state."""
         if self.method.config == config:
             return
@@ -499,7 +502,7 @@ class Run:
         """The optimiser's state by parameter name, so that it survives a change of what is trained."""
         if self._optimizer is None:
             return self._optimizer_state
-        names = {p: name for name, p in self.method.named_parameters()}
+        names: dict[Tensor, str] = {p: name for name, p in self.method.named_parameters()}
         state = {names[p]: dict(values) for p, values in self._optimizer[1].state.items()}
         return {"stage": self._optimizer[0], "state": state}
 
@@ -555,7 +558,7 @@ class Run:
     def _threads(self) -> AbstractContextManager[None]:
         """Torch's threads while the run computes."""
         small = sum(p.numel() for p in self.method.student.parameters()) < SMALL
-        return computing(self.device, self.store.about["threads"] or (1 if small else None))
+        return computing(self.store.about["threads"] or (1 if small else None))
 
     @contextmanager
     def _looking(self) -> Iterator[None]:

@@ -100,12 +100,11 @@ class Store:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row. Raises StoreError when it cannot be written; the rows before are kept."""
         line = json.dumps(row).encode() + b"\n"
-        with writing(self.folder):
-            with (self.folder / "history.jsonl").open("r+b", buffering=0) as file:
-                file.truncate(self._good_end)  # a row cut off earlier must not stay in front of this one
-                file.seek(self._good_end)
-                if file.write(line) != len(line):
-                    raise OSError("the disk took only a part of the row")
+        with writing(self.folder), (self.folder / "history.jsonl").open("r+b", buffering=0) as file:
+            file.truncate(self._good_end)  # a row cut off earlier must not stay in front of this one
+            file.seek(self._good_end)
+            if file.write(line) != len(line):
+                raise OSError("the disk took only a part of the row")
         self._good_end += len(line)
         self.rows_kept += 1
 
@@ -236,10 +235,12 @@ class Store:
             with writing(self.folder):
                 return self._lock.acquire()  # type: ignore[return-value]
         except Timeout:
-            raise StoreError(f"{self.folder} is being written by another process: wait for it, or fork the run.") from None
+            raise StoreError(
+                f"{self.folder} is being written by another process: wait for it, or fork the run."
+            ) from None
 
 
-class writing:  # noqa: N801 - reads as a word: with writing(folder)
+class writing:
     """Within the ``with``: an OSError becomes a StoreError that names the folder and says what to do."""
 
     def __init__(self, folder: Path):

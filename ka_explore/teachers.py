@@ -2,11 +2,11 @@
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 import torch
@@ -151,12 +151,16 @@ class Teacher:
 
     @property
     def fingerprint(self) -> str:
-        """Of weights, structure, layers, reading and preprocessing: what decides its answers."""
-        digest = hashlib.sha256(
-            json.dumps([self.layers, self.labels, self.task, describe(self.read), describe(self.preprocess)]).encode()
-        )
-        digest.update(module_digest(self.module))
-        return digest.hexdigest()[:16]
+        """Of weights, structure, layers, labels and preprocessing: the same on every machine."""
+        parts = [self.layers, self.labels, self.task, described(self.read), described(self.preprocess)]
+        return hashlib.sha256(json.dumps(parts).encode() + module_digest(self.module)).hexdigest()[:16]
+
+    @property
+    def cache_key(self) -> str:
+        """The fingerprint and the code that runs: an edited forward must not meet answers of the old one."""
+        things = [type(module) for module in self.module.modules()] + [self.read, self.preprocess]
+        code = "".join(sorted({code_of(thing) for thing in things}))
+        return hashlib.sha256((self.fingerprint + code).encode()).hexdigest()[:16]
 
     @staticmethod
     def layers_of(module: nn.Module, images: Tensor) -> LayerList:
@@ -177,32 +181,39 @@ class Raw:
 
 
 def module_digest(module: nn.Module) -> bytes:
-    """Hash of a module's structure, of the code of its own classes, and of its weights."""
+    """Hash of a module's structure and weights."""
     digest = hashlib.sha256(repr(module).encode())
-    own = {type(m) for m in module.modules() if not type(m).__module__.startswith("torch.")}
-    for kind in sorted(own, key=lambda k: k.__qualname__):
-        digest.update(describe(kind).encode())
     for name, tensor in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(str(tensor.dtype).encode())
+        digest.update(f"{name} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.digest()
 
 
-def describe(thing: Any) -> str:
-    """Text that tells two functions, classes or preprocessings apart, the same in every process."""
+def described(thing: Any) -> str:
+    """A function or preprocessing by name and settings."""
     if thing is None:
         return "none"
     if isinstance(thing, nn.Module):
         return module_digest(thing).hex()
-    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+    if dataclasses.is_dataclass(thing):
         return repr(thing)
+    return str(getattr(thing, "__qualname__", type(thing).__qualname__))
+
+
+def code_of(thing: Any) -> str:
+    """What a function, or the methods of a class outside torch, are compiled to; comments and docstrings apart."""
+    if isinstance(thing, type):
+        if thing.__module__.startswith("torch."):
+            return ""
+        return "".join(code_of(value) for value in vars(thing).values() if hasattr(value, "__code__"))
     code = getattr(thing, "__code__", None)
-    try:
-        source = inspect.getsource(thing if code is not None or isinstance(thing, type) else type(thing))
-    except (OSError, TypeError):
-        source = code.co_code.hex() + repr(code.co_consts) if code is not None else ""
-    cells = [repr(cell.cell_contents) for cell in getattr(thing, "__closure__", None) or ()]
-    name = getattr(thing, "__qualname__", type(thing).__qualname__)
-    text = json.dumps([name, source, repr(getattr(thing, "__defaults__", None)), cells])
-    return re.sub(r" at 0x[0-9a-f]+", "", text)  # an address is another in every process
+    if code is None:
+        return code_of(type(thing)) if thing is not None and not isinstance(thing, type) else ""
+    cells = [repr(cell.cell_contents) for cell in thing.__closure__ or ()]
+    return re.sub(r" at 0x[0-9a-f]+", "", compiled(code, thing.__doc__) + repr([cells, thing.__defaults__]))
+
+
+def compiled(code: CodeType, doc: str | None) -> str:
+    """A code object as text, without names of files and numbers of lines."""
+    constants = [compiled(c, None) if isinstance(c, CodeType) else repr(c) for c in code.co_consts if c != doc or c is None]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ka_explore.config import Config
+from ka_explore.config import TrainingConfig
 from ka_explore.errors import NotApplicable
 from ka_explore.method import Method, Stage
 from ka_explore.problem import Problem
 
 
-def build(kind: type[Method], problem: Problem, config: Config, seed: int) -> Method:
+def build(kind: type[Method], problem: Problem, config: TrainingConfig, seed: int) -> Method:
     """A method with the initial weights of a seed; labels only for a method that says it uses them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -62,7 +62,7 @@ def make_optimizer(method: Method, stage: Stage, state: Mapping[str, Any]) -> to
     return optimizer
 
 
-def rate_at(config: Config, within: int, steps: int) -> float:
+def rate_at(config: TrainingConfig, within: int, steps: int) -> float:
     """The learning rate ``within`` steps into a stage of ``steps``: a pure function."""
     if config.schedule == "cosine":
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * within / steps))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from ka_explore.config import Config, option
+from ka_explore.config import TrainingConfig, option
 from ka_explore.errors import InputError
 from ka_explore.losses import SoftTarget, soft_target
 from ka_explore.method import Method, Stage, StepOutput
@@ -18,7 +18,7 @@ from ka_explore.problem import Problem
 
 
 @dataclass(frozen=True)
-class DistillationConfig(Config):
+class DistillationConfig(TrainingConfig):
     """Options of `Distillation`."""
 
     soft_target: SoftTarget = option(
@@ -49,7 +49,7 @@ class Distillation(Method):
 
 
 @dataclass(frozen=True)
-class EnsembleConfig(Config):
+class EnsembleConfig(TrainingConfig):
     """Options of `Ensemble`."""
 
     steps: int = option(0, "an ensemble trains nothing", low=0, high=0)
@@ -68,6 +68,12 @@ class Ensemble(Method):
         """None."""
         return []
 
+    @property
+    def deployed_parameters(self) -> int:
+        """Those of all teachers; a module shared by two counts once."""
+        modules = {id(t.module): t.module for t in self.problem.teachers}.values()
+        return sum(p.numel() for module in modules for p in module.parameters())
+
     def predict(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch class"]:
         """The teachers' scores in the order of the label space, classes of one name joined."""
         logits = {teacher.name: teacher(images).logits for teacher in self.problem.teachers}
@@ -81,7 +87,7 @@ class Oracle(Method):
 
     uses_labels: ClassVar[bool] = True
 
-    def __init__(self, problem: Problem, config: Config):
+    def __init__(self, problem: Problem, config: TrainingConfig):
         super().__init__(problem, config)
         if problem.pool.labels is None or set(problem.labels.tasks) - set(problem.pool.labels):
             raise InputError(

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ka_explore.config import Config, option
+from ka_explore.config import TrainingConfig, option
 from ka_explore.layers import Outputs
 from ka_explore.losses import BANDWIDTHS, SoftTarget, mmd, mmd_sum, paired, reconstruction, soft_target, variance
 from ka_explore.method import Method, Stage, StepOutput, weighted
@@ -32,7 +32,7 @@ from ka_explore.problem import Problem
 
 
 @dataclass(frozen=True)
-class CommonFeatureConfig(Config):
+class CommonFeatureConfig(TrainingConfig):
     """Options of `CommonFeature`; "code" is the authors' code of Luo 2019."""
 
     # The loss.
@@ -41,10 +41,14 @@ class CommonFeatureConfig(Config):
         "stacked: one softmax over all teachers' logits, cross-entropy (code); restricted: a softmax a teacher; "
         "score_distance: squared distance of the logits (the paper's L_C)",
     )
-    temperature: float = option(1.0, "divides the logits of teacher and student (code: 1)", low=0.05, high=100.0, log=True)
+    temperature: float = option(
+        1.0, "divides the logits of teacher and student (code: 1)", low=0.05, high=100.0, log=True
+    )
     soft_weight: float = option(1.0, "weight of the soft target (code: 1)", low=0.0, high=1000.0, log=True)
     mmd_weight: float = option(1.0, "weight of the MMD, L_M (code: 10)", low=0.0, high=1000.0, log=True)
-    reconstruction_weight: float = option(1.0, "weight of the reconstruction, L_R (code: 10)", low=0.0, high=1000.0, log=True)
+    reconstruction_weight: float = option(
+        1.0, "weight of the reconstruction, L_R (code: 10)", low=0.0, high=1000.0, log=True
+    )
     paired_weight: float = option(
         0.0, "weight of the paired distance in the common space (ours; sees which feature is of which image)",
         low=0.0, high=1000.0, log=True,
@@ -56,16 +60,28 @@ class CommonFeatureConfig(Config):
     reconstruction: Literal["relative", "mean", "sum"] = option(
         "relative", "error divided by the feature's variance (ours), mean over elements (code), squared norm (paper)"
     )
-    bandwidths: tuple[float, ...] = option(BANDWIDTHS, "σ of the MMD's Gaussian kernels, summed (code)", low=1e-6, high=1e3)
+    bandwidths: tuple[float, ...] = option(
+        BANDWIDTHS, "σ of the MMD's Gaussian kernels, summed (code)", low=1e-6, high=1e3
+    )
     # Where the nets meet.
     pooling: Literal["flatten", "mean"] = option(
         "flatten", "rows of MMD and pairing: the flattened map (code), or its mean over space"
     )
-    width: int = option(32, "channels of the common space (code: 128; 0: a quarter of the student's, KamalEngine)", low=0, high=4096)
-    adaption_width: int = option(0, "channels after adaption (code: 256; 0: twice the width; -1: the width itself, KamalEngine)", low=-1, high=4096)
-    blocks: int = option(3, "residual blocks of the shared extractor (code and paper: 3, KamalEngine: 2)", low=1, high=16)
+    width: int = option(
+        32, "channels of the common space (code: 128; 0: a quarter of the student's, KamalEngine)", low=0, high=4096
+    )
+    adaption_width: int = option(
+        0,
+        "channels after adaption (code: 256; 0: twice the width; -1: the width itself, KamalEngine)",
+        low=-1,
+        high=4096,
+    )
+    blocks: int = option(
+        3, "residual blocks of the shared extractor (code and paper: 3, KamalEngine: 2)", low=1, high=16
+    )
     extractor: Literal["residual", "perceptron"] = option(
-        "residual", "residual blocks of 3×3 convolutions, or linear-ReLU-linear at each place (KamalEngine's for vectors)"
+        "residual",
+        "residual blocks of 3×3 convolutions, or linear-ReLU-linear at each place (KamalEngine's for vectors)",
     )
     norm: Literal["batch", "none"] = option(
         "batch", "batch norm in adaption, extractor and narrow decoder (KamalEngine), or none (code)"
@@ -77,7 +93,11 @@ class CommonFeatureConfig(Config):
         "(KamalEngine, maps); pointwise: 1×1 to the teacher's width, ReLU, 1×1 (KamalEngine, vectors)",
     )
     common_rate: float = option(
-        1.0, "factor on the learning rate of adaption, extractor and decoders (code: 5 to 10)", low=0.0, high=100.0, log=True
+        1.0,
+        "factor on the learning rate of adaption, extractor and decoders (code: 5 to 10)",
+        low=0.0,
+        high=100.0,
+        log=True,
     )
 
     @property
@@ -118,7 +138,7 @@ class CommonFeature(Method):
         },
     }  # fmt: skip
 
-    def __init__(self, problem: Problem, config: Config):
+    def __init__(self, problem: Problem, config: TrainingConfig):
         super().__init__(problem, config)
         options = self.config
         student = self.student(problem.pool.images[:2]).features[self.student.feature_layer]
@@ -143,7 +163,7 @@ class CommonFeature(Method):
         _, align, rebuild = self.config.weights
         align += self.config.paired_weight
         student_adaption, *teacher_adaptions = self.adaptions
-        trains = [self.student]
+        trains: list[nn.Module] = [self.student]
         if align:
             trains.append(student_adaption)
         if align or rebuild:
@@ -160,11 +180,16 @@ class CommonFeature(Method):
         common = self.common(features)
         teachers = {name: h for name, h in common.items() if name != "student"}
         rebuilt = {name: decode(h) for decode, (name, h) in zip(self.decoders, teachers.items(), strict=True)}
-        rows = {name: h.mean(dim=(2, 3)) if self.config.pooling == "mean" else h.flatten(1) for name, h in common.items()}
+        rows = {
+            name: h.mean(dim=(2, 3)) if self.config.pooling == "mean" else h.flatten(1) for name, h in common.items()
+        }
         targets = {name: features[name] for name in teachers}
 
         soft = soft_target(
-            student.logits, self.teacher_logits(batch), kind=self.config.soft_target, temperature=self.config.temperature
+            student.logits,
+            self.teacher_logits(batch),
+            kind=self.config.soft_target,
+            temperature=self.config.temperature,
         )
         by_bandwidth = mmd(rows["student"], [rows[name] for name in teachers], self.config.bandwidths)
         align = mmd_sum(by_bandwidth)
@@ -178,7 +203,8 @@ class CommonFeature(Method):
         tensors = {f"common/{name}": h.mean(dim=(2, 3)) for name, h in common.items()}
         if not torch.is_grad_enabled():  # only a snapshot looks at these
             tensors |= {
-                f"error/{name}": (rebuilt[name] - f).square().mean(dim=(1, 2, 3)) / variance(f) for name, f in targets.items()
+                f"error/{name}": (rebuilt[name] - f).square().mean(dim=(1, 2, 3)) / variance(f)
+                for name, f in targets.items()
             }
         return StepOutput(loss, terms, tensors)
 
@@ -186,7 +212,10 @@ class CommonFeature(Method):
         """F of every net, student first, maps of different size averaged to the smallest."""
         raw = {"student": student.features[self.student.feature_layer]}
         raw |= {t.name: teachers[t.name].features[t.feature_layer] for t in self.problem.teachers}
-        return {name: f if f.shape[2:] == self.size else functional.adaptive_avg_pool2d(f, self.size) for name, f in raw.items()}
+        return {
+            name: f if f.shape[2:] == self.size else functional.adaptive_avg_pool2d(f, self.size)
+            for name, f in raw.items()
+        }
 
     def common(
         self, features: Mapping[str, Float[Tensor, "batch _ _ _"]]

@@ -1,0 +1,273 @@
+"""Methods over seeds, paired: the same problem, the same initial student and the same batches for each.
+
+A seed makes the problem too (split, label noise, teachers), so that the spread is the whole experiment's. Single
+runs differ by two points for no reason; the paired difference to plain distillation is what can be trusted.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ka_explore.environment import computing
+from ka_explore.errors import InputError, unknown
+from ka_explore.evaluate import Entry, References, compare, references
+from ka_explore.methods import METHODS
+from ka_explore.progress import progress_bar
+from ka_explore.run import Run
+
+BASELINE = "distillation"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method with its options, and how tables call it."""
+
+    label: str
+    method: str
+    form: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+DEFAULT = (
+    Candidate("common feature learning", "common_feature"),
+    Candidate(BASELINE, "distillation"),
+    Candidate("ensemble", "ensemble"),
+    Candidate("oracle (true labels)", "oracle"),
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came out: an entry a candidate and seed, and what the teachers reach by seed."""
+
+    problem: str
+    options: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    entries: Mapping[str, Mapping[int, Entry]]
+    references: Mapping[int, References]
+
+    def rows(self) -> list["Line"]:
+        """One line a candidate, in order."""
+        return [self.line(label) for label in self.entries]
+
+    def line(self, label: str) -> "Line":
+        """Means and spreads over the seeds, and paired differences to distillation and to the teachers."""
+        entries = [self.entries[label][seed] for seed in self.seeds]
+        joint = [mean(entry.joint.values()) for entry in entries]
+        within = [mean(entry.within.values()) for entry in entries]
+        own = [mean(self.references[seed].teachers.values()) for seed in self.seeds]
+        baseline = self.entries.get(BASELINE)
+        gain = None
+        if baseline is not None and label != BASELINE:
+            gain = Spread.of([j - mean(baseline[s].joint.values()) for j, s in zip(joint, self.seeds, strict=True)])
+        return Line(
+            label=label,
+            uses_labels=entries[0].uses_labels,
+            joint=Spread.of(joint),
+            gain=gain,
+            within=Spread.of(within),
+            above_teachers=Spread.of([w - o for w, o in zip(within, own, strict=True)]),
+            above_each={teacher: Spread.of(self.above(label, teacher)) for teacher in entries[0].within},
+            seconds=statistics.fmean(entry.seconds for entry in entries),
+            parameters=entries[0].parameters,
+        )
+
+    def above(self, label: str, teacher: str) -> list[float]:
+        """By seed: accuracy within a teacher's own classes, minus the teacher's."""
+        return [self.entries[label][s].within[teacher] - self.references[s].teachers[teacher] for s in self.seeds]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts and numbers, for JSON."""
+        return {
+            "problem": self.problem,
+            "options": dict(self.options),
+            "seeds": list(self.seeds),
+            "lines": [asdict(line) for line in self.rows()],
+            "entries": {label: {s: asdict(e) for s, e in by_seed.items()} for label, by_seed in self.entries.items()},
+            "references": {seed: asdict(reference) for seed, reference in self.references.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean, standard deviation, smallest value, and how many of the seeds are above zero."""
+
+    mean: float
+    deviation: float
+    smallest: float
+    positive: int
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Of at least one number; the deviation of one is zero."""
+        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+        return cls(statistics.fmean(values), deviation, min(values), sum(v > 0 for v in values), len(values))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A candidate over all seeds; accuracies are shares from 0 to 1.
+
+    Attributes:
+        joint: accuracy over all classes.
+        gain: joint accuracy minus distillation's, seed by seed; None for distillation itself.
+        within: mean over teachers of the accuracy within the teacher's own classes.
+        above_teachers: that minus what the teachers themselves reach, seed by seed.
+        above_each: the same for each teacher.
+        seconds: of training, mean over seeds.
+        parameters: needed to predict.
+    """
+
+    label: str
+    uses_labels: bool
+    joint: Spread
+    gain: Spread | None
+    within: Spread
+    above_teachers: Spread
+    above_each: Mapping[str, Spread]
+    seconds: float
+    parameters: int
+
+
+def mean(values: Any) -> float:
+    """Mean of some numbers."""
+    return statistics.fmean(values)
+
+
+def trial(
+    problem: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    candidates: Sequence[Candidate] = DEFAULT,
+    seeds: Sequence[int] = (0, 1, 2),
+    folder: str | Path | None = None,
+    jobs: int = 1,
+    snapshot_every: int = 0,
+    progress: bool | None = None,
+) -> Trial:
+    """Run every candidate on every seed of a problem and mark it on the test images.
+
+    Args:
+        problem: a name in ``ka_explore.toy.PROBLEMS``; each seed is handed to it.
+        options: of the problem.
+        candidates: what is compared.
+        seeds: of problem and runs alike.
+        folder: keep the runs here as ``<label>-<seed>``; None keeps none.
+        jobs: processes; each computes on one thread.
+        snapshot_every: see `Run`.
+
+    Raises InputError for an unknown problem or method, or no seed.
+    """
+    from ka_explore.toy import PROBLEMS
+
+    if problem not in PROBLEMS:
+        raise unknown("problem", problem, PROBLEMS)
+    for candidate in candidates:
+        if candidate.method not in METHODS:
+            raise unknown("method", candidate.method, METHODS)
+        METHODS[candidate.method].configure(candidate.form, candidate.options)
+    if not seeds or not candidates:
+        raise InputError("a trial needs at least one seed and one method.")
+    chosen = dict(options or {})
+    results: dict[int, tuple[dict[str, Entry], References]] = {}
+
+    one = partial(one_seed, problem, chosen, tuple(candidates), folder=folder, snapshot_every=snapshot_every)
+    with progress_bar(len(seeds) * len(candidates), "trial", unit="run", show=progress) as bar:
+        if jobs == 1:
+            for seed in seeds:
+                results[seed] = one(seed, done=bar.update)
+        else:
+            from joblib import Parallel, delayed
+
+            workers = Parallel(n_jobs=min(jobs, len(seeds)), return_as="generator")
+            for seed, result in zip(seeds, workers(delayed(one)(seed) for seed in seeds), strict=True):
+                results[seed] = result
+                bar.update(len(candidates))
+    return Trial(
+        problem=problem,
+        options=chosen,
+        seeds=tuple(seeds),
+        entries={c.label: {seed: results[seed][0][c.label] for seed in seeds} for c in candidates},
+        references={seed: results[seed][1] for seed in seeds},
+    )
+
+
+def one_seed(
+    name: str,
+    options: Mapping[str, Any],
+    candidates: Sequence[Candidate],
+    seed: int,
+    *,
+    folder: str | Path | None,
+    snapshot_every: int,
+    done: Callable[[int], Any] = lambda _count: None,
+) -> tuple[dict[str, Entry], References]:
+    """All candidates on the problem of one seed."""
+    from ka_explore.toy import PROBLEMS
+
+    with computing(threads=1):
+        problem = PROBLEMS[name](**options, seed=seed)
+        entries = {}
+        for candidate in candidates:
+            run = Run(
+                problem,
+                candidate.method,
+                name=candidate.label,
+                seed=seed,
+                form=candidate.form,
+                folder=None
+                if folder is None
+                else Path(folder) / f"{candidate.label.split(' (')[0].replace(' ', '-')}-{seed}",
+                threads=1,
+                snapshot_every=snapshot_every,
+                **candidate.options,
+            )
+            run.advance(None, progress=False)
+            entries[candidate.label] = compare([run]).entries[0]
+            done(1)
+        return entries, references(problem)
+
+
+def table(result: Trial) -> str:
+    """The trial as a Markdown table; accuracies in percent, differences in points, ± one standard deviation."""
+    head = [
+        "method",
+        "joint accuracy",
+        "minus distillation, paired",
+        "within own classes",
+        "minus the teachers, paired",
+    ]
+    head += ["parameters", "seconds"]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    for row in result.rows():
+        gain = "–" if row.gain is None else points(row.gain)
+        lines.append(
+            [row.label, percent(row.joint), gain, percent(row.within), points(row.above_teachers)]
+            + [f"{row.parameters:,}", f"{row.seconds:.1f}"]
+        )
+    own = Spread.of([mean(r.teachers.values()) for r in result.references.values()])
+    routed = Spread.of([mean(r.routed.values()) for r in result.references.values()])
+    lines.append(["each teacher on its own classes", "–", "–", percent(own), "–", "–", "–"])
+    lines.append(["teachers, routed by the true class", percent(routed), "–", percent(own), "–", "–", "–"])
+    widths = [max(len(line[i]) for line in lines if not line[i].startswith("---")) for i in range(len(head))]
+
+    def cell(i: int, text: str) -> str:
+        if text.startswith("---"):
+            return "-" * widths[i] if i == 0 else "-" * (widths[i] - 1) + ":"
+        return text.ljust(widths[i]) if i == 0 else text.rjust(widths[i])
+
+    return "\n".join("| " + " | ".join(cell(i, text) for i, text in enumerate(line)) + " |" for line in lines)
+
+
+def percent(spread: Spread) -> str:
+    """``71.3 ± 1.2``."""
+    return f"{100 * spread.mean:.1f} ± {100 * spread.deviation:.1f}"
+
+
+def points(spread: Spread) -> str:
+    """``+0.9 ± 0.4 (8 of 8)``: how many of the seeds are above zero."""
+    return f"{100 * spread.mean:+.1f} ± {100 * spread.deviation:.1f} ({spread.positive} of {spread.count})"
