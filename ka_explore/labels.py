@@ -76,6 +76,17 @@ class LabelSpace:
             raise unknown("task", task, self.tasks)
         return tuple(label for t, label in self.classes if t == task)
 
+    def task_columns(self, task: str) -> slice:
+        """Where the columns of one task stand among all columns."""
+        places = [i for i, column in enumerate(self.columns) if column.task == task]
+        if not places:
+            raise unknown("task", task, self.tasks)
+        return slice(places[0], places[-1] + 1)
+
+    def teachers_of(self, task: str) -> tuple[str, ...]:
+        """The teachers of one task, in the order of their columns."""
+        return tuple(dict.fromkeys(column.teacher for column in self.columns if column.task == task))
+
     def columns_of(self, teacher: str) -> slice:
         """Where a teacher's logits stand among the columns."""
         places = [i for i, column in enumerate(self.columns) if column.teacher == teacher]

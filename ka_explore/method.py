@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ka_explore.config import TrainingConfig
 from ka_explore.errors import InputError, unknown
+from ka_explore.losses import SoftTarget, soft_target
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
 from ka_explore.student import Student
@@ -97,9 +98,21 @@ class Method(nn.Module, ABC):
         """How many parameters prediction needs."""
         return sum(p.numel() for p in self.student.parameters())
 
-    def teacher_logits(self, batch: Batch) -> list[Float[Tensor, "batch _"]]:
-        """The teachers' logits in the order of the label space's columns."""
-        return [batch.teachers[name].logits for name in self.problem.labels.teachers]
+    def soft_target(
+        self, logits: Float[Tensor, "batch column"], batch: Batch, *, kind: SoftTarget, temperature: float
+    ) -> Float[Tensor, ""]:
+        """The soft-target loss of the student's logits, mean over tasks: a softmax never spans two tasks."""
+        labels = self.problem.labels
+        losses = [
+            soft_target(
+                logits[:, labels.task_columns(task)],
+                [batch.teachers[teacher].logits for teacher in labels.teachers_of(task)],
+                kind=kind,
+                temperature=temperature,
+            )
+            for task in labels.tasks
+        ]
+        return torch.stack(losses).mean()
 
     @classmethod
     def configure(cls, form: str | None, options: Mapping[str, Any]) -> TrainingConfig:

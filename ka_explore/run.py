@@ -32,7 +32,7 @@ from ka_explore.problem import Problem
 from ka_explore.progress import progress_bar
 from ka_explore.snapshot import Snapshot
 from ka_explore.store import Store
-from ka_explore.training import build, check_applicable, make_optimizer, mix, prepare, rate_at, seeded
+from ka_explore.training import build, check_applicable, make_optimizer, mix, prepare, rate_at, seeded, shapes
 
 SMALL = 2_000_000  # a student with fewer parameters runs fastest on one thread
 
@@ -528,11 +528,11 @@ class Run:
     def _load(self, step: int) -> None:
         state = self.store.load_checkpoint(step)
         # The weights of a step belong to the options that led to it.
-        method = build(self._kind, self.problem, self._config_at(max(step - 1, 0)), self.seed)
-        try:
-            method.load_state_dict(state["method"])
-        except (RuntimeError, TypeError, AttributeError) as error:
-            raise StoreError(f"checkpoint {step} in {self.folder} does not fit the method: {error}") from error
+        config = self._config_at(max(step - 1, 0))
+        method = self.method if self.method.config == config else build(self._kind, self.problem, config, self.seed)
+        if shapes(state["method"]) != shapes(method.state_dict()):
+            raise StoreError(f"checkpoint {step} in {self.folder} holds other weights than the method has.")
+        method.load_state_dict(state["method"])
         self._adopt(method)
         self._optimizer_state = state["optimizer"]
         self.step = step

@@ -163,7 +163,10 @@ class Store:
             ) from error
         except (OSError, RuntimeError, EOFError, KeyError, ValueError, AttributeError) as error:
             raise StoreError(f"{path} cannot be read: {error}") from error
-        if not isinstance(state, dict) or not {"method", "optimizer", "step"} <= set(state):
+        parts = [state.get(part) for part in ("method", "optimizer")] if isinstance(state, dict) else [None]
+        if not all(isinstance(part, dict) for part in parts) or not all(
+            isinstance(value, torch.Tensor) for value in state["method"].values()
+        ):
             raise StoreError(f"{path} is not a checkpoint of a run.")
         return state
 
@@ -222,7 +225,7 @@ class Store:
                     file.writelines(line for line, _ in zip(self._lines(), range(rows), strict=False))
                 for kind, ending in (("checkpoints", ".pt"), ("snapshots", ".npz")):
                     for step in numbers(self.folder / kind, ending):
-                        if step <= rows:
+                        if step <= rows and rows > 0:  # from step 0 on, other options may make other weights
                             copy_file(self.folder / kind / f"{step:06d}{ending}", folder / kind)
         except StoreError:
             shutil.rmtree(folder, ignore_errors=True)

@@ -85,6 +85,11 @@ def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of named tensors."""
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
 def check_applicable(old: Method, new: Method, at: int, changes: Mapping[str, Any]) -> None:
     """Whether a run that was ``old`` for ``at`` steps can go on as ``new``.
 
@@ -93,8 +98,7 @@ def check_applicable(old: Method, new: Method, at: int, changes: Mapping[str, An
     """
     wanted = f"{', '.join(f'{name}={value!r}' for name, value in changes.items())} at step {at}"
     way_out = "Fork at step 0, or start another run."
-    before = {name: tuple(value.shape) for name, value in old.state_dict().items()}
-    after = {name: tuple(value.shape) for name, value in new.state_dict().items()}
+    before, after = shapes(old.state_dict()), shapes(new.state_dict())
     for name in [*before, *after]:
         if before.get(name) != after.get(name):
             raise NotApplicable(

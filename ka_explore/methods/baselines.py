@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ka_explore.config import TrainingConfig, option
 from ka_explore.errors import InputError
-from ka_explore.losses import SoftTarget, soft_target
+from ka_explore.losses import SoftTarget
 from ka_explore.method import Method, Stage, StepOutput
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
@@ -42,9 +42,7 @@ class Distillation(Method):
     def distil(self, batch: Batch) -> StepOutput:
         """The soft-target loss of the student's logits."""
         logits = self.student(batch.images).logits
-        soft = soft_target(
-            logits, self.teacher_logits(batch), kind=self.config.soft_target, temperature=self.config.temperature
-        )
+        soft = self.soft_target(logits, batch, kind=self.config.soft_target, temperature=self.config.temperature)
         return StepOutput(soft, {"soft": soft}, {})
 
 

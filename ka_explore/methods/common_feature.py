@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from ka_explore.config import TrainingConfig, option
 from ka_explore.layers import Outputs
-from ka_explore.losses import BANDWIDTHS, SoftTarget, mmd, mmd_sum, paired, reconstruction, soft_target, variance
+from ka_explore.losses import BANDWIDTHS, SoftTarget, mmd, mmd_sum, paired, reconstruction, variance
 from ka_explore.method import Method, Stage, StepOutput, weighted
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
@@ -185,11 +185,8 @@ class CommonFeature(Method):
         }
         targets = {name: features[name] for name in teachers}
 
-        soft = soft_target(
-            student.logits,
-            self.teacher_logits(batch),
-            kind=self.config.soft_target,
-            temperature=self.config.temperature,
+        soft = self.soft_target(
+            student.logits, batch, kind=self.config.soft_target, temperature=self.config.temperature
         )
         by_bandwidth = mmd(rows["student"], [rows[name] for name in teachers], self.config.bandwidths)
         align = mmd_sum(by_bandwidth)
