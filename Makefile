@@ -37,7 +37,6 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbmake notebooks
 
 quick: $(VENV)/installed-dev
 	$(BIN)/ruff check .

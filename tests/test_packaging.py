@@ -1,0 +1,89 @@
+"""What is declared fits together: bounds, constraints, environment.yml, version, commands of the README."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+
+import ka_explore
+from ka_explore.cli import make_parser
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+
+
+def bounds(requirements: list[str]) -> dict[str, str]:
+    pairs = (re.fullmatch(r"([A-Za-z0-9_.-]+)(>=[0-9.]+)", line) for line in requirements if "ka-explore[" not in line)
+    return {pair[1]: pair[2] for pair in pairs if pair}
+
+
+def conda() -> tuple[dict[str, str], list[str]]:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    plain = [line for line in environment["dependencies"] if isinstance(line, str)]
+    pip = next(part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
+    return bounds(plain), pip
+
+
+def test_the_version_stands_in_one_place():
+    assert version("ka-explore") == ka_explore.__version__
+    assert f"## {ka_explore.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_environment_yml_has_the_bounds_of_pyproject():
+    extras = PROJECT["optional-dependencies"]
+    wanted = bounds([*PROJECT["dependencies"], *extras["plots"], *extras["lab"], *extras["toy"]])
+    plain, pip = conda()
+    from_pip = bounds(pip)
+    for name, bound in wanted.items():
+        assert {**plain, **from_pip}.get(CONDA_NAMES.get(name, name)) == bound, name
+    assert plain["python"] == PROJECT["requires-python"]
+    assert "-e ." in pip
+
+
+def test_every_line_of_environment_yml_is_a_match_spec():
+    rattler = pytest.importorskip("rattler", reason='needs py-rattler: pip install "ka-explore[dev]"')
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    for line in environment["dependencies"]:
+        if isinstance(line, str):
+            assert rattler.MatchSpec(line).name is not None
+
+
+def test_constraints_are_exact_and_fit_every_bound():
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
+    exact = {}
+    for line in lines:
+        pair = re.fullmatch(r"([A-Za-z0-9_.-]+)==([0-9][^+ ]*)", line)
+        assert pair, line
+        exact[pair[1].lower().replace("_", "-")] = pair[2]
+    wanted = dict(bounds(PROJECT["dependencies"]))
+    for extra in PROJECT["optional-dependencies"].values():
+        wanted |= bounds(extra)
+    for name, bound in wanted.items():
+        have = tuple(int(n) for n in re.findall(r"\d+", exact[name.lower()])[:3])
+        need = tuple(int(n) for n in re.findall(r"\d+", bound)[:3])
+        assert have >= need, name
+
+
+def test_every_command_in_readme_and_contributing_exists():
+    commands = next(action for action in make_parser()._actions if action.choices and "run" in action.choices).choices
+    makefile = (ROOT / "Makefile").read_text()
+    for name in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text()
+        for command in re.findall(r"^\s*(?:\$ )?ka-explore (\w+)", text, re.MULTILINE):
+            assert command in commands, command
+        for target in re.findall(r"\bmake (demo|lab|test|quick|bench|picture|clean)\b", text):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_readme_s_python_runs(tmp_path):
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    for old, new in {"toy.mnist()": "toy.digits()", "advance(None)": "advance(8)"}.items():
+        assert old in code
+        code = code.replace(old, new)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path, timeout=200)
