@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ka_explore import __version__
-from ka_explore.config import Option, options_of, parse
+from ka_explore.config import options_of, parse, typed
 from ka_explore.errors import InputError, KaError, unknown
 from ka_explore.evaluate import Comparison, compare
 from ka_explore.methods import METHODS
@@ -244,7 +244,7 @@ def command_trial(chosen: argparse.Namespace) -> None:
         candidates = [known.get(name, Candidate(name, name)) for name in names]
     result = trial(
         chosen.problem,
-        options=typed(chosen.option),
+        options=problem_options(chosen.option),
         candidates=candidates,
         seeds=range(positive("seeds", chosen.seeds)),
         folder=chosen.folder,
@@ -272,7 +272,7 @@ def command_methods(chosen: argparse.Namespace) -> None:
     method = METHODS[chosen.method]
     print(f"{chosen.method}: {(method.__doc__ or '').splitlines()[0]}\n")
     for field in options_of(method.Config).values():
-        print(f"  --set {field.name}={shown(field)}")
+        print(f"  --set {field.name}={typed(field.default)}")
         print(f"        {field.text}")
         if field.choices:
             print(f"        one of {', '.join(map(str, field.choices))}")
@@ -287,7 +287,7 @@ def command_methods(chosen: argparse.Namespace) -> None:
 
 def make_problem(name: str, pairs: Sequence[str]) -> Problem:
     """A problem of ours by name, or of a function the user names; the user's word is what makes it run."""
-    options = typed(pairs)
+    options = problem_options(pairs)
     if name in PROBLEMS:
         function: Callable[..., Any] = PROBLEMS[name]
     elif ":" in name:
@@ -354,7 +354,7 @@ def settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def typed(pairs: Sequence[str]) -> dict[str, Any]:
+def problem_options(pairs: Sequence[str]) -> dict[str, Any]:
     """Options of a problem from name=value: numbers, true, false and null as in JSON, all else text."""
     values: dict[str, Any] = {}
     for name, text in split(pairs):
@@ -378,13 +378,6 @@ def positive(name: str, value: int) -> int:
     if value < 1:
         raise InputError(f"--{name} {value}: expected at least 1.")
     return value
-
-
-def shown(field: Option) -> str:
-    """An option's default as it would be typed."""
-    if isinstance(field.default, tuple):
-        return ",".join(f"{value:g}" for value in field.default)
-    return "none" if field.default is None else str(field.default)
 
 
 def comparison_table(comparison: Comparison) -> str:

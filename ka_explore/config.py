@@ -114,6 +114,13 @@ def checked(field: Option, value: Any) -> Any:
     return value
 
 
+def typed(value: Any) -> str:
+    """An option's value as it would be typed; `parse` reads it back."""
+    if isinstance(value, tuple):
+        return ",".join(f"{part:g}" for part in value)
+    return "none" if value is None else str(value)
+
+
 def parse(field: Option, text: str) -> Any:
     """An option's value from text, as on a command line (``0.5``, ``true``, ``none``, ``0.2,1,2``)."""
     if field.optional and text.lower() in ("none", ""):

@@ -10,6 +10,7 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
+from ka_explore.config import TrainingConfig, options_of, typed
 from ka_explore.errors import InputError
 from ka_explore.evaluate import Comparison, compare
 from ka_explore.plots import STUDENT, colour_of, draw, draw_history
@@ -74,7 +75,8 @@ def facts(runs: Sequence[Run]) -> dict[str, Any]:
             }
             for t in problem.teachers
         ],
-        "problem": f"{problem.name or 'made by hand'} {dict(problem.options) or ''}".strip(),
+        "problem": f"{problem.name or 'made by hand'}"
+        + (f" ({', '.join(f'{k}={v}' for k, v in problem.options.items())})" if problem.options else ""),
         "images": len(problem.pool),
         "shape": "×".join(map(str, problem.pool.images.shape)),
         "student": f"{sum(p.numel() for p in first.student.parameters()):,}",
@@ -87,7 +89,7 @@ def facts(runs: Sequence[Run]) -> dict[str, Any]:
                 "step": f"{run.step} of {run.steps}",
                 "parent": f"{run.parent[0]} at step {run.parent[1]}" if run.parent else "–",
                 "options": changed(run),
-                "folder": str(run.folder),
+                "command": command(run),
                 "notes": run.notes,
             }
             for run in runs
@@ -96,11 +98,27 @@ def facts(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
+def command(run: Run) -> str:
+    """The command that makes this run again, where its problem is one of ours."""
+    about = run.store.about
+    if run.parent is not None:
+        values = differing(run.config, run.config_at(run.parent[1] - 1) if run.parent[1] else type(run.config)())
+        return f"ka-explore fork runs/{run.parent[0]} {run.name} --at {run.parent[1]}{values}"
+    options = "".join(f" --option {name}={value}" for name, value in run.problem.options.items())
+    problem = run.problem.name.removeprefix("ka_explore.toy:") or "MODULE:FUNCTION"
+    chosen = options + differing(run.config, type(run.config)())
+    return f"ka-explore run {problem} {about['method']} --folder runs/{run.name} --seed {run.seed}{chosen}"
+
+
 def changed(run: Run) -> str:
     """The options that are not the defaults."""
-    plain = type(run.config)()
-    names = [name for name in vars(run.config) if getattr(run.config, name) != getattr(plain, name)]
-    return ", ".join(f"{name}={getattr(run.config, name)}" for name in names) or "defaults"
+    return differing(run.config, type(run.config)()).replace(" --set ", ", ").removeprefix(", ") or "defaults"
+
+
+def differing(config: TrainingConfig, other: TrainingConfig) -> str:
+    """The options in which one config differs from another, as they are typed."""
+    pairs = ((field, getattr(config, field.name)) for field in options_of(type(config)).values())
+    return "".join(f" --set {f.name}={typed(value)}" for f, value in pairs if value != getattr(other, f.name))
 
 
 def tables(comparison: Comparison) -> dict[str, Any]:

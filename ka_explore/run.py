@@ -127,7 +127,7 @@ class Run:
         self._cache: TeacherCache | None = None
         self._probe: dict[str, np.ndarray] | None = None
         self._unreadable: set[int] = set()  # checkpoints found damaged, to be written again
-        self._adopt(first if first is not None else build(self._kind, problem, self._config_at(0), self.seed))
+        self._adopt(first if first is not None else build(self._kind, problem, self.config_at(0), self.seed))
 
     @classmethod
     def open(cls, folder: str | Path, problem: Problem | None = None) -> "Run":
@@ -195,7 +195,7 @@ class Run:
     @property
     def config(self) -> TrainingConfig:
         """The options in force at the cursor."""
-        return self._config_at(self.step)
+        return self.config_at(self.step)
 
     @property
     def steps(self) -> int:
@@ -284,13 +284,13 @@ class Run:
         if not name or Path(name).name != name:
             raise InputError(f"fork({name!r}): expected a plain name, which becomes a folder's.")
         try:
-            config = self._config_at(at).replace(**changes)
+            config = self.config_at(at).replace(**changes)
         except InputError as error:
             raise InputError(f"{self._kind.__name__}: {error}") from None
         before = [(step, kept) for step, kept in self._configs if step < at]
         new = build(self._kind, self.problem, config, self.seed)
         if at > 0:
-            check_applicable(build(self._kind, self.problem, self._config_at(at - 1), self.seed), new, at, changes)
+            check_applicable(build(self._kind, self.problem, self.config_at(at - 1), self.seed), new, at, changes)
         if folder is None and not self._temporary:
             folder = self.folder.parent / name
         about = self.store.about | {
@@ -412,7 +412,7 @@ class Run:
         self._dirty = False
         if self.step in self._starts or self.step % int(self.store.about["checkpoint_every"]) == 0:
             self._save()
-        self._use(self._config_at(self.step))
+        self._use(self.config_at(self.step))
         self._watch()
 
     def _mismatch(self, known: Row, row: Row) -> None:
@@ -461,7 +461,8 @@ class Run:
 
     # State.
 
-    def _config_at(self, step: int) -> TrainingConfig:
+    def config_at(self, step: int) -> TrainingConfig:
+        """The options in force for the step after ``step`` steps."""
         return next(config for start, config in reversed(self._configs) if start <= step or start == 0)
 
     def _adopt(self, method: Method) -> None:
@@ -528,7 +529,7 @@ class Run:
     def _load(self, step: int) -> None:
         state = self.store.load_checkpoint(step)
         # The weights of a step belong to the options that led to it.
-        config = self._config_at(max(step - 1, 0))
+        config = self.config_at(max(step - 1, 0))
         method = self.method if self.method.config == config else build(self._kind, self.problem, config, self.seed)
         if shapes(state["method"]) != shapes(method.state_dict()):
             raise StoreError(f"checkpoint {step} in {self.folder} holds other weights than the method has.")
@@ -537,7 +538,7 @@ class Run:
         self._optimizer_state = state["optimizer"]
         self.step = step
         self._dirty = False
-        self._use(self._config_at(step))
+        self._use(self.config_at(step))
 
     def _go_to(self, step: int) -> None:
         """The checkpoint before a step, then replay."""

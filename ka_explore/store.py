@@ -77,7 +77,7 @@ class Store:
             raise StoreError(
                 f"{self.folder} was written in format {version}, this version reads up to {FORMAT}: update ka-explore."
             )
-        return about  # type: ignore[no-any-return]
+        return about
 
     def _scan(self) -> tuple[int, int]:
         """Byte and row after the last whole row."""

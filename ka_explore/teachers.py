@@ -215,5 +215,7 @@ def code_of(thing: Any) -> str:
 
 def compiled(code: CodeType, doc: str | None) -> str:
     """A code object as text, without names of files and numbers of lines."""
-    constants = [compiled(c, None) if isinstance(c, CodeType) else repr(c) for c in code.co_consts if c != doc or c is None]
+    constants = [
+        compiled(c, None) if isinstance(c, CodeType) else repr(c) for c in code.co_consts if c != doc or c is None
+    ]
     return f"{code.co_code.hex()} {code.co_names} {constants}"

@@ -245,10 +245,8 @@ def table(result: Trial) -> str:
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for row in result.rows():
         gain = "–" if row.gain is None else points(row.gain)
-        lines.append(
-            [row.label, percent(row.joint), gain, percent(row.within), points(row.above_teachers)]
-            + [f"{row.parameters:,}", f"{row.seconds:.1f}"]
-        )
+        shares = [percent(row.joint), gain, percent(row.within), points(row.above_teachers)]
+        lines.append([row.label, *shares, f"{row.parameters:,}", f"{row.seconds:.1f}"])
     own = Spread.of([mean(r.teachers.values()) for r in result.references.values()])
     routed = Spread.of([mean(r.routed.values()) for r in result.references.values()])
     lines.append(["each teacher on its own classes", "–", "–", percent(own), "–", "–", "–"])

@@ -1,6 +1,6 @@
-"""Slow and plain references for method A: what one writes first, and a double loop over samples.
+"""Method A written out plainly: the step one writes first, the step one writes last, and slow references of its loss.
 
-Not a test module: read by `bench_speed.py` and by ``tests/test_losses_reference.py``.
+Not a test module: `bench_speed.py` and ``tests/test_losses_reference.py`` read it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,38 +13,47 @@ from torch.nn import functional
 
 BANDWIDTHS = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)
 
+Distances = Callable[[Tensor, Tensor], Tensor]
 
-def mmd(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared MMD of two batches as the published code computes it: three matrices of distances, 21 kernels."""
+
+def mmd_as_published(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared MMD of one teacher: three matrices of distances, 21 kernels, as the code of Luo et al. 2019 has it."""
     x, y = functional.normalize(student, dim=1), functional.normalize(teacher, dim=1)
-    n = len(x)
 
     def distances(a: Tensor, b: Tensor) -> Tensor:
-        return ((a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2 * a @ b.T).clamp_min(1e-12)
+        return (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(1e-12)
 
-    xx, yy, xy = distances(x, x), distances(y, y), distances(x, y)
-    total = torch.zeros(())
+    within_x, within_y, between = distances(x, x), distances(y, y), distances(x, y)
+    total = x.new_zeros(())
     for bandwidth in BANDWIDTHS:
-        within = torch.exp(-xx / (2 * bandwidth**2)).sum() + torch.exp(-yy / (2 * bandwidth**2)).sum()
-        total = total + (within - 2 * torch.exp(-xy / (2 * bandwidth**2)).sum()) / n**2
+        kernels = [torch.exp(-squared / (2 * bandwidth**2)).mean() for squared in (within_x, within_y, between)]
+        total = total + kernels[0] + kernels[1] - 2 * kernels[2]
     return total.relu()
 
 
-def mmd_by_differences(student: Tensor, teacher: Tensor) -> Tensor:
-    """The same by its definition: every kernel from the differences of all pairs, expanded anew each time."""
+def differences(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances of all pairs from their differences, one by one: slow, and exact for pairs that nearly meet."""
+    return (a[:, None] - b).square().sum(2)
+
+
+def cdist(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances of all pairs from torch's function for distances."""
+    return torch.cdist(a, b).square()
+
+
+def mmd_by_definition(student: Tensor, teacher: Tensor, distances: Distances = differences) -> Tensor:
+    """Squared MMD of one teacher, every one of the 21 kernels with distances of its own."""
     x, y = functional.normalize(student, dim=1), functional.normalize(teacher, dim=1)
-
-    def kernel(a: Tensor, b: Tensor, bandwidth: float) -> Tensor:
-        return torch.exp(-(a[:, None] - b[None]).square().sum(2) / (2 * bandwidth**2)).mean()
-
-    parts = [kernel(x, x, sigma) + kernel(y, y, sigma) - 2 * kernel(x, y, sigma) for sigma in BANDWIDTHS]
-    return torch.stack(parts).sum().relu()
+    total = x.new_zeros(())
+    for bandwidth in BANDWIDTHS:
+        kernels = [torch.exp(-distances(*pair) / (2 * bandwidth**2)).mean() for pair in ((x, x), (y, y), (x, y))]
+        total = total + kernels[0] + kernels[1] - 2 * kernels[2]
+    return total.relu()
 
 
 def mmd_double_loop(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
     """Squared MMD a bandwidth in float64, two loops over the samples."""
-    x, y = (rows.astype(np.float64) for rows in (student, teacher))
-    x, y = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (x, y))
+    x, y = (rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1)[:, None] for rows in (student, teacher))
     scale = -1 / (2 * np.array(BANDWIDTHS) ** 2)
     total = np.zeros(len(BANDWIDTHS))
     for i in range(len(x)):
@@ -58,63 +67,58 @@ def mmd_double_loop(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
 class Textbook:
     """A training step of common feature learning as one writes it first, on the modules of a `CommonFeature`.
 
-    Teachers run in every step; each net passes through the shared extractor by itself; MMD a teacher; plain Adam.
+    Teachers run in every step; every net passes through the shared extractor by itself; one MMD a teacher; plain Adam.
 
     Args:
-        method: gives student, adaptions, extractor and decoders, and the options (those of the default loss).
-        teachers: the teachers' modules by name, with what makes their input and their layer.
-        together: one pass of all nets through the extractor, which batch norm needs for the same numbers.
-        mmd: of one teacher.
+        method: gives student, adaptions, extractor, decoders and learning rate; its loss must be the default one.
+        teachers: of the method's problem, in order.
+        together: one pass of all nets through the extractor: with batch norm the mathematics asks for it.
+        mmd: of the student's rows and one teacher's.
     """
 
     def __init__(
         self,
         method: Any,
-        problem: Any,
+        teachers: Sequence[Any],
         *,
         together: bool = False,
-        mmd: Callable[[Tensor, Tensor], Tensor] = mmd,
+        mmd: Callable[[Tensor, Tensor], Tensor] = mmd_as_published,
     ):
-        self.method = method
-        self.teachers = problem.teachers
-        self.together = together
-        self.mmd = mmd
-        self.seen: dict[str, Tensor] = {}
-        for teacher in self.teachers:
-            layer = teacher.module.get_submodule(teacher.feature_layer)
-            layer.register_forward_hook(self.keep(teacher.name))
+        self.method, self.teachers, self.together, self.mmd = method, teachers, together, mmd
         self.optimizer = torch.optim.Adam(
             method.parameters(), lr=method.config.learning_rate, weight_decay=method.config.weight_decay
         )
+        self.seen: dict[str, Tensor] = {}
+        for teacher in teachers:
+            teacher.module.get_submodule(teacher.feature_layer).register_forward_hook(self.keeper(teacher.name))
 
-    def keep(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+    def keeper(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         """A hook that keeps a layer's output under the teacher's name."""
 
-        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             self.seen[name] = output
 
-        return hook
+        return keep
 
     def loss(self, images: Tensor) -> Tensor:
-        """The default loss of method A on a batch."""
+        """The whole loss on a batch."""
         with torch.no_grad():
-            logits = [teacher.module(teacher.preprocess(images)) for teacher in self.teachers]
+            logits = [t.module(images if t.preprocess is None else t.preprocess(images)) for t in self.teachers]
         student = self.method.student(images)
         raw = [student.features[self.method.student.feature_layer], *(self.seen[t.name] for t in self.teachers)]
         adapted = [adapt(feature) for adapt, feature in zip(self.method.adaptions, raw, strict=True)]
         if self.together:
-            common = list(self.method.extractor(torch.cat(adapted)).chunk(len(adapted)))
+            common = self.method.extractor(torch.cat(adapted)).chunk(len(adapted))
         else:
             common = [self.method.extractor(feature) for feature in adapted]
 
         target = functional.softmax(torch.cat(logits, dim=1), dim=1)
-        soft = -(target * functional.log_softmax(student.logits, dim=1)).sum(1).mean()
-        align, rebuild = torch.zeros(()), torch.zeros(())
+        loss = -(target * functional.log_softmax(student.logits, dim=1)).sum(1).mean()
         for feature, own, decode in zip(raw[1:], common[1:], self.method.decoders, strict=True):
-            align = align + self.mmd(common[0].flatten(1), own.flatten(1))
             spread = (feature - feature.mean((0, 2, 3), keepdim=True)).square().mean()
-            rebuild = rebuild + functional.mse_loss(decode(own), feature) / spread
-        return soft + align + rebuild
+            loss = loss + self.mmd(common[0].flatten(1), own.flatten(1))
+            loss = loss + functional.mse_loss(decode(own), feature) / spread
+        return loss
 
     def step(self, images: Tensor) -> float:
         """One training step; its loss."""
@@ -122,51 +126,62 @@ class Textbook:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return float(loss.detach())
+        return loss.item()
 
 
 class GoodLoop:
-    """The same step as someone writes it by hand who knows everything that makes it fast, and nothing else.
+    """The same step by someone who knows all that makes it fast, and wants nothing else: no history, no checks.
 
-    Teachers' answers are in memory; one pass of all nets; one matrix of distances, kernels that are nothing left
-    out; fused Adam. No history, no checks, no checkpoint.
+    Teachers' answers in memory, one pass of all nets, one matrix of distances, kernels that are nothing left out,
+    fused Adam, and optionally weights and images in the layout that is fast on a CPU.
+
+    Args:
+        method: as for `Textbook`.
+        images: of the pool.
+        answers: what the teachers say of them, in the order of the images.
+        memory_format: of weights, images and features.
     """
 
-    def __init__(self, method: Any, answers: Mapping[str, Any]):
-        self.method = method
-        self.logits = torch.cat([a.logits for a in answers.values()], dim=1)
-        self.features = [next(iter(a.features.values())) for a in answers.values()]
+    def __init__(
+        self,
+        method: Any,
+        images: Tensor,
+        answers: Mapping[str, Any],
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ):
+        self.method = method.to(memory_format=memory_format)
+        self.images = images.to(memory_format=memory_format)
+        self.targets = torch.cat([a.logits for a in answers.values()], dim=1).softmax(1)
+        self.features = [f.to(memory_format=memory_format) for a in answers.values() for f in a.features.values()]
         self.optimizer = torch.optim.Adam(
-            method.parameters(),
-            lr=method.config.learning_rate,
-            weight_decay=method.config.weight_decay,
-            fused=True,
+            method.parameters(), lr=method.config.learning_rate, weight_decay=method.config.weight_decay, fused=True
         )
 
     def mmd(self, common: Tensor, nets: int) -> Tensor:
         """Σ over teachers of the squared MMD to the student, whose rows come first."""
         rows = functional.normalize(common.flatten(1), dim=1)
-        squared = (2 - 2 * rows @ rows.T).clamp_min(1e-12)
-        nearest = float((squared.detach() + 4 * torch.eye(len(rows))).min())
+        n = len(rows) // nets
+        gram = rows @ rows.T
+        own = gram.diagonal()
+        squared = (own[:, None] + own - 2 * gram).clamp_min(1e-12)
+        nearest = float(squared.detach().clone().fill_diagonal_(4).min())
         live = [sigma for sigma in BANDWIDTHS if nearest / (2 * sigma**2) < 30]
         kernel = torch.stack([torch.exp(squared * (-1 / (2 * sigma**2))) for sigma in live]).sum(0)
-        mean = kernel.view(nets, len(rows) // nets, nets, -1).mean((1, 3))
-        dead = (len(BANDWIDTHS) - len(live)) * 2 * nets / len(rows)
-        return (mean[0, 0] + mean.diagonal()[1:] - 2 * mean[0, 1:] + dead).relu().sum()
+        mean = kernel.view(nets, n, nets, n).mean((1, 3))
+        constant = (len(BANDWIDTHS) - len(live)) * 2 / n
+        return (mean[0, 0] + mean.diagonal()[1:] - 2 * mean[0, 1:] + constant).relu().sum()
 
-    def step(self, images: Tensor, index: Sequence[int]) -> float:
+    def step(self, index: Tensor) -> float:
         """One training step; its loss."""
-        student = self.method.student(images)
-        targets = [feature[index] for feature in self.features]
-        raw = [student.features[self.method.student.feature_layer], *targets]
-        adapted = torch.cat([adapt(feature) for adapt, feature in zip(self.method.adaptions, raw, strict=True)])
-        common = self.method.extractor(adapted)
-        loss = functional.cross_entropy(student.logits, self.logits[index].softmax(1)) + self.mmd(common, len(raw))
-        parts = common.chunk(len(raw))[1:]
-        for target, part, decode in zip(targets, parts, self.method.decoders, strict=True):
-            spread = (target - target.mean((0, 2, 3), keepdim=True)).square().mean()
-            loss = loss + functional.mse_loss(decode(part), target) / spread
+        student = self.method.student(self.images[index])
+        features = [feature[index] for feature in self.features]
+        raw = [student.features[self.method.student.feature_layer], *features]
+        common = self.method.extractor(torch.cat([a(f) for a, f in zip(self.method.adaptions, raw, strict=True)]))
+        loss = functional.cross_entropy(student.logits, self.targets[index]) + self.mmd(common, len(raw))
+        for feature, own, decode in zip(features, common.chunk(len(raw))[1:], self.method.decoders, strict=True):
+            spread = (feature - feature.mean((0, 2, 3), keepdim=True)).square().mean()
+            loss = loss + functional.mse_loss(decode(own), feature) / spread
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return float(loss.detach())
+        return loss.item()
