@@ -122,8 +122,7 @@ def layout_of(layers: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
 
 def find_layers(owner: str, module: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
     """The named submodules. Raises InputError that lists what the module has."""
-    if isinstance(module, torch.jit.ScriptModule):
-        raise InputError(f"{owner} is a scripted module, which takes no hooks: pass the eager module.")
+    check_eager(owner, module)
     modules = dict(module.named_modules())
     missing = [layer for layer in layers if layer not in modules or not layer]
     if missing:
@@ -133,6 +132,12 @@ def find_layers(owner: str, module: nn.Module, layers: Sequence[str]) -> dict[st
             "Teacher.layers_of(module, images) lists all of them."
         )
     return {layer: modules[layer] for layer in layers}
+
+
+def check_eager(owner: str, module: nn.Module) -> None:
+    """Raises InputError for a scripted or traced module, or one with such a part."""
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise InputError(f"{owner} is or holds a scripted module, which takes no hooks: pass the eager module.")
 
 
 @contextmanager
@@ -198,7 +203,10 @@ def layers_of(module: nn.Module, images: Tensor) -> LayerList:
     Args:
         module: any eager ``nn.Module``; its mode and weights are left as they are.
         images: an example batch as the module takes it (after preprocessing).
+
+    Raises InputError for a scripted module.
     """
+    check_eager("the module", module)
     shapes: dict[str, tuple[int, ...] | None] = {}
     names = {layer: name for name, layer in module.named_modules() if name}
 

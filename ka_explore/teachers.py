@@ -1,12 +1,9 @@
 """Teachers: frozen nets with named layers, one task and its labels."""
 
-import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import CodeType
 from typing import Any
 
 import torch
@@ -15,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ka_explore.errors import InputError
+from ka_explore.fingerprint import code_of, described, module_digest, settings_of
 from ka_explore.layers import (
     LayerList,
     Outputs,
@@ -50,6 +48,8 @@ class Preprocess:
             raise InputError(f"std must be positive, got {self.std}.")
         if self.channels not in (None, 1, 3):
             raise InputError(f"channels must be 1, 3 or None, got {self.channels}.")
+        if self.size is not None and min(self.size if isinstance(self.size, tuple) else (self.size,)) < 1:
+            raise InputError(f"size must be at least 1, got {self.size}.")
 
     def __call__(
         self, images: Float[Tensor, "batch channel height width"]
@@ -114,17 +114,17 @@ class Teacher:
             raise InputError("a teacher cannot be called 'student': that is the net being trained.")
         if isinstance(layers, str):
             raise InputError(f"layers of {self.name!r} must be a list of names, got the text {layers!r}.")
-        self.module = module.eval().requires_grad_(False)
         self.layers = layout_of(layers)
         if not self.layers:
             raise InputError(f"teacher {self.name!r} names no layer: Teacher.layers_of(module, images) lists them.")
+        find_layers(repr(self.name), module, list(self.layers))
+        self.module = module.eval().requires_grad_(False)
         self.labels = tuple(str(label) for label in labels)
         if len(set(self.labels)) < len(self.labels) or not self.labels:
             raise InputError(f"labels of {self.name!r} must be different and at least one, got {self.labels}.")
         self.task = str(task)
         self.read = read
         self.preprocess = preprocess
-        find_layers(repr(self.name), module, list(self.layers))
 
     @property
     def feature_layer(self) -> str:
@@ -160,7 +160,8 @@ class Teacher:
         """The fingerprint and the code that runs: an edited forward must not meet answers of the old one."""
         things = [type(module) for module in self.module.modules()] + [self.read, self.preprocess]
         code = "".join(sorted({code_of(thing) for thing in things}))
-        return hashlib.sha256((self.fingerprint + code).encode()).hexdigest()[:16]
+        settings = "".join(settings_of(module) for module in self.module.modules())
+        return hashlib.sha256((self.fingerprint + code + settings).encode()).hexdigest()[:16]
 
     @staticmethod
     def layers_of(module: nn.Module, images: Tensor) -> LayerList:
@@ -178,44 +179,3 @@ class Raw:
     output: Any
     features: Mapping[str, Tensor]
     batch: int
-
-
-def module_digest(module: nn.Module) -> bytes:
-    """Hash of a module's structure and weights."""
-    digest = hashlib.sha256(repr(module).encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.digest()
-
-
-def described(thing: Any) -> str:
-    """A function or preprocessing by name and settings."""
-    if thing is None:
-        return "none"
-    if isinstance(thing, nn.Module):
-        return module_digest(thing).hex()
-    if dataclasses.is_dataclass(thing):
-        return repr(thing)
-    return str(getattr(thing, "__qualname__", type(thing).__qualname__))
-
-
-def code_of(thing: Any) -> str:
-    """What a function, or the methods of a class outside torch, are compiled to; comments and docstrings apart."""
-    if isinstance(thing, type):
-        if thing.__module__.startswith("torch."):
-            return ""
-        return "".join(code_of(value) for value in vars(thing).values() if hasattr(value, "__code__"))
-    code = getattr(thing, "__code__", None)
-    if code is None:
-        return code_of(type(thing)) if thing is not None and not isinstance(thing, type) else ""
-    cells = [repr(cell.cell_contents) for cell in thing.__closure__ or ()]
-    return re.sub(r" at 0x[0-9a-f]+", "", compiled(code, thing.__doc__) + repr([cells, thing.__defaults__]))
-
-
-def compiled(code: CodeType, doc: str | None) -> str:
-    """A code object as text, without names of files and numbers of lines."""
-    constants = [
-        compiled(c, None) if isinstance(c, CodeType) else repr(c) for c in code.co_consts if c != doc or c is None
-    ]
-    return f"{code.co_code.hex()} {code.co_names} {constants}"

@@ -74,6 +74,10 @@ def mnist(
     A third of the images (1 667) is the test set. Of the other 3 333 the pool takes from one end and the
     teachers take from the other, so they share images only when together they ask for more than there are.
 
+    Measured, means over seeds 0 to 7, per cent right: each teacher on its own classes, then the argmax over
+    both teachers' logits side by side on all ten: noisy_teachers 83 and 84, 65; few_images 98 and 96, 92;
+    plenty 99 and 97, 95.
+
     Args:
         preset: ``noisy_teachers``: weak teachers (400 labelled images each, 30 % of the labels wrong) and 1 666
             other images in the pool; ``few_images``: good teachers, and 100 other images in the pool;
@@ -138,6 +142,8 @@ def digits(*, seed: int = 0, unlabelled: int = 600, labelled: int = 250, label_n
 def fashion(*, seed: int = 0, unlabelled: int = 2000, labelled: int = 1000, label_noise: float = 0.0) -> Problem:
     """Fashion-MNIST: a residual net knows the tops, which look alike, a plain net the other five clothes.
 
+    Teachers of unequal strength: 73 and 95 % right on their own classes, 65 % on all ten (two seeds).
+
     Args:
         seed: of the choice of images, of the wrong labels and of the teachers' training.
         unlabelled: images in the pool, 10 to 60 000; 2 000 images of the data set's own test part are the test.
@@ -164,6 +170,9 @@ def digits_and_clothes(
     *, seed: int = 0, unlabelled: int = 3000, labelled: int = 1500, label_noise: float = 0.0
 ) -> Problem:
     """A residual net knows the ten digits of MNIST, a plain net the ten clothes of Fashion-MNIST: 20 classes.
+
+    Teachers that are right on 96 and 77 % of their own images, but whose logits do not compare between the two
+    kinds: side by side they are right on only some 40 % (32 and 49 with seeds 0 and 1).
 
     Args:
         seed: of the split, of the wrong labels and of the teachers' training.
@@ -229,7 +238,7 @@ def residual_net(channels: int, widths: Sequence[int], classes: int) -> nn.Seque
 def plain_net(channels: int, widths: Sequence[int], classes: int) -> nn.Sequential:
     """One convolution with BatchNorm and ReLU a block in the manner of VGG, max-pooling between blocks.
 
-    Without BatchNorm it takes four times the steps, and its logits are so spread that they drown the other net's.
+    Without BatchNorm it takes four times the steps, and its wider logits cost the strong ensemble 7 points.
     """
     parts: dict[str, nn.Module] = {}
     before = channels

@@ -53,7 +53,10 @@ def mmd_by_definition(student: Tensor, teacher: Tensor, distances: Distances = d
 
 def mmd_double_loop(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
     """Squared MMD a bandwidth in float64, two loops over the samples."""
-    x, y = (rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1)[:, None] for rows in (student, teacher))
+    x, y = (
+        rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1)[:, None]
+        for rows in (student, teacher)
+    )
     scale = -1 / (2 * np.array(BANDWIDTHS) ** 2)
     total = np.zeros(len(BANDWIDTHS))
     for i in range(len(x)):
