@@ -45,7 +45,7 @@ quick: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow"
 
 bench: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -s -p no:cacheprovider tests/benchmarks/bench_*.py
+	$(BIN)/python -m pytest -s --noconftest -p no:cacheprovider tests/benchmarks/bench_*.py
 
 picture: $(VENV)/installed-demo
 	$(BIN)/ka-explore demo --folder runs/picture

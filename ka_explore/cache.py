@@ -7,7 +7,9 @@ that runs, forks and processes share it. Files appear whole or not at all.
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -19,7 +21,7 @@ from ka_explore.errors import InputError, StoreError
 from ka_explore.layers import Outputs
 from ka_explore.pool import Images
 from ka_explore.progress import progress_bar
-from ka_explore.teachers import Teacher
+from ka_explore.teachers import Preprocess, Teacher
 
 CHUNK = 128  # images a forward: larger ones leave the processor's cache and are slower
 
@@ -63,9 +65,7 @@ class TeacherCache:
         missing = [t for t in teachers if not all(path.exists() for path in self.paths(t.name).values())]
         if missing:
             self.build(missing, images)
-        self.arrays = {
-            t.name: {what: np.load(path, mmap_mode="r") for what, path in self.paths(t.name).items()} for t in teachers
-        }
+        self.arrays = {t.name: {what: opened(path) for what, path in self.paths(t.name).items()} for t in teachers}
 
     def paths(self, teacher: str) -> dict[str, Path]:
         """The files of a teacher: its logits (under the empty name) and each wanted layer."""
@@ -87,9 +87,12 @@ class TeacherCache:
 
     def build(self, teachers: Sequence[Teacher], images: Images) -> None:
         """Run every module once over all images and write what is wanted of it."""
-        groups: dict[tuple[int, str], list[Teacher]] = {}
+        groups: dict[tuple[Any, ...], list[Teacher]] = {}
         for teacher in teachers:
-            groups.setdefault((id(teacher.module), repr(teacher.preprocess)), []).append(teacher)
+            given = teacher.preprocess
+            layouts = frozenset(pair for pair in teacher.layers.items() if pair[1] != "auto")
+            key = (id(teacher.module), given if isinstance(given, Preprocess) else id(given), layouts)
+            groups.setdefault(key, []).append(teacher)
         for group in groups.values():
             with progress_bar(len(images), f"teacher {', '.join(t.name for t in group)}", unit="image") as bar:
                 self.write(group, images, bar)
@@ -100,9 +103,7 @@ class TeacherCache:
             (t.name, what): ArrayWriter(path, len(images)) for t in group for what, path in self.paths(t.name).items()
         }
         spread: dict[str, tuple[Tensor, Tensor]] = {}
-        layers = {layer: group[0].layers.get(layer, "auto") for t in group for layer in self.layers[t.name]}
-        for t in group:
-            layers |= {layer: t.layers[layer] for layer in self.layers[t.name]}
+        layers = {layer: t.layers[layer] for t in group for layer in self.layers[t.name]}
         try:
             group[0].module.to(self.device)
             for start in range(0, len(images), CHUNK):
@@ -148,6 +149,17 @@ class TeacherCache:
                     )
 
 
+def opened(path: Path) -> np.ndarray:
+    """An array on disk, memory-mapped. Raises StoreError for a damaged file."""
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise StoreError(
+            f"{path} of the teacher cache cannot be read ({error}): remove it, it is made anew."
+        ) from error
+    return array
+
+
 class ArrayWriter:
     """A ``.npy`` file written part by part, that appears under its name only when finished.
 
@@ -183,6 +195,7 @@ class ArrayWriter:
     def discard(self) -> None:
         """Remove what was not finished."""
         if self.file is not None:
-            self.file.close()
+            with suppress(OSError):  # what is still to be written does not fit on a full disk either
+                self.file.close()
             Path(self.file.name).unlink(missing_ok=True)
             self.file = None

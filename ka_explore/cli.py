@@ -146,6 +146,7 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
 
 def command_run(chosen: argparse.Namespace) -> None:
     """Train a student."""
+    options = settings(chosen.method, chosen.set)  # before the teachers are trained, as it takes no time
     problem = make_problem(chosen.problem, chosen.option)
     run = Run(
         problem,
@@ -157,7 +158,7 @@ def command_run(chosen: argparse.Namespace) -> None:
         threads=chosen.threads,
         precision=chosen.precision,
         snapshot_every=chosen.snapshots,
-        **settings(chosen.method, chosen.set),
+        **options,
     )
     finish(run)
 
@@ -187,7 +188,10 @@ def command_compare(chosen: argparse.Namespace) -> None:
 
 def command_report(chosen: argparse.Namespace) -> None:
     """Write runs up."""
-    from ka_explore.report import write_report
+    try:
+        from ka_explore.report import write_report
+    except ModuleNotFoundError as error:
+        raise InputError(f"a report needs {error.name}: pip install 'ka-explore[plots]'.") from error
 
     kind: Any = chosen.format or ("md" if chosen.output is not None and chosen.output.suffix == ".md" else "html")
     output = chosen.output or Path(f"report.{kind}")
@@ -295,7 +299,7 @@ def make_problem(name: str, pairs: Sequence[str]) -> Problem:
         sys.path.insert(0, "")
         try:
             function = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise InputError(f"cannot import {name!r}: {error}. Expected package.module:function.") from error
     else:
         raise unknown("problem", name, PROBLEMS, where=" (or package.module:function)")
@@ -318,7 +322,7 @@ def opened(folder: Path, problem: str | None) -> Run:
 
 def to_the_end(run: Run) -> Run:
     """The run at its last recorded step, replayed where the last checkpoint is earlier."""
-    return run.advance(run.recorded - run.step)
+    return run.advance(run.recorded - run.step) if run.recorded > run.step else run  # looking needs no lock
 
 
 def finish(run: Run, steps: int | None = None) -> None:

@@ -4,6 +4,7 @@ A chain of standard torch modules is described by their names and arguments, so 
 that made it, and without running any: only names in ``STANDARD`` are built. Any other student needs its module.
 """
 
+import copy
 import inspect
 import json
 import math
@@ -62,10 +63,8 @@ def export_student(run: Run, folder: str | Path) -> Path:
 
     Raises InputError for a method without a trained student, StoreError when the folder cannot be written.
     """
-    if run.stage is None:
-        raise InputError(f"{run.name!r} trains no student ({run.store.about['method']}): there is nothing to export.")
     folder = Path(folder)
-    student = run.method.student
+    student = trained(run)
     about = {
         "format": FORMAT,
         "kind": "ka_explore student",
@@ -84,6 +83,13 @@ def export_student(run: Run, folder: str | Path) -> Path:
         replace_file(folder / "student.safetensors", lambda file: file.write(save(tensors)))
         replace_file(folder / "student.json", lambda file: file.write(to_json(about)))
     return folder
+
+
+def trained(run: Run) -> Student:
+    """The student of a run. Raises InputError for a method that trains none."""
+    if run.stage is None:
+        raise InputError(f"{run.name!r} trains no student ({run.store.about['method']}): there is nothing to export.")
+    return run.method.student
 
 
 def load_student(folder: str | Path, student: Student | None = None) -> Classifier:
@@ -117,17 +123,35 @@ def load_student(folder: str | Path, student: Student | None = None) -> Classifi
                 f"the student in {folder} is not a chain of standard modules: load_student(folder, student) with a "
                 "fresh one of the same architecture."
             )
-        student = build_student(architecture)
+        try:
+            student = build_student(architecture)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"the description in {folder} makes no student ({error!r}): it was damaged.") from error
     try:
         student.load_state_dict(weights)
     except RuntimeError as error:
         raise StoreError(f"the weights in {folder} do not fit the student: {error}") from error
+    # As in its run: another order in memory is another order of sums, and another last bit.
+    nn.utils.convert_conv2d_weight_memory_format(student, torch.channels_last)
     return Classifier(student, labels).eval().requires_grad_(False)
 
 
 def export_program(run: Run, path: str | Path) -> Path:
-    """The deployed student as a ``torch.export`` program (``.pt2``), for any batch size."""
-    model = Classifier(run.method.student, run.problem.labels).eval()
+    """The deployed student as a ``torch.export`` program (``.pt2``), for any batch size.
+
+    Raises InputError for a method without a trained student, StoreError when the file cannot be written.
+    """
+    student = copy.deepcopy(trained(run))
+    if isinstance(student, Chain):  # a program is Python text, in which a task called "class" cannot be a name
+        student = Chain(
+            {f"segment{i}": segment for i, segment in enumerate(student.segments.values())},
+            {f"head{i}": head for i, head in enumerate(student.heads.values())},
+            preprocess=student.preprocess,
+        )
+    model = Classifier(student, run.problem.labels).eval()
+    nn.utils.convert_conv2d_weight_memory_format(model, torch.contiguous_format)  # torch.export.save warns otherwise
     images = run.problem.pool.images[:2].to(run.device)
     with torch.no_grad():
         program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))

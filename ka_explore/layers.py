@@ -184,7 +184,7 @@ def forward(owner: str, module: nn.Module, images: Tensor, layers: Mapping[str, 
 def read_logits(owner: str, read: Callable[[Any], Tensor], output: Any, images: int, labels: int) -> Tensor:
     """The logits in a net's output. Raises InputError unless they are (images, labels)."""
     logits: object = read(output)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != images:
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != images:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(
             f"{owner} gave {got}, expected logits of shape (batch={images}, label={labels}). "

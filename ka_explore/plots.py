@@ -44,6 +44,11 @@ def class_colours(count: int) -> list[Any]:
     return [colormaps["turbo"](i / (count - 1)) for i in range(count)]
 
 
+def plain(text: str) -> str:
+    """A name as it stands: matplotlib would read ``$`` as mathematics and leave a leading ``_`` out of legends."""
+    return (" " + text if text.startswith("_") else text).replace("$", r"\$")
+
+
 def axes_of(ax: Axes | None, size: tuple[float, float] = (6.0, 4.5)) -> Axes:
     """The axes handed in, or those of a new figure that belongs to nobody else."""
     return ax if ax is not None else Figure(figsize=size, layout="constrained").add_subplot()
@@ -59,7 +64,7 @@ def draw(result: Any, ax: Axes | None = None) -> Axes:  # noqa: ARG001 - the sha
 def draw_scalars(result: Scalars, ax: Axes | None = None) -> Axes:
     """Horizontal bars with their values printed."""
     ax = axes_of(ax)
-    names, values = list(result.values), list(result.values.values())
+    names, values = [plain(name) for name in result.values], list(result.values.values())
     bars = ax.barh(names, values, color="#56B4E9")
     ax.bar_label(bars, [f"{value:.3g}" for value in values], padding=3)
     ax.invert_yaxis()
@@ -73,13 +78,14 @@ def draw_matrix(result: Matrix, ax: Axes | None = None) -> Axes:
     """A heat map with its numbers printed where they have room."""
     ax = axes_of(ax)
     image = ax.imshow(result.values, cmap="cividis", aspect="auto")
-    ax.set_xticks(range(len(result.columns)), result.columns, rotation=45, ha="right")
-    ax.set_yticks(range(len(result.rows)), result.rows)
+    ax.set_xticks(range(len(result.columns)), [plain(name) for name in result.columns], rotation=45, ha="right")
+    ax.set_yticks(range(len(result.rows)), [plain(name) for name in result.rows])
     ax.set(title=result.title)
     if ax.figure is not None:
         ax.figure.colorbar(image, ax=ax, label=result.unit)
-    if result.values.size <= 150:
-        middle = (np.nanmin(result.values) + np.nanmax(result.values)) / 2
+    finite = result.values[np.isfinite(result.values)]
+    if finite.size and result.values.size <= 150:
+        middle = (finite.min() + finite.max()) / 2
         for (row, column), value in np.ndenumerate(result.values):
             tone = "white" if value < middle else "black"
             ax.text(column, row, f"{value:.2g}", ha="center", va="center", color=tone, fontsize=8)
@@ -111,18 +117,19 @@ def draw_points(result: Points, ax: Axes | None = None) -> Axes:
             s=16 if student else 24,
             linewidths=0.9,
             alpha=0.85,
-            label=net,
+            label=plain(net),
             zorder=3 if student else 2,
         )
         grey = "#444444" if by_class else own
         fill = grey if student else "none"
-        handles.append(Line2D([], [], marker=marker, ls="", color=grey, markerfacecolor=fill, label=net))
+        handles.append(Line2D([], [], marker=marker, ls="", color=grey, markerfacecolor=fill, label=plain(net)))
     ax.set(title=result.title, xlabel=result.axes[0], ylabel=result.axes[1])
     nets = ax.legend(handles=handles, loc="upper left", fontsize=8, frameon=True)
     if by_class and len(result.labels) <= 20:
         ax.add_artist(nets)
         dots = [
-            Line2D([], [], marker="o", ls="", color=c, label=n) for c, n in zip(colours, result.labels, strict=True)
+            Line2D([], [], marker="o", ls="", color=c, label=plain(n))
+            for c, n in zip(colours, result.labels, strict=True)
         ]
         ax.legend(
             handles=dots, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False, handletextpad=0.1,
@@ -145,7 +152,7 @@ def draw_distribution(result: Distribution, ax: Axes | None = None) -> Axes:
             values,
             bins=edges.tolist(),
             histtype="step",
-            label=f"{name} (median {np.median(values):.2g})",
+            label=plain(f"{name} (median {np.median(values):.2g})" if len(values) else f"{name} (no finite value)"),
             color=colour_of(name, list(finite)),
             linestyle=DASHES[place % len(DASHES)],
             linewidth=1.8,
@@ -164,21 +171,22 @@ def draw_history(histories: Mapping[str, Sequence[Mapping[str, Any]]], term: str
         term: of the loss, or ``loss``.
     """
     ax = axes_of(ax)
-    shown = 0
+    shown: list[float] = []
     for place, (name, rows) in enumerate(histories.items()):
         kept = [(row["step"], row["loss"] if term == "loss" else row["terms"].get(term)) for row in rows]
         kept = [(step, value) for step, value in kept if value is not None]
         if kept:
             steps, values = zip(*kept, strict=True)
             colour = (STUDENT, *TEACHERS)[place % 8]
-            ax.plot(steps, smooth(values), color=colour, ls=DASHES[place % len(DASHES)], lw=1.6, label=name)
-            shown += 1
-        for before, after in pairwise(rows):
-            if before["stage"] != after["stage"]:
-                ax.axvline(after["step"], color="#999999", lw=0.8)
+            ax.plot(steps, smooth(values), color=colour, ls=DASHES[place % len(DASHES)], lw=1.6, label=plain(name))
+            shown += values
+            for before, after in pairwise(rows):
+                if before["stage"] != after["stage"]:
+                    ax.axvline(after["step"], color="#999999", lw=0.8)
     if not shown:
         raise InputError(f"no run has a term {term!r} in its history.")
-    ax.set(xlabel="step", ylabel=term, yscale="log", title=f"{term} over the steps")
+    ax.set(xlabel="step", ylabel=plain(term), title=plain(f"{term} over the steps"))
+    ax.set_yscale("log" if max(shown) > 0 else "linear")
     ax.legend(fontsize=8)
     return ax
 

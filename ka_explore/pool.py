@@ -42,14 +42,15 @@ class Images:
     def __init__(self, data: Any, *, value_range: tuple[float, float] | None = (0.0, 1.0)):
         if not isinstance(data, (np.ndarray, Tensor)):
             data = gather(data)
-        array = data.detach().cpu().numpy() if isinstance(data, Tensor) else data
+        array = as_array(data)
         if array.ndim == 3:
             array = array[:, None]
-        if len(array) == 0:
+        if array.size == 0:
             raise InputError("there is no image: expected an array (image, channel, height, width).")
-        if array.ndim != 4 or 0 in array.shape:
+        if array.ndim != 4:
             raise InputError(f"images have shape {array.shape}: expected (image, channel, height, width).")
-        if array.shape[1] > 16 and array.shape[3] <= 4:
+        _, first, second, last = array.shape
+        if last <= 4 < first and (first == second or first > 16):
             raise InputError(
                 f"images have shape {array.shape}: the channels seem to come last; expected (image, channel, "
                 "height, width), so permute them."
@@ -81,9 +82,8 @@ class Images:
     def __getitem__(self, index: Any) -> Float[Tensor, "batch channel height width"]:
         """The images at an index array or slice, as float32 in memory of their own."""
         part = np.asarray(self.array[index])
-        if part.dtype == np.uint8:
-            return torch.from_numpy(part).float().div_(255)
-        return torch.from_numpy(np.array(part, dtype=np.float32))
+        made = torch.from_numpy(np.array(part, dtype=np.float32))
+        return made.div_(255) if part.dtype == np.uint8 else made
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -105,8 +105,8 @@ def gather(items: Sequence[Any]) -> np.ndarray:
         images = [
             item[0] if isinstance(item, (tuple, list)) else item for item in (items[i] for i in range(len(items)))
         ]
-        arrays = [image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image) for image in images]
-    except (TypeError, KeyError, AttributeError) as error:
+        arrays = [as_array(image) for image in images]
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise InputError(
             f"cannot read images from a {type(items).__name__}: expected an array, a tensor or a sequence of images."
         ) from error
@@ -116,6 +116,13 @@ def gather(items: Sequence[Any]) -> np.ndarray:
             f"images have different shapes ({', '.join(map(str, sorted(shapes)[:3]))} …): resize them to one."
         )
     return np.stack(arrays) if arrays else np.empty((0, 1, 1, 1), np.float32)
+
+
+def as_array(data: Any) -> np.ndarray:
+    """A tensor, of any floating type, or whatever numpy reads."""
+    if isinstance(data, Tensor):
+        return (data.float() if data.dtype == torch.bfloat16 else data).detach().cpu().numpy()
+    return np.asarray(data) if not isinstance(data, np.ndarray) else data
 
 
 class Pool:
@@ -130,7 +137,7 @@ class Pool:
         value_range: see `Images`.
 
     Raises:
-        InputError: what `Images` raises, and for labels of another length.
+        InputError: what `Images` raises, and for labels that are no whole numbers or of another length.
     """
 
     def __init__(
@@ -143,10 +150,12 @@ class Pool:
         value_range: tuple[float, float] | None = (0.0, 1.0),
     ):
         self.images = images if isinstance(images, Images) else Images(images, value_range=value_range)
-        self.labels = None if labels is None else {task: np.asarray(y, dtype=np.int64) for task, y in labels.items()}
+        self.labels = None if labels is None else {task: as_labels(task, y) for task, y in labels.items()}
         for task, y in (self.labels or {}).items():
             if y.shape != (len(self.images),):
                 raise InputError(f"labels of task {task!r} have shape {y.shape} for {len(self.images)} images.")
+        if probe < 1:
+            raise InputError(f"probe={probe}: expected at least 1 image for the probe set.")
         self.augment = augment
         self.probe = min(probe, len(self.images))
 
@@ -171,6 +180,17 @@ class Pool:
     def without_labels(self) -> "Pool":
         """The same images with no label in reach."""
         return Pool(self.images, probe=self.probe, augment=self.augment)
+
+
+def as_labels(task: str, labels: Any) -> Int64[np.ndarray, "_"]:
+    """Labels as whole numbers. Raises InputError for anything else."""
+    array = as_array(labels)
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise InputError(
+            f"labels of task {task!r} are {array.dtype} of shape {array.shape}: expected one whole number an image, "
+            "its place in labels.class_names(task), -1 where it is not known."
+        )
+    return array.astype(np.int64)
 
 
 @lru_cache(maxsize=8)

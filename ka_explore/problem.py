@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from ka_explore.errors import InputError
 from ka_explore.labels import LabelSpace
 from ka_explore.layers import Outputs
-from ka_explore.pool import Images, Pool
-from ka_explore.student import Student
+from ka_explore.pool import Images, Pool, as_labels
+from ka_explore.student import Chain, Student
 from ka_explore.teachers import Teacher
 
 
@@ -30,9 +30,10 @@ class Labelled:
     labels: Mapping[str, np.ndarray]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", {task: as_labels(task, y) for task, y in self.labels.items()})
         for task, y in self.labels.items():
-            if np.shape(y) != (len(self.images),):
-                raise InputError(f"labels of task {task!r} have shape {np.shape(y)} for {len(self.images)} images.")
+            if y.shape != (len(self.images),):
+                raise InputError(f"labels of task {task!r} have shape {y.shape} for {len(self.images)} images.")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ class Problem:
                         f"labels of task {task!r} in the {where} go from {np.min(y)} to {np.max(y)}, "
                         f"expected 0 to {count - 1} (or -1 for unknown): they index labels.class_names({task!r})."
                     )
+        if self.test is not None and set(self.test.labels) != set(self.labels.tasks):
+            raise InputError(
+                f"the test has labels of {', '.join(self.test.labels) or 'no task'}, the teachers' tasks are "
+                f"{', '.join(self.labels.tasks)}: give labels of each, -1 where they are not known."
+            )
         if self.test is not None and self.test.images.shape != self.pool.images.shape:
             raise InputError(
                 f"test images have shape {self.test.images.shape}, the pool's {self.pool.images.shape}: "
@@ -114,11 +120,18 @@ class Problem:
                 f"student(labels) returned a {type(student).__name__}: expected a Student; "
                 "wrap a net with Student.of(module, layers=[…], labels=labels)."
             )
-        own = {id(p) for p in student.parameters()}
+        own = memory_of(student)
         for teacher in self.teachers:
-            if any(id(p) in own for p in teacher.module.parameters()):
+            if own & memory_of(teacher.module):
                 raise InputError(
                     f"the student shares weights with teacher {teacher.name!r}: give it a copy (deepcopy)."
+                )
+        if isinstance(student, Chain):
+            heads = tuple(student.heads)
+            if heads != self.labels.tasks and set(heads) == set(self.labels.tasks):
+                raise InputError(
+                    f"the student's heads are in the order {', '.join(heads)}, the tasks in the order "
+                    f"{', '.join(self.labels.tasks)}: build the heads in the order of labels.tasks."
                 )
         student.eval()
         outputs = ask("the student", student, self.pool.images[:2])
@@ -146,6 +159,11 @@ class Problem:
     def fingerprints(self) -> dict[str, str]:
         """Of the pool and of every teacher: a run on disk belongs to these."""
         return {"pool": self.pool.images.fingerprint} | {f"teacher/{t.name}": t.fingerprint for t in self.teachers}
+
+
+def memory_of(net: nn.Module) -> set[int]:
+    """Where a net's parameters lie: two nets that share a place train each other."""
+    return {p.untyped_storage().data_ptr() for p in net.parameters() if p.numel()}
 
 
 def ask(owner: str, net: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:

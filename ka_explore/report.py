@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -49,7 +50,7 @@ def write_report(runs: Sequence[Run], output: str | Path, *, kind: Literal["html
         else:
             beside = output.with_suffix("").name + "-figures"
             (output.parent / beside).mkdir(exist_ok=True)
-            sources = {n: f"{beside}/{n.replace(' ', '-')}.png" for n in figures}
+            sources = {n: f"{beside}/{i}-{file_name(n)}.png" for i, n in enumerate(figures, start=1)}
             for name, data in figures.items():
                 (output.parent / sources[name]).write_bytes(data)
         text = TEMPLATES.get_template(f"report.{kind}").render(
@@ -144,22 +145,34 @@ def tables(comparison: Comparison) -> dict[str, Any]:
 def figures_of(runs: Sequence[Run]) -> dict[str, Figure]:
     """The pictures that these runs allow."""
     figures = {}
-    trained = {run.name: run.history() for run in runs if run.step}
+    names = names_of(runs)
+    trained = {name: run.history() for name, run in zip(names, runs, strict=True) if run.step}
     terms = list(dict.fromkeys(term for rows in trained.values() for term in rows[-1]["terms"]))
     if terms:
         figure = Figure(figsize=(10, 3.2 * ((len(terms) + 1) // 2)), layout="constrained")
         for place, term in enumerate(terms):
             ax = figure.add_subplot((len(terms) + 1) // 2, 2, place + 1)
-            draw_history({n: rows for n, rows in trained.items() if term in rows[-1]["terms"]}, term, ax)
+            draw_history(trained, term, ax)  # of all runs, so that each keeps its colour
         figures["terms of the loss"] = figure
-    for run in runs:
+    for name, run in zip(names, runs, strict=True):
         snapshots = [s for s in stored(run) if any(name.startswith("common/") for name in s.arrays)]
         if snapshots:
-            figures[f"common space of {run.name}"] = common_space(snapshots[0], snapshots[-1])
+            figures[f"common space of {name}"] = common_space(snapshots[0], snapshots[-1])
             figure = Figure(figsize=(6, 3.6), layout="constrained")
             draw(reconstruction_error(snapshots[-1]), figure.add_subplot())
-            figures[f"reconstruction of {run.name}"] = figure
+            figures[f"reconstruction of {name}"] = figure
     return figures
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """The runs' names; where two have the same, with their places behind them."""
+    names = [run.name for run in runs]
+    return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names, start=1)]
+
+
+def file_name(text: str) -> str:
+    """A text as part of a file's name on any system."""
+    return re.sub(r"[^\w-]+", "-", text).strip("-")[:60]
 
 
 def stored(run: Run) -> list[Snapshot]:

@@ -468,6 +468,7 @@ class Run:
     def _adopt(self, method: Method) -> None:
         """Go on with this method, its optimiser not yet made."""
         self.method = method.to(self.device)
+        nn.utils.convert_conv2d_weight_memory_format(self.method, torch.channels_last)  # convolutions are faster so
         self._stages = list(self.method.stages())
         self._starts = [0]
         for stage in self._stages:

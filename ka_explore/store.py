@@ -17,7 +17,7 @@ import os
 import pickle
 import shutil
 import tempfile
-import zipfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +30,30 @@ from ka_explore.errors import InputError, StoreError
 from ka_explore.snapshot import Snapshot
 
 FORMAT = 1
+
+
+def whole(value: Any, least: int = 0) -> bool:
+    """Whether a value is a whole number of at least that."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def pair(value: Any, first: type, second: type) -> bool:
+    """Whether a value is a list of these two."""
+    return isinstance(value, list) and len(value) == 2 and all(map(isinstance, value, (first, second)))
+
+
+# What run.json must hold to be a run's, and what each part must be like.
+PARTS: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("name", "method", "device", "precision"), lambda value: isinstance(value, str)),
+    **dict.fromkeys(("fingerprints", "environment"), lambda value: isinstance(value, dict)),
+    "problem": lambda value: isinstance(value, dict) and isinstance(value.get("options"), dict) and "name" in value,
+    "configs": lambda value: isinstance(value, list) and bool(value) and all(pair(v, int, dict) for v in value),
+    "seed": whole,
+    "checkpoint_every": lambda value: whole(value, 1),
+    "snapshot_every": whole,
+    "threads": lambda value: value is None or whole(value, 1),
+    "parent": lambda value: value is None or pair(value, str, int),
+}
 
 
 class Store:
@@ -77,6 +101,9 @@ class Store:
             raise StoreError(
                 f"{self.folder} was written in format {version}, this version reads up to {FORMAT}: update ka-explore."
             )
+        wrong = [part for part, fits in PARTS.items() if part not in about or not fits(about[part])]
+        if wrong:
+            raise StoreError(f"{path} lacks or garbles {', '.join(wrong)}: it is not a run's, or was damaged.")
         return about
 
     def _scan(self) -> tuple[int, int]:
@@ -100,7 +127,8 @@ class Store:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row. Raises StoreError when it cannot be written; the rows before are kept."""
         line = json.dumps(row).encode() + b"\n"
-        with writing(self.folder), (self.folder / "history.jsonl").open("r+b", buffering=0) as file:
+        path = self.folder / "history.jsonl"
+        with writing(self.folder), path.open("r+b" if path.exists() else "w+b", buffering=0) as file:
             file.truncate(self._good_end)  # a row cut off earlier must not stay in front of this one
             file.seek(self._good_end)
             if file.write(line) != len(line):
@@ -111,6 +139,8 @@ class Store:
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
         """The rows of steps ``start + 1`` to ``stop``, or to the last recorded."""
         stop = self.rows_kept if stop is None else min(stop, self.rows_kept)
+        if start >= stop:
+            return
         with (self.folder / "history.jsonl").open("rb") as file:
             row, byte = self._place if self._place[0] <= start else (0, 0)
             file.seek(byte)
@@ -136,6 +166,8 @@ class Store:
                     path.unlink()
 
     def _lines(self) -> Iterator[bytes]:
+        if not self.rows_kept:
+            return
         with (self.folder / "history.jsonl").open("rb") as file:
             yield from file
 
@@ -155,14 +187,16 @@ class Store:
         """A checkpoint. Raises StoreError when it is damaged or holds anything but tensors and numbers."""
         path = self.folder / "checkpoints" / f"{step:06d}.pt"
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's, about formats it does not know
+                state = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise StoreError(
                 f"{path} is damaged or holds pickled objects, which could run code: refused. "
                 "Checkpoints hold tensors and numbers only."
             ) from error
-        except (OSError, RuntimeError, EOFError, KeyError, ValueError, AttributeError) as error:
-            raise StoreError(f"{path} cannot be read: {error}") from error
+        except Exception as error:  # damaged bytes can raise anything
+            raise StoreError(f"{path} cannot be read: {error!r}") from error
         parts = [state.get(part) for part in ("method", "optimizer")] if isinstance(state, dict) else [None]
         if not all(isinstance(part, dict) for part in parts) or not all(
             isinstance(value, torch.Tensor) for value in state["method"].values()
@@ -199,20 +233,20 @@ class Store:
         if not path.exists():
             raise InputError(f"no snapshot of step {step}; there are {self.snapshot_steps()}.")
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise StoreError(f"{path} cannot be read: {error}") from error
-        return Snapshot(
-            step=about["step"],
-            stage=about["stage"],
-            index=arrays["index"],
-            labels={n[6:]: a for n, a in arrays.items() if n.startswith("label:")} or None,
-            classes=tuple((task, label) for task, label in about["classes"]),
-            knows={teacher: tuple(classes) for teacher, classes in about["knows"].items()},
-            arrays={n[6:]: a for n, a in arrays.items() if n.startswith("array:")},
-        )
+            return Snapshot(
+                step=about["step"],
+                stage=about["stage"],
+                index=arrays["index"],
+                labels={n[6:]: a for n, a in arrays.items() if n.startswith("label:")} or None,
+                classes=tuple((task, label) for task, label in about["classes"]),
+                knows={teacher: tuple(classes) for teacher, classes in about["knows"].items()},
+                arrays={n[6:]: a for n, a in arrays.items() if n.startswith("array:")},
+            )
+        except Exception as error:  # damaged bytes can raise anything
+            raise StoreError(f"{path} cannot be read: {error!r}") from error
 
     # The folder as a whole.
 
@@ -290,7 +324,7 @@ def is_row(line: bytes, step: int) -> bool:
     """Whether a line is the whole row of that step."""
     try:
         return bool(json.loads(line)["step"] == step)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

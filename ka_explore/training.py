@@ -28,9 +28,11 @@ def build(kind: type[Method], problem: Problem, config: TrainingConfig, seed: in
 
 def prepare(method: Method, stage: Stage) -> None:
     """What the stage trains has gradients and is in training mode; all else is frozen and in eval mode."""
-    method.requires_grad_(False).eval()
-    for module in stage.trains:
-        module.requires_grad_(True).train()
+    training = {id(module) for trained in stage.trains for module in trained.modules()}
+    for module in method.modules():
+        module.training = id(module) in training
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(module.training)
 
 
 def make_optimizer(method: Method, stage: Stage, state: Mapping[str, Any]) -> torch.optim.Optimizer:
@@ -81,7 +83,10 @@ def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
     """Within the ``with``: torch's random numbers are those of (seed, step); afterwards as before."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(mix(seed, step))
+        # torch.manual_seed does the same for every kind of device there might be, at ten times the cost.
+        torch.default_generator.manual_seed(mix(seed, step))
+        if devices:
+            torch.cuda.manual_seed(mix(seed, step))
         yield
 
 

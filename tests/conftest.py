@@ -107,12 +107,6 @@ def vision_schemas() -> None:
 kept_alive: list[Any] = []
 
 
-@pytest.fixture
-def file_limit() -> Callable[[int], str]:
-    """Code that a child process runs first, so that no file of it grows beyond so many bytes: a full disk."""
-    return lambda size: f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, resource.RLIM_INFINITY))"
-
-
 # Tiny problems
 
 

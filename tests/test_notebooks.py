@@ -29,7 +29,9 @@ def test_a_notebook_runs_and_is_kept_without_output(path):
         assert any(old in cell.source for cell in cells), f"{old!r} is no longer in the notebook"
         for cell in cells:
             cell.source = cell.source.replace(old, new)
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    ).execute()
     shown = [output for cell in cells for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in shown)
     assert not any(output.output_type == "error" for output in shown)

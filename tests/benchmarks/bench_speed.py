@@ -70,8 +70,9 @@ def show(title: str, times: Mapping[str, float], base: str) -> None:
 def test_step(problem: Problem, norm: str) -> None:
     """A step through `Run` against the textbook's, against a good loop by hand, and against the student alone.
 
-    The textbook's MMD comes in three forms of the same value. The published code computes distances once a teacher;
-    what is left to save there is the teachers, so the bound is lower.
+    The textbook's MMD comes in three forms of the same value: seven separate kernels, each with its own distances
+    (the bound is on the faster way to write them, ``torch.cdist``), and the published code's, which computes the
+    distances once a teacher: what is left to save there is the teachers and the extractor's passes.
     """
     run = Run(problem, norm=norm, steps=5000, checkpoint_every=5000)
     images = problem.pool.images[:]
@@ -112,9 +113,8 @@ def test_step(problem: Problem, norm: str) -> None:
     )
     times |= milliseconds({"textbook, differences a kernel": first(textbook.mmd_by_definition)}, rounds=2, calls=1)
     show(f"A training step, norm={norm!r}, batch {BATCH}", times, "Run")
-    assert times["textbook, differences a kernel"] / times["Run"] >= 2.0
-    assert times["textbook, MMD as published"] / times["Run"] >= 1.2
-    assert times["Run"] / times["good loop by hand"] <= 1.1
+    assert times["textbook, cdist a kernel"] / times["Run"] >= 2.0
+    assert times["Run"] / min(v for name, v in times.items() if name.startswith("good loop")) <= 1.1
 
 
 def test_teacher_cache(problem: Problem, tmp_path: Path) -> None:

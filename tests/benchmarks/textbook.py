@@ -115,12 +115,13 @@ class Textbook:
         else:
             common = [self.method.extractor(feature) for feature in adapted]
 
+        weights = self.method.config
         target = functional.softmax(torch.cat(logits, dim=1), dim=1)
         loss = -(target * functional.log_softmax(student.logits, dim=1)).sum(1).mean()
         for feature, own, decode in zip(raw[1:], common[1:], self.method.decoders, strict=True):
             spread = (feature - feature.mean((0, 2, 3), keepdim=True)).square().mean()
-            loss = loss + self.mmd(common[0].flatten(1), own.flatten(1))
-            loss = loss + functional.mse_loss(decode(own), feature) / spread
+            loss = loss + weights.mmd_weight * self.mmd(common[0].flatten(1), own.flatten(1))
+            loss = loss + weights.reconstruction_weight * functional.mse_loss(decode(own), feature) / spread
         return loss
 
     def step(self, images: Tensor) -> float:
@@ -180,10 +181,12 @@ class GoodLoop:
         features = [feature[index] for feature in self.features]
         raw = [student.features[self.method.student.feature_layer], *features]
         common = self.method.extractor(torch.cat([a(f) for a, f in zip(self.method.adaptions, raw, strict=True)]))
-        loss = functional.cross_entropy(student.logits, self.targets[index]) + self.mmd(common, len(raw))
+        weights = self.method.config
+        loss = functional.cross_entropy(student.logits, self.targets[index])
+        loss = loss + weights.mmd_weight * self.mmd(common, len(raw))
         for feature, own, decode in zip(features, common.chunk(len(raw))[1:], self.method.decoders, strict=True):
             spread = (feature - feature.mean((0, 2, 3), keepdim=True)).square().mean()
-            loss = loss + functional.mse_loss(decode(own), feature) / spread
+            loss = loss + weights.reconstruction_weight * functional.mse_loss(decode(own), feature) / spread
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

@@ -1,0 +1,441 @@
+"""The command line: every command does its work, and whatever is wrong is one line on stderr and status 2."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+from ka_explore import METHODS, Run, __version__, toy
+from ka_explore.cli import main, make_parser
+from ka_explore.export import load_student
+
+COMMANDS = ("run", "resume", "fork", "compare", "report", "list", "export", "trial", "demo", "methods")
+TINY = ("--option", "unlabelled=100", "--set", "steps=6", "--set", "batch_size=16")
+SMALL = (*TINY, "--set", "width=4", "--set", "blocks=1")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch) -> Path:
+    """Every test works in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def do(capsys):
+    """Run a command that must succeed without a word on stderr; what it printed."""
+
+    def run(*arguments: str) -> str:
+        status = main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        assert (status, err) == (0, "")
+        return out
+
+    return run
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run a command that must fail: status 2, one line on stderr, nothing on stdout; that line."""
+
+    def run(*arguments: str) -> str:
+        status = main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        assert status == 2
+        assert out == ""
+        assert len(err.splitlines()) == 1
+        assert err.startswith("ka-explore: ")
+        assert "Traceback" not in err
+        return err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder with a run of each kind: base (common features), plain (distillation), sums (ensemble), top (oracle)."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, method, options in (
+        ("base", "common_feature", (*SMALL, "--snapshots", "3")),
+        ("plain", "distillation", TINY),
+        ("sums", "ensemble", TINY[:2]),
+        ("top", "oracle", TINY),
+    ):
+        assert main(["run", "digits", method, "--folder", str(folder / name), *options]) == 0
+    return folder
+
+
+# Runs
+
+
+def test_run_trains_keeps_and_marks(do, here):
+    out = do("run", "digits", "distillation", *TINY, "--seed", "3", "--threads", "1", "--device", "cpu")
+    run = Run.open(here / "runs/distillation-3")
+    assert (run.step, run.seed, run.config.steps, run.config.batch_size) == (6, 3, 6, 16)
+    assert run.store.about["threads"] == 1
+    assert "joint" in out
+    assert "the teachers side by side" in out
+    assert "ka-explore fork runs/distillation-3" in out
+
+
+def test_run_does_what_python_does(do, here):
+    do("run", "digits", *SMALL, "--folder", "mine", "--seed", "1")
+    run = Run(toy.digits(unlabelled=100), seed=1, steps=6, batch_size=16, width=4, blocks=1).advance(None)
+    mine = Run.open(here / "mine")
+    assert all(torch.equal(value, run.method.state_dict()[name]) for name, value in mine.method.state_dict().items())
+
+
+def test_a_form_and_options_on_top_of_it(do, here):
+    do("run", "digits", *SMALL, "--form", "code", "--folder", "mine", "--set", "mmd-weight=3")
+    config = Run.open(here / "mine").config
+    assert (config.mmd_weight, config.reconstruction_weight, config.width) == (3.0, 10.0, 4)
+
+
+def test_a_problem_of_the_users_own(do, here, monkeypatch):
+    (here / "my_problem_of_the_test.py").write_text(
+        "from ka_explore import Problem, toy\n"
+        "def make(count=80):\n"
+        "    made = toy.digits(unlabelled=count)\n"
+        "    return Problem(made.teachers, made.pool, made.student, made.test)\n"
+    )
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    do("run", "my_problem_of_the_test:make", "distillation", *TINY[2:], "--option", "count=90", "--folder", "mine")
+    do("run", "my_problem_of_the_test:make", "distillation", *TINY[2:], "--folder", "other")
+    assert main(["compare", "other"]) == 2  # a folder names no code: the user must
+    assert main(["compare", "other", "--problem", "my_problem_of_the_test:make"]) == 0
+    assert main(["compare", "mine", "--problem", "my_problem_of_the_test:make"]) == 2  # another pool
+
+
+def test_resume_goes_on_from_where_it_stopped(do, here):
+    Run(toy.digits(unlabelled=100), "distillation", steps=6, batch_size=16, folder=here / "mine").advance(2).save()
+    assert "step 4 of 6" in do("resume", "mine", "--steps", "2")
+    assert "go on with: ka-explore resume mine" in do("resume", "mine", "--steps", "0")
+    assert "step 6 of 6" in do("resume", "mine")
+    whole = Run(toy.digits(unlabelled=100), "distillation", steps=6, batch_size=16).advance(None)
+    mine = Run.open(here / "mine")
+    assert all(torch.equal(value, whole.method.state_dict()[name]) for name, value in mine.method.state_dict().items())
+
+
+def test_what_a_crash_cut_off_is_told_on_stderr(here, capsys):
+    Run(toy.digits(unlabelled=100), "distillation", steps=6, batch_size=16, folder=here / "mine").advance(4).save()
+    with (here / "mine/history.jsonl").open("r+b") as file:
+        file.truncate((here / "mine/history.jsonl").stat().st_size - 9)
+    assert main(["resume", "mine"]) == 0
+    out, err = capsys.readouterr()
+    assert "ka-explore: history.jsonl was cut off after step 3" in err
+    assert "step 6 of 6" in out
+
+
+def test_fork_has_the_same_past_and_other_options(do, made, here):
+    out = do("fork", made / "base", "what-if", "--at", "4", "--set", "mmd_weight=0")
+    assert "what-if" in out
+    fork, base = Run.open(made / "what-if"), Run.open(made / "base")
+    assert fork.parent == ("base", 4)
+    assert fork.step == 6
+    assert fork.config.mmd_weight == 0
+    assert [row["loss"] for row in fork.history()][:4] == [row["loss"] for row in base.history()][:4]
+    do("fork", made / "base", "stays", "--at", "2", "--stay")
+    assert Run.open(made / "stays").recorded == 2
+    do("fork", made / "plain", "longer", "--at", "5", "--set", "steps=8")
+    assert Run.open(made / "longer").step == 8
+
+
+# Looking
+
+
+def test_compare_prints_json_with_these_keys(do, made):
+    found = json.loads(do("compare", made / "base", made / "plain", made / "sums", made / "top", "--json"))
+    assert set(found) == {"runs", "references"}
+    for entry in found["runs"]:
+        assert {"name", "method", "steps", "joint", "within", "agreement", "seconds", "parameters"} <= set(entry)
+        assert set(entry["joint"]) == {"class"}
+        assert set(entry["within"]) == set(entry["agreement"]) == {"digits 0-4", "digits 5-9"}
+        assert all(0 <= v <= 1 for part in ("joint", "within", "agreement") for v in entry[part].values())
+        assert entry["parameters"] > 0
+    assert [entry["method"] for entry in found["runs"]] == ["common_feature", "distillation", "ensemble", "oracle"]
+    assert [entry["steps"] for entry in found["runs"]] == [6, 6, 0, 6]
+    assert [entry["uses_labels"] for entry in found["runs"]] == [False, False, False, True]
+    assert set(found["references"]) == {"teachers", "ensemble", "routed"}
+    assert found["runs"][2]["joint"] == found["references"]["ensemble"]
+    assert set(found["runs"][2]["agreement"].values()) == {1.0}
+
+
+def test_compare_prints_a_table_that_marks_the_oracle(do, made):
+    out = do("compare", made / "base", made / "top")
+    assert "top (oracle: trained on true labels)" in out
+    assert "the teachers, routed by the true class" in out
+    numbers = json.loads(do("compare", made / "base", "--json"))["runs"][0]
+    line = next(line for line in out.splitlines() if line.startswith("base"))
+    assert f"{100 * numbers['joint']['class']:.1f}" in line
+
+
+def test_looking_writes_nothing_in_a_runs_folder(do, made, here):
+    before = {
+        path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (made / "base").rglob("*") if path.is_file()
+    }
+    do("compare", made / "base")
+    do("report", made / "base")
+    do("list", made)
+    after = {
+        path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (made / "base").rglob("*") if path.is_file()
+    }
+    assert before == after
+
+
+def test_list_shows_every_run_and_passes_over_what_is_none(do, made, here):
+    (here / "runs").mkdir()
+    Run(toy.digits(unlabelled=100), "distillation", steps=6, folder=here / "runs/deep/one").advance(2)
+    (here / "runs/broken").mkdir()
+    (here / "runs/broken/run.json").write_text("{")
+    out = do("list")
+    assert re.search(r"runs/deep/one\s+one\s+distillation\s+ka_explore.toy:digits\s+0\s+2\s+\d", out)
+    assert "runs/broken" in out
+    assert "was damaged" in out
+    found = {entry["name"]: entry for entry in json.loads(do("list", "--json"))}
+    assert (found["one"]["steps"], found["one"]["parent"]) == (2, None)
+    assert "error" in found["?"]
+
+
+class Page(HTMLParser):
+    """The tags of a page and what they point to."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+
+def test_a_report_is_one_page_with_its_figures_in_it(do, made, here):
+    assert "written: report.html" in do("report", made / "base", made / "plain", made / "sums")
+    text = (here / "report.html").read_text()
+    page = Page(text)
+    assert page.tags.count("img") == 3  # terms, common space, reconstruction
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert "script" not in page.tags
+    for word in ("base", "plain", "sums", "digits 0-4", "joint"):
+        assert word in text
+
+
+def test_a_report_in_markdown_has_its_figures_beside_it(do, made, here):
+    do("report", made / "base", "-o", "deep/page.md")
+    text = (here / "deep/page.md").read_text()
+    figures = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert figures
+    assert all((here / "deep" / figure).read_bytes().startswith(b"\x89PNG") for figure in figures)
+    assert len(list((here / "deep/page-figures").iterdir())) == len(figures)
+    do("report", made / "sums", "--format", "md")
+    assert (here / "report.md").exists()
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "../../<i>$\\frac$_|\"'"])
+def test_names_in_a_report_are_text_and_stay_in_its_folder(do, made, here, name):
+    run = Run(
+        toy.digits(unlabelled=100), "common_feature", name=name, folder=here / "mine", steps=2, batch_size=16,
+        width=4, blocks=1, snapshot_every=1,
+    ).advance(None)  # fmt: skip
+    run.save()
+    (here / "out").mkdir()
+    do("report", "mine", "-o", "out/page.html")
+    do("report", "mine", "-o", "out/page.md")
+    text = (here / "out/page.html").read_text()
+    assert not {"script", "i"} & set(Page(text).tags)
+    for page in (text, (here / "out/page.md").read_text()):
+        assert not re.search("<script|<i>", page)
+    assert {path.name for path in here.iterdir()} == {"mine", "out"}
+    assert {path.name for path in (here / "out").iterdir()} == {"page.html", "page.md", "page-figures"}
+    assert name in do("compare", "mine")
+
+
+def test_runs_of_one_name_are_all_in_the_report(do, here):
+    for seed in (0, 1):
+        Run(
+            toy.digits(unlabelled=100), "distillation", name="same", seed=seed, folder=here / str(seed), steps=2
+        ).advance(2)
+    from ka_explore.report import figures_of
+
+    (figure,) = figures_of([Run.open(here / "0").advance(2), Run.open(here / "1").advance(2)]).values()
+    assert len(figure.axes[0].lines) == 2
+
+
+def test_export_writes_a_student_that_loads_and_agrees(do, made, here):
+    assert "written: out" in do("export", made / "base", "out", "--pt2")
+    run = Run.open(made / "base")
+    images = run.problem.test.images[:8]
+    assert torch.equal(load_student(here / "out")(images), run.predict(images))
+    program = torch.export.load(here / "out/student.pt2").module()
+    assert torch.allclose(program(images), run.predict(images), atol=1e-5)
+
+
+def test_methods_lists_methods_options_and_forms(do):
+    out = do("methods")
+    assert all(name in out for name in METHODS)
+    out = do("methods", "common_feature")
+    for word in ("--set mmd_weight=1.0", "--set alpha=none", "--form code", "one of batch, none", "--set bandwidths="):
+        assert word in out
+
+
+def test_trial_prints_lines_over_seeds(do, here):
+    from ka_explore.trial import Candidate
+
+    found = json.loads(
+        do("trial", "digits", "--methods", "ensemble", "--seeds", "1", "--option", "unlabelled=50", "--json")
+    )
+    assert found["seeds"] == [0]
+    assert [line["uses_labels"] for line in found["lines"]] == [False]
+    assert found["options"] == {"unlabelled": 50}
+    assert Candidate("ensemble", "ensemble").form is None
+    out = do(
+        "trial", "digits", "--methods", "ensemble", "--seeds", "1", "--option", "unlabelled=50", "--folder", "kept"
+    )
+    assert out.startswith("| method")
+    assert (here / "kept/ensemble-0/run.json").exists()
+
+
+# Help and version
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"usage: ka-explore {command}" in capsys.readouterr().out
+
+
+def test_these_are_all_commands():
+    (group,) = (
+        action for action in make_parser()._actions if action.dest != "help" and hasattr(action.choices, "keys")
+    )
+    assert tuple(sorted(group.choices)) == tuple(sorted(COMMANDS))
+
+
+def test_the_module_runs_and_tells_its_version():
+    done = subprocess.run([sys.executable, "-m", "ka_explore", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"ka-explore {__version__}"
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run digit", "Did you mean 'digits'"),
+        ("run digits distilation", "Did you mean 'distillation'"),
+        ("run digits --set mmd_wieght=1", "Did you mean 'mmd_weight'"),
+        ("run digits --set steps", "expected NAME=VALUE"),
+        ("run digits --set =3", "expected NAME=VALUE"),
+        ("run digits --set steps=many", "expected int"),
+        ("run digits --set steps=-1", "expected 0"),
+        ("run digits --set bias=perhaps", "expected true or false"),
+        ("run digits --set bandwidths=1,x", "expected tuple"),
+        ("run digits --set norm=layer", "expected one of"),
+        ("run digits --form cod", "Did you mean 'code'"),
+        ("run digits --seed -1", "seed"),
+        ("run digits --threads 0", "threads"),
+        ("run digits --device tpu", "unknown device"),
+        ("run digits --precision half", "unknown precision"),
+        ("run digits --snapshots -1", "snapshot_every"),
+        ("run digits --option unlabelled=3", "unlabelled"),
+        ("run digits --option unlabelled=lots", "unlabelled"),
+        ("run digits --option seed=NaN", "seed"),
+        ("run digits --option nonsense=1", "does not take these options"),
+        ("run mnist --option preset=noisy", "unknown preset"),
+        ("run nowhere:make", "cannot import"),
+        ("run json:nothing", "cannot import"),
+        ("run json:dumps --option obj=1", "returned a str, expected a Problem"),
+        ("run :x", "cannot import"),
+        ("run .x:y", "cannot import"),
+        ("run os:sep", "does not take"),
+        ("resume nowhere", "there is no run"),
+        ("fork nowhere name", "there is no run"),
+        ("compare nowhere", "there is no run"),
+        ("report nowhere", "there is no run"),
+        ("export nowhere out", "there is no run"),
+        ("list nowhere", "there is no run"),
+        ("methods distil", "unknown method"),
+        ("trial digits --methods distil", "unknown method"),
+        ("trial digits --seeds 0", "--seeds 0"),
+        ("trial digits --jobs 0", "--jobs 0"),
+        ("trial digits --option unlabelled=3", "unlabelled"),
+        ("demo --seeds 0", "--seeds 0"),
+    ],
+)
+def test_a_wrong_word_is_one_line_that_says_what_is_right(arguments, message, refused, here):
+    assert message in refused(*arguments.split())
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run digits --option unlabelled=100 --folder {made}/base", "there is a run"),
+        ("resume {made}/base --steps -1", "number of steps"),
+        ("fork {made}/base plain", "there is a run"),
+        ("fork {made}/base ../x", "plain name"),
+        ("fork {made}/base x --at 99", "expected a recorded step"),
+        ("fork {made}/base x --set widht=3", "Did you mean 'width'"),
+        ("fork {made}/base x --at 3 --set width=8", "with the change"),
+        ("compare {made}/base {made}/nothing", "there is no run"),
+        ("compare {made}/base --problem digits", "pool of this problem"),
+        ("report {made}/base -o {made}/base/run.json/x.html", "cannot write"),
+        ("export {made}/base {made}/base/run.json/x", "cannot write"),
+        ("export {made}/sums out", "nothing to export"),
+    ],
+)
+def test_what_a_run_does_not_allow_is_one_line_and_nothing_is_lost(arguments, message, refused, made, here):
+    before = sorted(path for path in made.rglob("*"))
+    line = refused(*(part.format(made=made) for part in arguments.split()))
+    assert message in line
+    assert sorted(path for path in made.rglob("*")) == before
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["run"], ["report"], ["run", "digits", "--seed", "x"]])
+def test_a_command_that_cannot_be_read_is_a_usage_and_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: ka-explore" in capsys.readouterr().err
+
+
+def test_without_matplotlib_a_report_says_what_to_install(made, here):
+    code = "import sys; sys.modules['matplotlib'] = None\nfrom ka_explore.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "report", str(made / "base")], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.returncode == 2
+    assert "ka-explore[plots]" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(here, capsys, monkeypatch):
+    real = torch.optim.Adam.step
+    count = []
+
+    def interrupted(self, *args, **kwargs):
+        count.append(1)
+        if len(count) == 4:
+            raise KeyboardInterrupt
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", interrupted)
+    assert main(["run", "digits", "distillation", *TINY, "--folder", "mine"]) == 130
+    assert "stopped at step 3 of 6; go on with: ka-explore resume mine" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert main(["resume", "mine"]) == 0
+    whole = Run(toy.digits(unlabelled=100), "distillation", steps=6, batch_size=16).advance(None)
+    mine = Run.open(here / "mine")
+    assert all(torch.equal(value, whole.method.state_dict()[name]) for name, value in mine.method.state_dict().items())

@@ -1,0 +1,236 @@
+"""A problem says at once what does not fit, and hands a method nothing it must not see."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ka_explore import InputError, Labelled, LabelSpace, Pool, Preprocess, Problem, Run, Student, Teacher
+from ka_explore.pool import Images
+
+
+def test_tiny_problems_of_every_kind_work(tiny_problem):
+    for options in (
+        {},
+        {"teachers": 5},
+        {"teachers": 3, "overlap": True},
+        {"teachers": 4, "tasks": 2, "shape": (1, 8, 8)},
+    ):
+        problem = tiny_problem(**options)
+        problem.check()
+        student = problem.make_student()
+        assert student(problem.pool.images[:2]).logits.shape == (2, len(problem.labels.columns))
+
+
+def test_examples_are_what_every_teacher_says_of_the_first_two_images(tiny_problem):
+    problem = tiny_problem(3)
+    for teacher in problem.teachers:
+        answer = teacher(problem.pool.images[:2])
+        assert torch.equal(problem.examples[teacher.name].logits, answer.logits)
+        assert list(problem.examples[teacher.name].features) == list(teacher.layers)
+        assert problem.teacher(teacher.name) is teacher
+    assert problem.names == ("teacher 0", "teacher 1", "teacher 2")
+
+
+def test_every_student_is_a_fresh_one(tiny_problem):
+    problem = tiny_problem()
+    one, other = problem.make_student(), problem.make_student()
+    assert not any(p is q for p in one.parameters() for q in other.parameters())
+
+
+def test_a_problem_without_labels_has_none_in_reach(tiny_problem):
+    problem = tiny_problem()
+    blind = problem.without_labels()
+    assert blind.pool.labels is None
+    assert blind.test is None
+    assert blind.teachers == problem.teachers
+    assert blind.fingerprints == problem.fingerprints
+
+
+def test_fingerprints_belong_to_pool_and_teachers_and_not_to_labels_or_test(tiny_problem):
+    problem = tiny_problem()
+    assert tiny_problem().fingerprints == problem.fingerprints
+    assert tiny_problem(labels=False, test=0).fingerprints == problem.fingerprints
+    other = tiny_problem(images=59).fingerprints
+    assert [what for what in other if other[what] != problem.fingerprints[what]] == ["pool"]
+    other = tiny_problem(seed=1).fingerprints
+    assert [what for what in other if other[what] != problem.fingerprints[what]] == list(other)
+
+
+def test_a_data_set_of_pairs_is_a_pool(tiny_problem, blobs):
+    data = [(torch.from_numpy(image), place % 3) for place, image in enumerate(blobs(20))]
+    problem = tiny_problem(images=20)
+    mine = Problem(problem.teachers, Pool(data), problem.student)
+    assert mine.fingerprints == problem.fingerprints
+    run = Run(mine, "distillation", steps=2, batch_size=8).advance(None)
+    assert run.done
+
+
+# Teachers
+
+
+def test_one_teacher_is_no_amalgamation(tiny_problem):
+    problem = tiny_problem()
+    for teachers in ([], problem.teachers[:1]):
+        with pytest.raises(InputError, match=f"got {len(teachers)}: give at least two"):
+            Problem(teachers, problem.pool, problem.student)
+
+
+def test_two_teachers_of_one_name_are_refused(tiny_problem):
+    with pytest.raises(InputError, match="names must differ, got same more than once"):
+        tiny_problem(names=["same", "same"])
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda net: Teacher("bad", net("conv", 4), layers=["conv1"], labels="ab"), "4 logits for 2 labels"),
+        (lambda net: Teacher("bad", net("conv", 2, channels=1), layers=["conv1"], labels="ab"), r"\(3, 16, 16\)"),
+        (
+            lambda net: Teacher("bad", net("conv", 2), layers=["conv1"], labels="ab", read=lambda _output: "text"),
+            "gave str",
+        ),
+        (
+            lambda net: Teacher("bad", net("conv", 2), layers=["conv1"], labels="ab", read=lambda output: output["x"]),
+            "bad",
+        ),
+        (
+            lambda net: Teacher(
+                "bad", net("conv", 2), layers=["conv1"], labels="ab", preprocess=Preprocess(mean=(1, 2))
+            ),
+            "2 numbers",
+        ),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_found_before_a_run_has_a_folder(made, message, net, tiny_problem, tmp_path):
+    problem = tiny_problem()
+    bad = Problem([problem.teachers[0], made(net)], Pool(problem.pool.images), problem.student)
+    with pytest.raises(InputError, match=message):
+        bad.check()
+    with pytest.raises(InputError, match=message):
+        Run(bad, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda module: module.head[-1].weight.data.fill_(float("nan")), "NaN or infinity"),
+        (lambda module: module.head[-1].weight.data.zero_(), "the same logits for every one"),
+    ],
+)
+def test_a_teacher_of_nan_or_of_one_answer_only_is_named_and_nothing_is_lost(
+    spoil, message, tiny_problem, net, tmp_path
+):
+    module = net("conv")
+    spoil(module)
+    problem = tiny_problem()
+    bad = Teacher("bad one", module, layers=["conv1"], labels="xyz")
+    run = Run(
+        Problem([problem.teachers[1], bad], Pool(problem.pool.images), problem.student),
+        "distillation", steps=2, folder=tmp_path / "run",
+    )  # fmt: skip
+    with pytest.raises(InputError, match=f"'bad one' gives.*{message}|{message}"):
+        run.advance(1)
+    assert run.step == 0
+    assert run.history() == []
+
+
+# Images and labels
+
+
+@pytest.mark.parametrize("value", [6, -2])
+def test_labels_out_of_range_are_refused_where_they_are(value, tiny_problem, blobs):
+    problem = tiny_problem()
+    y = np.zeros(60, np.int64)
+    y[7] = value
+    with pytest.raises(InputError, match=r"in the pool go from .* expected 0 to 5"):
+        Problem(problem.teachers, Pool(problem.pool.images, labels={"class": y}), problem.student)
+    with pytest.raises(InputError, match="in the test go from"):
+        Problem(problem.teachers, problem.pool, problem.student, Labelled(problem.pool.images, {"class": y}))
+    y[7] = -1
+    Problem(problem.teachers, Pool(problem.pool.images, labels={"class": y}), problem.student)
+
+
+def test_labels_of_an_unknown_task_are_refused(tiny_problem):
+    problem = tiny_problem()
+    with pytest.raises(InputError, match=r"unknown task 'clas'.*Did you mean 'class'"):
+        Problem(problem.teachers, Pool(problem.pool.images, labels={"clas": np.zeros(60, int)}), problem.student)
+
+
+def test_a_test_has_labels_of_every_task(tiny_problem):
+    problem = tiny_problem(4, tasks=2)
+    one = {"task 0": np.zeros(60, int)}
+    with pytest.raises(InputError, match="task 0, the teachers' tasks are task 0, task 1"):
+        Problem(problem.teachers, problem.pool, problem.student, Labelled(problem.pool.images, one))
+    both = one | {"task 1": np.full(60, -1)}
+    Problem(problem.teachers, problem.pool, problem.student, Labelled(problem.pool.images, both))
+
+
+@pytest.mark.parametrize("labels", [np.zeros(3, int), np.zeros((60, 1), int), np.zeros(60), ["a"] * 60])
+def test_labels_of_the_test_are_one_whole_number_an_image(labels, tiny_problem):
+    with pytest.raises(InputError, match="labels of task 'class'"):
+        Labelled(tiny_problem().pool.images, {"class": labels})
+
+
+def test_labels_of_the_test_may_be_a_tensor_or_a_list(blobs):
+    for labels in ([0, 1, -1], torch.tensor([0, 1, -1]), np.array([0, 1, -1], np.int8)):
+        assert Labelled(Images(blobs(3)), {"class": labels}).labels["class"].tolist() == [0, 1, -1]
+
+
+def test_test_images_are_like_the_pools(tiny_problem, blobs):
+    problem = tiny_problem()
+    other = Labelled(Images(blobs(3, (3, 8, 8))), {"class": [0, 0, 0]})
+    with pytest.raises(InputError, match=r"\(3, 8, 8\), the pool's \(3, 16, 16\)"):
+        Problem(problem.teachers, problem.pool, problem.student, other)
+
+
+# Students
+
+
+@pytest.mark.parametrize("how", ["the module", "one layer", "a parameter over the same memory"])
+def test_a_student_that_shares_weights_with_a_teacher_is_refused(how, tiny_problem, teacher):
+    one = teacher("one", "conv")
+
+    def student(labels: LabelSpace) -> Student:
+        if how == "the module":
+            first: nn.Module = one.module.conv1
+        elif how == "one layer":
+            first = nn.Sequential(one.module.conv1[0], nn.BatchNorm2d(6))
+        else:
+            first = nn.Conv2d(3, 6, 3)
+            first.weight = nn.Parameter(one.module.conv1[0].weight.data)
+        tail = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, len(labels.columns)))
+        return Student.chain({"first": first}, {"class": tail})
+
+    problem = tiny_problem()
+    with pytest.raises(InputError, match="shares weights with teacher 'one'"):
+        Problem([one, problem.teachers[1]], Pool(problem.pool.images), student).make_student()
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        (lambda _labels: nn.Linear(2, 2), "returned a Linear: expected a Student"),
+        (lambda _labels: None, "returned a NoneType"),
+        (
+            lambda labels: Student.chain(
+                {"first": nn.Conv2d(1, 4, 3)},
+                {"class": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, len(labels.columns)))},
+            ),
+            r"the student cannot take images of shape \(3, 16, 16\)",
+        ),
+        (
+            lambda labels: Student.chain(
+                {"first": nn.Conv2d(3, 4, 3)}, {"class": nn.Conv2d(4, len(labels.columns), 1)}
+            ),
+            "student",
+        ),
+    ],
+)
+def test_a_student_that_does_not_fit_is_refused(student, message, tiny_problem):
+    problem = tiny_problem(student=student)
+    with pytest.raises(InputError, match=message):
+        problem.make_student()
+    with pytest.raises(InputError, match=message):
+        Run(problem)
