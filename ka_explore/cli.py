@@ -6,6 +6,7 @@ Options of a method come from its ``Config``: ``ka-explore methods NAME`` lists 
 import argparse
 import importlib
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -183,7 +184,7 @@ def command_fork(chosen: argparse.Namespace) -> None:
 def command_compare(chosen: argparse.Namespace) -> None:
     """Mark runs."""
     comparison = compare([opened(folder, chosen.problem) for folder in chosen.runs])
-    print(json.dumps(comparison.to_dict(), indent=2) if chosen.json else comparison_table(comparison))
+    print(json.dumps(finite(comparison.to_dict()), indent=2) if chosen.json else comparison_table(comparison))
 
 
 def command_report(chosen: argparse.Namespace) -> None:
@@ -254,7 +255,7 @@ def command_trial(chosen: argparse.Namespace) -> None:
         folder=chosen.folder,
         jobs=positive("jobs", chosen.jobs),
     )
-    print(json.dumps(result.to_dict(), indent=2) if chosen.json else table(result))
+    print(json.dumps(finite(result.to_dict()), indent=2) if chosen.json else table(result))
 
 
 def command_demo(chosen: argparse.Namespace) -> None:
@@ -375,6 +376,15 @@ def split(pairs: Sequence[str]) -> list[tuple[str, str]]:
         if "=" not in pair or pair.startswith("="):
             raise InputError(f"{pair!r}: expected NAME=VALUE.")
     return [(pair.partition("=")[0].strip().replace("-", "_"), pair.partition("=")[2].strip()) for pair in pairs]
+
+
+def finite(value: Any) -> Any:
+    """The same with null for numbers that are not finite, which JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def positive(name: str, value: int) -> int:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ka_explore.errors import InputError
@@ -107,7 +108,13 @@ class Problem:
 
     def check(self) -> None:
         """Ask every teacher for the first images. Raises InputError when one cannot take them or does not fit."""
-        self.examples  # noqa: B018 - computed and kept
+        for name, outputs in self.examples.items():
+            for what, values in [("logits", outputs.logits), *outputs.features.items()]:
+                if not bool(torch.isfinite(values).all()):
+                    raise InputError(
+                        f"teacher {name!r} gives NaN or infinity ({what}) for the first images of the pool: check its "
+                        "weights and its preprocess."
+                    )
 
     def make_student(self) -> Student:
         """A fresh student, checked: it takes the pool's images and has a logit for every column.

@@ -116,15 +116,18 @@ def check_applicable(old: Method, new: Method, at: int, changes: Mapping[str, An
         if start >= at:
             return
         other = next(others, None)
-        ended = at >= start + stage.steps
-        fits = other is not None and other.name == stage.name
-        if other is None or not fits or (other.steps != stage.steps if ended else start + other.steps < at):
+        end = start + stage.steps
+        if (
+            other is None
+            or other.name != stage.name
+            or (other.steps != stage.steps if at > end else start + other.steps < at)
+        ):
             now = f"{other.name!r} of {other.steps} steps" if other else "nothing"
             raise NotApplicable(
-                f"{wanted}: the run has done {'stage' if ended else 'a part of stage'} {stage.name!r} of {stage.steps} "
-                f"steps, with the change there is {now}. {way_out}"
+                f"{wanted}: the run has done {'stage' if at >= end else 'a part of stage'} {stage.name!r} of "
+                f"{stage.steps} steps, with the change there is {now}. {way_out}"
             )
-        if not ended and old.config.optimizer != new.config.optimizer:
+        if at < start + other.steps and old.config.optimizer != new.config.optimizer:
             raise NotApplicable(
                 f"{wanted}: in the middle of stage {stage.name!r}, {new.config.optimizer} cannot go on from "
                 f"{old.config.optimizer}'s state. Fork at step {start}, where the stage begins."

@@ -281,7 +281,7 @@ def test_methods_lists_methods_options_and_forms(do):
     out = do("methods")
     assert all(name in out for name in METHODS)
     out = do("methods", "common_feature")
-    for word in ("--set mmd_weight=1.0", "--set alpha=none", "--form code", "one of batch, none", "--set bandwidths="):
+    for word in ("--set mmd_weight=0.1", "--set alpha=none", "--form code", "one of batch, none", "--set bandwidths="):
         assert word in out
 
 

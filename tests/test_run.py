@@ -278,6 +278,15 @@ def test_a_change_that_does_not_fit_is_refused_with_the_reason(problem, at, chan
     assert fork.advance(2).step == 2
 
 
+def test_a_finished_run_can_be_made_longer(problem):
+    run = small(problem).advance(None)
+    longer = run.fork("longer", steps=30).advance(None)
+    assert longer.step == 30
+    assert rows(longer)[:24] == rows(run)
+    with pytest.raises(NotApplicable, match="cannot go on"):
+        run.fork("other", steps=30, optimizer="sgd")
+
+
 @pytest.mark.parametrize("changes", [{"steps": 30}, {"batch_size": 16}, {"learning_rate": 1e-4}, {"temperature": 4.0}])
 def test_what_can_be_changed_on_the_way(problem, changes):
     fork = small(problem).advance(8).fork("yes", **changes).advance(None)
