@@ -17,17 +17,17 @@ help:
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "ka_explore needs Python 3.11 or newer, got $$($(PYTHON) --version): make PYTHON=python3.12 …"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 # One stamp an extra: what is there is not installed again until versions change.
 $(VENV)/installed-%: pyproject.toml constraints.txt | $(VENV)/python
 	@echo "Installing ka_explore[$*] into $(VENV) (some minutes the first time) …"
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
 demo: $(VENV)/installed-demo
-	$(BIN)/ka-explore demo
+	@$(BIN)/ka-explore demo
 
 lab: $(VENV)/installed-lab
 	$(BIN)/jupyter lab notebooks

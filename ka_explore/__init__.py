@@ -7,6 +7,8 @@ __version__ = "0.1.0"
 
 from ka_explore import toy
 from ka_explore.errors import Diverged, InputError, KaError, NotApplicable, ReplayMismatch, StoreError
+from ka_explore.evaluate import compare
+from ka_explore.export import export_student, load_student
 from ka_explore.labels import LabelSpace
 from ka_explore.layers import Outputs
 from ka_explore.method import Method, Stage, StepOutput
@@ -40,5 +42,8 @@ __all__ = [
     "StoreError",
     "Student",
     "Teacher",
+    "compare",
+    "export_student",
+    "load_student",
     "toy",
 ]

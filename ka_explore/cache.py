@@ -1,7 +1,7 @@
 """The teacher cache: what every teacher says of every image of the pool, computed once.
 
-One file a teacher and layer, memory-mapped, in a folder named after the fingerprints of teacher and images, so
-that runs, forks and processes share it. Files appear whole or not at all.
+One file a teacher and layer, memory-mapped, channels last (which convolutions like best), in a folder named after
+the fingerprints of teacher and images, so that runs, forks and processes share it. Files appear whole or not at all.
 """
 
 import os
@@ -71,7 +71,7 @@ class TeacherCache:
         """The files of a teacher: its logits (under the empty name) and each wanted layer."""
         folder = self.folders[teacher]
         return {"": folder / "logits.npy"} | {
-            layer: folder / f"feature-{quote(layer, safe='')}.npy" for layer in self.layers[teacher]
+            layer: folder / f"feature-{quote(layer, safe='')}-nhwc.npy" for layer in self.layers[teacher]
         }
 
     def __getitem__(self, index: Int64[np.ndarray, "batch"]) -> dict[str, Outputs]:
@@ -81,7 +81,9 @@ class TeacherCache:
             return torch.from_numpy(array[index]).to(self.device)
 
         return {
-            name: Outputs(read(arrays[""]), {layer: read(arrays[layer]) for layer in self.layers[name]})
+            name: Outputs(
+                read(arrays[""]), {layer: read(arrays[layer]).permute(0, 3, 1, 2) for layer in self.layers[name]}
+            )
             for name, arrays in self.arrays.items()
         }
 
@@ -105,7 +107,6 @@ class TeacherCache:
         spread: dict[str, tuple[Tensor, Tensor]] = {}
         layers = {layer: t.layers[layer] for t in group for layer in self.layers[t.name]}
         try:
-            group[0].module.to(self.device)
             for start in range(0, len(images), CHUNK):
                 part = images[start : start + CHUNK].to(self.device)
                 raw = group[0].run(part, layers)
@@ -117,7 +118,7 @@ class TeacherCache:
                     spread[teacher.name] = (torch.minimum(low, before[0]), torch.maximum(high, before[1]))
                     writers[teacher.name, ""].append(outputs.logits)
                     for layer in self.layers[teacher.name]:
-                        writers[teacher.name, layer].append(outputs.features[layer])
+                        writers[teacher.name, layer].append(outputs.features[layer].permute(0, 2, 3, 1))
                 bar.update(len(part))  # type: ignore[attr-defined]
             for teacher in group:
                 low, high = spread[teacher.name]

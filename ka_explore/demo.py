@@ -32,8 +32,9 @@ def demo(folder: Path, *, seeds: int = 3, jobs: int = 1) -> Trial:
     say(table(result) + "\n\n")
     line = result.rows()[0]
     say(
-        f"Within their own classes the teachers are beaten by {100 * line.above_teachers.mean:.1f} points "
-        f"({line.above_teachers.positive} of {line.above_teachers.count} seeds).\n"
+        f"On its own digits each teacher has learned wrong labels; the student, which saw none, is better there by "
+        f"{100 * line.above_teachers.mean:.1f} points in the mean of both ({line.above_teachers.positive} of "
+        f"{line.above_teachers.count} seeds).\n"
     )
     shown = [Run.open(path) for path in sorted(runs.glob("*-0")) if "ensemble" not in path.name]
     shown.sort(key=lambda run: run.store.about["method"] != "common_feature")
@@ -63,9 +64,10 @@ def suggestions(folder: Path, runs: Sequence[Run]) -> list[str]:
     first = runs[0].folder
     return [
         f"{folder / 'demo.png'}  and  {folder / 'report.html'}",
-        f"ka-explore fork {first} no-mmd --at 100 --set mmd_weight=0     what if the MMD is dropped at step 100?",
+        "source .venv/bin/activate                                        so that ka-explore is found",
+        f"ka-explore fork {first} no-mmd --at 100 --set mmd_weight=0",
         f"ka-explore compare {first} {first.parent / 'no-mmd'}",
-        "ka-explore trial mnist --option preset=few_images --seeds 3      where features beat logits",
+        "ka-explore trial mnist --option preset=few_images --seeds 3      good teachers, but only 100 images",
         "ka-explore methods common_feature                                every option, with its source",
         "make lab                                                         notebooks",
     ]

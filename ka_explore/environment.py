@@ -29,7 +29,7 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise InputError("precision='bfloat16' is for a GPU: on most CPUs it is several times slower. Use 'float32'.")
 
 
-def environment() -> dict[str, str]:
+def environment(device: torch.device) -> dict[str, str]:
     """What bit-exactness is promised for: machine and versions."""
     return {
         "ka_explore": version("ka-explore"),
@@ -38,6 +38,7 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
     }
 
 

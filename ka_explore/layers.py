@@ -154,7 +154,7 @@ def tap(owner: str, module: nn.Module, layers: Mapping[str, str]) -> Iterator[di
                 raise InputError(
                     f"layer {name!r} of {owner} runs more than once in a forward: name a module that runs once."
                 )
-            features[name] = to_map(output, layout).clone()
+            features[name] = to_map(output, layout).clone(memory_format=torch.channels_last)
 
         return hook
 

@@ -109,7 +109,7 @@ class Run:
             "checkpoint_every": checkpoint_every,
             "snapshot_every": snapshot_every,
             "parent": None,
-            "environment": environment(),
+            "environment": environment(place),
         }
         self._start(Store.create(folder_of(self, folder), about), problem, first)
         self.save()
@@ -121,7 +121,10 @@ class Run:
         about = store.about
         self._kind = METHODS[about["method"]]
         self._configs = [(int(step), self._kind.Config.of(config)) for step, config in about["configs"]]
-        self.device = choose_device(about["device"])
+        there = about["device"] != "cuda" or torch.cuda.is_available()
+        if not there:
+            store.notes.append("the run was made on a GPU, torch sees none here: it goes on on the CPU.")
+        self.device = choose_device(about["device"] if there else "cpu")
         self.step = 0
         self._dirty = False  # a step was interrupted between its parts: go back before going on
         self._cache: TeacherCache | None = None
@@ -146,15 +149,11 @@ class Run:
         """
         store = Store(Path(folder))
         about = store.about
-        try:
-            if about["method"] not in METHODS:
-                raise unknown("method", about["method"], METHODS)
-            problem = problem if problem is not None else named_problem(about["problem"], store.folder)
-            known = about["fingerprints"]
-        except (KeyError, TypeError) as error:
-            raise StoreError(f"{store.folder}/run.json lacks {error}: it is not a run's, or was damaged.") from error
-        for what, print_ in problem.fingerprints.items():
-            if known.get(what) != print_:
+        if about["method"] not in METHODS:
+            raise unknown("method", about["method"], METHODS)
+        problem = problem if problem is not None else named_problem(about["problem"], store.folder)
+        for what, fingerprint in problem.fingerprints.items():
+            if about["fingerprints"].get(what) != fingerprint:
                 raise InputError(
                     f"{what} of this problem is not the one the run in {store.folder} was made with (other weights, "
                     "images, layers, labels or preprocessing): open it with the problem it was made with."
@@ -354,7 +353,6 @@ class Run:
             images = self.problem.pool.images[self.problem.pool.probe_index]
             self._probe = {}
             for teacher in self.problem.teachers:
-                teacher.module.to(self.device)
                 parts = [teacher(part.to(self.device)) for part in images.split(128)]
                 self._probe[f"logits/{teacher.name}"] = torch.cat([p.logits for p in parts]).cpu().numpy()
                 for layer in teacher.layers:
@@ -417,7 +415,7 @@ class Run:
 
     def _mismatch(self, known: Row, row: Row) -> None:
         """The same machine must replay to the bit; another one cuts off the recorded future and says so."""
-        if self.store.about["environment"] == environment():
+        if self.store.about["environment"] == environment(self.device):
             raise ReplayMismatch(
                 f"step {self.step + 1} of run {self.name!r} was replayed and gave {row}, recorded is {known}. "
                 "The record is kept; please report this as a bug."
@@ -442,7 +440,7 @@ class Run:
     def _batch(self, index: np.ndarray, *, augment_step: int | None) -> Batch:
         """The images of these indices and what the teachers say of them: from the cache, or live when augmented."""
         pool = self.problem.pool
-        images = pool.images[index].to(self.device)
+        images = pool.images[index].to(self.device, memory_format=torch.channels_last)
         if pool.augment is not None and augment_step is not None:
             images = pool.augment(images, torch.Generator().manual_seed(mix(self.seed, augment_step)))
             teachers: Mapping[str, Outputs] = {t.name: t(images) for t in self.problem.teachers}

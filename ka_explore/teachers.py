@@ -136,7 +136,9 @@ class Teacher:
         return self.answer(self.run(images, self.layers))
 
     def run(self, images: Tensor, layers: Mapping[str, str]) -> "Raw":
-        """One frozen forward of the module, not yet read: teachers that share a module share it."""
+        """One frozen forward where the images are, not yet read: teachers that share a module share it."""
+        if next((p.device for p in self.module.parameters()), images.device) != images.device:
+            self.module.to(images.device)
         if any(layer.training for layer in self.module.modules()):
             self.module.eval()
         with torch.no_grad():

@@ -326,4 +326,4 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_part(tmp_path):
     for message, left in full:
         assert "cannot write the teacher cache" in message
         assert left == "[]"
-    assert room == ["made", "['feature-0.npy', 'logits.npy']"]
+    assert room == ["made", "['feature-0-nhwc.npy', 'logits.npy']"]

@@ -183,5 +183,7 @@ def test_a_perfect_decoder_costs_nothing_and_the_channel_mean_costs_one(teachers
     mean = feature.mean(dim=(0, 2, 3), keepdim=True).expand_as(feature)
     assert float(reconstruction({"a": feature}, {"a": feature})) == 0
     assert float(reconstruction({"a": mean}, {"a": feature})) == pytest.approx(1, rel=1e-5)
+    offset = reconstruction({"a": mean + 1000}, {"a": feature + 1000})
+    assert float(offset) == pytest.approx(1, rel=1e-3)  # nor does its offset
     scaled = reconstruction({"a": 100 * mean}, {"a": 100 * feature})
     assert float(scaled) == pytest.approx(1, rel=1e-5)  # a teacher's scale does not matter

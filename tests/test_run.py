@@ -227,6 +227,17 @@ def test_on_another_machine_a_replay_that_differs_cuts_the_record_and_says_so(pr
     assert again.advance(None).done
 
 
+def test_a_run_made_on_a_gpu_opens_where_there_is_none_and_says_so(problem, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    small(problem, folder=tmp_path / "run").advance(3).save()
+    about = json.loads((tmp_path / "run/run.json").read_text())
+    (tmp_path / "run/run.json").write_text(json.dumps(about | {"device": "cuda"}))
+    run = Run.open(tmp_path / "run")
+    assert run.device.type == "cpu"
+    assert "GPU" in " ".join(run.notes)
+    assert run.advance(1).step == 4
+
+
 def test_a_loss_that_becomes_nan_stops_at_the_step_before(problem):
     run = small(problem, steps=60, learning_rate=9.9, optimizer="sgd", schedule="constant", norm="none")
     with pytest.raises(Diverged, match="not finite") as caught:

@@ -185,9 +185,7 @@ class CommonFeature(Method):
         common = self.common(features)
         teachers = {name: h for name, h in common.items() if name != "student"}
         rebuilt = {name: decode(h) for decode, (name, h) in zip(self.decoders, teachers.items(), strict=True)}
-        rows = {
-            name: h.mean(dim=(2, 3)) if self.config.pooling == "mean" else h.flatten(1) for name, h in common.items()
-        }
+        rows = {name: self.row(h) for name, h in common.items()}
         targets = {name: features[name] for name in teachers}
 
         soft = self.soft_target(
@@ -202,8 +200,9 @@ class CommonFeature(Method):
         w_soft, w_mmd, w_rebuild = self.config.weights
         loss = weighted([(w_soft, soft), (w_mmd, align), (w_rebuild, rebuild), (self.config.paired_weight, pairs)])
         terms = {"soft": soft, "mmd": align, "reconstruction": rebuild, "paired": pairs}
-        tensors = {f"common/{name}": h.mean(dim=(2, 3)) for name, h in common.items()}
+        tensors: dict[str, Tensor] = {}
         if not torch.is_grad_enabled():  # only a snapshot looks at these
+            tensors |= {f"common/{name}": h.mean(dim=(2, 3)) for name, h in common.items()}
             tensors |= {
                 f"error/{name}": (rebuilt[name] - f).square().mean(dim=(1, 2, 3)) / variance(f)
                 for name, f in targets.items()
@@ -218,6 +217,10 @@ class CommonFeature(Method):
             name: f if f.shape[2:] == self.size else functional.adaptive_avg_pool2d(f, self.size)
             for name, f in raw.items()
         }
+
+    def row(self, common: Float[Tensor, "batch width height width2"]) -> Float[Tensor, "batch feature"]:
+        """h of a net as one row an image: its mean over space, or the whole map, in an order that needs no copy."""
+        return common.mean(dim=(2, 3)) if self.config.pooling == "mean" else common.permute(0, 2, 3, 1).flatten(1)
 
     def common(
         self, features: Mapping[str, Float[Tensor, "batch _ _ _"]]
