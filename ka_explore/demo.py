@@ -19,8 +19,8 @@ def demo(folder: Path, *, seeds: int = 3, jobs: int = 1) -> Trial:
     Raises InputError when the folder holds other things than an earlier demo.
     """
     say = sys.stdout.write
-    if folder.exists() and any(folder.iterdir()) and not (folder / "demo.json").exists():
-        raise InputError(f"{folder} is not empty and not an earlier demo: choose another with --folder.")
+    if folder.exists() and not (folder.is_dir() and all(ours(path) for path in folder.iterdir())):
+        raise InputError(f"{folder} holds other things than an earlier demo: choose another with --folder.")
     begun = time.process_time()
     say(
         "Two teachers were trained on digits 0-4 and 5-9, 400 images each, three labels in ten wrong.\n"
@@ -42,9 +42,14 @@ def demo(folder: Path, *, seeds: int = 3, jobs: int = 1) -> Trial:
         replace_file(folder / "demo.json", lambda file: file.write(to_json(result.to_dict() | {"runs": str(runs)})))
     write_pictures(folder, shown, result)
     say(f"\n{time.process_time() - begun:.0f} CPU seconds. What to look at, and to try next:\n")
-    for line_ in suggestions(folder, shown):
-        say(f"  {line_}\n")
+    for suggestion in suggestions(folder, shown):
+        say(f"  {suggestion}\n")
     return result
+
+
+def ours(path: Path) -> bool:
+    """Whether an earlier demo, finished or not, made this."""
+    return path.name.startswith("runs-") or path.name in ("demo.json", "demo.png", "report.html")
 
 
 def write_pictures(folder: Path, runs: Sequence[Run], result: Trial) -> None:

@@ -12,6 +12,7 @@ only, gives the teacher's answer.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from ka_explore.cache import TeacherCache
 from ka_explore.errors import InputError
 from ka_explore.problem import Labelled, Problem
 from ka_explore.run import Run
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,23 @@ class Comparison:
 
     entries: Sequence[Entry]
     references: References
+
+    def frame(self) -> "pandas.DataFrame":
+        """A row a run, the teachers below; accuracies and agreements in percent."""
+        import pandas
+
+        def shares(joint: Mapping[str, float], within: Mapping[str, float]) -> dict[str, float]:
+            return {("joint", task): 100 * v for task, v in joint.items()} | {
+                ("within", teacher): 100 * v for teacher, v in within.items()
+            }
+
+        rows = {
+            e.name: shares(e.joint, e.within) | {("agreement", t): 100 * v for t, v in e.agreement.items()}
+            for e in self.entries
+        }
+        rows["teachers side by side"] = shares(self.references.ensemble, self.references.teachers)
+        rows["teachers routed by the true class"] = shares(self.references.routed, self.references.teachers)
+        return pandas.DataFrame.from_dict(rows, orient="index").round(1)
 
     def to_dict(self) -> dict[str, object]:
         """Plain dicts and numbers, for JSON."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ka_explore import Run, compare, toy
 from ka_explore.trial import DEFAULT, Spread, table, trial
 
 COMMON_FEATURE = next(candidate for candidate in DEFAULT if candidate.method == "common_feature")
@@ -31,3 +32,16 @@ def test_differences_are_paired_by_seed():
             assert line.gain.smallest == min(gains)
         assert line.uses_labels == (candidate.method == "oracle")
     assert "oracle (true labels)" in table(result)
+
+
+def test_a_comparison_is_a_table_too():
+    problem = toy.digits(unlabelled=80)
+    runs = [Run(problem, "distillation", steps=4).advance(None), Run(problem, "ensemble")]
+    comparison = compare(runs)
+    table_ = comparison.frame()
+    assert list(table_.index[:2]) == ["distillation", "ensemble"]
+    assert table_.loc["distillation", ("joint", "class")] == pytest.approx(
+        100 * comparison.entries[0].joint["class"], abs=0.05
+    )
+    assert table_.loc["ensemble", ("joint", "class")] == table_.loc["teachers side by side", ("joint", "class")]
+    assert table_.loc["ensemble", ("agreement", "digits 0-4")] == 100

@@ -1,0 +1,39 @@
+"""The demonstration leaves alone what it did not make, and goes on over what it left unfinished."""
+
+import pytest
+
+from ka_explore import InputError
+from ka_explore import demo as demonstration
+from ka_explore.trial import DEFAULT, trial
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """The demonstration on the smallest problem."""
+    monkeypatch.setattr(demonstration, "PROBLEM", "digits")
+    monkeypatch.setattr(demonstration, "OPTIONS", {"unlabelled": 80})
+
+    def few_steps(problem, **options):
+        assert options["folder"] is not None
+        candidates = [type(c)(c.label, c.method, None, {} if c.method == "ensemble" else {"steps": 8}) for c in DEFAULT]
+        return trial(problem, candidates=candidates, **options)
+
+    monkeypatch.setattr(demonstration, "trial", few_steps)
+
+
+def test_table_figure_report_and_what_to_try_next(short, tmp_path, capsys):
+    (tmp_path / "demo/runs-left-by-an-interrupted-one").mkdir(parents=True)
+    result = demonstration.demo(tmp_path / "demo", seeds=2)
+    out = capsys.readouterr().out
+    assert "oracle (true labels)" in out
+    assert "ka-explore fork" in out
+    assert result.seeds == (0, 1)
+    assert (tmp_path / "demo/demo.png").read_bytes().startswith(b"\x89PNG")
+    assert "<h1>" in (tmp_path / "demo/report.html").read_text()
+    assert (tmp_path / "demo/demo.json").exists()
+
+
+def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(InputError, match="other things"):
+        demonstration.demo(tmp_path)
