@@ -95,17 +95,13 @@ class Comparison:
         """A row a run, the teachers below; accuracies and agreements in percent."""
         import pandas
 
-        def shares(joint: Mapping[str, float], within: Mapping[str, float]) -> dict[str, float]:
-            return {("joint", task): 100 * v for task, v in joint.items()} | {
-                ("within", teacher): 100 * v for teacher, v in within.items()
-            }
+        def row(**groups: Mapping[str, float]) -> dict[tuple[str, str], float]:
+            return {(group, name): 100 * v for group, values in groups.items() for name, v in values.items()}
 
-        rows = {
-            e.name: shares(e.joint, e.within) | {("agreement", t): 100 * v for t, v in e.agreement.items()}
-            for e in self.entries
-        }
-        rows["teachers side by side"] = shares(self.references.ensemble, self.references.teachers)
-        rows["teachers routed by the true class"] = shares(self.references.routed, self.references.teachers)
+        rows = {e.name: row(joint=e.joint, within=e.within, agreement=e.agreement) for e in self.entries}
+        teachers = self.references.teachers
+        rows["teachers side by side"] = row(joint=self.references.ensemble, within=teachers)
+        rows["teachers routed by the true class"] = row(joint=self.references.routed, within=teachers)
         return pandas.DataFrame.from_dict(rows, orient="index").round(1)
 
     def to_dict(self) -> dict[str, object]:
