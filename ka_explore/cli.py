@@ -111,7 +111,11 @@ def make_parser() -> argparse.ArgumentParser:
 
     several = add("trial", command_trial, "methods over seeds on one problem, paired, as a table")
     several.add_argument("problem", choices=sorted(PROBLEMS), nargs="?", default="mnist", help="default: %(default)s")
-    several.add_argument("--methods", help="names with commas (default: common_feature,distillation,ensemble,oracle)")
+    several.add_argument(
+        "--methods",
+        help="names with commas, each perhaps with options, as in common_feature:mmd_weight=1+norm=none "
+        "(default: common_feature,distillation,ensemble,oracle)",
+    )
     several.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
     several.add_argument("--jobs", type=int, default=1, help="processes of one thread each (default: %(default)s)")
     several.add_argument("--folder", type=Path, help="keep the runs here")
@@ -244,9 +248,7 @@ def command_trial(chosen: argparse.Namespace) -> None:
     """Methods over seeds."""
     candidates: Sequence[Candidate] = DEFAULT
     if chosen.methods:
-        known = {candidate.method: candidate for candidate in DEFAULT}
-        names = [name.strip() for name in chosen.methods.split(",")]
-        candidates = [known.get(name, Candidate(name, name)) for name in names]
+        candidates = [candidate(text.strip()) for text in chosen.methods.split(",")]
     result = trial(
         chosen.problem,
         options=problem_options(chosen.option),
@@ -357,6 +359,16 @@ def settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
             raise unknown("option", name, fields, where=f" of {method}")
         values[name] = parse(fields[name], text)
     return values
+
+
+def candidate(text: str) -> Candidate:
+    """A method of a trial from ``name`` or ``name:option=value+option=value``."""
+    method, _, pairs = text.partition(":")
+    usual = {each.method: each for each in DEFAULT}.get(method, Candidate(method, method))
+    if not pairs:
+        return usual
+    options = settings(method, pairs.split("+"))
+    return Candidate(f"{usual.label} {pairs.replace('+', ' ')}", method, None, options)
 
 
 def problem_options(pairs: Sequence[str]) -> dict[str, Any]:

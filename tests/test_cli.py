@@ -285,6 +285,18 @@ def test_methods_lists_methods_options_and_forms(do):
         assert word in out
 
 
+def test_trial_compares_a_method_with_itself_under_other_options(do):
+    found = json.loads(
+        do("trial", "digits", "--methods", "distillation:steps=4,distillation:steps=4+temperature=3.0",
+           "--seeds", "1", "--option", "unlabelled=50", "--json")
+    )  # fmt: skip
+    assert [line["label"] for line in found["lines"]] == [
+        "distillation steps=4",
+        "distillation steps=4 temperature=3.0",
+    ]
+    assert all(entries["0"]["steps"] == 4 for entries in found["entries"].values())
+
+
 def test_trial_prints_lines_over_seeds(do, here):
     from ka_explore.trial import Candidate
 
