@@ -239,7 +239,7 @@ class Run:
 
         Raises:
             Diverged: a term or gradient is not finite. The run stands at the step before, everything is kept.
-            ReplayMismatch: a replayed row differs from the recorded one.
+            ReplayMismatch: a replayed row differs from the recorded one; nothing is changed.
             StoreError: the disk refuses; the run goes on from where it stands once it does not.
         """
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
@@ -300,11 +300,15 @@ class Run:
         other = Run.__new__(Run)
         other._start(self.store.copy(folder_of(other, folder), about, rows=at), self.problem)
         other._cache = self._cache
-        with other.store.lock(), other._threads():
-            if at == 0:
-                other._save()  # other options may have made other weights
-            other._go_to(at)
-            other._save()
+        try:
+            with other.store.lock(), other._threads():
+                if at == 0:
+                    other._save()  # other options may have made other weights
+                other._go_to(at)
+                other._save()
+        except BaseException:
+            shutil.rmtree(other.folder, ignore_errors=True)
+            raise
         return other
 
     def save(self) -> None:
@@ -404,7 +408,7 @@ class Run:
             known = self.store.row(self.step)
             if {k: v for k, v in known.items() if k != "seconds"} != row:
                 self._mismatch(known, row)
-        if self.step >= self.store.rows_kept:
+        else:
             self.store.append(row | {"seconds": round(seconds, 6)})
         self.step += 1
         self._dirty = False
@@ -414,16 +418,17 @@ class Run:
         self._watch()
 
     def _mismatch(self, known: Row, row: Row) -> None:
-        """The same machine must replay to the bit; another one cuts off the recorded future and says so."""
+        """A replay must give the record to the bit; where it does not, the record is kept, whatever the cause."""
         if self.store.about["environment"] == environment(self.device):
-            raise ReplayMismatch(
-                f"step {self.step + 1} of run {self.name!r} was replayed and gave {row}, recorded is {known}. "
-                "The record is kept; please report this as a bug."
+            why = "The record is kept; please report this as a bug."
+        else:
+            last = max(step for step in self.store.checkpoint_steps() if step <= self.step)
+            why = (
+                "It was recorded on another machine or version, where sums may round differently. The record is kept; "
+                f"to go on with this machine's numbers, fork at a checkpoint: run.fork('here', at={last})."
             )
-        self.store.cut(self.step)
-        self.store.notes.append(
-            f"step {self.step + 1} was recorded on another machine or version and comes out differently here: "
-            "the recorded steps from it on were dropped."
+        raise ReplayMismatch(
+            f"step {self.step + 1} of run {self.name!r} was replayed and gave {row}, recorded is {known}. {why}"
         )
 
     def _diverged(self, bad: list[str], row: Row) -> None:

@@ -155,16 +155,6 @@ class Store:
         """The row of step ``index + 1``."""
         return next(self.rows(index, index + 1))
 
-    def cut(self, rows: int) -> None:
-        """Forget the rows after the first ``rows``, and checkpoints and snapshots of later steps."""
-        end = sum(len(line) for line, _ in zip(self._lines(), range(rows), strict=False))
-        with writing(self.folder), (self.folder / "history.jsonl").open("r+b") as file:
-            file.truncate(end)
-            self._good_end, self.rows_kept, self._place = end, rows, (0, 0)
-            for path in [*self.folder.glob("checkpoints/*.pt"), *self.folder.glob("snapshots/*.npz")]:
-                if int(path.stem) > rows:
-                    path.unlink()
-
     def _lines(self) -> Iterator[bytes]:
         if not self.rows_kept:
             return

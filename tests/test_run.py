@@ -211,7 +211,7 @@ def test_a_replay_that_differs_announces_itself(problem, tmp_path):
     assert run.recorded == 10
 
 
-def test_on_another_machine_a_replay_that_differs_cuts_the_record_and_says_so(problem, tmp_path):
+def test_on_another_machine_a_replay_that_differs_loses_nothing_and_says_how_to_go_on(problem, tmp_path):
     small(problem, folder=tmp_path / "run").advance(10)
     about = json.loads((tmp_path / "run/run.json").read_text())
     about["environment"]["processor"] = "another one"
@@ -221,10 +221,14 @@ def test_on_another_machine_a_replay_that_differs_cuts_the_record_and_says_so(pr
     row["loss"] += 1e-6
     lines[8] = json.dumps(row)
     (tmp_path / "run/history.jsonl").write_text("\n".join(lines) + "\n")
-    again = Run.open(tmp_path / "run").rewind(8).advance(1)
-    assert again.recorded == 9
-    assert "another machine" in " ".join(again.notes)
-    assert again.advance(None).done
+    again = Run.open(tmp_path / "run").rewind(8)
+    with pytest.raises(ReplayMismatch, match=r"another machine.*at=7"):
+        again.advance(1)
+    with pytest.raises(ReplayMismatch):
+        again.fork("too late", at=9)
+    assert not (tmp_path / "too late").exists()
+    assert (again.step, again.recorded) == (8, 10)
+    assert again.fork("here", at=7).advance(None).done
 
 
 def test_a_run_made_on_a_gpu_opens_where_there_is_none_and_says_so(problem, tmp_path, monkeypatch):
