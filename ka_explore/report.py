@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -104,11 +105,13 @@ def command(run: Run) -> str:
     about = run.store.about
     if run.parent is not None:
         values = differing(run.config, run.config_at(run.parent[1] - 1) if run.parent[1] else type(run.config)())
-        return f"ka-explore fork runs/{run.parent[0]} {run.name} --at {run.parent[1]}{values}"
+        parent = shlex.quote(f"runs/{run.parent[0]}")
+        return f"ka-explore fork {parent} {shlex.quote(run.name)} --at {run.parent[1]}{values}"
     options = "".join(f" --option {name}={value}" for name, value in run.problem.options.items())
     problem = run.problem.name.removeprefix("ka_explore.toy:") or "MODULE:FUNCTION"
+    folder = shlex.quote(f"runs/{run.name}")
     chosen = options + differing(run.config, type(run.config)())
-    return f"ka-explore run {problem} {about['method']} --folder runs/{run.name} --seed {run.seed}{chosen}"
+    return f"ka-explore run {problem} {about['method']} --folder {folder} --seed {run.seed}{chosen}"
 
 
 def changed(run: Run) -> str:

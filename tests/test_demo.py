@@ -29,7 +29,9 @@ def test_table_figure_report_and_what_to_try_next(short, tmp_path, capsys):
     assert "ka-explore fork" in out
     assert result.seeds == (0, 1)
     assert (tmp_path / "demo/demo.png").read_bytes().startswith(b"\x89PNG")
-    assert "<h1>" in (tmp_path / "demo/report.html").read_text()
+    page = (tmp_path / "demo/report.html").read_text()
+    assert "<h1>" in page
+    assert "--folder &#39;runs/common feature learning&#39; --seed 0" in page  # a command that can be pasted
     assert (tmp_path / "demo/demo.json").exists()
 
 
