@@ -99,7 +99,7 @@ class TeacherCache:
             with progress_bar(len(images), f"teacher {', '.join(t.name for t in group)}", unit="image") as bar:
                 self.write(group, images, bar)
 
-    def write(self, group: Sequence[Teacher], images: Images, bar: "object") -> None:
+    def write(self, group: Sequence[Teacher], images: Images, bar: Any) -> None:
         """One module's answers for the teachers that share it."""
         writers = {
             (t.name, what): ArrayWriter(path, len(images)) for t in group for what, path in self.paths(t.name).items()
@@ -119,7 +119,7 @@ class TeacherCache:
                     writers[teacher.name, ""].append(outputs.logits)
                     for layer in self.layers[teacher.name]:
                         writers[teacher.name, layer].append(outputs.features[layer].permute(0, 2, 3, 1))
-                bar.update(len(part))  # type: ignore[attr-defined]
+                bar.update(len(part))
             for teacher in group:
                 low, high = spread[teacher.name]
                 if len(images) > 1 and bool((high - low <= 1e-6 * high.abs().clamp_min(1e-6)).all()):

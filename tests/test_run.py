@@ -144,8 +144,17 @@ def test_seed_decides(problem):
 def test_methods_of_one_seed_start_from_the_same_student_and_see_the_same_batches(problem):
     one, other = small(problem), Run(problem, "distillation", steps=24)
     assert same(one.student.state_dict(), other.student.state_dict())
-    for step in range(9):
-        assert np.array_equal(problem.pool.at(0, step, 64), problem.pool.at(0, step, 64))
+    seen: dict[str, list[np.ndarray]] = {}
+    for run in (one, other):
+        make = run._batch
+        run._batch = lambda index, make=make, run=run, **more: (
+            seen.setdefault(run.name, []).append(index) or make(index, **more)
+        )
+        run.advance(9)
+    first, second = seen.values()
+    assert len(first) == 9
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not np.array_equal(first[0], first[1])
 
 
 CHILD = """
