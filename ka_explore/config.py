@@ -40,6 +40,9 @@ class TrainingConfig:
     )
     weight_decay: float = option(1e-4, "L2 penalty on the weights, added to the gradient", low=0.0, high=1.0, log=True)
     optimizer: Literal["adam", "sgd"] = option("adam", "Adam, or SGD with momentum 0.9")
+    student_width: float = option(
+        1.0, "channels of the student relative to the problem's own", low=0.1, high=16.0, log=True
+    )
 
     def __post_init__(self) -> None:
         for name, field in options_of(type(self)).items():
@@ -60,10 +63,11 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Option:
-    """One field of a config as the controls and the command line see it."""
+    """One field of a config as the controls and the command line see it; ``part`` is what a tuple is made of."""
 
     name: str
     kind: type
+    part: type
     choices: tuple[Any, ...] | None
     optional: bool
     default: Any
@@ -84,7 +88,8 @@ def options_of(config: type[TrainingConfig]) -> dict[str, Option]:
             hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
         choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else None
         kind = str if choices else (typing.get_origin(hint) or hint)
-        found[field.name] = Option(field.name, kind, choices, optional, field.default, **field.metadata)
+        part = typing.get_args(hint)[0] if kind is tuple else kind
+        found[field.name] = Option(field.name, kind, part, choices, optional, field.default, **field.metadata)
     return found
 
 
@@ -100,7 +105,7 @@ def checked(field: Option, value: Any) -> Any:
     elif field.kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if field.kind is tuple and isinstance(value, tuple):
-        value = tuple(float(v) for v in value)
+        value = tuple(field.part(v) for v in value)
     if field.choices is not None and value not in field.choices:
         raise InputError(f"{field.name}={value!r}: expected one of {', '.join(map(repr, field.choices))}.")
     if not isinstance(value, field.kind) or (isinstance(value, bool) and field.kind is not bool):
@@ -117,7 +122,7 @@ def checked(field: Option, value: Any) -> Any:
 def typed(value: Any) -> str:
     """An option's value as it would be typed; `parse` reads it back."""
     if isinstance(value, tuple):
-        return ",".join(f"{part:g}" for part in value)
+        return ",".join(part if isinstance(part, str) else f"{part:g}" for part in value)
     return "none" if value is None else str(value)
 
 
@@ -132,7 +137,7 @@ def parse(field: Option, text: str) -> Any:
         return words[text.lower()]
     try:
         if field.kind is tuple:
-            return tuple(float(part) for part in text.split(","))
+            return tuple(field.part(part.strip()) for part in text.split(",") if part.strip())
         return field.kind(text)
     except ValueError as error:
         raise InputError(f"{field.name}={text!r}: expected {field.kind.__name__}.") from error

@@ -5,10 +5,10 @@ Codes named here: the authors' code of Luo et al. 2019 (VainF/CommonFeatureLearn
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,7 +20,7 @@ BANDWIDTHS = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)
 # Beyond this exponent a kernel value is below 1e-13 and is nothing beside the diagonal's ones.
 NEGLIGIBLE = 30.0
 
-SoftTarget = Literal["stacked", "restricted", "score_distance"]
+SoftTarget = Literal["stacked", "restricted", "joint_posterior", "score_distance"]
 
 
 def soft_target(
@@ -29,6 +29,7 @@ def soft_target(
     *,
     kind: SoftTarget = "stacked",
     temperature: float = 1.0,
+    classes: Sequence[int] | None = None,
 ) -> Float[Tensor, ""]:
     """How far the student's scores are from the teachers' answers, batch mean, in nats (or squared logits).
 
@@ -38,10 +39,15 @@ def soft_target(
         kind: ``stacked``: one softmax over all teachers' logits side by side, cross-entropy (published code of
             Luo 2019; KamalEngine's KL has the same gradient). ``restricted``: a softmax within each teacher's
             columns, for teacher and student alike, cross-entropy, mean over teachers; says nothing of whose image
-            it is. ``score_distance``: squared distance of the stacked logits, summed over columns (L_C of the
-            paper, as remembered; the paper's text could not be checked).
+            it is. ``joint_posterior``: the student's probabilities q of all classes, those of one name added, and
+            each teacher's p against q given its own classes, p_i(l) = q(l) / Σ_{k in Y_i} q(k), cross-entropy, mean
+            over teachers (the view of UHC, Vongkulbhisal 2019, as remembered): two teachers that know a class speak
+            of one class; for disjoint classes it is ``restricted``. ``score_distance``: squared distance of the
+            stacked logits, summed over columns (L_C of the paper, as remembered; the paper's text could not be
+            checked).
         temperature: divides the logits; the loss is multiplied by its square so that gradients keep their size
             (Hinton 2015). Without effect on ``score_distance``.
+        classes: for every column of the student the number of its class; by default all are different.
     """
     if kind == "score_distance":
         return (student - torch.cat(list(teachers), dim=1)).square().sum(dim=1).mean()
@@ -51,7 +57,30 @@ def soft_target(
         blocks = student.split([teacher.shape[1] for teacher in teachers], dim=1)
         parts = [cross_entropy(own, teacher, temperature) for own, teacher in zip(blocks, teachers, strict=True)]
         return torch.stack(parts).mean()
-    raise InputError(f"unknown kind of soft target {kind!r}: expected stacked, restricted or score_distance.")
+    if kind == "joint_posterior":
+        return joint_posterior(student, teachers, temperature, classes)
+    raise InputError(f"unknown kind of soft target {kind!r}: expected {', '.join(get_args(SoftTarget))}.")
+
+
+def joint_posterior(
+    student: Float[Tensor, "batch column"],
+    teachers: Sequence[Float[Tensor, "batch _"]],
+    temperature: float,
+    classes: Sequence[int] | None,
+) -> Float[Tensor, ""]:
+    """T² · mean over teachers of −Σ_l p_i(l) log (q(l) / Σ_{k in Y_i} q(k)), batch mean, in nats."""
+    of_column = torch.arange(student.shape[1]) if classes is None else torch.as_tensor(classes)
+    if len(of_column) != student.shape[1]:
+        raise InputError(f"classes name {len(of_column)} columns, the student has {student.shape[1]}: give one each.")
+    scaled = student / temperature
+    posterior = torch.stack(
+        [scaled[:, of_column == c].logsumexp(dim=1) for c in range(int(of_column.max()) + 1)], dim=1
+    )
+    parts = []
+    for teacher, own in zip(teachers, of_column.split([t.shape[1] for t in teachers]), strict=True):
+        target = functional.softmax(teacher / temperature, dim=1)
+        parts.append(functional.cross_entropy(posterior[:, own.to(posterior.device)], target))
+    return torch.stack(parts).mean() * temperature**2
 
 
 def cross_entropy(
@@ -119,6 +148,33 @@ def nearest_pair(squared: Float[Tensor, "row row"]) -> float:
 def mmd_sum(by_bandwidth: Float[Tensor, "teacher bandwidth"]) -> Float[Tensor, ""]:
     """Σ over teachers of ReLU(Σ over bandwidths): the alignment term of Luo 2019."""
     return by_bandwidth.sum(dim=1).relu().sum()
+
+
+def classwise_mmd(
+    student: Float[Tensor, "batch feature"],
+    teachers: Sequence[Float[Tensor, "batch feature"]],
+    label: Int64[Tensor, "batch"],
+    owner: Int64[Tensor, "batch"],
+    bandwidths: Sequence[float] = BANDWIDTHS,
+) -> Float[Tensor, ""]:
+    """Mean over the batch's classes of the squared MMD of the student to the teacher that knows the class.
+
+    1/C · Σ_c MMD²({h_S}_c, {h_T}_c), the class-wise part of DDFA (Information Sciences 613, 2022) as its abstract
+    describes it; the formula is ours. A class with a single image has no distribution and is left out.
+
+    Args:
+        student: rows of the student.
+        teachers: rows of each teacher.
+        label: the class each image seems to have, by the teachers' answers.
+        owner: which of ``teachers`` knows that class.
+    """
+    parts = []
+    for value in label.unique().tolist():
+        rows = (label == value).nonzero().flatten()
+        if len(rows) > 1:
+            teacher = teachers[int(owner[rows[0]])]
+            parts.append(mmd_sum(mmd(student[rows], [teacher[rows]], bandwidths)))
+    return torch.stack(parts).mean() if parts else 0.0 * sum((t.sum() for t in teachers), student.sum())
 
 
 def paired(

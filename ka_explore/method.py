@@ -5,20 +5,25 @@ method never keeps count, never makes an optimiser, never switches a module to t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ka_explore.config import TrainingConfig
+from ka_explore.balance import GradNorm
+from ka_explore.config import TrainingConfig, option
 from ka_explore.errors import InputError, unknown
+from ka_explore.labels import LabelSpace
 from ka_explore.losses import SoftTarget, soft_target
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
 from ka_explore.student import Student
+
+# The whole pool in order, as batches, as often as it is called.
+Batches = Callable[[], Iterable[Batch]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,9 @@ class Stage:
         trains: the modules that learn; all else is frozen and in eval mode.
         steps: how many batches.
         rates: a factor on the learning rate for each of ``trains``; empty for 1 everywhere.
+        begin: done once before the first step, on the whole pool, batch by batch; without gradients.
+        finish: the same after the last step. Both may change weights, those of this stage or of others, as a function
+            of the weights, the pool and torch's random numbers (which are seeded); what they did is in the checkpoint.
     """
 
     name: str
@@ -53,6 +61,28 @@ class Stage:
     trains: tuple[nn.Module, ...]
     steps: int
     rates: tuple[float, ...] = ()
+    begin: Callable[["Batches"], None] | None = None
+    finish: Callable[["Batches"], None] | None = None
+
+
+@dataclass(frozen=True)
+class AmalgamationConfig(TrainingConfig):
+    """Options of every method that learns from the teachers' answers."""
+
+    soft_target: SoftTarget = option(
+        "stacked",
+        "stacked: one softmax over all teachers' logits; restricted: a softmax a teacher; joint_posterior: the same "
+        "with classes that several teachers know taken as one (UHC); score_distance: squared distance of the logits",
+    )
+    temperature: float = option(1.0, "divides the logits of teacher and student", low=0.05, high=100.0, log=True)
+    targets: Literal["own", "standardised", "consistent"] = option(
+        "own",
+        "own: each teacher's own answer; standardised: its largest logit standardised over the pool; consistent: "
+        "made to agree with the image's neighbours in the pool, as far as the pool supports it (ours)",
+    )
+    balance: Literal["fixed", "gradnorm"] = option(
+        "fixed", "weights of the terms: as given, or moving so that the terms train at like rates (GradNorm)"
+    )
 
 
 class Method(nn.Module, ABC):
@@ -79,7 +109,8 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.problem = problem
         self.config = config
-        self.student = problem.make_student()
+        self.balances = nn.ModuleDict()
+        self.student = problem.make_student(self.labels, width=config.student_width)
 
     @abstractmethod
     def stages(self) -> Sequence[Stage]:
@@ -91,7 +122,15 @@ class Method(nn.Module, ABC):
 
     def predict(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch class"]:
         """Scores of the classes of ``problem.labels``; a softmax over a task gives probabilities."""
-        return self.problem.labels.merge(self.student(images).logits)
+        return self.labels.merge(self.student(images).logits)
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The columns of the student's logits: by default every teacher's own, side by side.
+
+        A method may train its student on others; the classes are those of ``problem.labels`` in any case.
+        """
+        return self.problem.labels
 
     @property
     def deployed_parameters(self) -> int:
@@ -109,10 +148,43 @@ class Method(nn.Module, ABC):
                 [batch.teachers[teacher].logits for teacher in labels.teachers_of(task)],
                 kind=kind,
                 temperature=temperature,
+                classes=labels.class_of_column[labels.task_columns(task)],
             )
             for task in labels.tasks
         ]
         return torch.stack(losses).mean()
+
+    # The weighted sum of the terms.
+
+    def balancer(self, stage: str, weights: Mapping[str, float]) -> None:
+        """Let the weights of a stage's terms move, if the options say so and more than one term has any."""
+        terms = [name for name, weight in weights.items() if weight]
+        if getattr(self.config, "balance", "fixed") == "gradnorm" and len(terms) > 1:
+            self.balances[key_of(stage)] = GradNorm(terms)
+
+    def total(self, stage: str, terms: Mapping[str, tuple[float, Tensor]]) -> Float[Tensor, ""]:
+        """Σ weight · term over the terms whose weight is not zero, so that an idle term costs no backward pass."""
+        if key_of(stage) in self.balances:
+            loss: Tensor = self.balances[key_of(stage)](terms, self.student.parameters())
+            return loss
+        used = [weight * term for weight, term in terms.values() if weight]
+        return torch.stack(used).sum() if used else sum((0.0 * t for _, t in terms.values()), torch.zeros(()))
+
+    def balanced(self, stage: Stage) -> Stage:
+        """The stage, with what moves its weights trained beside it; its initial terms are those of the first images."""
+        key = key_of(stage.name)
+        if key not in self.balances:
+            return stage
+        balance = self.balances[key]
+        assert isinstance(balance, GradNorm)
+
+        def begin(batches: Batches) -> None:
+            if stage.begin is not None:
+                stage.begin(batches)
+            balance.start(stage.forward(next(iter(batches()))).terms)
+
+        rates = stage.rates or (1.0,) * len(stage.trains)
+        return replace(stage, trains=(*stage.trains, balance), rates=(*rates, 1.0), begin=begin)
 
     @classmethod
     def configure(cls, form: str | None, options: Mapping[str, Any]) -> TrainingConfig:
@@ -128,7 +200,6 @@ class Method(nn.Module, ABC):
             raise InputError(f"{cls.__name__}: {error}") from None
 
 
-def weighted(pairs: Sequence[tuple[float, Tensor]]) -> Float[Tensor, ""]:
-    """Σ weight · term over the terms whose weight is not zero, so that an idle term costs no backward pass."""
-    used = [weight * term for weight, term in pairs if weight]
-    return torch.stack(used).sum() if used else sum((0.0 * term for _, term in pairs), torch.zeros(()))
+def key_of(stage: str) -> str:
+    """A stage's name as the name of a module."""
+    return stage.replace(".", "-")

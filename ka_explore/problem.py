@@ -1,6 +1,7 @@
 """A problem: which teachers, which unlabelled images, which student."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, unknown
 from ka_explore.labels import LabelSpace
 from ka_explore.layers import Outputs
 from ka_explore.pool import Images, Pool, as_labels
@@ -42,22 +43,22 @@ class Problem:
     """What is to be amalgamated: teachers, a pool of images without labels, and a student to be made.
 
     Attributes:
-        teachers: at least two, with different names.
+        teachers: at least one, with different names.
         pool: the unlabelled images.
-        student: makes a fresh student for a label space.
+        student: makes a fresh student for a label space; with a keyword ``width`` also a wider one.
         test: labelled images on which the student is marked; no method sees them.
         name: of the function that makes this problem (``ka_explore.toy:mnist``), so that a run on disk can
             name it; empty for a problem made by hand.
         options: the arguments of that function.
 
     Raises:
-        InputError: fewer than two teachers, names that repeat, a teacher that cannot take the images, whose
+        InputError: no teacher, names that repeat, a teacher that cannot take the images, whose
             logits do not fit its labels, labels out of range, two teachers of one name.
     """
 
     teachers: Sequence[Teacher]
     pool: Pool
-    student: Callable[[LabelSpace], Student]
+    student: Callable[..., Student]
     test: Labelled | None = None
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -65,11 +66,8 @@ class Problem:
     def __post_init__(self) -> None:
         object.__setattr__(self, "teachers", tuple(self.teachers))
         names = [teacher.name for teacher in self.teachers]
-        if len(names) < 2:
-            raise InputError(
-                f"amalgamation merges several teachers, got {len(names)}: give at least two. "
-                "(To copy one net into a smaller one, plain distillation is enough.)"
-            )
+        if not names:
+            raise InputError("a problem needs at least one teacher, got none.")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(f"teachers' names must differ, got {', '.join(twice)} more than once.")
@@ -116,12 +114,22 @@ class Problem:
                         "weights and its preprocess."
                     )
 
-    def make_student(self) -> Student:
+    def make_student(self, labels: LabelSpace | None = None, *, width: float = 1.0) -> Student:
         """A fresh student, checked: it takes the pool's images and has a logit for every column.
+
+        Args:
+            labels: what it answers; by default all columns of the teachers, side by side.
+            width: channels relative to the problem's own student; other than 1 it needs ``student(labels, width=…)``.
 
         Raises InputError when it does not, or when it shares weights with a teacher.
         """
-        student = self.student(self.labels)
+        labels = self.labels if labels is None else labels
+        if width != 1 and "width" not in inspect.signature(self.student).parameters:
+            raise InputError(
+                f"student_width={width:g}: this problem's student comes in one width; give Problem a student function "
+                "with a keyword width (channels relative to its usual ones)."
+            )
+        student = self.student(labels) if width == 1 else self.student(labels, width=width)
         if not isinstance(student, Student):
             raise InputError(
                 f"student(labels) returned a {type(student).__name__}: expected a Student; "
@@ -135,16 +143,16 @@ class Problem:
                 )
         if isinstance(student, Chain):
             heads = tuple(student.heads)
-            if heads != self.labels.tasks and set(heads) == set(self.labels.tasks):
+            if heads != labels.tasks and set(heads) == set(labels.tasks):
                 raise InputError(
                     f"the student's heads are in the order {', '.join(heads)}, the tasks in the order "
-                    f"{', '.join(self.labels.tasks)}: build the heads in the order of labels.tasks."
+                    f"{', '.join(labels.tasks)}: build the heads in the order of labels.tasks."
                 )
         student.eval()
         outputs = ask("the student", student, self.pool.images[:2])
-        if outputs.logits.shape[1] != len(self.labels.columns):
+        if outputs.logits.shape[1] != len(labels.columns):
             raise InputError(
-                f"the student has {outputs.logits.shape[1]} outputs, the label space {len(self.labels.columns)} "
+                f"the student has {outputs.logits.shape[1]} outputs, the label space {len(labels.columns)} "
                 "columns: build its heads from labels.columns."
             )
         return student
@@ -161,6 +169,26 @@ class Problem:
     def without_labels(self) -> "Problem":
         """The same problem with no true label in reach: what a method that claims to need none is given."""
         return dataclasses.replace(self, pool=self.pool.without_labels(), test=None)
+
+    def for_tasks(self, tasks: Sequence[str]) -> "Problem":
+        """The same problem with only the wanted tasks: their teachers, their labels.
+
+        Raises InputError for no task, one named twice, or one that no teacher answers.
+        """
+        wanted = tuple(tasks)
+        for task in wanted:
+            if task not in self.labels.tasks:
+                raise unknown("task", task, self.labels.tasks)
+        if isinstance(tasks, str) or not wanted or len(set(wanted)) < len(wanted):
+            raise InputError(f"tasks={tasks!r}: expected a list of different tasks of {', '.join(self.labels.tasks)}.")
+        pool, test = self.pool, self.test
+        if pool.labels is not None:
+            kept = {task: y for task, y in pool.labels.items() if task in wanted}
+            pool = Pool(pool.images, labels=kept, probe=pool.probe, augment=pool.augment)
+        if test is not None:
+            test = Labelled(test.images, {task: y for task, y in test.labels.items() if task in wanted})
+        teachers = [teacher for teacher in self.teachers if teacher.task in wanted]
+        return dataclasses.replace(self, teachers=teachers, pool=pool, test=test)
 
     @property
     def fingerprints(self) -> dict[str, str]:

@@ -10,11 +10,11 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from ka_explore.config import TrainingConfig
 from ka_explore.environment import autocast, check_precision, choose_device, computing, environment
 from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError, unknown
 from ka_explore.layers import Outputs
-from ka_explore.method import Method, Stage
+from ka_explore.method import Batches, Method, Stage
 from ka_explore.methods import METHODS
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
@@ -33,6 +33,9 @@ from ka_explore.progress import progress_bar
 from ka_explore.snapshot import Snapshot
 from ka_explore.store import Store
 from ka_explore.training import build, check_applicable, make_optimizer, mix, prepare, rate_at, seeded, shapes
+
+if TYPE_CHECKING:
+    from ka_explore.targets import Targets
 
 SMALL = 2_000_000  # a student with fewer parameters runs fastest on one thread
 
@@ -46,6 +49,7 @@ class Run:
         problem: what is amalgamated.
         method: its name in ``METHODS``.
         name: how tables and legends call the run; by default the folder's name, or the method's.
+        tasks: the tasks wanted; None for all that the teachers answer. Teachers of other tasks stay out of the run.
         seed: of initialisation, batches and all random numbers.
         folder: where the run is kept; None keeps it in a temporary folder that goes with the run.
         form: a named set of options of the method (``"code"``: a published code's).
@@ -67,6 +71,7 @@ class Run:
         method: str = "common_feature",
         *,
         name: str | None = None,
+        tasks: Sequence[str] | None = None,
         seed: int = 0,
         folder: str | Path | None = None,
         form: str | None = None,
@@ -87,6 +92,8 @@ class Run:
             raise InputError("checkpoint_every must be at least 1, snapshot_every at least 0.")
         if threads is not None and threads < 1:
             raise InputError(f"threads={threads}: expected at least 1, or None.")
+        if tasks is not None:
+            problem = problem.for_tasks(tasks)
         place = choose_device(device)
         check_precision(precision, place)
         config = METHODS[method].configure(form, options)
@@ -98,6 +105,7 @@ class Run:
             "configs": [[0, asdict(config)]],
             "seed": seed,
             "problem": {"name": problem.name, "options": dict(problem.options)},
+            "tasks": None if tasks is None else list(problem.labels.tasks),
             "fingerprints": problem.fingerprints,
             "teachers": [
                 {"name": t.name, "task": t.task, "labels": list(t.labels), "layers": list(t.layers)}
@@ -128,6 +136,7 @@ class Run:
         self.step = 0
         self._dirty = False  # a step was interrupted between its parts: go back before going on
         self._cache: TeacherCache | None = None
+        self._made_targets: dict[str, Targets] = {}
         self._probe: dict[str, np.ndarray] | None = None
         self._unreadable: set[int] = set()  # checkpoints found damaged, to be written again
         self._adopt(first if first is not None else build(self._kind, problem, self.config_at(0), self.seed))
@@ -152,6 +161,8 @@ class Run:
         if about["method"] not in METHODS:
             raise unknown("method", about["method"], METHODS)
         problem = problem if problem is not None else named_problem(about["problem"], store.folder)
+        if about.get("tasks") is not None:
+            problem = problem.for_tasks(about["tasks"])
         for what, fingerprint in problem.fingerprints.items():
             if about["fingerprints"].get(what) != fingerprint:
                 raise InputError(
@@ -299,7 +310,7 @@ class Run:
         }
         other = Run.__new__(Run)
         other._start(self.store.copy(folder_of(other, folder), about, rows=at), self.problem)
-        other._cache = self._cache
+        other._cache, other._made_targets = self._cache, self._made_targets
         try:
             with other.store.lock(), other._threads():
                 if at == 0:
@@ -377,6 +388,9 @@ class Run:
         prepare(self.method, stage)
         rate = rate_at(self.method.config, within, stage.steps)
         self._dirty = True
+        if within == 0 and stage.begin is not None:
+            self._once(stage.begin)
+            prepare(self.method, stage)
         with seeded(self.seed, self.step, self.device), autocast(self.store.about["precision"], self.device):
             output = stage.forward(batch)
         terms = {name: float(term.detach()) for name, term in output.terms.items()}
@@ -400,7 +414,21 @@ class Run:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
             optimizer.step()
+        if within == stage.steps - 1 and stage.finish is not None:
+            self._once(stage.finish)
         self._commit(row, seconds=time.perf_counter() - begun)
+
+    def _once(self, work: Callable[[Batches], None]) -> None:
+        """What a stage does once, at its begin or finish: in eval mode, without gradients, on the whole pool."""
+        self.method.eval()
+        with torch.no_grad(), seeded(mix(self.seed, self.step), 1, self.device):
+            work(self._batches)
+
+    def _batches(self) -> Iterator[Batch]:
+        """The whole pool in order, never augmented."""
+        everything = np.arange(len(self.problem.pool))
+        for start in range(0, len(everything), 256):
+            yield self._batch(everything[start : start + 256], augment_step=None)
 
     def _commit(self, row: Row, seconds: float) -> None:
         """Record the step that was done, or compare it with its record."""
@@ -451,16 +479,45 @@ class Run:
             teachers: Mapping[str, Outputs] = {t.name: t(images) for t in self.problem.teachers}
         else:
             teachers = self.cache[index]
+        targets = self._targets()
+        if targets is not None:
+            teachers = {
+                name: replace(outputs, logits=targets.logits[name][index].to(self.device))
+                for name, outputs in teachers.items()
+            }
         return Batch(torch.from_numpy(np.array(index)).to(self.device), images, teachers)
 
     @property
     def cache(self) -> TeacherCache:
-        """What the teachers say of the pool; made on first use."""
-        if self._cache is None:
-            self._cache = TeacherCache(
-                self.problem.teachers, self.problem.pool.images, self.method.teacher_layers(), device=self.device
-            )
+        """What the teachers say of the pool; made on first use, and again when other layers are wanted."""
+        wanted = {name: tuple(layers) for name, layers in self.method.teacher_layers().items()}
+        if self._cache is None or self._cache.layers != wanted:
+            self._cache = TeacherCache(self.problem.teachers, self.problem.pool.images, wanted, device=self.device)
         return self._cache
+
+    def _targets(self) -> "Targets | None":
+        """What stands in for the teachers' own answers under the options in force; None where their own are kept.
+
+        A function of the teachers and the pool alone, so it is not in a checkpoint; it is made on first use.
+        """
+        kind = getattr(self.method.config, "targets", "own")
+        if kind == "own":
+            return None
+        if kind not in self._made_targets:
+            from ka_explore.targets import make_targets
+
+            problem = self.problem
+            layers = {teacher.name: (teacher.feature_layer,) for teacher in problem.teachers}
+            cache = TeacherCache(problem.teachers, problem.pool.images, layers, device="cpu")
+            said = cache[np.arange(len(problem.pool))]
+            self._made_targets[kind] = make_targets(
+                kind,
+                problem.labels,
+                {name: outputs.logits for name, outputs in said.items()},
+                {name: next(iter(outputs.features.values())).mean(dim=(2, 3)) for name, outputs in said.items()},
+                problem.pool.images[:],
+            )
+        return self._made_targets[kind]
 
     # State.
 

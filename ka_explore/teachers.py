@@ -84,12 +84,18 @@ class Teacher:
         module: any eager ``nn.Module``. It is frozen in place: eval mode, ``requires_grad`` off.
         layers: names from ``named_modules()`` to look at, from early to late; the last is "the feature".
             A mapping gives a layout by name (``{"layers.3": "NHWC"}``), see `ka_explore.layers.to_map`.
+        blocks: the layers that methods which go block by block (layer-wise, adaptive) match to the student's, one
+            for one, from early to late; their papers take features before the activation. By default ``layers``.
         labels: its class names, in the order of its logits.
         task: what the labels answer; teachers of one task share a label space.
         read: from what the module returns to its logits; `logits_of` reads the usual kinds.
         preprocess: from the pool's images to the module's input; a `Preprocess` or any function.
 
     A net with two heads is two teachers that share a module, each with its ``read``.
+
+    Attributes:
+        feature_layer: the last of ``layers``: "the feature" of methods that take one a net.
+        layers: all named layers, blocks among them, with their layouts.
 
     Raises:
         InputError: for unknown layers, no labels or labels that repeat; when called, for logits that do
@@ -102,6 +108,7 @@ class Teacher:
         module: nn.Module,
         *,
         layers: Sequence[str] | Mapping[str, str],
+        blocks: Sequence[str] | Mapping[str, str] | None = None,
         labels: Sequence[object],
         task: str = "class",
         read: Callable[[Any], Tensor] = logits_of,
@@ -112,11 +119,16 @@ class Teacher:
             raise InputError(f"a teacher's name must be text without '/', got {self.name!r}.")
         if self.name == "student":
             raise InputError("a teacher cannot be called 'student': that is the net being trained.")
-        if isinstance(layers, str):
-            raise InputError(f"layers of {self.name!r} must be a list of names, got the text {layers!r}.")
+        for what, names in (("layers", layers), ("blocks", blocks)):
+            if isinstance(names, str):
+                raise InputError(f"{what} of {self.name!r} must be a list of names, got the text {names!r}.")
         self.layers = layout_of(layers)
         if not self.layers:
             raise InputError(f"teacher {self.name!r} names no layer: Teacher.layers_of(module, images) lists them.")
+        self.feature_layer = list(self.layers)[-1]
+        own = layout_of(blocks) if blocks else self.layers
+        self.blocks = tuple(own)
+        self.layers = self.layers | {name: layout for name, layout in own.items() if name not in self.layers}
         find_layers(repr(self.name), module, list(self.layers))
         self.module = module.eval().requires_grad_(False)
         self.labels = tuple(str(label) for label in labels)
@@ -125,11 +137,6 @@ class Teacher:
         self.task = str(task)
         self.read = read
         self.preprocess = preprocess
-
-    @property
-    def feature_layer(self) -> str:
-        """The last named layer: "the feature" of methods that take one a net."""
-        return list(self.layers)[-1]
 
     def __call__(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
         """Logits and named features of a batch of the pool's images; no gradients."""
@@ -154,7 +161,8 @@ class Teacher:
     @property
     def fingerprint(self) -> str:
         """Of weights, structure, layers, labels and preprocessing: the same on every machine."""
-        parts = [self.layers, self.labels, self.task, described(self.read), described(self.preprocess)]
+        parts = [self.layers, self.feature_layer, self.blocks, self.labels, self.task]
+        parts += [described(self.read), described(self.preprocess)]
         return hashlib.sha256(json.dumps(parts).encode() + module_digest(self.module)).hexdigest()[:16]
 
     @property

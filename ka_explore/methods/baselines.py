@@ -11,29 +11,16 @@ from torch.nn import functional
 
 from ka_explore.config import TrainingConfig, option
 from ka_explore.errors import InputError
-from ka_explore.losses import SoftTarget
-from ka_explore.method import Method, Stage, StepOutput
+from ka_explore.method import AmalgamationConfig, Method, Stage, StepOutput
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
-
-
-@dataclass(frozen=True)
-class DistillationConfig(TrainingConfig):
-    """Options of `Distillation`."""
-
-    soft_target: SoftTarget = option(
-        "stacked",
-        "stacked: one softmax over all teachers' logits; restricted: a softmax a teacher; "
-        "score_distance: squared distance of the logits",
-    )
-    temperature: float = option(1.0, "divides the logits of teacher and student", low=0.05, high=100.0, log=True)
 
 
 class Distillation(Method):
     """Soft targets only (Hinton 2015, with several teachers): the baseline every amalgamation must beat."""
 
-    Config = DistillationConfig
-    config: DistillationConfig
+    Config = AmalgamationConfig
+    config: AmalgamationConfig
 
     def stages(self) -> Sequence[Stage]:
         """One stage: the student from the teachers' answers."""

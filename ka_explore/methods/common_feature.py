@@ -26,25 +26,17 @@ from torch.nn import functional
 
 from ka_explore.config import TrainingConfig, option
 from ka_explore.layers import Outputs
-from ka_explore.losses import BANDWIDTHS, SoftTarget, mmd, mmd_sum, paired, reconstruction, variance
-from ka_explore.method import Method, Stage, StepOutput, weighted
+from ka_explore.losses import BANDWIDTHS, classwise_mmd, mmd, mmd_sum, paired, reconstruction, variance
+from ka_explore.method import AmalgamationConfig, Method, Stage, StepOutput
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
 
 
 @dataclass(frozen=True)
-class CommonFeatureConfig(TrainingConfig):
+class CommonFeatureConfig(AmalgamationConfig):
     """Options of `CommonFeature`; "code" is the authors' code of Luo 2019."""
 
     # The loss.
-    soft_target: SoftTarget = option(
-        "stacked",
-        "stacked: one softmax over all teachers' logits, cross-entropy (code); restricted: a softmax a teacher; "
-        "score_distance: squared distance of the logits (the paper's L_C)",
-    )
-    temperature: float = option(
-        1.0, "divides the logits of teacher and student (code: 1)", low=0.05, high=100.0, log=True
-    )
     soft_weight: float = option(1.0, "weight of the soft target (code: 1)", low=0.0, high=1000.0, log=True)
     mmd_weight: float = option(0.1, "weight of the MMD, L_M (code: 10)", low=0.0, high=1000.0, log=True)
     reconstruction_weight: float = option(
@@ -52,6 +44,10 @@ class CommonFeatureConfig(TrainingConfig):
     )
     paired_weight: float = option(
         0.0, "weight of the paired distance in the common space (ours; sees which feature is of which image)",
+        low=0.0, high=1000.0, log=True,
+    )  # fmt: skip
+    classwise_weight: float = option(
+        0.0, "weight of the MMD a class, of student and the teacher that knows it (after DDFA)",
         low=0.0, high=1000.0, log=True,
     )  # fmt: skip
     alpha: float | None = option(
@@ -162,11 +158,20 @@ class CommonFeature(Method):
             else nn.Sequential(nn.Conv2d(between, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
         )
         self.decoders = nn.ModuleList(decoder(options.decoder, width, f.shape[1], options) for f in features.values())
+        w_soft, w_mmd, w_rebuild = options.weights
+        self.weights = {
+            "soft": w_soft,
+            "mmd": w_mmd,
+            "reconstruction": w_rebuild,
+            "paired": options.paired_weight,
+            "classwise": options.classwise_weight,
+        }
+        self.balancer("joint", self.weights)
 
     def stages(self) -> Sequence[Stage]:
         """One stage. What no weight reaches does not learn: no alignment, no student's adaption, and so on."""
-        _, align, rebuild = self.config.weights
-        align += self.config.paired_weight
+        align = self.weights["mmd"] + self.weights["paired"] + self.weights["classwise"]
+        rebuild = self.weights["reconstruction"]
         student_adaption, *teacher_adaptions = self.adaptions
         trains: list[nn.Module] = [self.student]
         if align:
@@ -176,7 +181,7 @@ class CommonFeature(Method):
         if rebuild:
             trains += self.decoders
         rates = (1.0,) + (self.config.common_rate,) * (len(trains) - 1)
-        return [Stage("joint", self.joint, tuple(trains), self.config.steps, rates)]
+        return [self.balanced(Stage("joint", self.joint, tuple(trains), self.config.steps, rates))]
 
     def joint(self, batch: Batch) -> StepOutput:
         """The whole loss on a batch."""
@@ -196,10 +201,11 @@ class CommonFeature(Method):
         pairs = paired(rows["student"], [rows[name] for name in teachers])
         rebuild = reconstruction(rebuilt, targets, kind=self.config.reconstruction)
 
-        # L = w_C L_C + w_M L_M + w_R L_R; the paper's α L_C + (1−α)(L_M + L_R) where α is set.
-        w_soft, w_mmd, w_rebuild = self.config.weights
-        loss = weighted([(w_soft, soft), (w_mmd, align), (w_rebuild, rebuild), (self.config.paired_weight, pairs)])
         terms = {"soft": soft, "mmd": align, "reconstruction": rebuild, "paired": pairs}
+        if self.config.classwise_weight:
+            terms["classwise"] = self.classwise(rows, batch)
+        # L = w_C L_C + w_M L_M + w_R L_R; the paper's α L_C + (1−α)(L_M + L_R) where α is set. Beside them, ours.
+        loss = self.total("joint", {name: (self.weights[name], term) for name, term in terms.items()})
         tensors: dict[str, Tensor] = {}
         if not torch.is_grad_enabled():  # only a snapshot looks at these
             tensors |= {f"common/{name}": h.mean(dim=(2, 3)) for name, h in common.items()}
@@ -217,6 +223,19 @@ class CommonFeature(Method):
             name: f if f.shape[2:] == self.size else functional.adaptive_avg_pool2d(f, self.size)
             for name, f in raw.items()
         }
+
+    def classwise(self, rows: Mapping[str, Float[Tensor, "batch feature"]], batch: Batch) -> Float[Tensor, ""]:
+        """The MMD a class, mean over tasks; the class of an image is the best-scored of all teachers' columns."""
+        parts = []
+        for task in self.problem.labels.tasks:
+            names = self.problem.labels.teachers_of(task)
+            logits = [batch.teachers[name].logits for name in names]
+            owner = torch.cat([torch.full((z.shape[1],), i, device=z.device) for i, z in enumerate(logits)])
+            label = torch.cat(logits, dim=1).argmax(dim=1)
+            parts.append(
+                classwise_mmd(rows["student"], [rows[n] for n in names], label, owner[label], self.config.bandwidths)
+            )
+        return torch.stack(parts).mean()
 
     def row(self, common: Float[Tensor, "batch width height width2"]) -> Float[Tensor, "batch feature"]:
         """h of a net as one row an image: its mean over space, or the whole map, in an order that needs no copy."""

@@ -1,0 +1,68 @@
+"""Toy problems: real images, no download, and teachers that train in seconds on a CPU and are kept.
+
+Every problem has teachers that know different things, a pool of images of all classes, and a small plain student.
+A problem is a function of its arguments: the same arguments give the same images and, on one machine and one
+version of torch, the same weights bit for bit.
+"""
+
+from collections.abc import Callable
+
+from ka_explore.problem import Problem
+from ka_explore.toy.nets import plain_net, residual_net, student
+from ka_explore.toy.pictures import Pictures, join, with_wrong_labels
+from ka_explore.toy.problems import (
+    OTHER_CLOTHES,
+    PRESETS,
+    TOPS,
+    digits,
+    digits_and_clothes,
+    fashion,
+    mnist,
+)
+from ka_explore.toy.reading import (
+    CLOTHES,
+    DIGITS,
+    fashion_folder,
+    fashion_pictures,
+    find_idx,
+    mnist_pictures,
+    read_idx,
+    sklearn_pictures,
+)
+from ka_explore.toy.teaching import Recipe, one_thread, teach, train
+
+PROBLEMS: dict[str, Callable[..., Problem]] = {
+    "mnist": mnist,
+    "digits": digits,
+    "fashion": fashion,
+    "digits_and_clothes": digits_and_clothes,
+}
+
+__all__ = [
+    "CLOTHES",
+    "DIGITS",
+    "OTHER_CLOTHES",
+    "PRESETS",
+    "PROBLEMS",
+    "TOPS",
+    "Pictures",
+    "Recipe",
+    "digits",
+    "digits_and_clothes",
+    "fashion",
+    "fashion_folder",
+    "fashion_pictures",
+    "find_idx",
+    "join",
+    "mnist",
+    "mnist_pictures",
+    "one_thread",
+    "plain_net",
+    "read_idx",
+    "residual_net",
+    "sklearn_pictures",
+    "student",
+    "teach",
+    "train",
+    "with_wrong_labels",
+]

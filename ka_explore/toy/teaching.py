@@ -1,0 +1,172 @@
+"""Training the teachers, seconds on a CPU, and keeping their weights.
+
+A teacher is a function of its recipe, images, labels and seed: on one machine and one version of torch the same
+weights bit for bit.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ka_explore.cache import cache_root
+from ka_explore.errors import StoreError
+from ka_explore.pool import Images
+from ka_explore.progress import progress_bar
+from ka_explore.store import replace_file
+from ka_explore.teachers import Preprocess, Teacher
+from ka_explore.toy.nets import blocks_of, layers_of
+from ka_explore.toy.pictures import Pictures
+
+TASK = "class"
+VERSION = 1  # of how teachers are trained: one more, and all of them are trained anew
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a teacher is made: which classes it knows, which net it is, and how long it is trained.
+
+    Attributes:
+        make: the net of (channels, widths, classes); see `layers_of` and `blocks_of`.
+        steps: batches.
+        rate: the first learning rate; it falls to zero along a cosine.
+        batch: images a step.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    make: Callable[[int, Sequence[int], int], nn.Sequential]
+    widths: tuple[int, ...]
+    steps: int
+    rate: float
+    batch: int = 64
+
+
+def train(
+    net: nn.Module,
+    images: Float[Tensor, "image channel height width"],
+    labels: Int64[Tensor, "image"],
+    *,
+    steps: int,
+    rate: float = 1e-3,
+    batch: int = 64,
+    seed: int = 0,
+    description: str = "training",
+) -> nn.Module:
+    """Train a classifier in place with cross-entropy, Adam and a cosine schedule; returned in eval mode.
+
+    Reproducible for one machine, one version of torch and one thread; torch's global generator stays untouched.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2 to 1.7 times faster on a CPU
+    order = torch.empty(0, dtype=torch.int64)
+    with one_thread(), progress_bar(steps, description) as bar:
+        for _ in range(steps):
+            while len(order) < min(batch, len(images)):
+                order = torch.cat([order, torch.randperm(len(images), generator=generator)])
+            index, order = order[:batch], order[batch:]
+            loss = functional.cross_entropy(net(images[index].to(memory_format=torch.channels_last)), labels[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            bar.update()
+    net.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return net
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread: for small nets the fastest on a busy machine, and the same bits whatever was set before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def own_randomness(seed: int) -> Iterator[None]:
+    """Weights drawn inside come from this seed, and torch's global generator is put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators too
+        yield
+
+
+def teach(recipe: Recipe, pictures: Pictures, wrong: np.ndarray, seed: int) -> Teacher:
+    """The teacher of a recipe, trained on the labels ``wrong`` of these pictures or read from the cache."""
+    images = Images(pictures.images)
+    data = images[:]
+    mean, std = round(float(data.mean()), 4), round(float(data.std()), 4)
+    preprocess = Preprocess(mean=(mean,), std=(max(std, 1e-3),))
+    with own_randomness(seed):
+        net = recipe.make(data.shape[1], recipe.widths, len(recipe.labels))
+    made_of = [VERSION, torch.__version__, repr(net), recipe.steps, recipe.rate, recipe.batch, seed, images.fingerprint]
+    digest = hashlib.sha256(json.dumps(made_of).encode() + wrong.tobytes())
+    path = cache_root() / "toy" / f"{digest.hexdigest()[:16]}.safetensors"
+    if not load_weights(net, path):
+        train(
+            net,
+            preprocess(data),
+            torch.from_numpy(wrong),
+            steps=recipe.steps,
+            rate=recipe.rate,
+            batch=recipe.batch,
+            seed=seed,
+            description=f"teacher {recipe.name}",
+        )
+        save_weights(net, path)
+    return Teacher(
+        recipe.name,
+        net,
+        layers=layers_of(net),
+        blocks=blocks_of(net),
+        labels=recipe.labels,
+        task=TASK,
+        preprocess=preprocess,
+    )
+
+
+def load_weights(net: nn.Module, path: Path) -> bool:
+    """Whether the file held weights that fit; if so, the net has them now, and if not, it is as before."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError):
+        return False
+    expected = {name: (tensor.shape, tensor.dtype) for name, tensor in net.state_dict().items()}
+    if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:
+        return False
+    net.load_state_dict(weights)
+    return True
+
+
+def save_weights(net: nn.Module, path: Path) -> None:
+    """Write a net's weights whole or not at all.
+
+    Raises StoreError when the folder cannot be written.
+    """
+    from safetensors.torch import save
+
+    data = save({name: tensor.contiguous() for name, tensor in net.state_dict().items()})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, lambda file: file.write(data))
+    except OSError as error:
+        raise StoreError(
+            f"cannot keep a teacher's weights in {path.parent}: {error}. "
+            "Make room, or set KA_EXPLORE_CACHE to another folder."
+        ) from error
