@@ -72,8 +72,8 @@ def export_student(run: Run, folder: str | Path) -> Path:
         "method": run.store.about["method"],
         "uses_labels": run.method.uses_labels,
         "steps": run.step,
-        "classes": [list(pair) for pair in run.problem.labels.classes],
-        "columns": [asdict(column) for column in run.problem.labels.columns],
+        "classes": [list(pair) for pair in run.method.labels.classes],
+        "columns": [asdict(column) for column in run.method.labels.columns],
         "images": {"shape": list(run.problem.pool.images.shape), "range": run.problem.pool.images.value_range},
         "architecture": describe_student(student),
     }
@@ -150,7 +150,7 @@ def export_program(run: Run, path: str | Path) -> Path:
             {f"head{i}": head for i, head in enumerate(student.heads.values())},
             preprocess=student.preprocess,
         )
-    model = Classifier(student, run.problem.labels).eval()
+    model = Classifier(student, run.method.labels).eval()
     nn.utils.convert_conv2d_weight_memory_format(model, torch.contiguous_format)  # torch.export.save warns otherwise
     images = run.problem.pool.images[:2].to(run.device)
     with torch.no_grad():

@@ -70,6 +70,11 @@ class LabelSpace:
         """Readable class names: the label, with its task in front where there are several tasks."""
         return tuple(label if len(self.tasks) == 1 else f"{task}: {label}" for task, label in self.classes)
 
+    @cached_property
+    def merged(self) -> "LabelSpace":
+        """The same classes with one column each, whoever knows them; a column's "teacher" is its task."""
+        return LabelSpace.of({task: (task, self.class_names(task)) for task in self.tasks})
+
     def class_names(self, task: str) -> tuple[str, ...]:
         """The labels of one task in order."""
         if task not in self.tasks:

@@ -91,6 +91,56 @@ def cross_entropy(
     return functional.cross_entropy(student / temperature, target) * temperature**2
 
 
+def entropy(logits: Float[Tensor, "batch label"]) -> Float[Tensor, "batch"]:
+    """−Σ p log p of the softmax, in nats: from 0 (sure) to log(labels). Through log-softmax, so never NaN."""
+    log = functional.log_softmax(logits, dim=1)
+    return -(log.exp() * log).sum(dim=1)
+
+
+Selection = Literal["hard", "soft", "claim", "none"]
+
+
+def selection_weights(
+    answers: Sequence[Float[Tensor, "batch _"]], kind: Selection, temperature: float = 0.1
+) -> Float[Tensor, "batch teacher"]:
+    """How much each teacher of one task teaches each image; rows sum to 1, no gradient.
+
+    Args:
+        answers: the logits of each, over its labels of this task.
+        kind: ``hard``: all to the teacher of least entropy, the first of equals (selective learning, Shen ICCV 2019).
+            ``soft``: softmax of −entropy / temperature (ours; its limit for temperature → 0 is ``hard``). ``claim``:
+            the teacher's share of the softmax over all their logits side by side (ours). ``none``: all alike.
+        temperature: of ``soft``, in nats.
+    """
+    logits = [answer.detach().float() for answer in answers]
+    if kind == "none":
+        return logits[0].new_full((len(logits[0]), len(logits)), 1 / len(logits))
+    if kind == "claim":
+        return torch.stack([z.logsumexp(dim=1) for z in logits], dim=1).softmax(dim=1)
+    entropies = torch.stack([entropy(z) for z in logits], dim=1)
+    if kind == "soft":
+        return functional.softmax(-entropies / temperature, dim=1)
+    # argmin does not promise the first of equals: count the teachers that are strictly surer, or as sure and before
+    first = (entropies == entropies.min(dim=1, keepdim=True).values).int().cumsum(dim=1)
+    return ((first == 1) & (entropies == entropies.min(dim=1, keepdim=True).values)).to(entropies)
+
+
+def gate(
+    losses: Float[Tensor, "batch teacher"], weights: Float[Tensor, "batch teacher"], weighting: str
+) -> Float[Tensor, ""]:
+    """The losses of the images that each teacher teaches in one number.
+
+    Args:
+        losses: of every image with every teacher.
+        weights: of the selection.
+        weighting: ``sample``: mean over images of the weighted sum over teachers. ``teacher``: each teacher's
+            weighted mean over its images, summed over teachers; one that teaches none in the batch adds nothing.
+    """
+    if weighting == "sample":
+        return (losses * weights).sum(dim=1).mean()
+    return ((losses * weights).sum(dim=0) / weights.sum(dim=0).clamp_min(1e-8)).sum()
+
+
 def mmd(
     student: Float[Tensor, "batch feature"],
     teachers: Sequence[Float[Tensor, "batch feature"]],

@@ -17,6 +17,7 @@ from ka_explore.balance import GradNorm
 from ka_explore.config import TrainingConfig, option
 from ka_explore.errors import InputError, unknown
 from ka_explore.labels import LabelSpace
+from ka_explore.layers import Outputs
 from ka_explore.losses import SoftTarget, soft_target
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
@@ -54,6 +55,7 @@ class Stage:
         begin: done once before the first step, on the whole pool, batch by batch; without gradients.
         finish: the same after the last step. Both may change weights, those of this stage or of others, as a function
             of the weights, the pool and torch's random numbers (which are seeded); what they did is in the checkpoint.
+        changes: modules that these two change besides ``trains``.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Stage:
     rates: tuple[float, ...] = ()
     begin: Callable[["Batches"], None] | None = None
     finish: Callable[["Batches"], None] | None = None
+    changes: tuple[nn.Module, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,12 @@ class Method(nn.Module, ABC):
 
     def predict(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch class"]:
         """Scores of the classes of ``problem.labels``; a softmax over a task gives probabilities."""
-        return self.labels.merge(self.student(images).logits)
+        return self.labels.merge(self.outputs(images).logits)
+
+    def outputs(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
+        """The student's logits and features, with whatever the stage at hand has put between its segments."""
+        outputs: Outputs = self.student(images)
+        return outputs
 
     @property
     def labels(self) -> LabelSpace:
@@ -154,6 +162,17 @@ class Method(nn.Module, ABC):
         ]
         return torch.stack(losses).mean()
 
+    def check_blocks(self, what: str) -> None:
+        """Raises InputError unless every teacher has as many blocks as the student."""
+        blocks = self.student.blocks
+        for teacher in self.problem.teachers:
+            if len(teacher.blocks) != len(blocks):
+                raise InputError(
+                    f"{what} matches blocks one for one: the student has {len(blocks)} ({', '.join(blocks)}), teacher "
+                    f"{teacher.name!r} {len(teacher.blocks)} ({', '.join(teacher.blocks)}). Name as many with "
+                    "Teacher(blocks=[…])."
+                )
+
     # The weighted sum of the terms.
 
     def balancer(self, stage: str, weights: Mapping[str, float]) -> None:
@@ -162,10 +181,18 @@ class Method(nn.Module, ABC):
         if getattr(self.config, "balance", "fixed") == "gradnorm" and len(terms) > 1:
             self.balances[key_of(stage)] = GradNorm(terms)
 
-    def total(self, stage: str, terms: Mapping[str, tuple[float, Tensor]]) -> Float[Tensor, ""]:
-        """Σ weight · term over the terms whose weight is not zero, so that an idle term costs no backward pass."""
+    def total(
+        self,
+        stage: str,
+        terms: Mapping[str, tuple[float, Tensor]],
+        shared: Iterable[nn.Parameter] | None = None,
+    ) -> Float[Tensor, ""]:
+        """Σ weight · term over the terms whose weight is not zero, so that an idle term costs no backward pass.
+
+        ``shared`` are the weights that all terms train, where these are not the student's.
+        """
         if key_of(stage) in self.balances:
-            loss: Tensor = self.balances[key_of(stage)](terms, self.student.parameters())
+            loss: Tensor = self.balances[key_of(stage)](terms, self.student.parameters() if shared is None else shared)
             return loss
         used = [weight * term for weight, term in terms.values() if weight]
         return torch.stack(used).sum() if used else sum((0.0 * t for _, t in terms.values()), torch.zeros(()))
@@ -198,6 +225,11 @@ class Method(nn.Module, ABC):
             return cls.Config.of(dict(cls.forms[form] if form else {}) | dict(options))
         except InputError as error:
             raise InputError(f"{cls.__name__}: {error}") from None
+
+
+def share_of(total: int, share: float, stages: int) -> int:
+    """Steps of each of some stages that share a part of all steps: at least one, if there is any."""
+    return max(round(total * share / stages), min(total, 1))
 
 
 def key_of(stage: str) -> str:

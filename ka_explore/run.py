@@ -344,7 +344,7 @@ class Run:
             arrays = {"scores": self.method.predict(batch.images)}
             stage = self.stage
             if stage is not None:
-                outputs = self.method.student(batch.images)
+                outputs = self.method.outputs(batch.images)
                 arrays["logits/student"] = outputs.logits
                 arrays |= {f"feature/student/{layer}": f.mean(dim=(2, 3)) for layer, f in outputs.features.items()}
                 arrays |= stage.forward(batch).tensors

@@ -8,7 +8,13 @@ The names of the arrays (first axis: sample; maps are averaged over space):
 ``logits/<teacher>``      a teacher's logits (always)
 ``feature/<net>/<layer>`` a named layer of the student or a teacher (teachers always)
 ``common/<net>``          the common space (method A)
-``error/<teacher>``       reconstruction error a sample, relative to the feature's variance (method A)
+``error/<teacher>``       reconstruction error a sample, relative to the feature's variance (methods A and B)
+``code/<layer>``          the teachers' features of a layer, compressed together (method B)
+``regressed/<layer>``     what the student makes of that layer (method B)
+``entropy/<teacher>``     of its answer, in nats (method C)
+``weight/<teacher>``      how much it teaches the image, 0 to 1, a task's teachers sum to 1 (method C)
+``selected/<task>``       which of the task's teachers teaches it most, by place (method C)
+``component/<task>``      logits of the task's component net (method C)
 ========================  =========================================================================
 """
 
@@ -26,6 +32,12 @@ VOCABULARY = (
     r"feature/[^/]+/.+",
     r"common/[^/]+",
     r"error/[^/]+",
+    r"code/[^/]+",
+    r"regressed/[^/]+",
+    r"entropy/[^/]+",
+    r"weight/[^/]+",
+    r"selected/.+",
+    r"component/.+",
 )
 
 

@@ -31,6 +31,11 @@ class Student(nn.Module, ABC):
         """Logits and features of a batch of the pool's images."""
 
     @property
+    def blocks(self) -> tuple[str, ...]:
+        """The layers that methods which go block by block match to the teachers' blocks, one for one."""
+        return self.layers
+
+    @property
     def feature_layer(self) -> str:
         """The last named layer: "the feature" of methods that take one a net."""
         return self.layers[-1]
@@ -95,6 +100,11 @@ class Chain(Student):
     def layers(self) -> tuple[str, ...]:
         """Names of the segments."""
         return tuple(self.segments)
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The segments that have something to learn."""
+        return tuple(name for name, segment in self.segments.items() if any(True for _ in segment.parameters()))
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
         """The images through the chain; every head reads the last segment."""

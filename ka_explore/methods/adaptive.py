@@ -1,0 +1,304 @@
+"""Method C, adaptive amalgamation: a component net for every wanted task, then the customised student.
+
+Shen, Xue, Wang, Song, Sun, Song: Customizing Student Networks From Heterogeneous Teachers via Adaptive Knowledge
+Amalgamation, ICCV 2019 (arXiv 1908.07121). The user names the tasks wanted, ``Run(problem, "adaptive", tasks=[…])``.
+
+1.  sources → component, one wanted task after the other. Of all teachers that answer the task, an image is taught by
+    the one that is surest of it, t*(x) = argmin_t I(p^t(x)), I(p) = −Σ_c p_c log p_c in nats. Transfer bridges join
+    teacher and component block by block,
+    L_t = Σ_l ‖A^s_{t,l}(F_S^l) − A^t_{t,l}(F_t^l)‖² + ‖m_t z_S − z_t‖² + Σ_l mean_o (‖w_{t,l,o}‖² − 1)²,
+    A 1×1 convolutions into a narrower space, w_o the rows of the teacher's, which the last term keeps from shrinking.
+2.  components → student, which has a head a task,
+    L = Σ_k [Σ_l ‖A_{k,l}(F_S^l) − F_{c_k}^l‖² + ‖m_k z_S^{(k)} − z_{c_k}‖²].
+
+The public reproduction (KamalEngine) gives every teacher its own loader and sums their means, so that an image won by
+a rare teacher weighs more; ``weighting="teacher"`` does that, ``"sample"``, the default, weighs every image the same.
+Where teachers of one task know different classes, a class that a teacher does not know has the target logit 0 (as an
+unofficial implementation, KnowledgeAmalgamationModule, pads) or probability 0. Soft selection is ours.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ka_explore.config import TrainingConfig, option
+from ka_explore.labels import LabelSpace
+from ka_explore.layers import Outputs
+from ka_explore.losses import SoftTarget, entropy, gate, selection_weights
+from ka_explore.method import AmalgamationConfig, Method, Stage, StepOutput, share_of
+from ka_explore.pool import Batch
+from ka_explore.problem import Problem
+from ka_explore.student import Student
+
+Map = Float[Tensor, "batch _ _ _"]
+Logits = Float[Tensor, "batch _"]
+
+
+@dataclass(frozen=True)
+class AdaptiveConfig(AmalgamationConfig):
+    """Options of `Adaptive`; "code" is the public reproduction of the paper's group."""
+
+    selection: Literal["hard", "soft", "claim", "none"] = option(
+        "hard",
+        "who teaches an image: hard: the teacher of least entropy (the paper); soft: all, weighted by it (ours); "
+        "claim: all, by their share of the joint softmax (ours); none: all alike",
+    )
+    selection_temperature: float = option(
+        0.1, "of the soft selection, in nats: towards 0 it becomes the hard one", low=1e-4, high=100.0, log=True
+    )
+    weighting: Literal["sample", "teacher"] = option(
+        "sample", "every image weighs the same, or every teacher does, whatever it won (code)"
+    )
+    select_components: bool = option(
+        False, "step 2 as well: an image is taught only by the component of least entropy (the paper's figure)"
+    )
+    soft_target: SoftTarget = option(
+        "score_distance",
+        "score_distance: squared distance of scaled logits (the paper); stacked: cross-entropy over all classes of "
+        "the task; restricted or joint_posterior: within the classes that the teacher knows",
+    )
+    component_share: float = option(0.5, "share of the steps for step 1, all components together", low=0.0, high=1.0)
+    component_width: float = option(
+        1.0, "channels of components, relative to the student", low=0.1, high=16.0, log=True
+    )
+    bridge_width: float = option(
+        0.5, "channels of a bridge's common space, relative to the component's", low=0.01, high=4.0, log=True
+    )
+    bridge_weight: float = option(1.0, "weight of the bridges' distance", low=0.0, high=1000.0, log=True)
+    logit_weight: float = option(1.0, "weight of the soft target", low=0.0, high=1000.0, log=True)
+    norm_weight: float = option(1.0, "weight of the unit-norm penalty on the bridges", low=0.0, high=1000.0, log=True)
+
+
+class Adaptive(Method):
+    """Adaptive amalgamation (Shen, ICCV 2019): components from the surest teachers, then the student."""
+
+    Config = AdaptiveConfig
+    config: AdaptiveConfig
+    needs_features = True
+    forms: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "code": {"weighting": "teacher", "learning_rate": 5e-4},
+        "soft": {"selection": "soft"},
+        "both_steps": {"select_components": True},
+        "without_selection": {"selection": "none"},
+    }
+
+    def __init__(self, problem: Problem, config: TrainingConfig):
+        super().__init__(problem, config)
+        options = self.config
+        self.check_blocks("adaptive amalgamation")
+        images = problem.pool.images[:2]
+        target = self.student(images).features
+        self.components, self.bridges = nn.ModuleList(), nn.ModuleList()
+        self.target_bridges = nn.ModuleList()
+        for task in self.labels.tasks:
+            space = LabelSpace.of({task: (task, self.labels.class_names(task))})
+            component = problem.make_student(space, width=options.component_width)
+            features = component(images).features
+            self.components.append(component)
+            self.bridges.append(
+                nn.ModuleList(
+                    Bridge(
+                        [features[block].shape[1] for block in component.blocks],
+                        [problem.examples[name].features[b].shape[1] for b in problem.teacher(name).blocks],
+                        options.bridge_width,
+                        scaled=options.soft_target == "score_distance",
+                    )
+                    for name in problem.labels.teachers_of(task)
+                )
+            )
+            self.target_bridges.append(
+                Bridge(
+                    [target[block].shape[1] for block in self.student.blocks],
+                    [features[block].shape[1] for block in component.blocks],
+                    None,
+                    scaled=options.soft_target == "score_distance",
+                )
+            )
+        self.weights = {
+            "bridges": options.bridge_weight,
+            "logits": options.logit_weight,
+            "norm": options.norm_weight if options.bridge_weight else 0.0,
+        }
+        for name in (*map(component_stage, self.labels.tasks), "target"):
+            self.balancer(
+                name, self.weights if name != "target" else {k: self.weights[k] for k in ("bridges", "logits")}
+            )
+
+    @property
+    def labels(self) -> LabelSpace:
+        """One column a class: a component has one head for what several teachers know."""
+        return self.problem.labels.merged
+
+    def stages(self) -> Sequence[Stage]:
+        """A component for every task, then the student from all of them."""
+        tasks = self.labels.tasks
+        each = share_of(self.config.steps, self.config.component_share, len(tasks))
+        parts: list[Stage] = []
+        for place, task in enumerate(tasks):
+            trains = self.trained(self.components[place], self.bridges[place])
+            parts.append(Stage(component_stage(task), partial(self.component, task=task), trains, each))
+        last = max(self.config.steps - each * len(tasks), min(self.config.steps, 1))
+        parts.append(Stage("target", self.target, self.trained(self.student, self.target_bridges), last))
+        return [self.balanced(stage) for stage in parts]
+
+    def teacher_layers(self) -> Mapping[str, Sequence[str]]:
+        """The blocks of every teacher."""
+        return {teacher.name: teacher.blocks for teacher in self.problem.teachers}
+
+    # 1. Sources to component.
+
+    def component(self, batch: Batch, *, task: str) -> StepOutput:
+        """Σ_t over the images that teacher t teaches: bridges, logits, and the unit norm of the bridges' rows."""
+        names = self.problem.labels.teachers_of(task)
+        net, bridges = self.component_of(task)
+        outputs: Outputs = net(batch.images)
+        answers = [batch.teachers[name].logits for name in names]
+        weights = self.selection(answers)
+
+        features, logits = [], []
+        for name, answer, bridge in zip(names, answers, bridges, strict=True):
+            blocks = [batch.teachers[name].features[block] for block in self.problem.teacher(name).blocks]
+            features.append(bridge.distance([outputs.features[block] for block in net.blocks], blocks))
+            logits.append(self.answer_loss(outputs.logits, answer, self.known(name), bridge))
+        terms = {
+            "bridges": gate(torch.stack(features, dim=1), weights, self.config.weighting),
+            "logits": gate(torch.stack(logits, dim=1), weights, self.config.weighting),
+            "norm": torch.stack([bridge.norm_penalty() for bridge in bridges]).sum(),
+        }
+        # L = Σ_t L_t, each on the images it teaches
+        loss = self.total(component_stage(task), {k: (self.weights[k], v) for k, v in terms.items()}, net.parameters())
+        tensors: dict[str, Tensor] = {}
+        if not torch.is_grad_enabled():
+            tensors = {f"component/{task}": outputs.logits, f"selected/{task}": weights.argmax(dim=1)}
+            tensors |= {f"weight/{name}": weights[:, i] for i, name in enumerate(names)}
+            tensors |= {f"entropy/{name}": entropy(answer) for name, answer in zip(names, answers, strict=True)}
+        return StepOutput(loss, terms, tensors)
+
+    def selection(self, answers: Sequence[Logits]) -> Float[Tensor, "batch teacher"]:
+        """How much each teacher of a task teaches each image; rows sum to 1."""
+        return selection_weights(answers, self.config.selection, self.config.selection_temperature)
+
+    # 2. Components to student.
+
+    def target(self, batch: Batch) -> StepOutput:
+        """Σ_k over the components: bridges on the student's side, and its head for the component's task."""
+        outputs = self.student(batch.images)
+        with torch.no_grad():
+            nets = [self.component_of(task)[0] for task in self.labels.tasks]
+            parts: list[Outputs] = [net(batch.images) for net in nets]
+        weights = torch.ones(len(batch.images), len(parts), device=batch.images.device)
+        if self.config.select_components:
+            weights = selection_weights([part.logits for part in parts], "hard", 1.0)
+        features, logits = [], []
+        bridges = [bridge for bridge in self.target_bridges if isinstance(bridge, Bridge)]
+        for task, part, net, bridge in zip(self.labels.tasks, parts, nets, bridges, strict=True):
+            own = [outputs.features[block] for block in self.student.blocks]
+            features.append(bridge.distance(own, [part.features[block] for block in net.blocks]))
+            head = outputs.logits[:, self.labels.task_columns(task)]
+            logits.append(self.answer_loss(head, part.logits, list(range(head.shape[1])), bridge))
+        terms = {
+            "bridges": gate(torch.stack(features, dim=1), weights, "sample"),
+            "logits": gate(torch.stack(logits, dim=1), weights, "sample"),
+        }
+        loss = self.total("target", {name: (self.weights[name], term) for name, term in terms.items()})
+        tensors: dict[str, Tensor] = {}
+        if not torch.is_grad_enabled():
+            tensors = {f"component/{task}": p.logits for task, p in zip(self.labels.tasks, parts, strict=True)}
+        return StepOutput(loss, terms, tensors)
+
+    # Their parts.
+
+    def component_of(self, task: str) -> tuple[Student, list["Bridge"]]:
+        """A task's component net, and the bridges to it from the task's teachers in order."""
+        place = self.labels.tasks.index(task)
+        net, bridges = self.components[place], self.bridges[place]
+        assert isinstance(net, Student)
+        assert isinstance(bridges, nn.ModuleList)
+        return net, [bridge for bridge in bridges if isinstance(bridge, Bridge)]
+
+    def answer_loss(
+        self, student: Logits, answer: Logits, known: Sequence[int], bridge: "Bridge"
+    ) -> Float[Tensor, "batch"]:
+        """How far the student's logits for a task are from an answer, an image.
+
+        Args:
+            student: for all classes of the task.
+            answer: of a teacher or component.
+            known: which of the classes the answer is about.
+            bridge: has the scale m.
+        """
+        if self.config.soft_target == "score_distance":
+            target = torch.zeros_like(student)
+            target[:, known] = answer.to(target)
+            return (bridge.scale * student - target).square().mean(dim=1)
+        temperature = self.config.temperature
+        probabilities = functional.softmax(answer / temperature, dim=1)
+        if self.config.soft_target == "stacked":
+            log = functional.log_softmax(student / temperature, dim=1)[:, known]
+        else:
+            log = functional.log_softmax(student[:, known] / temperature, dim=1)
+        return -(probabilities * log).sum(dim=1) * temperature**2
+
+    def known(self, teacher: str) -> list[int]:
+        """Which classes of its task a teacher knows, in the order of its labels."""
+        labels = self.problem.labels
+        start = labels.task_slice(self.problem.teacher(teacher).task).start
+        return [place - start for place in labels.classes_of(teacher)]
+
+    def trained(self, net: nn.Module, bridges: nn.Module) -> tuple[nn.Module, ...]:
+        """The net and the bridges, where these have any weight."""
+        used = bridges if self.config.bridge_weight or self.config.soft_target == "score_distance" else None
+        return (net,) if used is None else (net, used)
+
+
+class Bridge(nn.Module):
+    """The transfer bridge between one source and the net it teaches: 1×1 maps a block, and a scale of the logits.
+
+    Args:
+        net: channels of the taught net's blocks.
+        source: channels of the source's blocks.
+        width: of the common space, relative to the net's; None: the source is not projected (step 2).
+        scaled: whether there is a scale m of the logits.
+    """
+
+    def __init__(self, net: Sequence[int], source: Sequence[int], width: float | None, *, scaled: bool):
+        super().__init__()
+        common = source if width is None else [max(round(width * channels), 1) for channels in net]
+        self.net_side = nn.ModuleList(nn.Conv2d(c, o, 1) for c, o in zip(net, common, strict=True))
+        self.source_side = nn.ModuleList(
+            nn.Conv2d(c, o, 1) for c, o in zip(source, common, strict=True) if width is not None
+        )
+        if scaled:
+            self.scale = nn.Parameter(torch.ones(()))
+
+    def distance(self, net: Sequence[Map], source: Sequence[Map]) -> Float[Tensor, "batch"]:
+        """Σ_l mean squared distance in the common space, an image; larger maps are averaged to the smaller size."""
+        parts = []
+        for place, (own, other) in enumerate(zip(net, source, strict=True)):
+            size = (min(own.shape[2], other.shape[2]), min(own.shape[3], other.shape[3]))
+            own, other = (
+                f if tuple(f.shape[2:]) == size else functional.adaptive_avg_pool2d(f, size) for f in (own, other)
+            )
+            if len(self.source_side):
+                other = self.source_side[place](other)
+            parts.append((self.net_side[place](own) - other).square().mean(dim=(1, 2, 3)))
+        return torch.stack(parts).sum(dim=0)
+
+    def norm_penalty(self) -> Float[Tensor, ""]:
+        """Σ_l mean over output channels o of (‖w_o‖² − 1)², w_o the rows of the source's side."""
+        parts = []
+        for layer in self.source_side:
+            assert isinstance(layer, nn.Conv2d)
+            parts.append((layer.weight.flatten(1).square().sum(dim=1) - 1).square().mean())
+        return torch.stack(parts).sum()
+
+
+def component_stage(task: str) -> str:
+    """The name of the stage that makes a task's component."""
+    return f"component {task}"
