@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -25,17 +25,15 @@ from ka_explore.config import TrainingConfig
 from ka_explore.environment import autocast, check_precision, choose_device, computing, environment
 from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError, unknown
 from ka_explore.layers import Outputs
-from ka_explore.method import Batches, Method, Stage
+from ka_explore.method import AmalgamationConfig, Batches, Method, Stage
 from ka_explore.methods import METHODS
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
 from ka_explore.progress import progress_bar
 from ka_explore.snapshot import Snapshot
 from ka_explore.store import Store
+from ka_explore.targets import Targets, make_targets
 from ka_explore.training import build, check_applicable, make_optimizer, mix, prepare, rate_at, seeded, shapes
-
-if TYPE_CHECKING:
-    from ka_explore.targets import Targets
 
 SMALL = 2_000_000  # a student with fewer parameters runs fastest on one thread
 
@@ -349,6 +347,7 @@ class Run:
                 arrays |= {f"feature/student/{layer}": f.mean(dim=(2, 3)) for layer, f in outputs.features.items()}
                 arrays |= stage.forward(batch).tensors
             named = {name: array.float().cpu().numpy() for name, array in arrays.items()} | self._probe_teachers()
+            named |= self._evidence(index)
         labels = self.problem.labels
         return Snapshot(
             step=self.step,
@@ -361,6 +360,22 @@ class Run:
             knows={teacher: tuple(labels.classes_of(teacher)) for teacher in labels.teachers},
             arrays=named,
         )
+
+    def _evidence(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """Which teacher claims which image, by the targets in force, and why; nothing where teachers speak alone."""
+        targets = self._targets()
+        if targets is None:
+            return {}
+        claims = {"own": targets.own, **targets.evidence, "target": targets.claims}
+        places = torch.from_numpy(np.array(index))
+        found = {
+            f"claim/{what}/{teacher}": claim[places, place].numpy()
+            for what, claim in claims.items()
+            for place, teacher in enumerate(self.problem.labels.teachers)
+        }
+        if targets.neighbours is not None:
+            found["neighbours"] = targets.neighbours[places].numpy()
+        return found
 
     def _probe_teachers(self) -> dict[str, np.ndarray]:
         """What the teachers say of the probe set: the same in every snapshot, so asked once."""
@@ -479,13 +494,14 @@ class Run:
             teachers: Mapping[str, Outputs] = {t.name: t(images) for t in self.problem.teachers}
         else:
             teachers = self.cache[index]
+        places = torch.from_numpy(np.array(index))
         targets = self._targets()
         if targets is not None:
             teachers = {
-                name: replace(outputs, logits=targets.logits[name][index].to(self.device))
+                name: replace(outputs, logits=targets.logits[name][places].to(self.device))
                 for name, outputs in teachers.items()
             }
-        return Batch(torch.from_numpy(np.array(index)).to(self.device), images, teachers)
+        return Batch(places.to(self.device), images, teachers)
 
     @property
     def cache(self) -> TeacherCache:
@@ -495,17 +511,16 @@ class Run:
             self._cache = TeacherCache(self.problem.teachers, self.problem.pool.images, wanted, device=self.device)
         return self._cache
 
-    def _targets(self) -> "Targets | None":
+    def _targets(self) -> Targets | None:
         """What stands in for the teachers' own answers under the options in force; None where their own are kept.
 
         A function of the teachers and the pool alone, so it is not in a checkpoint; it is made on first use.
         """
-        kind = getattr(self.method.config, "targets", "own")
-        if kind == "own":
+        config = self.method.config
+        if not isinstance(config, AmalgamationConfig) or config.targets == "own":
             return None
+        kind = config.targets
         if kind not in self._made_targets:
-            from ka_explore.targets import make_targets
-
             problem = self.problem
             layers = {teacher.name: (teacher.feature_layer,) for teacher in problem.teachers}
             cache = TeacherCache(problem.teachers, problem.pool.images, layers, device="cpu")

@@ -15,6 +15,10 @@ The names of the arrays (first axis: sample; maps are averaged over space):
 ``weight/<teacher>``      how much it teaches the image, 0 to 1, a task's teachers sum to 1 (method C)
 ``selected/<task>``       which of the task's teachers teaches it most, by place (method C)
 ``component/<task>``      logits of the task's component net (method C)
+``branch/<layer>``        logits of the exit branch at a layer of the student (logit space)
+``claim/<by>/<teacher>``  share of the image that the teacher claims among its task's: by its ``own`` answer, by the
+                          ``neighbours`` … and in the ``target`` (where targets are not the teachers' own)
+``neighbours``            which images of the pool were asked, nearest first (the same)
 ========================  =========================================================================
 """
 
@@ -38,6 +42,8 @@ VOCABULARY = (
     r"weight/[^/]+",
     r"selected/.+",
     r"component/.+",
+    r"claim/[^/]+/[^/]+",
+    r"neighbours",
 )
 
 

@@ -3,16 +3,19 @@
 A loss on features does not touch the question *whose image it is*: the soft target is one softmax over the logits of
 all teachers of a task, and those do not compare between teachers. Two repairs, both without any label:
 
-* `standardised`: each teacher's logits are brought to the same mean and spread of its largest logit.
-* `consistent`: over that, every image hears its nearest neighbours in the pool, as far as they are found to help.
+* `standardised`: each teacher's largest logit is brought to the same mean and spread. A simple reference; it takes for
+  granted that each teacher knows as many of the images, and is far off where that is not so.
+* `consistent`: columns that claim too much are held back, and every image hears its nearest neighbours; both as far as
+  neighbours then agree.
 
-The method of this module is ours. It follows known ideas: leave-one-out choice of the number of neighbours, an error
-of the nearest neighbour that tells noise from distance (Rice 1984; Cover and Hart 1967), mixtures of one's own
-answer and the neighbours' (label propagation, Zhou et al. 2004).
+The method of `consistent` is ours. Its parts are well known: leave-one-out choice of the number of neighbours, the
+error of the nearest neighbour as a measure of noise (Cover and Hart 1967, Rice 1984), shares of the classes as a
+constraint on pseudo-labels (Asano et al. 2020), mixtures of one's own answer and the neighbours' (Zhou et al. 2004).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -25,6 +28,8 @@ from ka_explore.labels import LabelSpace
 
 MOST = 32  # neighbours looked at; beyond, the answers of the toy pools only become vaguer
 SIDE = 14  # pixels a side on which images are compared: alike is what looks alike from afar
+PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the largest balance, tried one after the other
+BALANCING = 100  # fixed-point steps at most
 BLOCK = 1 << 24  # distances held at once, 64 MiB
 
 
@@ -37,8 +42,8 @@ class Targets:
             target, and the logsumexp of that row is the one of the teachers' raw logits.
         own: the share of the image that each teacher claims by the raw logits side by side; sums to 1 over a task.
         claims: the same by these targets.
-        evidence: more claims: ``standardised``, by the standardised logits, and ``neighbours``, by what the
-            neighbours alone say.
+        evidence: more claims of `consistent`: ``balanced``, before any neighbour is heard, and ``neighbours``, by what
+            these alone say.
         neighbours: the nearest other images of the pool, nearest first; None where nobody was asked.
         chosen: what was chosen without labels, and the numbers it was chosen by; see `consistent`. With several
             tasks every key begins with the task's name and a colon.
@@ -52,47 +57,57 @@ class Targets:
     chosen: Mapping[str, float | int | str]
 
 
-def own_answers(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "image _"]]) -> Targets:
+def own_answers(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "_ _"]]) -> Targets:
     """The teachers' raw logits as they are. Raises what `consistent` raises."""
     check_logits(labels, logits)
     own = claims_of(labels, {task: beside(labels, logits, task).softmax(dim=1) for task in labels.tasks})
     return Targets(dict(logits), own, own, {}, None, {"target": "own"})
 
 
-def standardised(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "image _"]]) -> Targets:
+def standardised(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "_ _"]]) -> Targets:
     """The teachers of a task at one mean and spread of their largest logit. Raises what `consistent` raises.
 
     z_i → s · (z_i − mean_i) / s_i, where mean_i and s_i are the mean and standard deviation over the pool of teacher
     i's largest logit and s is the geometric mean of the s_i. Shift and log-scale are taken by n / (n + columns),
-    n + 1 images: a pool of one image changes nothing.
+    n + 1 images (their strength): a pool of one image changes nothing.
     """
     check_logits(labels, logits)
-    joint = {task: standardise(labels, logits, task) for task in labels.tasks}
+    joint = {}
+    for task in labels.tasks:
+        blocks = blocks_of(labels, logits, task)
+        joint[task] = standardise(blocks, share_of(torch.cat(blocks, dim=1))).softmax(dim=1)
     return made(labels, logits, joint, {}, None, {"target": "standardised"})
 
 
 def consistent(
     labels: LabelSpace,
-    logits: Mapping[str, Float[Tensor, "image _"]],
-    features: Mapping[str, Float[Tensor, "image _"]],
-    images: Float[Tensor, "image channel height width"] | None,
+    logits: Mapping[str, Float[Tensor, "_ _"]],
+    features: Mapping[str, Float[Tensor, "_ _"]],
+    images: Float[Tensor, "_ channel height width"] | None,
 ) -> Targets:
-    """The standardised answers, mixed with those of the nearest images as far as these are found to help.
+    """The answers with columns that claim too much held back, mixed with those of the nearest images.
 
-    For image x let q(x) be the softmax over all standardised logits of the task, and m_k(x) the mean of q over the k
-    nearest other images. Near is Euclidean between vectors that hold the teachers' features (each L2-normalised) and
-    the image (at most 14 pixels a side), centred and scaled so that features and pixels count alike. Then ::
+    For image x let q(x) = softmax(z(x) + b) over all columns of the task, z the teachers' logits, and m(x) the mean
+    of q over the k nearest other images. Near is Euclidean between vectors that hold the teachers' features (each
+    L2-normalised) and the image (at most 14 pixels a side), centred and scaled so that features and pixels count
+    alike. Then ::
 
-        k      = argmin over 1 to 32 of E = mean |q − m_k|²         leave-one-out: no image predicts itself
+        k      = argmin over 1 to 32 of mean |q − m|²            leave-one-out: no image predicts itself
+        r      = correlation of q and m over all images and columns, at least 0
+        z      : raw, or standardised with strength s_most (see `standardised`)
+        b      : column c's share of the pool becomes ∝ (its share by z alone)^(1 − s); s = 1 would make all columns
+                 equally frequent; s = s_most · (0, ¼, ½, ¾ or 1)
+        s_most = min(1, 2r) of the raw answers, times n / (n + columns) with n + 1 images
+                 of these ten pairs of z and s the one with the largest r is taken
         e_j    = mean |q − q of the j-th neighbour|²
-        g      = Σ_j 2⁻ʲ e_j / e_1 − 1       how much worse the nearest neighbour is in a random half of the pool
-        r      = correlation of q and m_k over all images and columns, at least 0
-        trust  = r · (1 − g), g at most 1
-        target = (1 − trust) · q + trust · m_k
+        g      = Σ_j 2⁻ʲ e_j / e_1 − 1, 0 to 1     how much worse the nearest neighbour is in a random half of the pool
+        trust  = min(1, 2r) · (1 − g)
+        target = (1 − trust) · q + trust · m
 
-    r is 0 where neighbours say nothing of the image. 1 − g is, extrapolating linearly to a pool twice as large, the
-    share of the disagreement of nearest neighbours that more images would not remove: noise of the answers, which a
-    mean takes away. The rest is distance: the pool is too thin there, and the image's own answer is kept.
+    The weights 2⁻ʲ are scaled to sum to 1: in half a pool the j-th neighbour is the nearest with that probability.
+    1 − g is, extrapolated linearly to a pool twice as large, the share of the disagreement of nearest neighbours
+    that more images would not remove: noise of the answers, which a mean takes away. The rest is distance: the pool
+    is too thin there, and the image's own answer is kept. Where neighbours say nothing, r is 0 and nothing changes.
 
     Args:
         labels: of the problem.
@@ -105,25 +120,33 @@ def consistent(
             are not finite, or neither features nor images.
     """
     check_logits(labels, logits)
-    space = neighbour_space(labels, len(next(iter(logits.values()))), features, images)
+    space = neighbour_space(labels, len(logits[labels.teachers[0]]), features, images)
     nearest = nearest_images(space, MOST)
-    joint, heard = {}, {}
-    chosen: dict[str, float | int | str] = {"target": "consistent"}
-    most = 0
-    for task in labels.tasks:
-        answers = standardise(labels, logits, task)
-        joint[task], heard[task], found = hear(answers, nearest)
-        most = max(most, int(found["neighbours"]))
-        chosen |= {name if len(labels.tasks) == 1 else f"{task}: {name}": value for name, value in found.items()}
-    return made(labels, logits, joint, {"neighbours": claims_of(labels, heard)}, nearest[:, :most], chosen)
+    found = {task: hear(blocks_of(labels, logits, task), nearest) for task in labels.tasks}
+    return made(
+        labels,
+        logits,
+        {task: heard.target for task, heard in found.items()},
+        {
+            "balanced": claims_of(labels, {task: heard.balanced for task, heard in found.items()}),
+            "neighbours": claims_of(labels, {task: heard.neighbours for task, heard in found.items()}),
+        },
+        nearest[:, : max(int(heard.chosen["neighbours"]) for heard in found.values())],
+        {"target": "consistent"}
+        | {
+            name if len(labels.tasks) == 1 else f"{task}: {name}": value
+            for task, heard in found.items()
+            for name, value in heard.chosen.items()
+        },
+    )
 
 
 def make_targets(
     kind: Literal["own", "standardised", "consistent"],
     labels: LabelSpace,
-    logits: Mapping[str, Float[Tensor, "image _"]],
-    features: Mapping[str, Float[Tensor, "image _"]],
-    images: Float[Tensor, "image channel height width"] | None,
+    logits: Mapping[str, Float[Tensor, "_ _"]],
+    features: Mapping[str, Float[Tensor, "_ _"]],
+    images: Float[Tensor, "_ channel height width"] | None,
 ) -> Targets:
     """The targets of a name: `own_answers`, `standardised` or `consistent`. Raises InputError for another name."""
     if kind == "own":
@@ -135,37 +158,77 @@ def make_targets(
     raise unknown("kind of targets", kind, ("own", "standardised", "consistent"))
 
 
-def hear(
-    answers: Float[Tensor, "image column"], nearest: Int64[Tensor, "image neighbour"]
-) -> tuple[Float[Tensor, "image column"], Float[Tensor, "image column"], dict[str, float | int]]:
-    """Target, the neighbours' mean and what was chosen, for one task; the formulas stand at `consistent`."""
-    if nearest.shape[1] == 0:
-        return answers, answers, {"neighbours": 0, "trust": 0.0}
+@dataclass(frozen=True)
+class Heard:
+    """One task's probabilities: with the columns balanced, by the neighbours alone, and the mixture of both."""
+
+    balanced: Float[Tensor, "image column"]
+    neighbours: Float[Tensor, "image column"]
+    target: Float[Tensor, "image column"]
+    chosen: Mapping[str, float]
+
+
+def hear(blocks: Sequence[Float[Tensor, "image _"]], nearest: Int64[Tensor, "image neighbour"]) -> Heard:
+    """Target of one task from its teachers' logits; the formulas stand at `consistent`."""
+    raw = torch.cat(list(blocks), dim=1)
+    best = mix(raw.softmax(dim=1), nearest)
+    most = weight_of(best.chosen["correlation"]) * share_of(raw)
+    found = {"balance": 0.0, "scale": 0.0}
+    if most > 0:
+        for scale in (0.0, most) if len(blocks) > 1 else (0.0,):
+            scaled = standardise(blocks, scale)
+            for part in PARTS:
+                tried = mix(balance(scaled, part * most), nearest)
+                if tried.chosen["correlation"] > best.chosen["correlation"]:
+                    best, found = tried, {"balance": part * most, "scale": scale}
+    return replace(best, chosen={**found, **best.chosen})
+
+
+def weight_of(explained: float) -> float:
+    """How far neighbours of this correlation are asked: not at all at 0, fully from a half on."""
+    return min(1.0, 2.0 * explained)
+
+
+def share_of(joint: Float[Tensor, "image column"]) -> float:
+    """n / (n + columns) with n + 1 images: how far a pool supports numbers that are fitted to all of it."""
+    return (len(joint) - 1) / (len(joint) - 1 + joint.shape[1])
+
+
+def mix(answers: Float[Tensor, "image column"], nearest: Int64[Tensor, "image neighbour"]) -> Heard:
+    """Answers mixed with the neighbours', as many of these and as far as they are found to help."""
     total = torch.zeros_like(answers)
-    singly, together, best = [], [], answers
+    mean, singly, together, count = answers, [], [], 0
     for place in range(nearest.shape[1]):
         neighbour = answers[nearest[:, place]]
         total += neighbour
-        mean = total / (place + 1)
         singly.append(mean_square(answers - neighbour))
-        together.append(mean_square(answers - mean))
-        if together[-1] <= min(together):
-            best = mean
+        together.append(mean_square(answers - total / (place + 1)))
+        if together[-1] < min(together[:-1], default=math.inf):
+            mean, count = total / (place + 1), place + 1
     growth = growth_in_half(singly)
-    explained = correlation(answers, best)
-    trust = explained * max(0.0, 1.0 - growth)
-    return (
-        (1 - trust) * answers + trust * best,
-        best,
-        {
-            "neighbours": 1 + max(place for place, error in enumerate(together) if error == min(together)),
-            "trust": trust,
-            "correlation": explained,
-            "growth": growth,
-            "error": min(together),
-            "error of the nearest": singly[0],
-        },
-    )
+    explained = correlation(answers, mean) if count else 0.0
+    trust = weight_of(explained) * (1.0 - growth)
+    chosen = {"neighbours": count, "trust": trust, "correlation": explained, "growth": growth}
+    if count:
+        chosen |= {"error": min(together), "error of the nearest": singly[0]}
+    return Heard(answers, mean, (1 - trust) * answers + trust * mean, chosen)
+
+
+def balance(raw: Float[Tensor, "image column"], strength: float) -> Float[Tensor, "image column"]:
+    """Softmax of the logits and a number a column that takes the columns' shares of the pool towards each other.
+
+    A share becomes proportional to its power 1 − strength, by fixed-point steps, each seven tenths of the way.
+    """
+    shares = raw.softmax(dim=1).mean(dim=0).clamp_min(1e-12)
+    wanted = shares ** (1 - strength)
+    wanted = wanted / wanted.sum()
+    shift = torch.zeros_like(shares)
+    for _ in range(BALANCING):
+        step = wanted.log() - (raw + shift).softmax(dim=1).mean(dim=0).clamp_min(1e-12).log()
+        shift += 0.7 * step
+        if float(step.abs().max()) < 1e-5:
+            break
+    return (raw + shift).softmax(dim=1)
 
 
 def growth_in_half(errors: list[float]) -> float:
@@ -175,8 +238,10 @@ def growth_in_half(errors: list[float]) -> float:
     to be noise, and the growth is 1.
     """
     shares = [0.5 ** (place + 1) for place in range(len(errors))]
+    if not errors or errors[0] < 1e-12:
+        return 1.0
     half = sum(share * error for share, error in zip(shares, errors, strict=True)) / sum(shares)
-    return min(1.0, max(0.0, half / errors[0] - 1.0)) if errors[0] > 1e-12 else 1.0
+    return min(1.0, max(0.0, half / errors[0] - 1.0))
 
 
 def correlation(first: Float[Tensor, "image column"], second: Float[Tensor, "image column"]) -> float:
@@ -191,30 +256,25 @@ def mean_square(difference: Float[Tensor, "image column"]) -> float:
     return float(difference.square().sum(dtype=torch.float64)) / len(difference)
 
 
-def standardise(
-    labels: LabelSpace, logits: Mapping[str, Float[Tensor, "image _"]], task: str
-) -> Float[Tensor, "image column"]:
-    """Probabilities of a task's columns, by the formula of `standardised`."""
-    blocks = [logits[teacher].float() for teacher in labels.teachers_of(task)]
+def standardise(blocks: Sequence[Float[Tensor, "image _"]], strength: float) -> Float[Tensor, "image column"]:
+    """Logits of a task's columns, by the formula of `standardised`; with strength 0 those of the teachers."""
     largest = torch.stack([block.max(dim=1).values for block in blocks]).double()
-    others = largest.shape[1] - 1
-    share = others / (others + sum(block.shape[1] for block in blocks))
     means = largest.mean(dim=1)
     spreads = largest.std(dim=1, correction=0).log()
     if not bool(torch.isfinite(spreads).all()):  # a teacher whose largest logit never changes has no scale
         spreads = torch.zeros_like(spreads)
-    scales = (share * (spreads.mean() - spreads)).exp()
+    scales = (strength * (spreads.mean() - spreads)).exp().tolist()
     parts = [
-        (block - share * mean) * scale for block, mean, scale in zip(blocks, means.float(), scales.float(), strict=True)
+        (block - strength * mean) * scale for block, mean, scale in zip(blocks, means.tolist(), scales, strict=True)
     ]
-    return torch.cat(parts, dim=1).softmax(dim=1)
+    return torch.cat(parts, dim=1)
 
 
 def neighbour_space(
     labels: LabelSpace,
     count: int,
-    features: Mapping[str, Float[Tensor, "image _"]],
-    images: Float[Tensor, "image channel height width"] | None,
+    features: Mapping[str, Float[Tensor, "_ _"]],
+    images: Float[Tensor, "_ channel height width"] | None,
 ) -> Float[Tensor, "image coordinate"]:
     """Vectors whose Euclidean distance says how alike two images are. Raises InputError, see `consistent`."""
     for teacher in features:
@@ -271,11 +331,11 @@ def made(
     down than a teacher's was.
     """
     replaced: dict[str, Tensor] = {}
-    own, standard = {}, {}
+    own = {}
     for task in labels.tasks:
         raw = beside(labels, logits, task)
         log_own = raw.log_softmax(dim=1)
-        own[task], standard[task] = log_own.exp(), standardise(labels, logits, task)
+        own[task] = log_own.exp()
         log_target = joint[task].clamp_min(1e-30).log().clamp_min(float(log_own.min())).log_softmax(dim=1)
         target = log_target + raw.logsumexp(dim=1, keepdim=True)
         widths = [logits[teacher].shape[1] for teacher in labels.teachers_of(task)]
@@ -284,7 +344,7 @@ def made(
         logits={teacher: replaced[teacher].to(logits[teacher].dtype).contiguous() for teacher in labels.teachers},
         own=claims_of(labels, own),
         claims=claims_of(labels, {t: beside(labels, replaced, t).softmax(dim=1) for t in labels.tasks}),
-        evidence={"standardised": claims_of(labels, standard), **evidence},
+        evidence=dict(evidence),
         neighbours=nearest,
         chosen=dict(chosen),
     )
@@ -294,7 +354,12 @@ def beside(
     labels: LabelSpace, logits: Mapping[str, Float[Tensor, "image _"]], task: str
 ) -> Float[Tensor, "image column"]:
     """The logits of a task's teachers side by side."""
-    return torch.cat([logits[teacher].float() for teacher in labels.teachers_of(task)], dim=1)
+    return torch.cat(blocks_of(labels, logits, task), dim=1)
+
+
+def blocks_of(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "image _"]], task: str) -> list[Tensor]:
+    """The logits of a task's teachers, one after the other."""
+    return [logits[teacher].float() for teacher in labels.teachers_of(task)]
 
 
 def claims_of(labels: LabelSpace, joint: Mapping[str, Float[Tensor, "image column"]]) -> Float[Tensor, "image teacher"]:

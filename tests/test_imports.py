@@ -112,9 +112,10 @@ def test_methods_know_nothing_of_runs_disks_or_pictures(path):
         "problem",
         "config",
         "errors",
+        "fold",
     )
     check(path, {f"ka_explore.{name}" for name in allowed})
-    assert others(path) <= {"torch", "jaxtyping", "numpy"}
+    assert others(path) <= {"torch", "jaxtyping", "numpy", "scipy"}
 
 
 def test_plots_know_results_and_nothing_else():
@@ -139,7 +140,9 @@ def test_a_store_does_not_know_what_runs():
         (("pool",), ("errors", "layers")),
         (("cache",), ("errors", "layers", "pool", "progress", "teachers")),
         (("problem",), ("errors", "labels", "layers", "pool", "student", "teachers")),
-        (("method",), ("config", "errors", "losses", "pool", "problem", "student", "labels", "layers")),
+        (("balance", "fold"), ("errors",)),
+        (("targets",), ("errors", "labels")),
+        (("method",), ("balance", "config", "errors", "losses", "pool", "problem", "student", "labels", "layers")),
     ],
 )
 def test_the_core_imports_downwards_only(modules, allowed):

@@ -69,11 +69,11 @@ def test_a_data_set_of_pairs_is_a_pool(tiny_problem, blobs):
 # Teachers
 
 
-def test_one_teacher_is_no_amalgamation(tiny_problem):
+def test_no_teacher_is_no_problem_and_one_is_a_small_one(tiny_problem):
     problem = tiny_problem()
-    for teachers in ([], problem.teachers[:1]):
-        with pytest.raises(InputError, match=f"got {len(teachers)}: give at least two"):
-            Problem(teachers, problem.pool, problem.student)
+    with pytest.raises(InputError, match="at least one teacher, got none"):
+        Problem([], problem.pool, problem.student)
+    assert Problem(problem.teachers[:1], Pool(problem.pool.images), problem.student).names == problem.names[:1]
 
 
 def test_two_teachers_of_one_name_are_refused(tiny_problem):

@@ -5,11 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from ka_explore import InputError, Run, Snapshot
+from ka_explore import InputError, Run, Snapshot, toy
 from ka_explore.probes import PROBES
 from ka_explore.probes.agreement import accuracy, agreement
 from ka_explore.probes.embedding import fit_basis, pca
 from ka_explore.probes.reconstruction import reconstruction_error
+from ka_explore.probes.selection import claims, selection
 from ka_explore.results import Distribution, Matrix, Points, Result, Scalars
 
 WIDTH = 6
@@ -39,6 +40,11 @@ def made(
     arrays = {f"common/{net}": random.normal(size=(samples, WIDTH)) + place for place, net in enumerate(nets)}
     arrays |= {f"logits/{teacher}": random.normal(size=(samples, 3)) for teacher in teachers}
     arrays |= {f"error/{teacher}": random.random(samples) for teacher in teachers}
+    first = [
+        teacher for teacher in teachers if knows[teacher][0] < len(classes) and teachers.index(teacher) % tasks == 0
+    ]
+    arrays |= {f"weight/{teacher}": np.full(samples, 1 / len(first)) for teacher in first}
+    arrays["selected/task 0"] = np.zeros(samples)
     arrays["scores"] = random.normal(size=(samples, len(classes)))
     truth = {
         f"task {task}": random.integers(-1, sum(t == f"task {task}" for t, _ in classes), samples)
@@ -241,6 +247,50 @@ def test_the_reconstruction_error_is_the_stages_own_by_teacher():
     assert all(np.array_equal(result.values[t], snapshot.arrays[f"error/{t}"]) for t in result.values)
 
 
+# Whose image it is
+
+
+def test_claims_are_shares_of_the_joint_softmax_by_a_slow_loop():
+    snapshot = made(tasks=2, nets=("student", "a", "b", "c", "d"))
+    result = claims(snapshot, 5)
+    assert result.columns == ("a", "b", "c", "d")
+    for row, logits in (
+        ("own answers", {t: snapshot.arrays[f"logits/{t}"][5] for t in "abcd"}),
+        ("student", {t: snapshot.arrays["scores"][5, list(snapshot.knows[t])] for t in "abcd"}),
+    ):
+        for mine in ("ac", "bd"):
+            whole = sum(np.exp(logits[t]).sum() for t in mine)
+            for teacher in mine:
+                share = result.values[result.rows.index(row), result.columns.index(teacher)]
+                assert np.isclose(share, np.exp(logits[teacher]).sum() / whole)
+    mean = claims(snapshot)
+    assert "entropy of the answer" not in mean.rows
+    assert np.allclose(mean.values[0], np.mean([claims(snapshot, i).values[0] for i in range(12)], axis=0))
+
+
+def test_claims_show_what_the_targets_were_made_of(snapshots):
+    snapshot = snapshots["adaptive"]
+    result = claims(snapshot, 3)
+    assert {"own answers", "neighbours", "target", "student", "entropy of the answer"} <= set(result.rows)
+    assert np.allclose(result.values[:-1].sum(axis=1), 1, atol=1e-5)
+    assert np.allclose(result.values[0], [snapshot.arrays[f"claim/own/{t}"][3] for t in snapshot.teachers], atol=1e-5)
+    assert not set(snapshot.index[[3]]) & set(snapshot.arrays["neighbours"][3])
+    with pytest.raises(InputError, match="expected 0 to 19"):
+        claims(snapshot, 20)
+
+
+def test_selection_is_the_mean_weight_of_each_class():
+    snapshot = made()
+    weights = {"one": np.linspace(0, 1, 12), "two": 1 - np.linspace(0, 1, 12)}
+    snapshot = replaced(snapshot, arrays=snapshot.arrays | {f"weight/{t}": w for t, w in weights.items()})
+    result = selection(snapshot)
+    assert result.rows[0] == "all images"
+    assert np.allclose(result.values[0], [0.5, 0.5])
+    for row, name in enumerate(result.rows[1:], start=1):
+        chosen = snapshot.labels["task 0"] == int(name.split()[-1])
+        assert np.allclose(result.values[row], [w[chosen].mean() for w in weights.values()])
+
+
 # Every probe
 
 
@@ -260,11 +310,15 @@ def snapshots(tiny_problem) -> dict[str, Snapshot]:
         more |= {"width": 4, "blocks": 1} if method == "common_feature" else {}
         run = Run(tiny_problem(images=20, shape=(1, 8, 8), **options), method, **more)
         found[name] = run.advance(None).snapshot()
-    return found
+    problem = toy.digits(unlabelled=20)
+    run = Run(problem, "adaptive", steps=4, batch_size=8, targets="consistent").advance(1)
+    return found | {"adaptive": run.snapshot()}
 
 
-NAMES = ("common feature", "one image", "five teachers", "several tasks", "no labels", "distillation", "ensemble")
-NEEDS = {"pca": "common/", "reconstruction_error": "error/"}
+NAMES = (
+    "common feature", "one image", "five teachers", "several tasks", "no labels", "distillation", "ensemble", "adaptive"
+)  # fmt: skip
+NEEDS = {"pca": "common/", "reconstruction_error": "error/", "selection": "weight/"}
 
 
 @pytest.mark.parametrize(("probe", "of"), list(itertools.product(PROBES, NAMES)))
@@ -318,5 +372,5 @@ def test_a_snapshot_refuses_names_outside_its_vocabulary_and_rows_that_do_not_fi
 
 
 def test_a_missing_group_says_what_there_is():
-    with pytest.raises(InputError, match=r"no feature/…: it has common, error, logits, scores"):
+    with pytest.raises(InputError, match=r"no feature/…: it has common, error, logits, scores, selected, weight"):
         made().group("feature")

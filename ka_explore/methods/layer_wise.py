@@ -509,7 +509,7 @@ class Compressor(nn.Module):
             parts = [*stacked.split(sizes, dim=1), *parts]
         return parts
 
-    def solve(self, level: int, batches: Iterable[Map]) -> None:
+    def solve(self, level: int, batches: Iterable[Tensor]) -> None:
         """The optimum of a level in closed form: its principal components over all places of all images.
 
         A component's sign is free; its largest entry is made positive. Where the code is wider than the data, the
@@ -535,7 +535,7 @@ class Compressor(nn.Module):
         decoder.bias.copy_(mean)
 
 
-def moments(batches: Iterable[Map]) -> tuple[Float[Tensor, "channel"], Float[Tensor, "channel channel"]]:
+def moments(batches: Iterable[Tensor]) -> tuple[Float[Tensor, "channel"], Float[Tensor, "channel channel"]]:
     """Mean and covariance of the channels over all places of all images, in double precision."""
     count, total, products = 0, torch.zeros(()), torch.zeros(())
     for batch in batches:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ka_explore.probes.agreement import accuracy, agreement
 from ka_explore.probes.embedding import pca
 from ka_explore.probes.reconstruction import reconstruction_error
+from ka_explore.probes.selection import claims, selection
 from ka_explore.results import Result
 from ka_explore.snapshot import Snapshot
 
@@ -13,4 +14,6 @@ PROBES: dict[str, Callable[[Snapshot], Result]] = {
     "reconstruction_error": reconstruction_error,
     "accuracy": accuracy,
     "agreement": agreement,
+    "claims": claims,
+    "selection": selection,
 }

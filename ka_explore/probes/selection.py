@@ -1,0 +1,85 @@
+"""Whose image it is: which teacher claims it and why, and which teacher was chosen to teach it."""
+
+import numpy as np
+
+from ka_explore.errors import InputError
+from ka_explore.results import Matrix
+from ka_explore.snapshot import Snapshot
+
+
+def claims(snapshot: Snapshot, sample: int | None = None) -> Matrix:
+    """Which teacher claims an image, and by what: rows of evidence, one column a teacher.
+
+    A claim is the share of the joint softmax of a task that lies in a teacher's columns, so a task's teachers sum to
+    1. The rows: by the teachers' own answers; where targets are not these, what made them (standardised answers,
+    neighbours) and what became of it (target); the student's; and, for one image, the entropy of each teacher's
+    answer as a share of its largest value, log(labels).
+
+    Args:
+        sample: which of the snapshot's images, by its place; None for the mean over all.
+
+    Raises:
+        InputError: for a place that is not there.
+    """
+    count = len(snapshot.index)
+    if sample is not None and not 0 <= sample < count:
+        raise InputError(f"sample={sample}: this snapshot has {count} images, expected 0 to {count - 1}.")
+    teachers = snapshot.teachers
+    logits = snapshot.group("logits")
+    rows: dict[str, np.ndarray] = {"own answers": shares(snapshot, {t: logits[t] for t in teachers})}
+    given = snapshot.group("claim") if any(name.startswith("claim/") for name in snapshot.arrays) else {}
+    for kind in dict.fromkeys(name.split("/")[0] for name in given):
+        if kind != "own":
+            rows[kind] = np.stack([given[f"{kind}/{teacher}"] for teacher in teachers], axis=1)
+    scores = snapshot.arrays["scores"]
+    rows["student"] = shares(snapshot, {t: scores[:, list(snapshot.knows[t])] for t in teachers})
+    if sample is not None:
+        rows["entropy of the answer"] = np.stack([relative_entropy(logits[t]) for t in teachers], axis=1)
+    picked = {name: values.mean(axis=0) if sample is None else values[sample] for name, values in rows.items()}
+    who = "mean over all images" if sample is None else f"image {snapshot.index[sample]} of the pool"
+    return Matrix(np.stack(list(picked.values())), tuple(picked), teachers, unit="share", title=f"who claims it: {who}")
+
+
+def selection(snapshot: Snapshot) -> Matrix:
+    """How much each teacher taught, a true class where labels are known: mean weight of the selection (method C).
+
+    Rows are the classes of the task of the stage's component; without labels one row for all images. Columns are the
+    task's teachers. Raises InputError when the stage emits no ``weight/…``.
+    """
+    weights = snapshot.group("weight")
+    columns = tuple(weights)
+    values = np.stack(list(weights.values()), axis=1)
+    task = next(iter(snapshot.group("selected")))
+    truth = (snapshot.labels or {}).get(task)
+    rows = {"all images": values.mean(axis=0)}
+    if truth is not None:
+        names = [label for t, label in snapshot.classes if t == task]
+        rows |= {name: values[truth == i].mean(axis=0) for i, name in enumerate(names) if (truth == i).any()}
+    title = f"who teaches {task}, step {snapshot.step}"
+    return Matrix(np.stack(list(rows.values())), tuple(rows), columns, unit="share of the teaching", title=title)
+
+
+def shares(snapshot: Snapshot, logits: dict[str, np.ndarray]) -> np.ndarray:
+    """(image, teacher): the share of each task's joint softmax in each teacher's columns."""
+    teachers = list(logits)
+    task_of = [snapshot.classes[snapshot.knows[t][0]][0] for t in teachers]
+    totals = np.stack([logsumexp(logits[t]) for t in teachers], axis=1)
+    result = np.empty_like(totals)
+    for task in dict.fromkeys(task_of):
+        mine = [i for i, t in enumerate(task_of) if t == task]
+        whole = logsumexp(totals[:, mine])
+        result[:, mine] = np.exp(totals[:, mine] - whole[:, None])
+    return result
+
+
+def relative_entropy(logits: np.ndarray) -> np.ndarray:
+    """Entropy of the softmax as a share of log(labels); 0 for a single label."""
+    log = logits.astype(np.float64) - logsumexp(logits)[:, None]
+    entropy = -(np.exp(log) * log).sum(axis=1)
+    return np.asarray(entropy / np.log(logits.shape[1]) if logits.shape[1] > 1 else 0 * entropy)
+
+
+def logsumexp(rows: np.ndarray) -> np.ndarray:
+    """log Σ exp of each row; NaN where there is one."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.logaddexp.reduce(rows.astype(np.float64), axis=1))
