@@ -1,4 +1,4 @@
-"""The command line: run · resume · fork · compare · report · list · export · trial · demo · methods.
+"""The command line: run · resume · fork · compare · report · list · export · trial · tables · demo · methods.
 
 Options of a method come from its ``Config``: ``ka-explore methods NAME`` lists them, ``--set name=value`` sets them.
 """
@@ -20,6 +20,7 @@ from ka_explore.methods import METHODS
 from ka_explore.problem import Problem
 from ka_explore.run import Run
 from ka_explore.store import Store
+from ka_explore.tables import SECTIONS, section
 from ka_explore.toy import PROBLEMS
 from ka_explore.trial import DEFAULT, Candidate, table, trial
 
@@ -64,6 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("problem", help=f"{', '.join(PROBLEMS)}, or package.module:function that returns a Problem")
     run.add_argument("method", nargs="?", default="common_feature", help=f"{', '.join(METHODS)} (default: %(default)s)")
     run.add_argument("--folder", type=Path, help="where the run is kept (default: runs/METHOD-SEED)")
+    run.add_argument("--tasks", help="the tasks wanted, with commas (default: all that the teachers answer)")
     run.add_argument("--form", help="a named set of options, such as a published code's: see ka-explore methods")
     run.add_argument("--seed", type=int, default=0, help="of initialisation and batches (default: %(default)s)")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
@@ -113,7 +115,8 @@ def make_parser() -> argparse.ArgumentParser:
     several.add_argument("problem", choices=sorted(PROBLEMS), nargs="?", default="mnist", help="default: %(default)s")
     several.add_argument(
         "--methods",
-        help="names with commas, each perhaps with options, as in common_feature:mmd_weight=1+norm=none "
+        help="names with commas, each perhaps with a form or options, as in layer_wise/paired or "
+        "common_feature:mmd_weight=1+norm=none "
         "(default: common_feature,distillation,ensemble,oracle)",
     )
     several.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
@@ -121,6 +124,13 @@ def make_parser() -> argparse.ArgumentParser:
     several.add_argument("--folder", type=Path, help="keep the runs here")
     several.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_pairs(several, "--option", "an option of the problem, such as preset=few_images")
+
+    page = add("tables", command_tables, "every method and baseline on every toy problem, over seeds, as Markdown")
+    page.add_argument("problems", nargs="*", help=f"of {', '.join(SECTIONS)} (default: all)")
+    page.add_argument("--seeds", type=int, default=5, help="how many (default: %(default)s)")
+    page.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
+    page.add_argument("--jobs", type=int, default=1, help="processes of one thread each (default: %(default)s)")
+    page.add_argument("--validation", action="store_true", help="mark on validation images, leave test images alone")
 
     demo = add("demo", command_demo, "from nothing to an amalgamated student: teachers, three seeds, table and report")
     demo.add_argument("--folder", type=Path, default=Path("runs/demo"), help="default: %(default)s")
@@ -158,6 +168,7 @@ def command_run(chosen: argparse.Namespace) -> None:
         chosen.method,
         folder=chosen.folder or Path("runs") / f"{chosen.method}-{chosen.seed}",
         form=chosen.form,
+        tasks=None if chosen.tasks is None else [task.strip() for task in chosen.tasks.split(",")],
         seed=chosen.seed,
         device=chosen.device,
         threads=chosen.threads,
@@ -258,6 +269,17 @@ def command_trial(chosen: argparse.Namespace) -> None:
         jobs=positive("jobs", chosen.jobs),
     )
     print(json.dumps(finite(result.to_dict()), indent=2) if chosen.json else table(result))
+
+
+def command_tables(chosen: argparse.Namespace) -> None:
+    """Tables of all methods."""
+    for name in chosen.problems:
+        if name not in SECTIONS:
+            raise unknown("table", name, SECTIONS)
+    seeds = range(chosen.first, chosen.first + positive("seeds", chosen.seeds))
+    for name in chosen.problems or SECTIONS:
+        text = section(name, seeds=seeds, jobs=positive("jobs", chosen.jobs), validation=chosen.validation)
+        print(text, flush=True)
 
 
 def command_demo(chosen: argparse.Namespace) -> None:
@@ -362,13 +384,15 @@ def settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def candidate(text: str) -> Candidate:
-    """A method of a trial from ``name`` or ``name:option=value+option=value``."""
-    method, _, pairs = text.partition(":")
+    """A method of a trial from ``name``, ``name/form`` or ``name:option=value+option=value``."""
+    name, _, pairs = text.partition(":")
+    method, _, form = name.partition("/")
     usual = {each.method: each for each in DEFAULT}.get(method, Candidate(method, method))
-    if not pairs:
+    if not pairs and not form:
         return usual
-    options = settings(method, pairs.split("+"))
-    return Candidate(f"{usual.label} {pairs.replace('+', ' ')}", method, None, options)
+    options = settings(method, pairs.split("+")) if pairs else {}
+    label = " ".join(part for part in (usual.label, form, pairs.replace("+", " ")) if part)
+    return Candidate(label, method, form or None, options)
 
 
 def problem_options(pairs: Sequence[str]) -> dict[str, Any]:

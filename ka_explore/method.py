@@ -113,7 +113,11 @@ class Method(nn.Module, ABC):
         self.problem = problem
         self.config = config
         self.balances = nn.ModuleDict()
-        self.student = problem.make_student(self.labels, width=config.student_width)
+        self.student = self.make_student()
+
+    def make_student(self) -> Student:
+        """The net to be trained, made before any other module: by default the problem's own student."""
+        return self.problem.make_student(self.labels, width=self.config.student_width)
 
     @abstractmethod
     def stages(self) -> Sequence[Stage]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -107,7 +108,12 @@ def command(run: Run) -> str:
         values = differing(run.config, run.config_at(run.parent[1] - 1) if run.parent[1] else type(run.config)())
         parent = shlex.quote(f"runs/{run.parent[0]}")
         return f"ka-explore fork {parent} {shlex.quote(run.name)} --at {run.parent[1]}{values}"
-    options = "".join(f" --option {name}={value}" for name, value in run.problem.options.items())
+    options = "".join(
+        f" --option {name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in run.problem.options.items()
+    )
+    if run.store.about["tasks"] is not None:
+        options += f" --tasks {shlex.quote(','.join(run.store.about['tasks']))}"
     problem = run.problem.name.removeprefix("ka_explore.toy:") or "MODULE:FUNCTION"
     folder = shlex.quote(f"runs/{run.name}")
     chosen = options + differing(run.config, type(run.config)())

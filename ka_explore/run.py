@@ -159,7 +159,7 @@ class Run:
         if about["method"] not in METHODS:
             raise unknown("method", about["method"], METHODS)
         problem = problem if problem is not None else named_problem(about["problem"], store.folder)
-        if about.get("tasks") is not None:
+        if about["tasks"] is not None:
             problem = problem.for_tasks(about["tasks"])
         for what, fingerprint in problem.fingerprints.items():
             if about["fingerprints"].get(what) != fingerprint:

@@ -42,6 +42,7 @@ VOCABULARY = (
     r"weight/[^/]+",
     r"selected/.+",
     r"component/.+",
+    r"branch/.+",
     r"claim/[^/]+/[^/]+",
     r"neighbours",
 )

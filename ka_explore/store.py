@@ -53,6 +53,7 @@ PARTS: Mapping[str, Callable[[Any], bool]] = {
     "snapshot_every": whole,
     "threads": lambda value: value is None or whole(value, 1),
     "parent": lambda value: value is None or pair(value, str, int),
+    "tasks": lambda value: value is None or (isinstance(value, list) and all(isinstance(v, str) for v in value)),
 }
 
 

@@ -48,9 +48,10 @@ class Trial:
     seeds: tuple[int, ...]
     entries: Mapping[str, Mapping[int, Entry]]
     references: Mapping[int, References]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self) -> list["Line"]:
-        """One line a candidate, in order."""
+        """One line a candidate, in order; those that cannot work on the problem are in ``refused`` instead."""
         return [self.line(label) for label in self.entries]
 
     def line(self, label: str) -> "Line":
@@ -71,7 +72,9 @@ class Trial:
             within=Spread.of(within),
             above_teachers=Spread.of([w - o for w, o in zip(within, own, strict=True)]),
             above_each={teacher: Spread.of(self.above(label, teacher)) for teacher in entries[0].within},
-            seconds=statistics.fmean(entry.seconds for entry in entries),
+            joint_each={task: Spread.of([entry.joint[task] for entry in entries]) for task in entries[0].joint},
+            within_each={t: Spread.of([entry.within[t] for entry in entries]) for t in entries[0].within},
+            seconds=Spread.of([entry.seconds for entry in entries]),
             parameters=entries[0].parameters,
         )
 
@@ -118,7 +121,9 @@ class Line:
         within: mean over teachers of the accuracy within the teacher's own classes.
         above_teachers: that minus what the teachers themselves reach, seed by seed.
         above_each: the same for each teacher.
-        seconds: of training, mean over seeds.
+        joint_each: joint accuracy of each task.
+        within_each: accuracy within each teacher's own classes.
+        seconds: of training.
         parameters: needed to predict.
     """
 
@@ -129,7 +134,9 @@ class Line:
     within: Spread
     above_teachers: Spread
     above_each: Mapping[str, Spread]
-    seconds: float
+    joint_each: Mapping[str, Spread]
+    within_each: Mapping[str, Spread]
+    seconds: Spread
     parameters: int
 
 
@@ -142,11 +149,13 @@ def trial(
     problem: str,
     *,
     options: Mapping[str, Any] | None = None,
+    tasks: Sequence[str] | None = None,
     candidates: Sequence[Candidate] = DEFAULT,
     seeds: Sequence[int] = (0, 1, 2),
     folder: str | Path | None = None,
     jobs: int = 1,
     snapshot_every: int = 0,
+    skip_refused: bool = False,
     progress: bool | None = None,
 ) -> Trial:
     """Run every candidate on every seed of a problem and mark it on the test images.
@@ -154,13 +163,15 @@ def trial(
     Args:
         problem: a name in ``ka_explore.toy.PROBLEMS``; each seed is handed to it.
         options: of the problem.
+        tasks: the tasks wanted; None for all.
         candidates: what is compared.
         seeds: of problem and runs alike.
         folder: keep the runs here as ``<label>-<seed>``; None keeps none.
         jobs: processes; each computes on one thread.
         snapshot_every: see `Run`.
+        skip_refused: leave out a candidate that cannot work on the problem, and say why in ``refused``.
 
-    Raises InputError for an unknown problem or method, or no seed.
+    Raises InputError for an unknown problem or method, no seed, or a candidate that cannot work on the problem.
     """
     from ka_explore.toy import PROBLEMS
 
@@ -173,9 +184,18 @@ def trial(
     if not seeds or not candidates:
         raise InputError("a trial needs at least one seed and one method.")
     chosen = dict(options or {})
-    results: dict[int, tuple[dict[str, Entry], References]] = {}
+    results: dict[int, tuple[dict[str, Entry], References, dict[str, str]]] = {}
 
-    one = partial(one_seed, problem, chosen, tuple(candidates), folder=folder, snapshot_every=snapshot_every)
+    one = partial(
+        one_seed,
+        problem,
+        chosen,
+        tuple(candidates),
+        tasks=tasks,
+        folder=folder,
+        snapshot_every=snapshot_every,
+        skip_refused=skip_refused,
+    )
     with progress_bar(len(seeds) * len(candidates), "trial", unit="run", show=progress) as bar:
         if jobs == 1:
             for seed in seeds:
@@ -191,8 +211,13 @@ def trial(
         problem=problem,
         options=chosen,
         seeds=tuple(seeds),
-        entries={c.label: {seed: results[seed][0][c.label] for seed in seeds} for c in candidates},
+        entries={
+            c.label: {seed: results[seed][0][c.label] for seed in seeds}
+            for c in candidates
+            if all(c.label in results[seed][0] for seed in seeds)
+        },
         references={seed: results[seed][1] for seed in seeds},
+        refused={label: why for seed in seeds for label, why in results[seed][2].items()},
     )
 
 
@@ -202,55 +227,79 @@ def one_seed(
     candidates: Sequence[Candidate],
     seed: int,
     *,
+    tasks: Sequence[str] | None,
     folder: str | Path | None,
     snapshot_every: int,
+    skip_refused: bool,
     done: Callable[[int], Any] = lambda _count: None,
-) -> tuple[dict[str, Entry], References]:
+) -> tuple[dict[str, Entry], References, dict[str, str]]:
     """All candidates on the problem of one seed."""
     from ka_explore.toy import PROBLEMS
 
     with computing(threads=1):
         problem = PROBLEMS[name](**options, seed=seed)
-        entries = {}
+        entries, refused = {}, {}
         for candidate in candidates:
-            run = Run(
-                problem,
-                candidate.method,
-                name=candidate.label,
-                seed=seed,
-                form=candidate.form,
-                folder=None
-                if folder is None
-                else Path(folder) / f"{candidate.label.split(' (')[0].replace(' ', '-')}-{seed}",
-                threads=1,
-                snapshot_every=snapshot_every,
-                **candidate.options,
-            )
-            run.advance(None, progress=False)
-            entries[candidate.label] = compare([run]).entries[0]
+            try:
+                run = Run(
+                    problem,
+                    candidate.method,
+                    name=candidate.label,
+                    tasks=tasks,
+                    seed=seed,
+                    form=candidate.form,
+                    folder=None
+                    if folder is None
+                    else Path(folder) / f"{candidate.label.split(' (')[0].replace(' ', '-')}-{seed}",
+                    threads=1,
+                    snapshot_every=snapshot_every,
+                    **candidate.options,
+                )
+            except InputError as error:
+                if not skip_refused:
+                    raise
+                refused[candidate.label] = str(error)
+            else:
+                run.advance(None, progress=False)
+                entries[candidate.label] = compare([run]).entries[0]
             done(1)
-        return entries, references(problem)
+        return entries, references(problem if tasks is None else problem.for_tasks(tasks)), refused
 
 
-def table(result: Trial) -> str:
-    """The trial as a Markdown table; accuracies in percent, differences in points, ± one standard deviation."""
-    head = [
-        "method",
-        "joint accuracy",
-        "minus distillation, paired",
-        "within own classes",
+def table(result: Trial, *, each: bool = False) -> str:
+    """The trial as a Markdown table; accuracies in percent, differences in points, ± one standard deviation.
+
+    ``each``: also a column for every task where there are several, else for every teacher's own classes.
+    """
+    rows = result.rows()
+    references = result.references.values()
+    tasks = list(rows[0].joint_each) if rows and len(rows[0].joint_each) > 1 else []
+    teachers = list(rows[0].within_each) if rows and not tasks else []
+    more = (tasks or teachers) if each else []
+    head = ["method", "joint accuracy", "minus distillation, paired", "within own classes"]
+    head += [
         "minus the teachers, paired",
+        *(f"{'joint' if tasks else 'within'} {name}" for name in more),
+        "parameters",
+        "seconds",
     ]
-    head += ["parameters", "seconds"]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
-    for row in result.rows():
+    for row in rows:
         gain = "–" if row.gain is None else points(row.gain)
         shares = [percent(row.joint), gain, percent(row.within), points(row.above_teachers)]
-        lines.append([row.label, *shares, f"{row.parameters:,}", f"{row.seconds:.1f}"])
-    own = Spread.of([mean(r.teachers.values()) for r in result.references.values()])
-    routed = Spread.of([mean(r.routed.values()) for r in result.references.values()])
-    lines.append(["each teacher on its own classes", "–", "–", percent(own), "–", "–", "–"])
-    lines.append(["teachers, routed by the true class", percent(routed), "–", percent(own), "–", "–", "–"])
+        shares += [percent((row.joint_each if tasks else row.within_each)[name]) for name in more]
+        seconds = f"{row.seconds.mean:.1f} ± {row.seconds.deviation:.1f}" if each else f"{row.seconds.mean:.1f}"
+        lines.append([row.label, *shares, f"{row.parameters:,}", seconds])
+    own = Spread.of([mean(r.teachers.values()) for r in references])
+    routed = Spread.of([mean(r.routed.values()) for r in references])
+    owns = ["–" if tasks else percent(Spread.of([r.teachers[name] for r in references])) for name in more]
+    routes = [
+        percent(Spread.of([r.routed[name] for r in references])) if tasks else own_
+        for name, own_ in zip(more, owns, strict=True)
+    ]
+    lines.append(["each teacher on its own classes", "–", "–", percent(own), "–", *owns, "–", "–"])
+    lines.append(["teachers, routed by the true class", percent(routed), "–", percent(own), "–", *routes, "–", "–"])
+    lines += [[label, *["–"] * (len(head) - 1)] for label in result.refused]
     widths = [max(len(line[i]) for line in lines if not line[i].startswith("---")) for i in range(len(head))]
 
     def cell(i: int, text: str) -> str:

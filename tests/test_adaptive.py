@@ -80,7 +80,7 @@ def test_an_image_is_taught_by_the_teacher_of_least_entropy_alone(several):
 
 @pytest.mark.parametrize("weighting", ["sample", "teacher"])
 def test_the_loss_is_the_papers_sum_over_teachers_and_their_images(several, weighting):
-    run = Run(several, "adaptive", weighting=weighting, **SHORT)
+    run = Run(several, "adaptive", form="paper", weighting=weighting, bridge_weight=1.0, **SHORT)
     batch, method = batch_of(run), run.method
     (net, bridges), names = method.component_of("low"), ("first", "second")
     with torch.no_grad():

@@ -15,7 +15,7 @@ from ka_explore import METHODS, Run, __version__, toy
 from ka_explore.cli import main, make_parser
 from ka_explore.export import load_student
 
-COMMANDS = ("run", "resume", "fork", "compare", "report", "list", "export", "trial", "demo", "methods")
+COMMANDS = ("run", "resume", "fork", "compare", "report", "list", "export", "tables", "trial", "demo", "methods")
 TINY = ("--option", "unlabelled=100", "--set", "steps=6", "--set", "batch_size=16")
 SMALL = (*TINY, "--set", "width=4", "--set", "blocks=1")
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from ka_explore import InputError, LabelSpace, Pool, Problem, Run, Student, Teacher, toy
-from ka_explore.methods.layer_wise import Compressor, LayerWise, moments
+from ka_explore.methods.compress import Compressor, moments
+from ka_explore.methods.layer_wise import LayerWise
 
 SHORT = {"steps": 16, "batch_size": 16}
 
@@ -55,10 +56,10 @@ def test_moments_are_those_of_numpy(stacked):
 def test_the_trained_autoencoder_reaches_the_principal_components(problem):
     run = Run(
         problem, "layer_wise", steps=2600, compress_share=0.9, regress_share=0.0, batch_size=96, learning_rate=2e-3,
-        weight_decay=0.0, layers=["conv3"],
+        weight_decay=0.0, layers=["conv3"], amalgamation="autoencoder",
     )  # fmt: skip
     run.advance(run.method.stages()[0].steps)
-    best = Run(problem, "layer_wise", form="pca", layers=["conv3"], **SHORT).advance(1)
+    best = Run(problem, "layer_wise", layers=["conv3"], **SHORT).advance(1)
     features = run.method.features(run._batch(torch.arange(96).numpy(), augment_step=None), "conv3")
     trained, optimum = (error(r.method.compressor("conv3"), features) for r in (run, best))
     assert optimum <= trained * (1 + 1e-5)
@@ -119,7 +120,7 @@ def test_incremental_stages_name_the_teacher_that_joins(problem):
 
 
 def test_a_layer_regresses_from_the_code_before_it_and_not_from_the_students_own(problem):
-    run = Run(problem, "layer_wise", form="pca", **SHORT)
+    run = Run(problem, "layer_wise", **SHORT)
     stages = {stage.name: stage for stage in run.method.stages()}
     run.advance(3)
     batch = run._batch(problem.pool.at(0, 0, 16), augment_step=None)
@@ -132,7 +133,7 @@ def test_a_layer_regresses_from_the_code_before_it_and_not_from_the_students_own
 
 
 def test_folding_changes_no_answer_and_leaves_no_module(problem):
-    run = Run(problem, "layer_wise", form="pca", regress_share=0.8, steps=60, batch_size=32)
+    run = Run(problem, "layer_wise", regress_share=0.8, steps=60, batch_size=32)
     images = problem.pool.images[:32]
     end = 0
     for stage in run.method.stages():
@@ -188,9 +189,7 @@ def test_fully_connected_layers_are_amalgamated_too(problem):
             Teacher(name, Vectors(2), layers=["act2"], blocks=["fc1", "fc2"], labels=labels)
             for name, labels in (("one", "ab"), ("two", "cd"))
         ]
-    run = Run(Problem(teachers, Pool(problem.pool.images), vector_student), "layer_wise", form="pca", **SHORT).advance(
-        None
-    )
+    run = Run(Problem(teachers, Pool(problem.pool.images), vector_student), "layer_wise", **SHORT).advance(None)
     assert run.done
     images = problem.pool.images[:8]
     assert torch.equal(run.predict(images), run.method.labels.merge(run.student(images).logits))
@@ -203,7 +202,7 @@ def test_larger_maps_are_averaged_and_smaller_ones_refused(problem):
             problem.teachers, (("stem", "layer1.sum", "layer2.sum"), problem.teachers[1].blocks), strict=True
         )
     ]
-    run = Run(Problem(early, problem.pool, problem.student), "layer_wise", form="pca", **SHORT)
+    run = Run(Problem(early, problem.pool, problem.student), "layer_wise", **SHORT)
     batch = run._batch(problem.pool.at(0, 0, 4), augment_step=None)
     first, _ = run.method.features(batch, "conv2")
     raw = batch.teachers["digits 0-4"].features["layer1.sum"]
@@ -236,9 +235,9 @@ def test_what_cannot_be_taught_layer_by_layer_is_said(problem, tiny_problem, tin
 
 
 def test_a_fork_across_stages_takes_the_other_road_from_there(problem):
-    run = Run(problem, "layer_wise", form="pca", **SHORT).advance(None)
+    run = Run(problem, "layer_wise", **SHORT).advance(None)
     start = sum(stage.steps for stage in list(run.method.stages())[:-1])
-    fork = run.fork("stacked", at=start, soft_target="stacked")
+    fork = run.fork("scores", at=start, soft_target="score_distance")
     assert fork.history() == run.history()[:start]
     assert fork.advance(1).history()[-1]["terms"]["soft"] != run.history()[start]["terms"]["soft"]
 

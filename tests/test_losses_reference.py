@@ -1,5 +1,7 @@
 """The losses against slow references: the textbook's step, and a double loop over samples in float64."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
@@ -10,8 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ka_explore.errors import InputError
 from ka_explore.labels import LabelSpace
-from ka_explore.losses import mmd, mmd_sum
+from ka_explore.losses import (
+    BANDWIDTHS,
+    classwise_mmd,
+    entropy,
+    gate,
+    joint_posterior,
+    mmd,
+    mmd_sum,
+    selection_weights,
+    soft_target,
+)
 from ka_explore.methods import METHODS
 from ka_explore.pool import Batch, Pool
 from ka_explore.problem import Problem
@@ -113,3 +126,195 @@ def assert_close(got: Tensor | None, expected: Tensor | None, tolerance: float, 
     assert expected is not None
     difference = float((got.double() - expected.double()).norm())
     assert difference <= tolerance * max(1.0, float(expected.norm())), f"{what}: off by {difference:.1e}"
+
+
+# Answers of teachers.
+
+
+def softmax(logits: Sequence[float]) -> list[float]:
+    """By definition, in float64."""
+    top = max(logits)
+    total = sum(math.exp(z - top) for z in logits)
+    return [math.exp(z - top) / total for z in logits]
+
+
+def answers_of(sizes: Sequence[int], images: int = 12, seed: int = 0) -> list[Tensor]:
+    """Random logits of teachers with so many labels, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return [3 * torch.randn(images, size, generator=generator, dtype=torch.float64) for size in sizes]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_for_disjoint_classes_the_joint_posterior_is_restricted(temperature: float) -> None:
+    """In value and gradient."""
+    teachers = answers_of((3, 2, 4))
+    found = []
+    for kind, classes in (("restricted", None), ("joint_posterior", None), ("joint_posterior", range(9))):
+        student = answers_of((9,), seed=1)[0].requires_grad_()
+        loss = soft_target(student, teachers, kind=kind, temperature=temperature, classes=classes)
+        loss.backward()
+        found.append((loss.detach(), student.grad))
+    for loss, gradient in found[1:]:
+        torch.testing.assert_close(loss, found[0][0], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(gradient, found[0][1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize("classes", [[0, 1, 2, 2, 3], [0, 1, 2, 1, 0], [2, 0, 1, 3, 2]])
+def test_the_joint_posterior_is_the_double_loops(classes: list[int], temperature: float) -> None:
+    """−Σ_l p_i(l) log (q(l) / Σ_{k in Y_i} q(k)), q a class's probability summed over its columns."""
+    teachers, student = answers_of((3, 2)), answers_of((5,), seed=1)[0]
+    total = 0.0
+    for image in range(12):
+        column = softmax([float(z) / temperature for z in student[image]])
+        posterior = {c: sum(p for p, k in zip(column, classes, strict=True) if k == c) for c in classes}
+        for teacher, known in zip(teachers, (classes[:3], classes[3:]), strict=True):
+            target = softmax([float(z) / temperature for z in teacher[image]])
+            norm = sum(posterior[c] for c in known)
+            total -= sum(p * math.log(posterior[c] / norm) for p, c in zip(target, known, strict=True))
+    expected = temperature**2 * total / (12 * 2)
+    assert float(joint_posterior(student, teachers, temperature, classes)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_joint_posterior_wants_a_class_for_every_column() -> None:
+    with pytest.raises(InputError, match="name 4 columns, the student has 5"):
+        joint_posterior(answers_of((5,))[0], answers_of((3, 2)), 1.0, [0, 1, 2, 3])
+
+
+def test_the_mmd_a_class_is_the_loop_over_classes() -> None:
+    """Against the textbook's; a class seen once has no distribution, and the other teacher's rows do not matter."""
+    generator = torch.Generator().manual_seed(0)
+    # Rows near each other, so that the wider kernels tell something.
+    student, first, second = 1 + 0.2 * torch.rand(3, 15, 8, generator=generator)
+    label = torch.tensor([0] * 4 + [1] * 5 + [2] * 2 + [3] + [7] * 3)
+    owner = torch.tensor([0] * 4 + [1] * 5 + [0] * 2 + [1] + [1] * 3)
+    order = torch.randperm(15, generator=generator)
+    label, owner = label[order], owner[order]
+    expected = []
+    for value in (0, 1, 2, 7):
+        rows = label == value
+        teacher = second if value in (1, 7) else first
+        by_bandwidth = textbook.mmd_double_loop(student[rows].numpy(), teacher[rows].numpy())
+        expected.append(max(float(np.sum(by_bandwidth)), 0.0))
+    found = float(classwise_mmd(student, [first, second], label, owner))
+    assert found == pytest.approx(float(np.mean(expected)), abs=2e-5)
+    assert found > 0.01
+    other = [torch.where((owner == place)[:, None], rows, 0.5) for place, rows in enumerate((first, second))]
+    assert float(classwise_mmd(student, other, label, owner)) == pytest.approx(found, abs=1e-6)
+    alone = student.clone()
+    alone[label == 3] = torch.rand(1, 8, generator=generator)
+    assert float(classwise_mmd(alone, [first, second], label, owner)) == pytest.approx(found, abs=1e-6)
+
+
+def test_the_mmd_a_class_of_single_images_is_zero_and_still_has_a_gradient() -> None:
+    student = torch.rand(4, 3, requires_grad=True)
+    loss = classwise_mmd(student, [torch.rand(4, 3)], torch.arange(4), torch.zeros(4, dtype=torch.int64), BANDWIDTHS)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert not student.grad.any()
+
+
+def test_the_entropy_is_the_definitions() -> None:
+    logits = answers_of((6,))[0]
+    expected = [-sum(p * math.log(p) for p in softmax(row.tolist())) for row in logits]
+    np.testing.assert_allclose(entropy(logits), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("labels", [1, 2, 10, 1000])
+def test_the_entropy_of_no_preference_is_the_logarithm_of_the_labels(labels: int) -> None:
+    np.testing.assert_allclose(entropy(torch.full((3, labels), 5.0)), math.log(labels), rtol=1e-5)
+
+
+def test_the_entropy_of_extreme_logits_is_finite_in_value_and_gradient() -> None:
+    logits = torch.tensor([[1e4, -1e4, 0.0], [1e4, 1e4, -1e4], [-1e4, -1e4, -1e4]], requires_grad=True)
+    found = entropy(logits)
+    found.sum().backward()
+    np.testing.assert_allclose(found.detach(), [0, math.log(2), math.log(3)], atol=1e-6)
+    assert bool(torch.isfinite(logits.grad).all())
+
+
+def test_the_hard_selection_is_the_loops() -> None:
+    """All to the teacher of least entropy; of equally sure ones all to the first."""
+    teachers = answers_of((3, 4, 2), images=40)
+    teachers[1][5] = torch.tensor([0.0, 0.0, 0.0, 0.0])
+    teachers[2] = torch.cat([teachers[2][:30], teachers[0][30:, :2]])
+    weights = selection_weights(teachers, "hard")
+    for image in range(40):
+        entropies = [-sum(p * math.log(p) for p in softmax(t[image].tolist())) for t in teachers]
+        assert weights[image].tolist() == [float(i == entropies.index(min(entropies))) for i in range(3)]
+
+
+def test_of_equally_sure_teachers_the_first_teaches() -> None:
+    answer = answers_of((4,), images=50)[0]
+    turned = answer.roll(1, dims=1)
+    surer = answer * 3
+    for teachers, wanted in (
+        ([answer, answer, answer], 0),
+        ([answer * 0.1, answer, answer.clone()], 1),
+        ([answer, surer, answer, surer], 1),
+        ([torch.zeros(50, 4), torch.ones(50, 4), turned * 0], 0),
+    ):
+        weights = selection_weights(teachers, "hard")
+        assert torch.equal(weights.argmax(dim=1), torch.full((50,), wanted))
+        assert torch.equal(weights.sum(dim=1), torch.ones(50))
+        assert int((weights > 0).sum()) == 50
+
+
+def test_the_soft_selection_is_the_definitions_and_becomes_the_hard_one() -> None:
+    teachers = answers_of((3, 4, 2), images=40)
+    entropies = torch.stack([entropy(t) for t in teachers], dim=1)
+    expected = torch.exp(-entropies / 0.3)
+    found = selection_weights(teachers, "soft", 0.3)
+    torch.testing.assert_close(found.double(), expected / expected.sum(dim=1, keepdim=True), rtol=1e-5, atol=1e-6)
+    hard = selection_weights(teachers, "hard")
+    distance = [float((selection_weights(teachers, "soft", t) - hard).abs().max()) for t in (1.0, 0.1, 1e-2, 1e-4)]
+    assert distance == sorted(distance, reverse=True)
+    assert distance[-1] < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft", "claim", "none"])
+def test_the_weights_of_an_image_sum_to_one_and_have_no_gradient(kind: str) -> None:
+    teachers = [t.requires_grad_() for t in answers_of((3, 4, 2))]
+    weights = selection_weights(teachers, kind)
+    assert weights.shape == (12, 3)
+    assert not weights.requires_grad
+    assert bool((weights >= 0).all())
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(12))
+
+
+def test_a_claim_is_a_teachers_share_of_the_joint_softmax() -> None:
+    teachers = answers_of((3, 4, 2))
+    weights = selection_weights(teachers, "claim")
+    for image in range(12):
+        joint = softmax([z for t in teachers for z in t[image].tolist()])
+        expected = [sum(joint[:3]), sum(joint[3:7]), sum(joint[7:])]
+        np.testing.assert_allclose(weights[image], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_the_gate_is_the_loops(kind: str) -> None:
+    losses = torch.rand(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    weights = selection_weights(answers_of((3, 4, 2)), kind).double()
+    by_sample = sum(float(losses[i, t] * weights[i, t]) for i in range(12) for t in range(3)) / 12
+    by_teacher = 0.0
+    for t in range(3):
+        share = sum(float(weights[i, t]) for i in range(12))
+        by_teacher += sum(float(losses[i, t] * weights[i, t]) for i in range(12)) / share
+    assert float(gate(losses, weights, "sample")) == pytest.approx(by_sample, rel=1e-12)
+    assert float(gate(losses, weights, "teacher")) == pytest.approx(by_teacher, rel=1e-12)
+
+
+def test_a_teacher_that_never_teaches_adds_nothing() -> None:
+    losses = torch.rand(6, 2, dtype=torch.float64).requires_grad_()
+    weights = torch.tensor([[1.0, 0.0]] * 6, dtype=torch.float64)
+    for weighting in ("sample", "teacher"):
+        found = gate(losses, weights, weighting)
+        (gradient,) = torch.autograd.grad(found, losses)
+        assert float(found.detach()) == pytest.approx(float(losses[:, 0].detach().mean()), rel=1e-12)
+        assert not gradient[:, 1].any()
+
+
+def test_where_all_teach_alike_both_gates_differ_only_by_the_number_of_teachers() -> None:
+    losses = torch.rand(6, 3, dtype=torch.float64)
+    weights = torch.full((6, 3), 1 / 3, dtype=torch.float64)
+    assert float(gate(losses, weights, "teacher")) == pytest.approx(3 * float(gate(losses, weights, "sample")))

@@ -15,6 +15,10 @@ The public reproduction (KamalEngine) gives every teacher its own loader and sum
 a rare teacher weighs more; ``weighting="teacher"`` does that, ``"sample"``, the default, weighs every image the same.
 Where teachers of one task know different classes, a class that a teacher does not know has the target logit 0 (as an
 unofficial implementation, KnowledgeAmalgamationModule, pads) or probability 0. Soft selection is ours.
+
+``form="paper"`` has the paper's loss as above, all weights 1. For small students from scratch the default did better
+on validation images (shared_digits, seed 100: 84.7 against 77.1 per cent): a cross-entropy for the logits and a tenth
+of the weight on the bridges, at a higher rate and for longer, as two students are trained one after the other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,6 +48,8 @@ Logits = Float[Tensor, "batch _"]
 class AdaptiveConfig(AmalgamationConfig):
     """Options of `Adaptive`; "code" is the public reproduction of the paper's group."""
 
+    steps: int = option(1200, "steps of all components and the student together", low=0, high=1_000_000, log=True)
+    learning_rate: float = option(1e-2, "largest learning rate", low=0.0, high=10.0, log=True)
     selection: Literal["hard", "soft", "claim", "none"] = option(
         "hard",
         "who teaches an image: hard: the teacher of least entropy (the paper); soft: all, weighted by it (ours); "
@@ -59,7 +65,7 @@ class AdaptiveConfig(AmalgamationConfig):
         False, "step 2 as well: an image is taught only by the component of least entropy (the paper's figure)"
     )
     soft_target: SoftTarget = option(
-        "score_distance",
+        "stacked",
         "score_distance: squared distance of scaled logits (the paper); stacked: cross-entropy over all classes of "
         "the task; restricted or joint_posterior: within the classes that the teacher knows",
     )
@@ -70,7 +76,7 @@ class AdaptiveConfig(AmalgamationConfig):
     bridge_width: float = option(
         0.5, "channels of a bridge's common space, relative to the component's", low=0.01, high=4.0, log=True
     )
-    bridge_weight: float = option(1.0, "weight of the bridges' distance", low=0.0, high=1000.0, log=True)
+    bridge_weight: float = option(0.1, "weight of the bridges' distance", low=0.0, high=1000.0, log=True)
     logit_weight: float = option(1.0, "weight of the soft target", low=0.0, high=1000.0, log=True)
     norm_weight: float = option(1.0, "weight of the unit-norm penalty on the bridges", low=0.0, high=1000.0, log=True)
 
@@ -82,11 +88,14 @@ class Adaptive(Method):
     config: AdaptiveConfig
     needs_features = True
     forms: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "code": {"weighting": "teacher", "learning_rate": 5e-4},
+        "paper": {"soft_target": "score_distance", "bridge_weight": 1.0},
+        "code": {
+            "soft_target": "score_distance", "bridge_weight": 1.0, "weighting": "teacher", "learning_rate": 5e-4,
+        },
         "soft": {"selection": "soft"},
         "both_steps": {"select_components": True},
         "without_selection": {"selection": "none"},
-    }
+    }  # fmt: skip
 
     def __init__(self, problem: Problem, config: TrainingConfig):
         super().__init__(problem, config)

@@ -38,8 +38,10 @@ class EnsembleConfig(TrainingConfig):
     """Options of `Ensemble`."""
 
     steps: int = option(0, "an ensemble trains nothing", low=0, high=0)
-    join: Literal["logits", "probabilities"] = option(
-        "logits", "put side by side the teachers' raw logits, or each teacher's own log-probabilities"
+    join: Literal["logits", "probabilities", "mean"] = option(
+        "logits",
+        "put side by side the teachers' raw logits, or each teacher's own log-probabilities; classes that several "
+        "know are joined by adding probabilities, or (mean) every class has the mean logit of those that know it",
     )
 
 
@@ -64,7 +66,15 @@ class Ensemble(Method):
         logits = {teacher.name: teacher(images).logits for teacher in self.problem.teachers}
         if self.config.join == "probabilities":
             logits = {name: functional.log_softmax(z, dim=1) for name, z in logits.items()}
-        return self.problem.labels.merge(self.problem.labels.stack(logits))
+        labels = self.problem.labels
+        if self.config.join == "mean":
+            scores = images.new_zeros(len(images), len(labels.classes))
+            known = torch.zeros(len(labels.classes))
+            for name in labels.teachers:
+                scores[:, labels.classes_of(name)] += logits[name]
+                known[labels.classes_of(name)] += 1
+            return scores / known.to(scores)
+        return labels.merge(labels.stack(logits))
 
 
 class Oracle(Method):

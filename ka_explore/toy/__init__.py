@@ -8,6 +8,8 @@ version of torch, the same weights bit for bit.
 from collections.abc import Callable
 
 from ka_explore.problem import Problem
+from ka_explore.toy.drawing import sprite_images
+from ka_explore.toy.multitask import sprites
 from ka_explore.toy.nets import plain_net, residual_net, student
 from ka_explore.toy.pictures import Pictures, join, with_wrong_labels
 from ka_explore.toy.problems import (
@@ -17,6 +19,7 @@ from ka_explore.toy.problems import (
     digits,
     digits_and_clothes,
     fashion,
+    four_teachers,
     mnist,
 )
 from ka_explore.toy.reading import (
@@ -29,6 +32,7 @@ from ka_explore.toy.reading import (
     read_idx,
     sklearn_pictures,
 )
+from ka_explore.toy.shared import shared_digits
 from ka_explore.toy.teaching import Recipe, one_thread, teach, train
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
@@ -36,6 +40,9 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     "digits": digits,
     "fashion": fashion,
     "digits_and_clothes": digits_and_clothes,
+    "four_teachers": four_teachers,
+    "shared_digits": shared_digits,
+    "sprites": sprites,
 }
 
 __all__ = [
@@ -53,6 +60,7 @@ __all__ = [
     "fashion_folder",
     "fashion_pictures",
     "find_idx",
+    "four_teachers",
     "join",
     "mnist",
     "mnist_pictures",
@@ -60,7 +68,10 @@ __all__ = [
     "plain_net",
     "read_idx",
     "residual_net",
+    "shared_digits",
     "sklearn_pictures",
+    "sprite_images",
+    "sprites",
     "student",
     "teach",
     "train",

@@ -1,7 +1,8 @@
 """The toy nets: two kinds of teacher, whose blocks name the feature before their last ReLU, and the plain student."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from jaxtyping import Float
@@ -37,8 +38,11 @@ def student(labels: LabelSpace, *, channels: int = 1, width: float = 1.0) -> Stu
     return Student.chain(segments, {task: head(widths[-1], count) for task, count in outputs.items()})
 
 
-def residual_net(channels: int, widths: Sequence[int], classes: int) -> nn.Sequential:
-    """A stem and three residual blocks with BatchNorm; the second and third block halve height and width."""
+def residual_net(channels: int, widths: Sequence[int], classes: int | Mapping[str, int]) -> nn.Sequential:
+    """A stem and three residual blocks with BatchNorm; the second and third block halve height and width.
+
+    Of ``classes`` by task it has a head a task, see `Heads`.
+    """
     parts: dict[str, nn.Module] = {"stem": nn.Sequential(*convolution(channels, widths[0]), nn.ReLU())}
     before = widths[0]
     for place, width in enumerate(widths, start=1):
@@ -48,8 +52,10 @@ def residual_net(channels: int, widths: Sequence[int], classes: int) -> nn.Seque
     return nn.Sequential(OrderedDict(parts, head=head(before, classes)))
 
 
-def plain_net(channels: int, widths: Sequence[int], classes: int) -> nn.Sequential:
+def plain_net(channels: int, widths: Sequence[int], classes: int | Mapping[str, int]) -> nn.Sequential:
     """One convolution with BatchNorm and ReLU a block in the manner of VGG, max-pooling between blocks.
+
+    Of ``classes`` by task it has a head a task, see `Heads`.
 
     Without BatchNorm it takes four times the steps, and its wider logits cost the strong ensemble 7 points.
     """
@@ -97,9 +103,37 @@ def convolution(before: int, width: int, *, stride: int = 1) -> list[nn.Module]:
     return [nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(width)]
 
 
-def head(width: int, classes: int) -> nn.Sequential:
-    """From a feature map to logits: the spatial mean and one linear map."""
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+class Heads(nn.ModuleDict):
+    """One linear head a task, side by side: logits by task."""
+
+    def forward(self, feature: Float[Tensor, "batch channel"]) -> dict[str, Float[Tensor, "batch _"]]:
+        """Every head's logits of the same feature."""
+        return {task: linear(feature) for task, linear in self.items()}
+
+
+@dataclass(frozen=True)
+class HeadOf:
+    """Reads one task's logits from what a net with `Heads` returns.
+
+    Attributes:
+        task: whose logits.
+    """
+
+    task: str
+
+    def __call__(self, logits: Mapping[str, Tensor]) -> Tensor:
+        """The logits of this task."""
+        return logits[self.task]
+
+
+def head(width: int, classes: int | Mapping[str, int]) -> nn.Sequential:
+    """From a feature map to logits: the spatial mean and one linear map, or one a task."""
+    last: nn.Module
+    if isinstance(classes, int):
+        last = nn.Linear(width, classes)
+    else:
+        last = Heads({task: nn.Linear(width, count) for task, count in classes.items()})
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
 
 
 def scaled(widths: Sequence[int], width: float) -> list[int]:

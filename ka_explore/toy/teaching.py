@@ -6,44 +6,48 @@ weights bit for bit.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ka_explore.cache import cache_root
 from ka_explore.errors import StoreError
+from ka_explore.layers import logits_of
 from ka_explore.pool import Images
 from ka_explore.progress import progress_bar
 from ka_explore.store import replace_file
 from ka_explore.teachers import Preprocess, Teacher
-from ka_explore.toy.nets import blocks_of, layers_of
-from ka_explore.toy.pictures import Pictures
+from ka_explore.toy.nets import HeadOf, blocks_of, layers_of
 
-TASK = "class"
 VERSION = 1  # of how teachers are trained: one more, and all of them are trained anew
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a teacher is made: which classes it knows, which net it is, and how long it is trained.
+    """How a net is made and trained that becomes a teacher, or one teacher a task.
 
     Attributes:
-        make: the net of (channels, widths, classes); see `layers_of` and `blocks_of`.
+        name: of the teacher; with several tasks each teacher's is this name and its task's.
+        tasks: by task, the labels it knows.
+        make: the net of (channels, widths, classes), classes by task if there are several; see `layers_of` and
+            `blocks_of`.
+        widths: channels of its three blocks.
         steps: batches.
         rate: the first learning rate; it falls to zero along a cosine.
         batch: images a step.
     """
 
     name: str
-    labels: tuple[str, ...]
-    make: Callable[[int, Sequence[int], int], nn.Sequential]
+    tasks: Mapping[str, tuple[str, ...]]
+    make: Callable[[int, Sequence[int], Any], nn.Sequential]
     widths: tuple[int, ...]
     steps: int
     rate: float
@@ -53,7 +57,7 @@ class Recipe:
 def train(
     net: nn.Module,
     images: Float[Tensor, "image channel height width"],
-    labels: Int64[Tensor, "image"],
+    labels: Int64[Tensor, "image"] | Mapping[str, Int64[Tensor, "image"]],
     *,
     steps: int,
     rate: float = 1e-3,
@@ -63,6 +67,7 @@ def train(
 ) -> nn.Module:
     """Train a classifier in place with cross-entropy, Adam and a cosine schedule; returned in eval mode.
 
+    With labels by task the net returns logits by task, and the loss is the sum of the tasks' cross-entropies.
     Reproducible for one machine, one version of torch and one thread; torch's global generator stays untouched.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -75,7 +80,11 @@ def train(
             while len(order) < min(batch, len(images)):
                 order = torch.cat([order, torch.randperm(len(images), generator=generator)])
             index, order = order[:batch], order[batch:]
-            loss = functional.cross_entropy(net(images[index].to(memory_format=torch.channels_last)), labels[index])
+            logits = net(images[index].to(memory_format=torch.channels_last))
+            if isinstance(labels, Mapping):
+                loss = torch.stack([functional.cross_entropy(logits[t], y[index]) for t, y in labels.items()]).sum()
+            else:
+                loss = functional.cross_entropy(logits, labels[index])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -104,22 +113,30 @@ def own_randomness(seed: int) -> Iterator[None]:
         yield
 
 
-def teach(recipe: Recipe, pictures: Pictures, wrong: np.ndarray, seed: int) -> Teacher:
-    """The teacher of a recipe, trained on the labels ``wrong`` of these pictures or read from the cache."""
-    images = Images(pictures.images)
+def teach(
+    recipe: Recipe,
+    pictures: UInt8[np.ndarray, "image channel height width"] | Float32[np.ndarray, "image channel height width"],
+    labels: Mapping[str, Int64[np.ndarray, "image"]],
+    seed: int,
+) -> list[Teacher]:
+    """The teachers of a recipe, one a task: trained on these images and labels, or read from the cache."""
+    images = Images(pictures)
     data = images[:]
     mean, std = round(float(data.mean()), 4), round(float(data.std()), 4)
     preprocess = Preprocess(mean=(mean,), std=(max(std, 1e-3),))
+    classes = {task: len(names) for task, names in recipe.tasks.items()}
+    alone = next(iter(classes)) if len(classes) == 1 else None
     with own_randomness(seed):
-        net = recipe.make(data.shape[1], recipe.widths, len(recipe.labels))
+        net = recipe.make(data.shape[1], recipe.widths, classes if alone is None else classes[alone])
     made_of = [VERSION, torch.__version__, repr(net), recipe.steps, recipe.rate, recipe.batch, seed, images.fingerprint]
-    digest = hashlib.sha256(json.dumps(made_of).encode() + wrong.tobytes())
-    path = cache_root() / "toy" / f"{digest.hexdigest()[:16]}.safetensors"
+    truth = b"".join(labels[task].tobytes() for task in classes)
+    path = cache_root() / "toy" / f"{hashlib.sha256(json.dumps(made_of).encode() + truth).hexdigest()[:16]}.safetensors"
     if not load_weights(net, path):
+        targets = {task: torch.from_numpy(labels[task]) for task in classes}
         train(
             net,
             preprocess(data),
-            torch.from_numpy(wrong),
+            targets if alone is None else targets[alone],
             steps=recipe.steps,
             rate=recipe.rate,
             batch=recipe.batch,
@@ -127,15 +144,19 @@ def teach(recipe: Recipe, pictures: Pictures, wrong: np.ndarray, seed: int) -> T
             description=f"teacher {recipe.name}",
         )
         save_weights(net, path)
-    return Teacher(
-        recipe.name,
-        net,
-        layers=layers_of(net),
-        blocks=blocks_of(net),
-        labels=recipe.labels,
-        task=TASK,
-        preprocess=preprocess,
-    )
+    return [
+        Teacher(
+            recipe.name if alone is not None else f"{recipe.name} {task}",
+            net,
+            layers=layers_of(net),
+            blocks=blocks_of(net),
+            labels=names,
+            task=task,
+            read=logits_of if alone is not None else HeadOf(task),
+            preprocess=preprocess,
+        )
+        for task, names in recipe.tasks.items()
+    ]
 
 
 def load_weights(net: nn.Module, path: Path) -> bool:

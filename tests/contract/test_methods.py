@@ -3,11 +3,12 @@
 import copy
 import math
 import re
+from functools import cache, partial
 
 import pytest
 import torch
 
-from ka_explore import METHODS, Problem, Run, toy
+from ka_explore import METHODS, InputError, Problem, Run, toy
 from ka_explore.export import export_student, load_student
 from ka_explore.problem import Labelled
 from ka_explore.snapshot import VOCABULARY
@@ -17,9 +18,8 @@ CASES = [(name, form) for name, method in METHODS.items() for form in (None, *me
 SHORT = {"steps": 10, "batch_size": 16}
 
 
-@pytest.fixture(scope="module")
-def problem() -> Problem:
-    return toy.digits(unlabelled=120)
+# A method is tested on the first of these that it can work on: teachers of different architecture, and of one.
+PROBLEMS = (cache(partial(toy.digits, unlabelled=120)), cache(partial(toy.four_teachers, unlabelled=120)))
 
 
 def make(problem: Problem, case: tuple[str, str | None], **options) -> Run:
@@ -39,6 +39,34 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @pytest.fixture(params=CASES, ids=lambda case: "-".join(filter(None, case)))
 def case(request) -> tuple[str, str | None]:
     return request.param
+
+
+@cache
+def choice(case: tuple[str, str | None]) -> tuple[Problem | None, list[str]]:
+    """The first problem a method can work on, and why it refused those before."""
+    refusals = []
+    for problem in PROBLEMS:
+        try:
+            make(problem(), case)
+        except InputError as error:
+            refusals.append(str(error))
+        else:
+            return problem(), refusals
+    return None, refusals
+
+
+@pytest.fixture
+def problem(case) -> Problem:
+    found, refusals = choice(case)
+    assert found is not None, refusals
+    return found
+
+
+def test_a_method_that_cannot_work_on_a_problem_says_what_to_do(case):
+    found, refusals = choice(case)
+    assert found is not None, refusals
+    for refusal in refusals:
+        assert re.search(r"\b([Uu]se|[Gg]ive|[Cc]hoose|[Nn]ame)\b", refusal), refusal
 
 
 def test_every_trained_parameter_gets_a_gradient_and_nothing_else_does(problem, case):
