@@ -32,7 +32,7 @@ from ka_explore.problem import Problem
 from ka_explore.progress import progress_bar
 from ka_explore.snapshot import Snapshot
 from ka_explore.store import Store
-from ka_explore.targets import Targets, make_targets
+from ka_explore.targets import Targets, make_targets, thumbnails
 from ka_explore.training import build, check_applicable, make_optimizer, mix, prepare, rate_at, seeded, shapes
 
 SMALL = 2_000_000  # a student with fewer parameters runs fastest on one thread
@@ -514,7 +514,8 @@ class Run:
     def _targets(self) -> Targets | None:
         """What stands in for the teachers' own answers under the options in force; None where their own are kept.
 
-        A function of the teachers and the pool alone, so it is not in a checkpoint; it is made on first use.
+        A function of the teachers and the pool alone, so it is not in a checkpoint; it is made on first use. An
+        augmented image has the target of the image it was made from.
         """
         config = self.method.config
         if not isinstance(config, AmalgamationConfig) or config.targets == "own":
@@ -523,14 +524,22 @@ class Run:
         if kind not in self._made_targets:
             problem = self.problem
             layers = {teacher.name: (teacher.feature_layer,) for teacher in problem.teachers}
-            cache = TeacherCache(problem.teachers, problem.pool.images, layers, device="cpu")
-            said = cache[np.arange(len(problem.pool))]
+            cache = TeacherCache(problem.teachers, problem.pool.images, layers, device=self.device)
+            logits: dict[str, list[Tensor]] = {name: [] for name in problem.names}
+            features: dict[str, list[Tensor]] = {name: [] for name in problem.names}
+            small = []
+            for start in range(0, len(problem.pool), 256):  # whole maps of the whole pool need not fit into memory
+                index = np.arange(start, min(start + 256, len(problem.pool)))
+                for name, outputs in cache[index].items():
+                    logits[name].append(outputs.logits.cpu())
+                    features[name] += [f.mean(dim=(2, 3)).cpu() for f in outputs.features.values()]
+                small.append(thumbnails(problem.pool.images[index]))
             self._made_targets[kind] = make_targets(
                 kind,
                 problem.labels,
-                {name: outputs.logits for name, outputs in said.items()},
-                {name: next(iter(outputs.features.values())).mean(dim=(2, 3)) for name, outputs in said.items()},
-                problem.pool.images[:],
+                {name: torch.cat(parts) for name, parts in logits.items()},
+                {name: torch.cat(parts) for name, parts in features.items()},
+                torch.cat(small),
             )
         return self._made_targets[kind]
 

@@ -113,7 +113,7 @@ def consistent(
         labels: of the problem.
         logits: by teacher, for every image of the pool.
         features: by teacher, spatial means of a feature layer; may be empty when there are images.
-        images: of the pool, or None to go by the features alone.
+        images: of the pool, or their `thumbnails`, which give the same; None to go by the features alone.
 
     Raises:
         InputError: for a teacher too many or missing, another number of images or columns, no image, values that
@@ -287,12 +287,18 @@ def neighbour_space(
         if images.ndim != 4:
             raise InputError(f"images have shape {tuple(images.shape)}: expected (image, channel, height, width).")
         check_rows("images", images.flatten(1), count, "(image, channel, height, width)")
-        size = (min(SIDE, images.shape[2]), min(SIDE, images.shape[3]))
-        small = torch.cat([functional.adaptive_avg_pool2d(part.float(), size) for part in images.split(256)])
-        parts.append(unit(small.flatten(1)))
+        parts.append(unit(torch.cat([thumbnails(part) for part in images.split(256)]).flatten(1)))
     if not parts:
         raise InputError("neighbours need features or images to be found by: give at least one of them.")
     return torch.cat(parts, dim=1)
+
+
+def thumbnails(
+    images: Float[Tensor, "image channel height width"],
+) -> Float[Tensor, "image channel height2 width2"]:
+    """Images averaged to at most 14 pixels a side, all that `consistent` looks at; small ones are left as they are."""
+    size = (min(SIDE, images.shape[2]), min(SIDE, images.shape[3]))
+    return functional.adaptive_avg_pool2d(images.float(), size)
 
 
 def unit(vectors: Float[Tensor, "image coordinate"]) -> Float[Tensor, "image coordinate"]:

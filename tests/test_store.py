@@ -45,7 +45,7 @@ def empty(tmp_path) -> Store:
     about = {
         "name": "one", "method": "distillation", "configs": [[0, {}]], "seed": 0, "device": "cpu", "threads": None,
         "problem": {"name": "", "options": {}}, "fingerprints": {}, "environment": {}, "precision": "float32",
-        "checkpoint_every": 1, "snapshot_every": 0, "parent": None,
+        "checkpoint_every": 1, "snapshot_every": 0, "parent": None, "tasks": None,
     }  # fmt: skip
     return Store.create(tmp_path / "run", about)
 

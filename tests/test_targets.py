@@ -357,3 +357,28 @@ def test_what_does_not_fit_is_said():
             consistent(labels, *given)
     with pytest.raises(InputError, match="Did you mean 'consistent'"):
         make_targets("consistant", labels, logits, features, images)
+
+
+def test_a_run_learns_from_the_targets_it_says(tmp_path):
+    from ka_explore import Run, toy
+    from ka_explore.targets import consistent, thumbnails
+
+    problem = toy.digits(unlabelled=300)
+    run = Run(problem, "distillation", targets="consistent", steps=4, batch_size=16)
+    images, answers = problem.pool.images[:], {}
+    features = {}
+    for teacher in problem.teachers:
+        outputs = teacher(images)
+        answers[teacher.name] = outputs.logits
+        features[teacher.name] = outputs.features[teacher.feature_layer].mean(dim=(2, 3))
+    wanted = consistent(problem.labels, answers, features, images)
+    same = consistent(problem.labels, answers, features, thumbnails(images))
+    index = problem.pool.at(0, 0, 16)
+    batch = run._batch(index, augment_step=0)
+    for name in problem.names:
+        assert torch.equal(same.logits[name], wanted.logits[name])
+        assert torch.allclose(batch.teachers[name].logits, wanted.logits[name][index.tolist()], atol=1e-3)
+        assert not torch.allclose(batch.teachers[name].logits, answers[name][index.tolist()], atol=1e-3)
+    run.advance(None).rewind(2).advance(None)
+    fork = run.fork("own", at=2, targets="own").advance(1)
+    assert fork.history()[-1]["terms"] != run.history()[2]["terms"]
