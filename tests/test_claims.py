@@ -7,8 +7,8 @@ from ka_explore.tables import METHODS_AND_BASELINES, SECTIONS, Section, section
 from ka_explore.trial import DEFAULT, Candidate, Spread, table, trial
 
 BY_LABEL = {candidate.label: candidate for candidate in METHODS_AND_BASELINES}
-A, B, PAIRED, C = (label for label in BY_LABEL if label.startswith(("A:", "B", "C:")))
-CONSISTENT = next(label for label in BY_LABEL if "consistent" in label)
+A, B, PAIRED, C = (label for label in BY_LABEL if label.startswith(("A:", "B:", "B in", "C:")))
+CONSISTENT = "B, consistent targets (ours)"
 TEMPERATURES = [label for label in BY_LABEL if label.startswith("distillation, temperature")]
 
 
