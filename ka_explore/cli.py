@@ -293,7 +293,7 @@ def command_methods(chosen: argparse.Namespace) -> None:
     """Methods and options."""
     if chosen.method is None:
         for name, method in METHODS.items():
-            print(f"{name:16} {(method.__doc__ or '').splitlines()[0]}")
+            print(f"{name:20} {(method.__doc__ or '').splitlines()[0]}")
         print("\nka-explore methods NAME lists a method's options.")
         return
     if chosen.method not in METHODS:
