@@ -17,8 +17,8 @@ Where teachers of one task know different classes, a class that a teacher does n
 unofficial implementation, KnowledgeAmalgamationModule, pads) or probability 0. Soft selection is ours.
 
 ``form="paper"`` has the paper's loss as above, all weights 1. For small students from scratch the default did better
-on validation images (shared_digits, seed 100: 84.7 against 77.1 per cent): a cross-entropy for the logits and a tenth
-of the weight on the bridges, at a higher rate and for longer, as two students are trained one after the other.
+on validation images (shared_digits, seed 100): a cross-entropy for the logits and a tenth of the weight on the bridges,
+at a higher rate and for longer, as two students are trained one after the other.
 """
 
 from collections.abc import Mapping, Sequence
