@@ -2,24 +2,35 @@
 
 The names of the arrays (first axis: sample; maps are averaged over space):
 
-========================  =========================================================================
-``scores``                what the method would answer, a column a class (always)
-``logits/student``        the student's logits, a column a column of the label space
-``logits/<teacher>``      a teacher's logits (always)
-``feature/<net>/<layer>`` a named layer of the student or a teacher (teachers always)
-``common/<net>``          the common space (method A)
-``error/<teacher>``       reconstruction error a sample, relative to the feature's variance (methods A and B)
-``code/<layer>``          the teachers' features of a layer, compressed together (method B)
-``regressed/<layer>``     what the student makes of that layer (method B)
-``entropy/<teacher>``     of its answer, in nats (method C)
-``weight/<teacher>``      how much it teaches the image, 0 to 1, a task's teachers sum to 1 (method C)
-``selected/<task>``       which of the task's teachers teaches it most, by place (method C)
-``component/<task>``      logits of the task's component net (method C)
-``branch/<layer>``        logits of the exit branch at a layer of the student (logit space)
-``claim/<by>/<teacher>``  share of the image that the teacher claims among its task's: by its ``own`` answer, by the
-                          ``neighbours`` … and in the ``target`` (where targets are not the teachers' own)
-``neighbours``            which images of the pool were asked, nearest first (the same)
-========================  =========================================================================
+===========================  ===========================================================================================
+``scores``                   what the method would answer, a column a class (always)
+``logits/student``           the student's logits, a column a column of the label space
+``logits/<teacher>``         a teacher's logits (always)
+``feature/<net>/<layer>``    a named layer of the student or a teacher (teachers always)
+``common/<net>``             the common space (method A)
+``error/<teacher>``          reconstruction error a sample, relative to the feature's variance (methods A and B)
+``channel_error/<teacher>``  the same a sample and channel, relative to the channel's own variance (methods A and B)
+``mmd/<teacher>/<σ>``        what a sample adds to the squared MMD of the student to a teacher, at a bandwidth: its mean
+                             over samples is the MMD of the method, on whole maps where the method takes these (method
+                             A)
+``gradient/<term>``          size of the gradient of a term, weighted as in the loss, at the student's feature of a
+                             sample; also ``gradient/<term>/<teacher>``, the part of it that one teacher causes. NaN for
+                             samples beyond the first batch of the probe set (see `ka_explore.gradients`)
+``along/<term>``             the inner product of that gradient and the soft target's, a sample; also a teacher
+``bridge/<source>/<block>``  what is left of a transfer bridge's source after it, relative to the variance (method C)
+``company/<teacher>``        how far a teacher's logits move when the image is asked alone, relative to their deviation;
+                             0 for a net in eval mode. NaN for samples that were not asked
+``code/<layer>``             the teachers' features of a layer, compressed together (method B)
+``regressed/<layer>``        what the student makes of that layer (method B)
+``entropy/<teacher>``        of its answer, in nats (method C)
+``weight/<teacher>``         how much it teaches the image, 0 to 1, a task's teachers sum to 1 (method C)
+``selected/<task>``          which of the task's teachers teaches it most, by place (method C)
+``component/<task>``         logits of the task's component net (method C)
+``branch/<layer>``           logits of the exit branch at a layer of the student (logit space)
+``claim/<by>/<teacher>``     share of the image that the teacher claims among its task's: by its ``own`` answer, by the
+                             ``neighbours`` … and in the ``target`` (where targets are not the teachers' own)
+``neighbours``               which images of the pool were asked, nearest first (the same)
+===========================  ===========================================================================================
 """
 
 import re
@@ -36,6 +47,12 @@ VOCABULARY = (
     r"feature/[^/]+/.+",
     r"common/[^/]+",
     r"error/[^/]+",
+    r"channel_error/[^/]+",
+    r"mmd/[^/]+/[^/]+",
+    r"gradient/[^/]+(/[^/]+)?",
+    r"along/[^/]+(/[^/]+)?",
+    r"bridge/[^/]+/.+",
+    r"company/[^/]+",
     r"code/[^/]+",
     r"regressed/[^/]+",
     r"entropy/[^/]+",
