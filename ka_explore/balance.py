@@ -66,6 +66,10 @@ class GradNorm(nn.Module):
 
 def gradient_norm(term: Float[Tensor, ""], weights: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
     """‖∇ term‖ over the weights, a constant; zero for a term that does not reach them."""
-    gradients = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True) if term.requires_grad else ()
+    gradients = (
+        torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
+        if term.requires_grad and weights
+        else ()
+    )
     squares = [g.square().sum() for g in gradients if g is not None]
     return torch.stack(squares).sum().sqrt().detach() if squares else term.new_zeros(())

@@ -62,6 +62,33 @@ def soft_target(
     raise InputError(f"unknown kind of soft target {kind!r}: expected {', '.join(get_args(SoftTarget))}.")
 
 
+def soft_target_parts(
+    student: Float[Tensor, "batch column"],
+    teachers: Sequence[Float[Tensor, "batch _"]],
+    *,
+    kind: SoftTarget = "stacked",
+    temperature: float = 1.0,
+    classes: Sequence[int] | None = None,
+) -> list[Float[Tensor, ""]]:
+    """What each teacher adds to `soft_target`, with the same arguments: they sum to it.
+
+    Of one softmax over all teachers' columns (``stacked``) and of squared distances a teacher has its columns' terms,
+    of the other kinds its own cross-entropy over the number of teachers.
+    """
+    own = student.split([teacher.shape[1] for teacher in teachers], dim=1)
+    if kind == "score_distance":
+        return [(z - teacher).square().sum(dim=1).mean() for z, teacher in zip(own, teachers, strict=True)]
+    if kind == "stacked":
+        target = functional.softmax(torch.cat(list(teachers), dim=1) / temperature, dim=1)
+        terms = -(target * functional.log_softmax(student / temperature, dim=1)).mean(dim=0) * temperature**2
+        return [part.sum() for part in terms.split([teacher.shape[1] for teacher in teachers])]
+    if kind == "restricted":
+        parts = [cross_entropy(z, teacher, temperature) for z, teacher in zip(own, teachers, strict=True)]
+    else:
+        parts = joint_posteriors(student, teachers, temperature, classes)
+    return [part / len(teachers) for part in parts]
+
+
 def joint_posterior(
     student: Float[Tensor, "batch column"],
     teachers: Sequence[Float[Tensor, "batch _"]],
@@ -69,6 +96,16 @@ def joint_posterior(
     classes: Sequence[int] | None,
 ) -> Float[Tensor, ""]:
     """T² · mean over teachers of −Σ_l p_i(l) log (q(l) / Σ_{k in Y_i} q(k)), batch mean, in nats."""
+    return torch.stack(joint_posteriors(student, teachers, temperature, classes)).mean()
+
+
+def joint_posteriors(
+    student: Float[Tensor, "batch column"],
+    teachers: Sequence[Float[Tensor, "batch _"]],
+    temperature: float,
+    classes: Sequence[int] | None,
+) -> list[Float[Tensor, ""]]:
+    """The parts of `joint_posterior`, one a teacher."""
     of_column = torch.arange(student.shape[1]) if classes is None else torch.as_tensor(classes)
     if len(of_column) != student.shape[1]:
         raise InputError(f"classes name {len(of_column)} columns, the student has {student.shape[1]}: give one each.")
@@ -79,8 +116,8 @@ def joint_posterior(
     parts = []
     for teacher, own in zip(teachers, of_column.split([t.shape[1] for t in teachers]), strict=True):
         target = functional.softmax(teacher / temperature, dim=1)
-        parts.append(functional.cross_entropy(posterior[:, own.to(posterior.device)], target))
-    return torch.stack(parts).mean() * temperature**2
+        parts.append(functional.cross_entropy(posterior[:, own.to(posterior.device)], target) * temperature**2)
+    return parts
 
 
 def cross_entropy(
@@ -136,9 +173,15 @@ def gate(
         weighting: ``sample``: mean over images of the weighted sum over teachers. ``teacher``: each teacher's
             weighted mean over its images, summed over teachers; one that teaches none in the batch adds nothing.
     """
-    if weighting == "sample":
-        return (losses * weights).sum(dim=1).mean()
-    return ((losses * weights).sum(dim=0) / weights.sum(dim=0).clamp_min(1e-8)).sum()
+    return gate_parts(losses, weights, weighting).sum()
+
+
+def gate_parts(
+    losses: Float[Tensor, "batch teacher"], weights: Float[Tensor, "batch teacher"], weighting: str
+) -> Float[Tensor, "teacher"]:
+    """What each teacher adds to `gate`."""
+    taught = (losses * weights).sum(dim=0)
+    return taught / (len(losses) if weighting == "sample" else weights.sum(dim=0).clamp_min(1e-8))
 
 
 def mmd(
@@ -168,6 +211,35 @@ def mmd(
         mean = torch.exp(squared * -scale).view(nets, n, nets, n).mean(dim=(1, 3))
         columns.append(mean[0, 0] + mean.diagonal()[1:] - 2 * mean[0, 1:])
     return torch.stack(columns, dim=1)
+
+
+def mmd_by_sample(
+    student: Float[Tensor, "batch feature"],
+    teachers: Sequence[Float[Tensor, "batch feature"]],
+    bandwidths: Sequence[float] = BANDWIDTHS,
+) -> Float[Tensor, "teacher bandwidth batch"]:
+    """What each image adds to `mmd`: its mean over the images is the squared MMD.
+
+    The image's own rows s_i and t_i: mean_j K(s_i, s_j) + mean_j K(t_i, t_j) − mean_j K(s_i, t_j) − mean_j K(t_i, s_j),
+    the difference of the witness function at both (Gretton et al. 2012).
+    """
+    n = len(student)
+    parts = []
+    for teacher in teachers:
+        with torch.autocast(student.device.type, enabled=False):
+            rows = functional.normalize(torch.cat([student, teacher]).float(), dim=1)
+            squared = squared_distances(rows, n).clamp_min(1e-12)
+        nearest = nearest_pair(squared.detach())
+        columns = []
+        for bandwidth in bandwidths:
+            scale = 1 / (2 * bandwidth**2)
+            if nearest * scale > NEGLIGIBLE:
+                columns.append(squared.new_full((n,), 2 / n))
+                continue
+            mean = torch.exp(squared * -scale).view(2, n, 2, n).mean(dim=3)
+            columns.append(mean[0, :, 0] + mean[1, :, 1] - mean[0, :, 1] - mean[1, :, 0])
+        parts.append(torch.stack(columns))
+    return torch.stack(parts)
 
 
 def squared_distances(rows: Float[Tensor, "row feature"], n: int) -> Float[Tensor, "row row"]:
@@ -263,6 +335,18 @@ def reconstruction(
             error = error / variance(target)
         errors.append(error)
     return torch.stack(errors).sum()
+
+
+def channel_error(
+    rebuilt: Float[Tensor, "batch channel height width"], feature: Float[Tensor, "batch channel height width"]
+) -> Float[Tensor, "batch channel"]:
+    """Squared error, mean over space, relative to each channel's own variance over batch and space.
+
+    A channel that hardly varies counts as if it had a thousandth of the mean variance, so that nothing is divided by
+    zero and a dead channel that comes back dead has error 0.
+    """
+    own = feature.var(dim=(0, 2, 3), unbiased=False)
+    return (rebuilt - feature).square().mean(dim=(2, 3)) / own.clamp_min(1e-3 * float(variance(feature)))
 
 
 def variance(feature: Float[Tensor, "batch channel height width"]) -> Float[Tensor, ""]:

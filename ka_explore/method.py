@@ -18,7 +18,7 @@ from ka_explore.config import TrainingConfig, option
 from ka_explore.errors import InputError, unknown
 from ka_explore.labels import LabelSpace
 from ka_explore.layers import Outputs
-from ka_explore.losses import SoftTarget, soft_target
+from ka_explore.losses import SoftTarget, soft_target, soft_target_parts
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
 from ka_explore.student import Student
@@ -35,11 +35,14 @@ class StepOutput:
         loss: the weighted sum of the terms, written out in the method as in the paper.
         terms: its parts, unweighted, by name: a row of the history.
         tensors: by-products worth seeing, by the names of `ka_explore.snapshot`: they go into snapshots.
+        parts: what each teacher adds to a term, by ``term/teacher``; they sum to the term. A function, as only a
+            look at the gradients asks.
     """
 
     loss: Float[Tensor, ""]
     terms: Mapping[str, Float[Tensor, ""]]
     tensors: Mapping[str, Float[Tensor, "batch *_"]]
+    parts: Callable[[], Mapping[str, Float[Tensor, ""]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,10 @@ class Method(nn.Module, ABC):
         outputs: Outputs = self.student(images)
         return outputs
 
+    def feature_module(self, stage: Stage) -> nn.Module:  # noqa: ARG002 - methods that train other nets look at it
+        """The module that puts out the feature of the net which a stage trains: by default the student's."""
+        return self.student.module_of(self.student.feature_layer)
+
     @property
     def labels(self) -> LabelSpace:
         """The columns of the student's logits: by default every teacher's own, side by side.
@@ -165,6 +172,23 @@ class Method(nn.Module, ABC):
             for task in labels.tasks
         ]
         return torch.stack(losses).mean()
+
+    def soft_parts(self, logits: Float[Tensor, "batch column"], batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """What each teacher adds to the soft target that the options ask for, by ``soft/<teacher>``."""
+        labels, config = self.problem.labels, self.config
+        assert isinstance(config, AmalgamationConfig)
+        parts: dict[str, Tensor] = {}
+        for task in labels.tasks:
+            names = labels.teachers_of(task)
+            shares = soft_target_parts(
+                logits[:, labels.task_columns(task)],
+                [batch.teachers[name].logits for name in names],
+                kind=config.soft_target,
+                temperature=config.temperature,
+                classes=labels.class_of_column[labels.task_columns(task)],
+            )
+            parts |= {f"soft/{name}": share / len(labels.tasks) for name, share in zip(names, shares, strict=True)}
+        return parts
 
     def check_blocks(self, what: str) -> None:
         """Raises InputError unless every teacher has as many blocks as the student."""

@@ -25,6 +25,14 @@ class Batch:
     images: Float[Tensor, "batch channel height width"]
     teachers: Mapping[str, Outputs]
 
+    def first(self, count: int) -> "Batch":
+        """The first images of the batch."""
+        teachers = {
+            name: Outputs(o.logits[:count], {layer: f[:count] for layer, f in o.features.items()})
+            for name, o in self.teachers.items()
+        }
+        return Batch(self.index[:count], self.images[:count], teachers)
+
 
 class Images:
     """Images of one size as one array, floats as they are, bytes divided by 255.

@@ -19,11 +19,13 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ka_explore.cache import TeacherCache
 from ka_explore.config import TrainingConfig
 from ka_explore.environment import autocast, check_precision, choose_device, computing, environment
 from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError, unknown
+from ka_explore.gradients import gradients
 from ka_explore.layers import Outputs
 from ka_explore.method import AmalgamationConfig, Batches, Method, Stage
 from ka_explore.methods import METHODS
@@ -337,7 +339,7 @@ class Run:
     def snapshot(self) -> Snapshot:
         """Named arrays on the probe set, as they are now; it changes nothing. See `ka_explore.snapshot`."""
         index = self.problem.pool.probe_index
-        with self._looking():
+        with self._looking(), asked_once(self.method.student):
             batch = self._batch(index, augment_step=None)
             arrays = {"scores": self.method.predict(batch.images)}
             stage = self.stage
@@ -346,7 +348,8 @@ class Run:
                 arrays["logits/student"] = outputs.logits
                 arrays |= {f"feature/student/{layer}": f.mean(dim=(2, 3)) for layer, f in outputs.features.items()}
                 arrays |= stage.forward(batch).tensors
-            named = {name: array.float().cpu().numpy() for name, array in arrays.items()} | self._probe_teachers()
+                arrays |= self._gradients(stage, batch)
+            named = {name: as_stored(name, array) for name, array in arrays.items()} | self._probe_teachers()
             named |= self._evidence(index)
         labels = self.problem.labels
         return Snapshot(
@@ -360,6 +363,16 @@ class Run:
             knows={teacher: tuple(labels.classes_of(teacher)) for teacher in labels.teachers},
             arrays=named,
         )
+
+    def _gradients(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+        """What each term asks of the student's feature on the first images of the probe set, as many as a step has.
+
+        As many as a step has, because terms are means over a batch, and the MMD depends on its size.
+        """
+        count = min(self.method.config.batch_size, len(batch.index))
+        found = gradients(self.method, stage, batch.first(count))
+        rest = len(batch.index) - count
+        return {name: functional.pad(values, (0, rest), value=math.nan) for name, values in found.items()}
 
     def _evidence(self, index: np.ndarray) -> dict[str, np.ndarray]:
         """Which teacher claims which image, by the targets in force, and why; nothing where teachers speak alone."""
@@ -669,7 +682,35 @@ class Run:
             self.store.save_snapshot(self.snapshot())
 
 
+@contextmanager
+def asked_once(net: nn.Module) -> Iterator[None]:
+    """Within the ``with``: a net that is asked again of the very same images gives the answer it gave."""
+    ask = net.forward
+    kept: list[tuple[Tensor, Any]] = []
+
+    def remembered(images: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            return ask(images)
+        if not kept or kept[0][0] is not images:
+            kept[:] = [(images, ask(images))]
+        return kept[0][1]
+
+    net.forward = remembered
+    try:
+        yield
+    finally:
+        del net.forward
+
+
 TEMPORARY = "ka-explore-"
+
+
+def as_stored(name: str, array: Tensor) -> np.ndarray:
+    """An array of a snapshot: single precision; half for the errors by channel, which would be most of its size."""
+    if name.startswith("channel_error/"):
+        array = array.clamp(max=torch.finfo(torch.float16).max).half()
+        return array.cpu().numpy()
+    return array.float().cpu().numpy()
 
 
 def folder_of(run: Run, folder: str | Path | None) -> Path:

@@ -18,8 +18,6 @@ The names of the arrays (first axis: sample; maps are averaged over space):
                              samples beyond the first batch of the probe set (see `ka_explore.gradients`)
 ``along/<term>``             the inner product of that gradient and the soft target's, a sample; also a teacher
 ``bridge/<source>/<block>``  what is left of a transfer bridge's source after it, relative to the variance (method C)
-``company/<teacher>``        how far a teacher's logits move when the image is asked alone, relative to their deviation;
-                             0 for a net in eval mode. NaN for samples that were not asked
 ``code/<layer>``             the teachers' features of a layer, compressed together (method B)
 ``regressed/<layer>``        what the student makes of that layer (method B)
 ``entropy/<teacher>``        of its answer, in nats (method C)
@@ -52,7 +50,6 @@ VOCABULARY = (
     r"gradient/[^/]+(/[^/]+)?",
     r"along/[^/]+(/[^/]+)?",
     r"bridge/[^/]+/.+",
-    r"company/[^/]+",
     r"code/[^/]+",
     r"regressed/[^/]+",
     r"entropy/[^/]+",

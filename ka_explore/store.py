@@ -7,6 +7,9 @@
       history.jsonl            one row a step; a fork starts with its parent's rows, so a folder stands alone
       checkpoints/000300.pt    weights and optimiser after 300 steps
       snapshots/000300.npz     a snapshot after 300 steps
+      snapshots/teachers.npz   what the frozen teachers say of the probe set, which all snapshots share
+      views/…npz               axes of pictures that are the same for the run and its forks
+      examination.json         what the diagnosis found when it examined the teachers
 
 Every file but the history appears whole or not at all; of the history a last row that was cut off is left out.
 Nothing that is read can run code: JSON, ``weights_only`` checkpoints, arrays without pickles.
@@ -23,7 +26,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 
 from ka_explore.errors import InputError, StoreError
@@ -74,6 +76,7 @@ class Store:
         self.about = self._read_about()
         self._good_end, self.rows_kept = self._scan()
         self._place = (0, 0)  # (row, byte) where the last read ended: rows are mostly read in order
+        self._shared: Mapping[str, np.ndarray] | None = None
         self._lock = FileLock(self.folder / ".lock", blocking=False)
 
     @classmethod
@@ -170,12 +173,16 @@ class Store:
 
     def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> None:
         """Write a checkpoint whole or not at all. Raises StoreError."""
+        import torch  # only here and below: whoever reads rows and snapshots needs none
+
         path = self.folder / "checkpoints" / f"{step:06d}.pt"
         with writing(self.folder):
             replace_file(path, lambda file: torch.save(dict(state), file))
 
     def load_checkpoint(self, step: int) -> dict[str, Any]:
         """A checkpoint. Raises StoreError when it is damaged or holds anything but tensors and numbers."""
+        import torch
+
         path = self.folder / "checkpoints" / f"{step:06d}.pt"
         try:
             with warnings.catch_warnings():
@@ -203,20 +210,45 @@ class Store:
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Write a snapshot whole or not at all. Raises StoreError."""
+        with writing(self.folder):
+            shared = self._share(snapshot)
         about = {
             "step": snapshot.step,
             "stage": snapshot.stage,
             "classes": snapshot.classes,
             "knows": dict(snapshot.knows),
+            "shared": shared,
         }
-        arrays = {f"array:{name}": array for name, array in snapshot.arrays.items()}
+        arrays = {f"array:{name}": array for name, array in snapshot.arrays.items() if name not in shared}
         arrays |= {f"label:{task}": y for task, y in (snapshot.labels or {}).items()}
         arrays |= {"index": snapshot.index, "about": np.array(json.dumps(about))}
         with writing(self.folder):
             replace_file(
                 self.folder / "snapshots" / f"{snapshot.step:06d}.npz",
-                lambda file: np.savez_compressed(file, **arrays),  # type: ignore[arg-type]
+                lambda file: np.savez(file, **arrays),  # type: ignore[arg-type]
             )
+
+    def _share(self, snapshot: Snapshot) -> list[str]:
+        """The arrays that stand in ``snapshots/teachers.npz``: the frozen teachers say the same in every snapshot."""
+        own = [f"{kind}/{teacher}" for teacher in snapshot.knows for kind in ("logits", "feature")]
+        arrays = {n: a for n, a in snapshot.arrays.items() if any(n == o or n.startswith(o + "/") for o in own)}
+        path = self.folder / "snapshots" / "teachers.npz"
+        if not path.exists():
+            replace_file(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+            self._shared = arrays
+        there = self._read_shared()
+        return [n for n, a in arrays.items() if n in there and np.array_equal(a, there[n], equal_nan=True)]
+
+    def _read_shared(self) -> Mapping[str, np.ndarray]:
+        """What the snapshots share; nothing where the file is missing or damaged."""
+        if self._shared is None:
+            path = self.folder / "snapshots" / "teachers.npz"
+            try:
+                with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                    self._shared = {name: file[name] for name in file.files}
+            except Exception:  # damaged bytes can raise anything
+                self._shared = {}
+        return self._shared
 
     def load_snapshot(self, step: int) -> Snapshot:
         """A snapshot. Raises InputError when there is none of that step, StoreError when it is damaged."""
@@ -227,6 +259,7 @@ class Store:
             with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 arrays = {name: file[name] for name in file.files}
+            shared = {name: self._read_shared()[name] for name in about.get("shared", ())}
             return Snapshot(
                 step=about["step"],
                 stage=about["stage"],
@@ -234,7 +267,7 @@ class Store:
                 labels={n[6:]: a for n, a in arrays.items() if n.startswith("label:")} or None,
                 classes=tuple((task, label) for task, label in about["classes"]),
                 knows={teacher: tuple(classes) for teacher, classes in about["knows"].items()},
-                arrays={n[6:]: a for n, a in arrays.items() if n.startswith("array:")},
+                arrays={n[6:]: a for n, a in arrays.items() if n.startswith("array:")} | shared,
             )
         except Exception as error:  # damaged bytes can raise anything
             raise StoreError(f"{path} cannot be read: {error!r}") from error
@@ -248,6 +281,8 @@ class Store:
             with writing(folder):
                 with (folder / "history.jsonl").open("wb") as file:
                     file.writelines(line for line, _ in zip(self._lines(), range(rows), strict=False))
+                for name in ("examination.json", "snapshots/teachers.npz", "views"):
+                    copy_tree(self.folder / name, folder / name)
                 for kind, ending in (("checkpoints", ".pt"), ("snapshots", ".npz")):
                     for step in numbers(self.folder / kind, ending):
                         if step <= rows and rows > 0:  # from step 0 on, other options may make other weights
@@ -304,6 +339,14 @@ def copy_file(source: Path, folder: Path) -> None:
         os.link(source, folder / source.name)
     except OSError:
         shutil.copy2(source, folder / source.name)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """A file, or all files of a folder, where they are there: none is ever changed in place."""
+    for path in [source] if source.is_file() else sorted(source.glob("*")):
+        into = target.parent if source.is_file() else target
+        into.mkdir(exist_ok=True)
+        copy_file(path, into)
 
 
 def numbers(folder: Path, ending: str) -> list[int]:

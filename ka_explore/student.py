@@ -30,6 +30,10 @@ class Student(nn.Module, ABC):
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
         """Logits and features of a batch of the pool's images."""
 
+    @abstractmethod
+    def module_of(self, layer: str) -> nn.Module:
+        """The module whose output is the feature of a layer."""
+
     @property
     def blocks(self) -> tuple[str, ...]:
         """The layers that methods which go block by block match to the teachers' blocks, one for one."""
@@ -106,6 +110,10 @@ class Chain(Student):
         """The segments that have something to learn."""
         return tuple(name for name, segment in self.segments.items() if any(True for _ in segment.parameters()))
 
+    def module_of(self, layer: str) -> nn.Module:
+        """A segment."""
+        return self.segments[layer]
+
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
         """The images through the chain; every head reads the last segment."""
         feature = images if self.preprocess is None else self.preprocess(images)
@@ -145,6 +153,10 @@ class Wrapped(Student):
     def layers(self) -> tuple[str, ...]:
         """Names of the tapped layers, as given."""
         return tuple(self.layouts)
+
+    def module_of(self, layer: str) -> nn.Module:
+        """The tapped module."""
+        return find_layers("the student", self.module, [layer])[layer]
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
         """One forward of the net with its layers tapped."""

@@ -21,7 +21,7 @@ on validation images (shared_digits, seed 100): a cross-entropy for the logits a
 at a higher rate and for longer, as two students are trained one after the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -34,7 +34,7 @@ from torch.nn import functional
 from ka_explore.config import TrainingConfig, option
 from ka_explore.labels import LabelSpace
 from ka_explore.layers import Outputs
-from ka_explore.losses import SoftTarget, entropy, gate, selection_weights
+from ka_explore.losses import SoftTarget, entropy, gate, gate_parts, selection_weights, variance
 from ka_explore.method import AmalgamationConfig, Method, Stage, StepOutput, share_of
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
@@ -156,6 +156,12 @@ class Adaptive(Method):
         parts.append(Stage("target", self.target, self.trained(self.student, self.target_bridges), last))
         return [self.balanced(stage) for stage in parts]
 
+    def feature_module(self, stage: Stage) -> nn.Module:
+        """The last block of the component that a stage makes, else of the student: bridges end there."""
+        nets = {component_stage(task): self.component_of(task)[0] for task in self.labels.tasks}
+        net = nets.get(stage.name, self.student)
+        return net.module_of(net.blocks[-1])
+
     def teacher_layers(self) -> Mapping[str, Sequence[str]]:
         """The blocks of every teacher."""
         return {teacher.name: teacher.blocks for teacher in self.problem.teachers}
@@ -175,10 +181,12 @@ class Adaptive(Method):
             blocks = [batch.teachers[name].features[block] for block in self.problem.teacher(name).blocks]
             features.append(bridge.distance([outputs.features[block] for block in net.blocks], blocks))
             logits.append(self.answer_loss(outputs.logits, answer, self.known(name), bridge))
-        terms = {
-            "bridges": gate(torch.stack(features, dim=1), weights, self.config.weighting),
-            "logits": gate(torch.stack(logits, dim=1), weights, self.config.weighting),
-            "norm": torch.stack([bridge.norm_penalty() for bridge in bridges]).sum(),
+        gated = {
+            "bridges": gate_parts(torch.stack(features, dim=1), weights, self.config.weighting),
+            "logits": gate_parts(torch.stack(logits, dim=1), weights, self.config.weighting),
+        }
+        terms = {name: parts.sum() for name, parts in gated.items()} | {
+            "norm": torch.stack([bridge.norm_penalty() for bridge in bridges]).sum()
         }
         # L = Σ_t L_t, each on the images it teaches
         loss = self.total(component_stage(task), {k: (self.weights[k], v) for k, v in terms.items()}, net.parameters())
@@ -187,7 +195,18 @@ class Adaptive(Method):
             tensors = {f"component/{task}": outputs.logits, f"selected/{task}": weights.argmax(dim=1)}
             tensors |= {f"weight/{name}": weights[:, i] for i, name in enumerate(names)}
             tensors |= {f"entropy/{name}": entropy(answer) for name, answer in zip(names, answers, strict=True)}
-        return StepOutput(loss, terms, tensors)
+            own = [outputs.features[block] for block in net.blocks]
+            for name, bridge in zip(names, bridges, strict=True):
+                blocks = [batch.teachers[name].features[block] for block in self.problem.teacher(name).blocks]
+                tensors |= {
+                    f"bridge/{name}/{b}": r for b, r in zip(net.blocks, bridge.remainder(own, blocks), strict=True)
+                }
+        return StepOutput(
+            loss,
+            terms,
+            tensors,
+            lambda: {f"{term}/{name}": part[i] for term, part in gated.items() for i, name in enumerate(names)},
+        )
 
     def selection(self, answers: Sequence[Logits]) -> Float[Tensor, "batch teacher"]:
         """How much each teacher of a task teaches each image; rows sum to 1."""
@@ -219,6 +238,10 @@ class Adaptive(Method):
         tensors: dict[str, Tensor] = {}
         if not torch.is_grad_enabled():
             tensors = {f"component/{task}": p.logits for task, p in zip(self.labels.tasks, parts, strict=True)}
+            own = [outputs.features[block] for block in self.student.blocks]
+            for task, part, net, bridge in zip(self.labels.tasks, parts, nets, bridges, strict=True):
+                left = bridge.remainder(own, [part.features[block] for block in net.blocks])
+                tensors |= {f"bridge/{task}/{b}": r for b, r in zip(self.student.blocks, left, strict=True)}
         return StepOutput(loss, terms, tensors)
 
     # Their parts.
@@ -287,8 +310,17 @@ class Bridge(nn.Module):
             self.scale = nn.Parameter(torch.ones(()))
 
     def distance(self, net: Sequence[Map], source: Sequence[Map]) -> Float[Tensor, "batch"]:
-        """Σ_l mean squared distance in the common space, an image; larger maps are averaged to the smaller size."""
-        parts = []
+        """Σ_l mean squared distance in the common space, an image."""
+        pairs = self.pairs(net, source)
+        return torch.stack([(own - other).square().mean(dim=(1, 2, 3)) for own, other in pairs]).sum(dim=0)
+
+    def remainder(self, net: Sequence[Map], source: Sequence[Map]) -> list[Float[Tensor, "batch"]]:
+        """The distance a block, relative to the variance of the source's side: 1 is "no better than the mean"."""
+        pairs = self.pairs(net, source)
+        return [(own - other).square().mean(dim=(1, 2, 3)) / variance(other) for own, other in pairs]
+
+    def pairs(self, net: Sequence[Map], source: Sequence[Map]) -> Iterator[tuple[Map, Map]]:
+        """Both sides of every block in the common space; larger maps are averaged to the smaller size."""
         for place, (own, other) in enumerate(zip(net, source, strict=True)):
             size = (min(own.shape[2], other.shape[2]), min(own.shape[3], other.shape[3]))
             own, other = (
@@ -296,8 +328,7 @@ class Bridge(nn.Module):
             )
             if len(self.source_side):
                 other = self.source_side[place](other)
-            parts.append((self.net_side[place](own) - other).square().mean(dim=(1, 2, 3)))
-        return torch.stack(parts).sum(dim=0)
+            yield self.net_side[place](own), other
 
     def norm_penalty(self) -> Float[Tensor, ""]:
         """Σ_l mean over output channels o of (‖w_o‖² − 1)², w_o the rows of the source's side."""

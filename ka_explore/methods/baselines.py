@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -30,7 +31,7 @@ class Distillation(Method):
         """The soft-target loss of the student's logits."""
         logits = self.student(batch.images).logits
         soft = self.soft_target(logits, batch, kind=self.config.soft_target, temperature=self.config.temperature)
-        return StepOutput(soft, {"soft": soft}, {})
+        return StepOutput(soft, {"soft": soft}, {}, partial(self.soft_parts, logits, batch))
 
 
 @dataclass(frozen=True)

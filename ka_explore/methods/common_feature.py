@@ -26,7 +26,17 @@ from torch.nn import functional
 
 from ka_explore.config import TrainingConfig, option
 from ka_explore.layers import Outputs
-from ka_explore.losses import BANDWIDTHS, classwise_mmd, mmd, mmd_sum, paired, reconstruction, variance
+from ka_explore.losses import (
+    BANDWIDTHS,
+    channel_error,
+    classwise_mmd,
+    mmd,
+    mmd_by_sample,
+    mmd_sum,
+    paired,
+    reconstruction,
+    variance,
+)
 from ka_explore.method import AmalgamationConfig, Method, Stage, StepOutput
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
@@ -196,7 +206,11 @@ class CommonFeature(Method):
         soft = self.soft_target(
             student.logits, batch, kind=self.config.soft_target, temperature=self.config.temperature
         )
-        by_bandwidth = mmd(rows["student"], [rows[name] for name in teachers], self.config.bandwidths)
+        if torch.is_grad_enabled():
+            by_bandwidth = mmd(rows["student"], [rows[name] for name in teachers], self.config.bandwidths)
+        else:  # a snapshot shows what every image adds
+            by_sample = mmd_by_sample(rows["student"], [rows[name] for name in teachers], self.config.bandwidths)
+            by_bandwidth = by_sample.mean(dim=2)
         align = mmd_sum(by_bandwidth)
         pairs = paired(rows["student"], [rows[name] for name in teachers])
         rebuild = reconstruction(rebuilt, targets, kind=self.config.reconstruction)
@@ -213,7 +227,27 @@ class CommonFeature(Method):
                 f"error/{name}": (rebuilt[name] - f).square().mean(dim=(1, 2, 3)) / variance(f)
                 for name, f in targets.items()
             }
-        return StepOutput(loss, terms, tensors)
+            tensors |= {f"channel_error/{name}": channel_error(rebuilt[name], f) for name, f in targets.items()}
+            tensors |= {
+                f"mmd/{name}/{bandwidth:g}": by_sample[i, k]
+                for i, name in enumerate(teachers)
+                for k, bandwidth in enumerate(self.config.bandwidths)
+            }
+
+        def parts() -> dict[str, Tensor]:
+            found = self.soft_parts(student.logits, batch)
+            found |= {
+                f"mmd/{name}": mmd_sum(mmd(rows["student"], [rows[name]], self.config.bandwidths)) for name in teachers
+            }
+            found |= {f"paired/{name}": paired(rows["student"], [rows[name]]) for name in teachers}
+            return found | {
+                f"reconstruction/{name}": reconstruction(
+                    {name: rebuilt[name]}, {name: targets[name]}, kind=self.config.reconstruction
+                )
+                for name in teachers
+            }
+
+        return StepOutput(loss, terms, tensors, parts)
 
     def features(self, student: Outputs, teachers: Mapping[str, Outputs]) -> dict[str, Float[Tensor, "batch _ _ _"]]:
         """F of every net, student first, maps of different size averaged to the smallest."""

@@ -35,7 +35,7 @@ from ka_explore.config import TrainingConfig, option
 from ka_explore.errors import InputError, unknown
 from ka_explore.fold import assign, fold, linear_end
 from ka_explore.layers import Outputs, to_map
-from ka_explore.losses import SoftTarget, variance
+from ka_explore.losses import SoftTarget, channel_error, variance
 from ka_explore.method import AmalgamationConfig, Batches, Method, Stage, StepOutput, share_of
 from ka_explore.methods.compress import Compressor, Map, moments
 from ka_explore.pool import Batch
@@ -165,6 +165,10 @@ class LayerWise(Method):
     def teacher_layers(self) -> Mapping[str, Sequence[str]]:
         """The blocks of every teacher that are matched to the student's layers."""
         return {t.name: [self.block_of(t.name, layer) for layer in self.layers] for t in self.problem.teachers}
+
+    def feature_module(self, stage: Stage) -> nn.Module:  # noqa: ARG002
+        """The student's last layer that regresses a code."""
+        return self.student.module_of(self.layers[-1])
 
     # 1. Compress.
 
@@ -297,7 +301,7 @@ class LayerWise(Method):
         """‖z_S − [z_1; …; z_N]‖², or another soft target, end to end."""
         logits = self.student(batch.images).logits
         soft = self.soft_target(logits, batch, kind=self.config.soft_target, temperature=self.config.temperature)
-        return StepOutput(soft, {"soft": soft}, {})
+        return StepOutput(soft, {"soft": soft}, {}, partial(self.soft_parts, logits, batch))
 
     # All at once.
 
@@ -347,7 +351,7 @@ class LayerWise(Method):
         }
         # L = w_C L_C + w_F L_F + w_R L_R
         loss = self.total("joint", {name: (self.weights[name], term) for name, term in terms.items()})
-        return StepOutput(loss, terms, tensors)
+        return StepOutput(loss, terms, tensors, partial(self.soft_parts, student.logits, batch))
 
     def error(self, given: Map, target: Map) -> Float[Tensor, ""]:
         """Mean squared error, divided by the target's variance unless the options ask for the plain mean."""
@@ -462,11 +466,12 @@ class LayerWise(Method):
         return self.compressor(layer).code(self.features(batch, layer))
 
     def errors(self, rebuilt: Sequence[Map], features: Sequence[Map]) -> dict[str, Tensor]:
-        """Reconstruction error of every teacher a sample, relative to the feature's variance."""
-        return {
-            f"error/{name}": (r - f).square().mean(dim=(1, 2, 3)) / variance(f)
-            for name, r, f in zip(self.problem.names, rebuilt, features, strict=True)
-        }
+        """Reconstruction error of every teacher a sample, and a channel, relative to the feature's variance."""
+        found = {}
+        for name, r, f in zip(self.problem.names, rebuilt, features, strict=True):
+            found[f"error/{name}"] = (r - f).square().mean(dim=(1, 2, 3)) / variance(f)
+            found[f"channel_error/{name}"] = channel_error(r, f)
+        return found
 
 
 def identity(width: int) -> nn.Conv2d:

@@ -14,6 +14,7 @@ was no worse than plain distillation on average and one of 1 was, with γ = 1 an
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -79,6 +80,10 @@ class LogitSpace(Method):
         rates = (1.0, self.config.branch_rate)[: len(trains)]
         return [self.balanced(Stage("joint", self.joint, trains, self.config.steps, rates))]
 
+    def feature_module(self, stage: Stage) -> nn.Module:  # noqa: ARG002
+        """The student's last block, where the last branch begins."""
+        return self.student.module_of(self.student.blocks[-1])
+
     def joint(self, batch: Batch) -> StepOutput:
         """The soft target of the student's logits, and the enhanced one of every branch."""
         student = self.student(batch.images)
@@ -93,7 +98,7 @@ class LogitSpace(Method):
         tensors: dict[str, Tensor] = {}
         if not torch.is_grad_enabled():
             tensors = {f"branch/{layer}": answer for layer, answer in logits.items()}
-        return StepOutput(loss, terms, tensors)
+        return StepOutput(loss, terms, tensors, partial(self.soft_parts, student.logits, batch))
 
     def answers(self, features: Mapping[str, Float[Tensor, "batch _ _ _"]]) -> dict[str, Float[Tensor, "batch column"]]:
         """The logits of every branch, by layer."""

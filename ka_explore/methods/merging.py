@@ -21,6 +21,7 @@ import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -108,7 +109,8 @@ class PermutationMerging(Method):
         """How far the merged net is from the teachers' answers, and how alike the units are that were averaged."""
         logits = self.student(batch.images).logits
         soft = self.soft_target(logits, batch, kind=self.config.soft_target, temperature=self.config.temperature)
-        return StepOutput(soft, {"soft": soft, "correlation": self.matching.correlation.mean()}, {})
+        terms = {"soft": soft, "correlation": self.matching.correlation.mean()}
+        return StepOutput(soft, terms, {}, partial(self.soft_parts, logits, batch))
 
     # 1. Match.
 
