@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,14 +17,18 @@ from ka_explore.errors import InputError
 from ka_explore.labels import LabelSpace
 from ka_explore.losses import (
     BANDWIDTHS,
+    SoftTarget,
+    channel_error,
     classwise_mmd,
     entropy,
     gate,
     joint_posterior,
     mmd,
+    mmd_by_sample,
     mmd_sum,
     selection_weights,
     soft_target,
+    soft_target_parts,
 )
 from ka_explore.methods import METHODS
 from ka_explore.pool import Batch, Pool
@@ -81,6 +86,43 @@ def test_mmd_is_the_double_loops(noise: float | None, width: int) -> None:
     student, teacher = rows(noise, width)
     expected = textbook.mmd_double_loop(student.numpy(), teacher.numpy())
     np.testing.assert_allclose(mmd(student, [teacher])[0], expected, atol=2e-6)
+
+
+def test_what_every_image_adds_to_the_mmd_is_the_definitions_and_its_mean_is_the_mmd() -> None:
+    torch.manual_seed(0)
+    student, near, far = torch.randn(9, 5), torch.randn(9, 5), torch.randn(9, 5) + 2
+    near = student + 0.05 * near
+    found = mmd_by_sample(student, [near, far], BANDWIDTHS)
+    assert found.shape == (2, len(BANDWIDTHS), 9)
+    torch.testing.assert_close(found.mean(dim=2), mmd(student, [near, far], BANDWIDTHS), atol=2e-6, rtol=1e-4)
+    rows = [functional.normalize(r.double(), dim=1).numpy() for r in (student, far)]
+    for k, bandwidth in enumerate(BANDWIDTHS):
+        for i in range(9):
+            added = 0.0
+            for j in range(9):
+                for sign, a, b in ((1, 0, 0), (1, 1, 1), (-1, 0, 1), (-1, 1, 0)):
+                    distance = float(np.square(rows[a][i] - rows[b][j]).sum())
+                    added += sign * np.exp(-distance / (2 * bandwidth**2)) / 9
+            assert float(found[1, k, i]) == pytest.approx(added, abs=2e-6)
+
+
+def test_the_error_of_a_channel_is_relative_to_its_own_variance() -> None:
+    torch.manual_seed(0)
+    feature = torch.randn(6, 3, 4, 4) * torch.tensor([1.0, 10.0, 0.0])[:, None, None]
+    means = feature.mean(dim=(0, 2, 3), keepdim=True).expand_as(feature)
+    found = channel_error(means, feature)
+    torch.testing.assert_close(found.mean(dim=0), torch.tensor([1.0, 1.0, 0.0]))
+    assert torch.equal(channel_error(feature, feature), torch.zeros(6, 3))
+
+
+@pytest.mark.parametrize("kind", get_args(SoftTarget))
+def test_what_the_teachers_add_to_a_soft_target_sums_to_it(kind: SoftTarget) -> None:
+    torch.manual_seed(0)
+    student, teachers = torch.randn(8, 7), [torch.randn(8, 3), torch.randn(8, 4)]
+    options = {"kind": kind, "temperature": 2.0, "classes": [0, 1, 2, 2, 3, 4, 5]}
+    parts = soft_target_parts(student, teachers, **options)
+    assert len(parts) == 2
+    torch.testing.assert_close(torch.stack(parts).sum(), soft_target(student, teachers, **options))
 
 
 @pytest.mark.parametrize("width", [256, 1568])

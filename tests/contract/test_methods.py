@@ -5,6 +5,7 @@ import math
 import re
 from functools import cache, partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -132,6 +133,37 @@ def test_snapshots_speak_the_vocabulary(problem, case):
         assert any(re.fullmatch(pattern, name) for pattern in VOCABULARY), name
         assert len(array) == len(snapshot.index)
     assert {"scores", *(f"logits/{name}" for name in problem.names)} <= set(snapshot.arrays)
+
+
+def test_what_the_teachers_add_to_a_term_is_the_term(problem, case):
+    run = make(problem, case).advance(3)
+    for stage in run.method.stages():
+        with torch.no_grad():
+            output = stage.forward(run._batch(problem.pool.at(0, 0, 16), augment_step=None))
+            parts = output.parts() if output.parts is not None else {}
+        sums: dict[str, float] = {}
+        for name, part in parts.items():
+            term, teacher = name.split("/", 1)
+            assert teacher in problem.names
+            sums[term] = sums.get(term, 0.0) + float(part)
+        for term, value in sums.items():
+            assert value == pytest.approx(float(output.terms[term]), rel=1e-4, abs=1e-6), term
+
+
+def test_gradients_are_seen_in_every_stage_whose_loss_reaches_the_student(problem, case):
+    run = make(problem, case, snapshot_every=1).advance(None)
+    seen = set()
+    for step in run.store.snapshot_steps():
+        snapshot = run.store.load_snapshot(step)
+        sizes = [name for name in snapshot.arrays if name.startswith("gradient/")]
+        assert {n.replace("gradient/", "along/", 1) for n in sizes} <= set(snapshot.arrays)
+        for name in sizes:
+            asked = np.isfinite(snapshot.arrays[name])
+            assert asked.sum() == min(16, len(snapshot.index))
+            assert asked[: asked.sum()].all()
+        seen |= {snapshot.stage} if sizes else set()
+    answers = {s.name for s in run.method.stages() if s.name in ("joint", "distil", "target", "supervised")}
+    assert answers <= seen
 
 
 def test_rewinding_is_exact_and_looking_changes_nothing(problem, case):
