@@ -13,7 +13,7 @@ def made(tiny_problem, method="common_feature", **options) -> Run:
 
 
 def test_a_gradient_is_what_a_small_change_of_the_feature_does_to_the_weighted_term(tiny_problem):
-    run = made(tiny_problem, mmd_weight=0.5, paired_weight=0.25, norm="none")
+    run = made(tiny_problem, mmd_weight=0.5, paired_weight=0.25, norm="none", bandwidths=(0.5, 1.0))
     method, stage = run.method.double().eval(), run.stage
     batch = run._batch(np.arange(12), augment_step=None)
     doubled = {
@@ -25,7 +25,7 @@ def test_a_gradient_is_what_a_small_change_of_the_feature_does_to_the_weighted_t
     with torch.no_grad():
         feature = method.student(batch.images).features[method.student.feature_layer]
     torch.manual_seed(0)
-    sample, step = 4, 1e-3
+    sample, step = 4, 1e-4
     direction = torch.randn_like(feature[sample])
 
     def terms(amount: float) -> dict[str, float]:
@@ -47,7 +47,7 @@ def test_a_gradient_is_what_a_small_change_of_the_feature_does_to_the_weighted_t
         slope = weight * (above[name] - below[name]) / (2 * step)
         (gradient,) = torch.autograd.grad(weight * output.terms[name], marks, retain_graph=True)
         assert float((gradient[sample].flatten() * direction.flatten()).sum()) == pytest.approx(
-            slope, rel=1e-3, abs=1e-9
+            slope, rel=5e-3, abs=1e-9
         )
         expected = gradient.flatten(1).norm(dim=1)
         torch.testing.assert_close(found[f"gradient/{name}"], expected)
