@@ -74,7 +74,7 @@ def test_step(problem: Problem, norm: str) -> None:
     (the bound is on the faster way to write them, ``torch.cdist``), and the published code's, which computes the
     distances once a teacher: what is left to save there is the teachers and the extractor's passes.
     """
-    run = Run(problem, norm=norm, steps=5000, checkpoint_every=5000)
+    run = Run(problem, norm=norm, steps=5000, checkpoint_every=5000, snapshot_every=0)
     images = problem.pool.images[:]
     answers = run.cache[np.arange(len(images))]
     turn = iter(range(10**6))
