@@ -22,6 +22,7 @@ from ka_explore.losses import SoftTarget, soft_target, soft_target_parts
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
 from ka_explore.student import Student
+from ka_explore.targets import TargetKind
 
 # The whole pool in order, as batches, as often as it is called.
 Batches = Callable[[], Iterable[Batch]]
@@ -81,7 +82,7 @@ class AmalgamationConfig(TrainingConfig):
         "with classes that several teachers know taken as one (UHC); score_distance: squared distance of the logits",
     )
     temperature: float = option(1.0, "divides the logits of teacher and student", low=0.05, high=100.0, log=True)
-    targets: Literal["own", "standardised", "consistent"] = option(
+    targets: TargetKind = option(
         "own",
         "own: each teacher's own answer; standardised: its largest logit standardised over the pool; consistent: "
         "made to agree with the image's neighbours in the pool, as far as the pool supports it (ours)",

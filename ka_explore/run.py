@@ -12,30 +12,30 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ka_explore.answers import Answers
 from ka_explore.cache import TeacherCache
 from ka_explore.config import TrainingConfig
 from ka_explore.environment import autocast, check_precision, choose_device, computing, environment
 from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError, unknown
-from ka_explore.gradients import gradients
-from ka_explore.layers import Outputs
+from ka_explore.looking import take_snapshot
 from ka_explore.method import AmalgamationConfig, Batches, Method, Stage
 from ka_explore.methods import METHODS
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
 from ka_explore.progress import progress_bar
 from ka_explore.snapshot import Snapshot
+from ka_explore.state import State
 from ka_explore.store import Store
-from ka_explore.targets import Targets, make_targets, thumbnails
-from ka_explore.training import build, check_applicable, make_optimizer, mix, prepare, rate_at, seeded, shapes
+from ka_explore.targets import TargetKind
+from ka_explore.training import build, check_applicable, mix, prepare, rate_at, seeded
 
 SMALL = 2_000_000  # a student with fewer parameters runs fastest on one thread
 
@@ -127,19 +127,16 @@ class Run:
         self.store = store
         self.problem = problem
         about = store.about
-        self._kind = METHODS[about["method"]]
-        self._configs = [(int(step), self._kind.Config.of(config)) for step, config in about["configs"]]
+        kind = METHODS[about["method"]]
         there = about["device"] != "cuda" or torch.cuda.is_available()
         if not there:
             store.notes.append("the run was made on a GPU, torch sees none here: it goes on on the CPU.")
         self.device = choose_device(about["device"] if there else "cpu")
-        self.step = 0
+        configs = [(int(step), kind.Config.of(config)) for step, config in about["configs"]]
+        self._state = State(kind, problem, configs, self.seed, self.device, first)
+        self._answers = Answers(problem, self.device)
         self._dirty = False  # a step was interrupted between its parts: go back before going on
-        self._cache: TeacherCache | None = None
-        self._made_targets: dict[str, Targets] = {}
-        self._probe: dict[str, np.ndarray] | None = None
         self._unreadable: set[int] = set()  # checkpoints found damaged, to be written again
-        self._adopt(first if first is not None else build(self._kind, problem, self.config_at(0), self.seed))
 
     @classmethod
     def open(cls, folder: str | Path, problem: Problem | None = None) -> "Run":
@@ -203,6 +200,16 @@ class Run:
         return tuple(self.store.notes)
 
     @property
+    def step(self) -> int:
+        """Steps done at the cursor."""
+        return self._state.step
+
+    @property
+    def method(self) -> Method:
+        """The method with the weights of the cursor."""
+        return self._state.method
+
+    @property
     def config(self) -> TrainingConfig:
         """The options in force at the cursor."""
         return self.config_at(self.step)
@@ -210,7 +217,7 @@ class Run:
     @property
     def steps(self) -> int:
         """Steps of all stages together."""
-        return self._starts[-1]
+        return self._state.steps
 
     @property
     def recorded(self) -> int:
@@ -225,7 +232,7 @@ class Run:
     @property
     def stage(self) -> Stage | None:
         """The stage of the next step, the last one at the end, None for a method without stages."""
-        return self._stage_at(self.step)[0] if self._stages else None
+        return self._state.stage_at(self.step)[0] if self._state.stages else None
 
     @property
     def student(self) -> nn.Module:
@@ -296,11 +303,11 @@ class Run:
         try:
             config = self.config_at(at).replace(**changes)
         except InputError as error:
-            raise InputError(f"{self._kind.__name__}: {error}") from None
-        before = [(step, kept) for step, kept in self._configs if step < at]
-        new = build(self._kind, self.problem, config, self.seed)
+            raise InputError(f"{self._state.kind.__name__}: {error}") from None
+        before = [(step, kept) for step, kept in self._state.configs if step < at]
         if at > 0:
-            check_applicable(build(self._kind, self.problem, self.config_at(at - 1), self.seed), new, at, changes)
+            old, new = self._state.build(self.config_at(at - 1)), self._state.build(config)
+            check_applicable(old, new, at, changes)
         if folder is None and not self._temporary:
             folder = self.folder.parent / name
         about = self.store.about | {
@@ -310,7 +317,7 @@ class Run:
         }
         other = Run.__new__(Run)
         other._start(self.store.copy(folder_of(other, folder), about, rows=at), self.problem)
-        other._cache, other._made_targets = self._cache, self._made_targets
+        other._answers = self._answers  # of the same problem on the same device
         try:
             with other.store.lock(), other._threads():
                 if at == 0:
@@ -338,78 +345,17 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """Named arrays on the probe set, as they are now; it changes nothing. See `ka_explore.snapshot`."""
-        index = self.problem.pool.probe_index
-        with self._looking(), asked_once(self.method.student):
-            batch = self._batch(index, augment_step=None)
-            arrays = {"scores": self.method.predict(batch.images)}
-            stage = self.stage
-            if stage is not None:
-                outputs = self.method.outputs(batch.images)
-                arrays["logits/student"] = outputs.logits
-                arrays |= {f"feature/student/{layer}": f.mean(dim=(2, 3)) for layer, f in outputs.features.items()}
-                arrays |= stage.forward(batch).tensors
-                arrays |= self._gradients(stage, batch)
-            named = {name: as_stored(name, array) for name, array in arrays.items()} | self._probe_teachers()
-            named |= self._evidence(index)
-        labels = self.problem.labels
-        return Snapshot(
-            step=self.step,
-            stage=stage.name if stage else "",
-            index=index,
-            labels=None
-            if self.problem.pool.labels is None
-            else {k: y[index] for k, y in self.problem.pool.labels.items()},
-            classes=labels.classes,
-            knows={teacher: tuple(labels.classes_of(teacher)) for teacher in labels.teachers},
-            arrays=named,
-        )
-
-    def _gradients(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
-        """What each term asks of the student's feature on the first images of the probe set, as many as a step has.
-
-        As many as a step has, because terms are means over a batch, and the MMD depends on its size.
-        """
-        count = min(self.method.config.batch_size, len(batch.index))
-        found = gradients(self.method, stage, batch.first(count))
-        rest = len(batch.index) - count
-        return {name: functional.pad(values, (0, rest), value=math.nan) for name, values in found.items()}
-
-    def _evidence(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        """Which teacher claims which image, by the targets in force, and why; nothing where teachers speak alone."""
-        targets = self._targets()
-        if targets is None:
-            return {}
-        claims = {"own": targets.own, **targets.evidence, "target": targets.claims}
-        places = torch.from_numpy(np.array(index))
-        found = {
-            f"claim/{what}/{teacher}": claim[places, place].numpy()
-            for what, claim in claims.items()
-            for place, teacher in enumerate(self.problem.labels.teachers)
-        }
-        if targets.neighbours is not None:
-            found["neighbours"] = targets.neighbours[places].numpy()
-        return found
-
-    def _probe_teachers(self) -> dict[str, np.ndarray]:
-        """What the teachers say of the probe set: the same in every snapshot, so asked once."""
-        if self._probe is None:
-            images = self.problem.pool.images[self.problem.pool.probe_index]
-            self._probe = {}
-            for teacher in self.problem.teachers:
-                parts = [teacher(part.to(self.device)) for part in images.split(128)]
-                self._probe[f"logits/{teacher.name}"] = torch.cat([p.logits for p in parts]).cpu().numpy()
-                for layer in teacher.layers:
-                    means = torch.cat([p.features[layer].mean(dim=(2, 3)) for p in parts])
-                    self._probe[f"feature/{teacher.name}/{layer}"] = means.cpu().numpy()
-        return self._probe
+        with self._looking():
+            batch = self._batch(self.problem.pool.probe_index, augment_step=None)
+            return take_snapshot(self.method, self.stage, self.step, batch, self._answers, self._targets)
 
     # One step.
 
     def _step(self) -> None:
         """The loop's body: batch, loss, backward, update, row."""
         begun = time.perf_counter()
-        stage, within = self._stage_at(self.step)
-        optimizer = self._optimizer_of(stage)
+        stage, within = self._state.stage_at(self.step)
+        optimizer = self._state.optimizer_of(stage)
         batch = self._batch(
             self.problem.pool.at(self.seed, self.step, self.method.config.batch_size), augment_step=self.step
         )
@@ -466,11 +412,11 @@ class Run:
                 self._mismatch(known, row)
         else:
             self.store.append(row | {"seconds": round(seconds, 6)})
-        self.step += 1
+        self._state.step += 1
         self._dirty = False
-        if self.step in self._starts or self.step % int(self.store.about["checkpoint_every"]) == 0:
+        if self.step in self._state.starts or self.step % int(self.store.about["checkpoint_every"]) == 0:
             self._save()
-        self._use(self.config_at(self.step))
+        self._state.use(self.config_at(self.step))
         self._watch()
 
     def _mismatch(self, known: Row, row: Row) -> None:
@@ -500,117 +446,35 @@ class Run:
 
     def _batch(self, index: np.ndarray, *, augment_step: int | None) -> Batch:
         """The images of these indices and what the teachers say of them: from the cache, or live when augmented."""
-        pool = self.problem.pool
-        images = pool.images[index].to(self.device, memory_format=torch.channels_last)
-        if pool.augment is not None and augment_step is not None:
-            images = pool.augment(images, torch.Generator().manual_seed(mix(self.seed, augment_step)))
-            teachers: Mapping[str, Outputs] = {t.name: t(images) for t in self.problem.teachers}
-        else:
-            teachers = self.cache[index]
-        places = torch.from_numpy(np.array(index))
-        targets = self._targets()
-        if targets is not None:
-            teachers = {
-                name: replace(outputs, logits=targets.logits[name][places].to(self.device))
-                for name, outputs in teachers.items()
-            }
-        return Batch(places.to(self.device), images, teachers)
+        return self._answers.batch(
+            index,
+            self.method.teacher_layers(),
+            targets=self._targets,
+            augment=None if augment_step is None else mix(self.seed, augment_step),
+        )
 
     @property
     def cache(self) -> TeacherCache:
-        """What the teachers say of the pool; made on first use, and again when other layers are wanted."""
-        wanted = {name: tuple(layers) for name, layers in self.method.teacher_layers().items()}
-        if self._cache is None or self._cache.layers != wanted:
-            self._cache = TeacherCache(self.problem.teachers, self.problem.pool.images, wanted, device=self.device)
-        return self._cache
+        """What the teachers say of the pool."""
+        return self._answers.cache(self.method.teacher_layers())
 
-    def _targets(self) -> Targets | None:
-        """What stands in for the teachers' own answers under the options in force; None where their own are kept.
-
-        A function of the teachers and the pool alone, so it is not in a checkpoint; it is made on first use. An
-        augmented image has the target of the image it was made from.
-        """
+    @property
+    def _targets(self) -> TargetKind:
+        """What stands in for the teachers' own answers under the options in force."""
         config = self.method.config
-        if not isinstance(config, AmalgamationConfig) or config.targets == "own":
-            return None
-        kind = config.targets
-        if kind not in self._made_targets:
-            problem = self.problem
-            layers = {teacher.name: (teacher.feature_layer,) for teacher in problem.teachers}
-            cache = TeacherCache(problem.teachers, problem.pool.images, layers, device=self.device)
-            logits: dict[str, list[Tensor]] = {name: [] for name in problem.names}
-            features: dict[str, list[Tensor]] = {name: [] for name in problem.names}
-            small = []
-            for start in range(0, len(problem.pool), 256):  # whole maps of the whole pool need not fit into memory
-                index = np.arange(start, min(start + 256, len(problem.pool)))
-                for name, outputs in cache[index].items():
-                    logits[name].append(outputs.logits.cpu())
-                    features[name] += [f.mean(dim=(2, 3)).cpu() for f in outputs.features.values()]
-                small.append(thumbnails(problem.pool.images[index]))
-            self._made_targets[kind] = make_targets(
-                kind,
-                problem.labels,
-                {name: torch.cat(parts) for name, parts in logits.items()},
-                {name: torch.cat(parts) for name, parts in features.items()},
-                torch.cat(small),
-            )
-        return self._made_targets[kind]
+        return config.targets if isinstance(config, AmalgamationConfig) else "own"
 
     # State.
 
     def config_at(self, step: int) -> TrainingConfig:
         """The options in force for the step after ``step`` steps."""
-        return next(config for start, config in reversed(self._configs) if start <= step or start == 0)
-
-    def _adopt(self, method: Method) -> None:
-        """Go on with this method, its optimiser not yet made."""
-        self.method = method.to(self.device)
-        nn.utils.convert_conv2d_weight_memory_format(self.method, torch.channels_last)  # convolutions are faster so
-        self._stages = list(self.method.stages())
-        self._starts = [0]
-        for stage in self._stages:
-            self._starts.append(self._starts[-1] + stage.steps)
-        self._optimizer: tuple[str, torch.optim.Optimizer] | None = None
-        self._optimizer_state: dict[str, Any] = {}
-
-    def _use(self, config: TrainingConfig) -> None:
-        """Go on under other options, with the same weights and optimiser state."""
-        if self.method.config == config:
-            return
-        weights, state = self.method.state_dict(), self._optimizer_states()
-        self._adopt(build(self._kind, self.problem, config, self.seed))
-        self.method.load_state_dict(weights)
-        self._optimizer_state = state
-
-    def _stage_at(self, step: int) -> tuple[Stage, int]:
-        """The stage of the step after ``step`` steps, and how far into it that is; the last stage at the end."""
-        for stage, start, end in zip(self._stages, self._starts, self._starts[1:], strict=False):
-            if step < end:
-                return stage, step - start
-        return self._stages[-1], step - self._starts[-2]
-
-    def _optimizer_of(self, stage: Stage) -> torch.optim.Optimizer:
-        """The optimiser of a stage; made when the stage is entered, or from a checkpoint's state."""
-        if self._optimizer is None or self._optimizer[0] != stage.name:
-            kept = self._optimizer_state if self._optimizer_state.get("stage") == stage.name else {}
-            self._optimizer = stage.name, make_optimizer(self.method, stage, kept.get("state", {}))
-            self._optimizer_state = {}
-        return self._optimizer[1]
-
-    def _optimizer_states(self) -> dict[str, Any]:
-        """The optimiser's state by parameter name, so that it survives a change of what is trained."""
-        if self._optimizer is None:
-            return self._optimizer_state
-        names: dict[Tensor, str] = {p: name for name, p in self.method.named_parameters()}
-        state = {names[p]: dict(values) for p, values in self._optimizer[1].state.items()}
-        return {"stage": self._optimizer[0], "state": state}
+        return self._state.config_at(step)
 
     def _save(self) -> None:
         """Write a checkpoint of this step, unless a good one is there."""
         if self.step in self.store.checkpoint_steps() and self.step not in self._unreadable:
             return
-        state = {"step": self.step, "method": self.method.state_dict(), "optimizer": self._optimizer_states()}
-        self.store.save_checkpoint(self.step, state)
+        self.store.save_checkpoint(self.step, self._state.checkpoint())
         self._unreadable.discard(self.step)
 
     def _load_before(self, step: int) -> None:
@@ -625,18 +489,11 @@ class Run:
         raise StoreError(f"no checkpoint at or before step {step} in {self.folder} can be read. {' '.join(self.notes)}")
 
     def _load(self, step: int) -> None:
-        state = self.store.load_checkpoint(step)
-        # The weights of a step belong to the options that led to it.
-        config = self.config_at(max(step - 1, 0))
-        method = self.method if self.method.config == config else build(self._kind, self.problem, config, self.seed)
-        if shapes(state["method"]) != shapes(method.state_dict()):
-            raise StoreError(f"checkpoint {step} in {self.folder} holds other weights than the method has.")
-        method.load_state_dict(state["method"])
-        self._adopt(method)
-        self._optimizer_state = state["optimizer"]
-        self.step = step
+        try:
+            self._state.restore(step, self.store.load_checkpoint(step))
+        except StoreError as error:
+            raise StoreError(f"{self.folder}: {error}") from error
         self._dirty = False
-        self._use(self.config_at(step))
 
     def _go_to(self, step: int) -> None:
         """The checkpoint before a step, then replay."""
@@ -682,35 +539,7 @@ class Run:
             self.store.save_snapshot(self.snapshot())
 
 
-@contextmanager
-def asked_once(net: nn.Module) -> Iterator[None]:
-    """Within the ``with``: a net that is asked again of the very same images gives the answer it gave."""
-    ask = net.forward
-    kept: list[tuple[Tensor, Any]] = []
-
-    def remembered(images: Tensor) -> Any:
-        if torch.is_grad_enabled():
-            return ask(images)
-        if not kept or kept[0][0] is not images:
-            kept[:] = [(images, ask(images))]
-        return kept[0][1]
-
-    net.forward = remembered
-    try:
-        yield
-    finally:
-        del net.forward
-
-
 TEMPORARY = "ka-explore-"
-
-
-def as_stored(name: str, array: Tensor) -> np.ndarray:
-    """An array of a snapshot: single precision; half for the errors by channel, which would be most of its size."""
-    if name.startswith("channel_error/"):
-        array = array.clamp(max=torch.finfo(torch.float16).max).half()
-        return array.cpu().numpy()
-    return array.float().cpu().numpy()
 
 
 def folder_of(run: Run, folder: str | Path | None) -> Path:

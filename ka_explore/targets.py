@@ -32,6 +32,8 @@ PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the largest balance, tried one after t
 BALANCING = 100  # fixed-point steps at most
 BLOCK = 1 << 24  # distances held at once, 64 MiB
 
+TargetKind = Literal["own", "standardised", "consistent"]
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -142,7 +144,7 @@ def consistent(
 
 
 def make_targets(
-    kind: Literal["own", "standardised", "consistent"],
+    kind: TargetKind,
     labels: LabelSpace,
     logits: Mapping[str, Float[Tensor, "_ _"]],
     features: Mapping[str, Float[Tensor, "_ _"]],

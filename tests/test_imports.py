@@ -143,7 +143,13 @@ def test_a_store_does_not_know_what_runs():
         (("balance", "fold"), ("errors",)),
         (("targets",), ("errors", "labels")),
         (("gradients",), ("method", "pool")),
-        (("method",), ("balance", "config", "errors", "losses", "pool", "problem", "student", "labels", "layers")),
+        (
+            ("method",),
+            ("balance", "config", "errors", "losses", "pool", "problem", "student", "labels", "layers", "targets"),
+        ),
+        (("answers",), ("cache", "layers", "pool", "problem", "targets")),
+        (("state",), ("config", "errors", "method", "problem", "training")),
+        (("looking",), ("answers", "gradients", "method", "pool", "snapshot", "targets")),
     ],
 )
 def test_the_core_imports_downwards_only(modules, allowed):
