@@ -1,17 +1,14 @@
-"""Laws of probes: functions of a snapshot alone, equal to slow loops, and unharmed by what is missing in it."""
-
-import itertools
+"""Laws of the first probes, equal to slow loops; of results as tables; and of what a snapshot refuses."""
 
 import numpy as np
 import pytest
 
 from ka_explore import InputError, Run, Snapshot, toy
-from ka_explore.probes import PROBES
 from ka_explore.probes.agreement import accuracy, agreement
 from ka_explore.probes.embedding import fit_basis, pca
 from ka_explore.probes.reconstruction import reconstruction_error
 from ka_explore.probes.selection import claims, selection
-from ka_explore.results import Distribution, Matrix, Points, Result, Scalars
+from ka_explore.results import Distribution, Matrix, Points, Scalars
 
 WIDTH = 6
 
@@ -268,8 +265,9 @@ def test_claims_are_shares_of_the_joint_softmax_by_a_slow_loop():
     assert np.allclose(mean.values[0], np.mean([claims(snapshot, i).values[0] for i in range(12)], axis=0))
 
 
-def test_claims_show_what_the_targets_were_made_of(snapshots):
-    snapshot = snapshots["adaptive"]
+def test_claims_show_what_the_targets_were_made_of():
+    run = Run(toy.digits(unlabelled=20), "adaptive", steps=4, batch_size=8, targets="consistent")
+    snapshot = run.advance(1).snapshot()
     result = claims(snapshot, 3)
     assert {"own answers", "neighbours", "target", "student", "entropy of the answer"} <= set(result.rows)
     assert np.allclose(result.values[:-1].sum(axis=1), 1, atol=1e-5)
@@ -289,60 +287,6 @@ def test_selection_is_the_mean_weight_of_each_class():
     for row, name in enumerate(result.rows[1:], start=1):
         chosen = snapshot.labels["task 0"] == int(name.split()[-1])
         assert np.allclose(result.values[row], [w[chosen].mean() for w in weights.values()])
-
-
-# Every probe
-
-
-@pytest.fixture(scope="module")
-def snapshots(tiny_problem) -> dict[str, Snapshot]:
-    found = {}
-    for name, method, options in (
-        ("common feature", "common_feature", {"teachers": 2}),
-        ("one image", "common_feature", {"teachers": 2, "probe": 1}),
-        ("five teachers", "common_feature", {"teachers": 5, "overlap": True}),
-        ("several tasks", "common_feature", {"teachers": 4, "tasks": 2}),
-        ("no labels", "common_feature", {"teachers": 2, "labels": False}),
-        ("distillation", "distillation", {"teachers": 3}),
-        ("ensemble", "ensemble", {"teachers": 2}),
-    ):
-        more = {} if method == "ensemble" else {"steps": 2, "batch_size": 8}
-        more |= {"width": 4, "blocks": 1} if method == "common_feature" else {}
-        run = Run(tiny_problem(images=20, shape=(1, 8, 8), **options), method, **more)
-        found[name] = run.advance(None).snapshot()
-    problem = toy.digits(unlabelled=20)
-    run = Run(problem, "adaptive", steps=4, batch_size=8, targets="consistent").advance(1)
-    return found | {"adaptive": run.snapshot()}
-
-
-NAMES = (
-    "common feature", "one image", "five teachers", "several tasks", "no labels", "distillation", "ensemble", "adaptive"
-)  # fmt: skip
-NEEDS = {"pca": "common/", "reconstruction_error": "error/", "selection": "weight/"}
-
-
-@pytest.mark.parametrize(("probe", "of"), list(itertools.product(PROBES, NAMES)))
-def test_a_probe_gives_a_result_or_says_what_the_stage_lacks(probe, of, snapshots):
-    snapshot = snapshots[of]
-    needed = NEEDS.get(probe, "")
-    there = any(name.startswith(needed) for name in snapshot.arrays) and (probe != "accuracy" or snapshot.labels)
-    before = {name: array.copy() for name, array in snapshot.arrays.items()}
-    if not there:
-        with pytest.raises(InputError, match="this snapshot"):
-            PROBES[probe](snapshot)
-        return
-    one, other = PROBES[probe](snapshot), PROBES[probe](snapshot)
-    assert isinstance(one, Result)
-    assert one.frame().equals(other.frame())
-    assert len(one.frame()) > 0
-    assert all(np.array_equal(array, before[name], equal_nan=True) for name, array in snapshot.arrays.items())
-
-
-@pytest.mark.parametrize("probe", PROBES)
-def test_a_probe_survives_nan_everywhere(probe):
-    snapshot = made()
-    spoiled = replaced(snapshot, arrays={name: np.full_like(a, np.nan) for name, a in snapshot.arrays.items()})
-    assert isinstance(PROBES[probe](spoiled), Result)
 
 
 # Results as tables, and what a snapshot refuses

@@ -1,20 +1,90 @@
-"""Student and teachers: on how many images they agree, and who is right where that is known."""
+"""Student and teachers: on which images they agree, what is taken for what, and who is right where that is known."""
 
 import numpy as np
 
-from ka_explore.errors import InputError
-from ka_explore.results import Scalars
+from ka_explore.probes.classes import columns_of, names_of, one_teacher, task_of, tasks_of, told_task, truth
+from ka_explore.probes.samples import average, finite, left_out
+from ka_explore.results import Matrix, Scalars
 from ka_explore.snapshot import Snapshot
 
 
 def agreement(snapshot: Snapshot) -> Scalars:
     """On how many images the answer within a teacher's classes is the teacher's, by teacher; needs no label."""
-    scores = snapshot.arrays["scores"]
-    values = {}
-    for teacher, classes in snapshot.knows.items():
-        said = snapshot.group("logits")[teacher].argmax(axis=1)
-        values[teacher] = float((scores[:, list(classes)].argmax(axis=1) == said).mean())
-    return Scalars(values, title="agreement with each teacher (share of images)")
+    values, masks = {}, []
+    for teacher in snapshot.teachers:
+        said, answer, kept = answers(snapshot, teacher)
+        values[teacher] = average((answer == said)[kept])
+        masks.append(kept)
+    return Scalars(values, title=f"agreement with each teacher (share of images){left_out(*masks)}")
+
+
+def agreement_by_class(snapshot: Snapshot) -> Matrix:
+    """`agreement` by what the teacher says: a row a teacher, a column a class; needs no label.
+
+    NaN where the teacher does not know the class, or says it of no image.
+    """
+    several = len(tasks_of(snapshot)) > 1
+    values = np.full((len(snapshot.teachers), len(snapshot.classes)), np.nan)
+    masks = []
+    for row, teacher in enumerate(snapshot.teachers):
+        said, answer, kept = answers(snapshot, teacher)
+        for place, column in enumerate(snapshot.knows[teacher]):
+            values[row, column] = average((answer == said)[kept & (said == place)])
+        masks.append(kept)
+    return Matrix(
+        values,
+        snapshot.teachers,
+        tuple(f"{task}: {label}" if several else label for task, label in snapshot.classes),
+        unit="share of the images of which the teacher says so",
+        title=f"agreement with each teacher by its answer, step {snapshot.step}",
+        note=left_out(*masks).strip(" ()"),
+    )
+
+
+def confusion_with(snapshot: Snapshot, teacher: str | None = None) -> Matrix:
+    """What a teacher says (rows) and the student's answer within its classes (columns), as shares of the row.
+
+    Needs no label. A row is NaN where the teacher says so of no image.
+
+    Args:
+        snapshot: of any stage.
+        teacher: which; by default the first.
+
+    Raises InputError for an unknown teacher.
+    """
+    teacher = one_teacher(snapshot, teacher)
+    said, answer, kept = answers(snapshot, teacher)
+    names = tuple(snapshot.classes[column][1] for column in snapshot.knows[teacher])
+    return Matrix(
+        shares_of_row(said[kept], answer[kept], len(names)),
+        tuple(f"{teacher}: {name}" for name in names),
+        tuple(f"student: {name}" for name in names),
+        unit="share of the row",
+        title=f"student against {teacher}, step {snapshot.step}",
+        note=f"the student's answer among the classes of {teacher}{left_out(kept)}",
+    )
+
+
+def confusion(snapshot: Snapshot, task: str | None = None) -> Matrix:
+    """The true class (rows) and the student's answer (columns), as shares of the row; a row without images is NaN.
+
+    Args:
+        snapshot: with labels.
+        task: which; by default the first that has labels.
+
+    Raises InputError when the pool has no labels, or for an unknown task.
+    """
+    task, y = truth(snapshot, task, "confusion_with")
+    scores, names = snapshot.arrays["scores"][:, columns_of(snapshot, task)], names_of(snapshot, task)
+    kept, known = finite(scores), y >= 0
+    return Matrix(
+        shares_of_row(y[kept & known], scores.argmax(axis=1)[kept & known], len(names)),
+        tuple(f"true: {name}" for name in names),
+        tuple(f"student: {name}" for name in names),
+        unit="share of the row",
+        title=f"true class and answer{told_task(snapshot, task)}, step {snapshot.step}",
+        note=left_out(kept).strip(" ()"),
+    )
 
 
 def accuracy(snapshot: Snapshot) -> Scalars:
@@ -22,27 +92,39 @@ def accuracy(snapshot: Snapshot) -> Scalars:
 
     Raises InputError when the pool has no labels.
     """
-    if not snapshot.labels:
-        raise InputError("this snapshot has no true labels: the pool was given none. agreement needs none.")
-    values = {}
-    scores = snapshot.arrays["scores"]
-    tasks = [task for task, _ in snapshot.classes]
-    for task, y in snapshot.labels.items():
-        mine = np.array([i for i, t in enumerate(tasks) if t == task])
-        known = y >= 0
-        name = "joint" if len(snapshot.labels) == 1 else f"joint {task}"
-        values[name] = mean(scores[:, mine].argmax(axis=1)[known] == y[known])
+    truth(snapshot, None, "agreement")
+    labels, scores = snapshot.labels or {}, snapshot.arrays["scores"]
+    values, masks = {}, []
+    for task, y in labels.items():
+        mine = scores[:, columns_of(snapshot, task)]
+        kept = finite(mine)
+        name = "joint" if len(labels) == 1 else f"joint {task}"
+        values[name] = average((mine.argmax(axis=1) == y)[kept & (y >= 0)])
+        masks.append(kept)
     for teacher, classes in snapshot.knows.items():
-        task = tasks[classes[0]]
-        if task not in snapshot.labels:
-            continue
-        y = snapshot.labels[task] + tasks.index(task)
-        own = (snapshot.labels[task] >= 0) & np.isin(y, classes)
-        answer = np.array(classes)[scores[:, list(classes)].argmax(axis=1)]
-        values[f"within {teacher}"] = mean(answer[own] == y[own])
-    return Scalars(values, title="accuracy (share of images)")
+        task = task_of(snapshot, teacher)
+        if task in labels:
+            known = place_among(labels[task], columns_of(snapshot, task), classes)
+            mine = scores[:, list(classes)]
+            values[f"within {teacher}"] = average((mine.argmax(axis=1) == known)[finite(mine) & (known >= 0)])
+    return Scalars(values, title=f"accuracy (share of images){left_out(*masks)}")
 
 
-def mean(right: np.ndarray) -> float:
-    """Share that is true; NaN of none."""
-    return float(right.mean()) if len(right) else float("nan")
+def answers(snapshot: Snapshot, teacher: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(sample,) each: what a teacher says, the student's answer within its classes (places), and which are finite."""
+    logits = snapshot.arrays[f"logits/{teacher}"]
+    scores = snapshot.arrays["scores"][:, list(snapshot.knows[teacher])]
+    return logits.argmax(axis=1), scores.argmax(axis=1), finite(logits, scores)
+
+
+def place_among(y: np.ndarray, columns: list[int], classes: tuple[int, ...]) -> np.ndarray:
+    """(sample,): the place of the true class of a task among a teacher's classes, -1 where it knows it not."""
+    places = np.array([classes.index(column) if column in classes else -1 for column in columns])
+    return np.where(y >= 0, places[y], -1)
+
+
+def shares_of_row(rows: np.ndarray, columns: np.ndarray, count: int) -> np.ndarray:
+    """(class, class): the share of each row's samples in each column; NaN for a row without samples."""
+    counts = np.bincount(rows * count + columns, minlength=count * count).reshape(count, count)
+    total = counts.sum(axis=1, keepdims=True)
+    return np.where(total > 0, counts / np.maximum(total, 1), np.nan)

@@ -1,7 +1,14 @@
-"""How well each teacher's feature comes back from the common space."""
+"""How well each teacher's feature comes back from the common space: by sample, class, channel, and the worst images."""
 
-from ka_explore.results import Distribution
+import numpy as np
+
+from ka_explore.errors import unknown
+from ka_explore.probes.classes import classes_said, names_of, one_task, told_task, truth
+from ka_explore.probes.samples import average, averages, finite, left_out
+from ka_explore.results import Distribution, Matrix, Scalars
 from ka_explore.snapshot import Snapshot
+
+UNIT = "share of the feature's variance"
 
 
 def reconstruction_error(snapshot: Snapshot) -> Distribution:
@@ -9,8 +16,109 @@ def reconstruction_error(snapshot: Snapshot) -> Distribution:
 
     Raises InputError when the stage emits no ``error/…``.
     """
+    errors = snapshot.group("error")
     return Distribution(
-        snapshot.group("error"),
-        unit="share of the feature's variance",
-        title=f"reconstruction error, step {snapshot.step}",
+        {teacher: error[finite(error)] for teacher, error in errors.items()},
+        unit=UNIT,
+        title=f"reconstruction error, step {snapshot.step}{left_out(finite(*errors.values()))}",
     )
+
+
+def error_by_class(snapshot: Snapshot, task: str | None = None) -> Matrix:
+    """Mean reconstruction error, a teacher and class: which images a teacher's feature does not come back for.
+
+    Args:
+        snapshot: of a stage that emits ``error/…``.
+        task: whose classes; by default the first that has labels, or the first. Where it has no labels the class is
+            what its teachers name together (see `ka_explore.probes.classes.classes_said`), and the note says so.
+
+    Raises InputError when the stage emits no ``error/…``, or for an unknown task.
+    """
+    errors = snapshot.group("error")
+    task = next(iter(snapshot.labels or {}), None) if task is None else task
+    task = one_task(snapshot, task)
+    labelled = task in (snapshot.labels or {})
+    y = truth(snapshot, task, "")[1] if labelled else classes_said(snapshot, task)
+    names = names_of(snapshot, task)
+    return Matrix(
+        np.array([[average(error[y == place]) for place in range(len(names))] for error in errors.values()]),
+        tuple(errors),
+        names,
+        unit=UNIT,
+        title=f"reconstruction error by class{told_task(snapshot, task)}, step {snapshot.step}",
+        note=("true classes" if labelled else "no labels: classes as the teachers together name them")
+        + left_out(finite(*errors.values())),
+    )
+
+
+def error_by_channel(snapshot: Snapshot) -> Distribution:
+    """Mean reconstruction error a channel and teacher, worst channel first, relative to the channel's own variance.
+
+    A channel without any finite error is left out. `worst_channels` names the channels.
+    Raises InputError when the stage emits no ``channel_error/…``.
+    """
+    ordered = {teacher: ranked(averages(error)) for teacher, error in snapshot.group("channel_error").items()}
+    return Distribution(
+        {teacher: np.array(list(by_channel.values())) for teacher, by_channel in ordered.items()},
+        unit="share of the channel's variance",
+        title=f"reconstruction error by channel, step {snapshot.step}",
+    )
+
+
+def worst_channels(snapshot: Snapshot, teacher: str | None = None, count: int = 8) -> Scalars:
+    """The channels of a teacher's feature that come back worst, worst first: mean error by ``channel <place>``.
+
+    Args:
+        snapshot: of a stage that emits ``channel_error/…``.
+        teacher: whose; by default the first.
+        count: how many channels at most; those without any finite error are left out.
+
+    Raises InputError when the stage emits no ``channel_error/…``, or none of that teacher.
+    """
+    errors = snapshot.group("channel_error")
+    teacher = one_of(errors, teacher)
+    worst = list(ranked(averages(errors[teacher])).items())[:count]
+    return Scalars(
+        {f"channel {place}": value for place, value in worst},
+        unit="share of the channel's variance",
+        title=f"channels of {teacher} worst reconstructed, step {snapshot.step}",
+    )
+
+
+def worst_reconstructed(snapshot: Snapshot, teacher: str | None = None, count: int = 8) -> Matrix:
+    """The images worst reconstructed, worst first: a row an image, a column a teacher.
+
+    Args:
+        snapshot: of a stage that emits ``error/…``.
+        teacher: whose error ranks them; by default the mean over teachers.
+        count: how many images at most.
+
+    The rows' names are the images' places in the pool: ``[int(row) for row in result.rows]``.
+    Raises InputError when the stage emits no ``error/…``, or none of that teacher.
+    """
+    errors = snapshot.group("error")
+    table = np.stack(list(errors.values()), axis=1).astype(np.float64)
+    kept = finite(table)
+    by = table.mean(axis=1) if teacher is None else table[:, list(errors).index(one_of(errors, teacher))]
+    worst = np.array(list(ranked(np.where(kept, by, np.nan)))[:count], dtype=int)
+    return Matrix(
+        table[worst],
+        tuple(str(place) for place in snapshot.index[worst]),
+        tuple(errors),
+        unit=UNIT,
+        title=f"images worst reconstructed, step {snapshot.step}",
+        note=f"rows: places in the pool, worst first by {teacher or 'the mean over teachers'}{left_out(kept)}",
+    )
+
+
+def ranked(values: np.ndarray) -> dict[int, float]:
+    """The finite values by their place, largest first, the first of equals first."""
+    order = np.argsort(-values, kind="stable")
+    return {int(place): float(values[place]) for place in order if np.isfinite(values[place])}
+
+
+def one_of(errors: dict[str, np.ndarray], teacher: str | None) -> str:
+    """The named teacher, by default the first that has errors."""
+    if teacher is not None and teacher not in errors:
+        raise unknown("teacher", teacher, errors)
+    return next(iter(errors)) if teacher is None else teacher

@@ -3,7 +3,9 @@
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.results import Matrix
+from ka_explore.probes.classes import names_of, task_of, teachers_of
+from ka_explore.probes.samples import average, averages, finite, left_out
+from ka_explore.results import Matrix, Scalars
 from ka_explore.snapshot import Snapshot
 
 
@@ -35,9 +37,16 @@ def claims(snapshot: Snapshot, sample: int | None = None) -> Matrix:
     rows["student"] = shares(snapshot, {t: scores[:, list(snapshot.knows[t])] for t in teachers})
     if sample is not None:
         rows["entropy of the answer"] = np.stack([relative_entropy(logits[t]) for t in teachers], axis=1)
-    picked = {name: values.mean(axis=0) if sample is None else values[sample] for name, values in rows.items()}
+    picked = {name: averages(values) if sample is None else values[sample] for name, values in rows.items()}
     who = "mean over all images" if sample is None else f"image {snapshot.index[sample]} of the pool"
-    return Matrix(np.stack(list(picked.values())), tuple(picked), teachers, unit="share", title=f"who claims it: {who}")
+    return Matrix(
+        np.stack(list(picked.values())),
+        tuple(picked),
+        teachers,
+        unit="share",
+        title=f"who claims it: {who}",
+        note=left_out(finite(*rows.values())).strip(" ()") if sample is None else "",
+    )
 
 
 def selection(snapshot: Snapshot) -> Matrix:
@@ -51,31 +60,53 @@ def selection(snapshot: Snapshot) -> Matrix:
     values = np.stack(list(weights.values()), axis=1)
     task = next(iter(snapshot.group("selected")))
     truth = (snapshot.labels or {}).get(task)
-    rows = {"all images": values.mean(axis=0)}
+    rows = {"all images": averages(values)}
     if truth is not None:
-        names = [label for t, label in snapshot.classes if t == task]
-        rows |= {name: values[truth == i].mean(axis=0) for i, name in enumerate(names) if (truth == i).any()}
-    title = f"who teaches {task}, step {snapshot.step}"
-    return Matrix(np.stack(list(rows.values())), tuple(rows), columns, unit="share of the teaching", title=title)
+        names = names_of(snapshot, task)
+        rows |= {name: averages(values[truth == i]) for i, name in enumerate(names) if (truth == i).any()}
+    return Matrix(
+        np.stack(list(rows.values())),
+        tuple(rows),
+        columns,
+        unit="share of the teaching",
+        title=f"who teaches {task}, step {snapshot.step}",
+        note=left_out(finite(values)).strip(" ()"),
+    )
+
+
+def selection_share(snapshot: Snapshot) -> Scalars:
+    """Share of the images that each teacher teaches most, a task's teachers sum to 1 (method C).
+
+    Raises InputError when the stage emits no ``selected/…``.
+    """
+    values: dict[str, float] = {}
+    masks = []
+    for task, chosen in snapshot.group("selected").items():
+        kept = finite(chosen)
+        values |= {t: average((chosen == place)[kept]) for place, t in enumerate(teachers_of(snapshot, task))}
+        masks.append(kept)
+    return Scalars(values, title=f"who teaches most (share of images), step {snapshot.step}{left_out(*masks)}")
 
 
 def shares(snapshot: Snapshot, logits: dict[str, np.ndarray]) -> np.ndarray:
     """(image, teacher): the share of each task's joint softmax in each teacher's columns."""
     teachers = list(logits)
-    task_of = [snapshot.classes[snapshot.knows[t][0]][0] for t in teachers]
+    tasks = [task_of(snapshot, teacher) for teacher in teachers]
     totals = np.stack([logsumexp(logits[t]) for t in teachers], axis=1)
     result = np.empty_like(totals)
-    for task in dict.fromkeys(task_of):
-        mine = [i for i, t in enumerate(task_of) if t == task]
+    for task in dict.fromkeys(tasks):
+        mine = [i for i, its_task in enumerate(tasks) if its_task == task]
         whole = logsumexp(totals[:, mine])
-        result[:, mine] = np.exp(totals[:, mine] - whole[:, None])
+        with np.errstate(invalid="ignore"):
+            result[:, mine] = np.exp(totals[:, mine] - whole[:, None])
     return result
 
 
 def relative_entropy(logits: np.ndarray) -> np.ndarray:
-    """Entropy of the softmax as a share of log(labels); 0 for a single label."""
-    log = logits.astype(np.float64) - logsumexp(logits)[:, None]
-    entropy = -(np.exp(log) * log).sum(axis=1)
+    """Entropy of the softmax as a share of log(labels); 0 for a single label, NaN where a logit is not finite."""
+    with np.errstate(invalid="ignore"):
+        log = logits.astype(np.float64) - logsumexp(logits)[:, None]
+        entropy = -(np.exp(log) * log).sum(axis=1)
     return np.asarray(entropy / np.log(logits.shape[1]) if logits.shape[1] > 1 else 0 * entropy)
 
 

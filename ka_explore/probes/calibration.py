@@ -1,0 +1,156 @@
+"""Whether nets are as sure as they are right, and how sure they are."""
+
+import numpy as np
+
+from ka_explore.errors import InputError
+from ka_explore.probes.agreement import place_among
+from ka_explore.probes.classes import columns_of, one_task, tasks_of, teachers_of, told_task, truth
+from ka_explore.probes.samples import finite, left_out
+from ka_explore.probes.selection import logsumexp
+from ka_explore.results import Curves, Distribution, Scalars
+from ka_explore.snapshot import Snapshot
+
+DIAGONAL = "as sure as right"
+
+# By net: how sure it is of each image's answer, and whether that is right.
+Judged = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def reliability(snapshot: Snapshot, task: str | None = None, bins: int = 15) -> Curves:
+    """How often a net is right (y) that is so sure (x): a point a bin of confidence, a line a net, and the diagonal.
+
+    Below the diagonal a net is over-confident. Where labels are known: the student on the images of a task, its
+    teachers on the images of their own classes. Where none are: the student's answer within each teacher's classes,
+    "right" where the teacher says the same, which says nothing of who is really right; title and note tell.
+
+    Args:
+        snapshot: of any stage.
+        task: which; by default the first that has labels, or the first.
+        bins: of equal width between 0 and 1, (low, high]; empty ones have no point.
+
+    Raises InputError for an unknown task, or fewer than one bin.
+    """
+    check(bins)
+    labels = snapshot.labels or {}
+    task = next(iter(labels), None) if task is None else task
+    task = one_task(snapshot, task)
+    labelled = task in labels
+    found, kept = judged(snapshot, task) if labelled else judged_by_teachers(snapshot, task)
+    points = {name: binned(sure, right, bins) for name, (sure, right) in found.items()}
+    against = "the true class" if labelled else "the teacher's answer (no labels)"
+    return Curves(
+        {name: confidence for name, (confidence, _, _) in points.items()} | {DIAGONAL: np.array([0.0, 1.0])},
+        {name: share for name, (_, share, _) in points.items()} | {DIAGONAL: np.array([0.0, 1.0])},
+        across="confidence (probability of the answer)",
+        unit="share right" if labelled else "share that agrees with the teacher",
+        title=f"reliability against {against}{told_task(snapshot, task)}, step {snapshot.step}",
+        note=f"below the diagonal: surer than right, against {against}{left_out(kept)}",
+    )
+
+
+def calibration_error(snapshot: Snapshot, bins: int = 15) -> Scalars:
+    """Expected calibration error: Σ over bins of share of images · |share right − mean confidence|; 0 is best.
+
+    Guo et al. 2017, "On calibration of modern neural networks", eq. 3. Of the student, a task, and of every teacher on
+    the images of its own classes.
+
+    Args:
+        snapshot: with labels.
+        bins: of equal width between 0 and 1, (low, high].
+
+    NaN for a net without such images. Raises InputError when the pool has no labels, or for fewer than one bin.
+    """
+    check(bins)
+    truth(snapshot, None, "reliability")
+    values: dict[str, float] = {}
+    masks = []
+    for task in snapshot.labels or {}:
+        found, kept = judged(snapshot, task)
+        masks.append(kept)
+        for net, (sure, right) in found.items():
+            name = f"student {task}" if net == "student" and len(snapshot.labels or {}) > 1 else net
+            values[name] = expected_error(*binned(sure, right, bins))
+    return Scalars(values, title=f"expected calibration error, step {snapshot.step}{left_out(*masks)}")
+
+
+def entropies(snapshot: Snapshot, relative: bool = False) -> Distribution:
+    """Entropy of every answer, −Σ p log p: the student's (a task) and each teacher's; 0 is sure.
+
+    Args:
+        snapshot: of any stage.
+        relative: as a share of its largest value, log(labels), so that nets with different numbers of labels compare;
+            0 for a single label. Otherwise in nats.
+    """
+    tasks, scores = tasks_of(snapshot), snapshot.arrays["scores"]
+    logits = {
+        "student" if len(tasks) == 1 else f"student {task}": scores[:, columns_of(snapshot, task)] for task in tasks
+    }
+    logits |= {teacher: snapshot.arrays[f"logits/{teacher}"] for teacher in snapshot.teachers}
+    return Distribution(
+        {net: entropy(z[finite(z)], relative) for net, z in logits.items()},
+        unit="share of log(labels)" if relative else "nats",
+        title=f"entropy of the answers, step {snapshot.step}{left_out(finite(*logits.values()))}",
+    )
+
+
+def judged(snapshot: Snapshot, task: str) -> tuple[Judged, np.ndarray]:
+    """The student on the images of a task, its teachers on those of their own classes, against the true class."""
+    _, y = truth(snapshot, task, "reliability")
+    columns = columns_of(snapshot, task)
+    sides = {"student": (snapshot.arrays["scores"][:, columns], y)}
+    for teacher in teachers_of(snapshot, task):
+        sides[teacher] = (snapshot.arrays[f"logits/{teacher}"], place_among(y, columns, snapshot.knows[teacher]))
+    found = {}
+    for net, (logits, right) in sides.items():
+        used = finite(logits) & (right >= 0)
+        found[net] = (confidence(logits[used]), logits[used].argmax(axis=1) == right[used])
+    return found, finite(*(logits for logits, _ in sides.values()))
+
+
+def judged_by_teachers(snapshot: Snapshot, task: str) -> tuple[Judged, np.ndarray]:
+    """The student's answer within each teacher's classes against the teacher's answer; needs no label."""
+    found, masks = {}, []
+    for teacher in teachers_of(snapshot, task):
+        own = snapshot.arrays["scores"][:, list(snapshot.knows[teacher])]
+        logits = snapshot.arrays[f"logits/{teacher}"]
+        used = finite(own, logits)
+        found[f"student within {teacher}"] = (
+            confidence(own[used]),
+            own[used].argmax(axis=1) == logits[used].argmax(axis=1),
+        )
+        masks.append(used)
+    return found, np.logical_and.reduce(masks)
+
+
+def confidence(logits: np.ndarray) -> np.ndarray:
+    """(sample,): the largest probability of the softmax."""
+    return np.asarray(np.exp(logits.max(axis=1).astype(np.float64) - logsumexp(logits)))
+
+
+def entropy(logits: np.ndarray, relative: bool) -> np.ndarray:
+    """(sample,): entropy of the softmax, in nats or as a share of log(labels)."""
+    log = logits.astype(np.float64) - logsumexp(logits)[:, None]
+    nats = -(np.exp(log) * log).sum(axis=1)
+    most = np.log(logits.shape[1]) if relative and logits.shape[1] > 1 else 1.0
+    return np.asarray(nats / most)
+
+
+def binned(sure: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every bin of confidence that is not empty: mean confidence, share right, how many."""
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.searchsorted(edges[1:-1], sure)
+    count = np.bincount(place, minlength=bins)
+    used = count > 0
+    total = [np.bincount(place, weights=values, minlength=bins)[used] for values in (sure, right.astype(np.float64))]
+    return total[0] / count[used], total[1] / count[used], count[used]
+
+
+def expected_error(sure: np.ndarray, right: np.ndarray, count: np.ndarray) -> float:
+    """Σ count · |right − sure| / Σ count; NaN of none."""
+    return float((count * np.abs(right - sure)).sum() / count.sum()) if len(count) else float("nan")
+
+
+def check(bins: int) -> None:
+    """Raises InputError for fewer than one bin."""
+    if bins < 1:
+        raise InputError(f"bins={bins}: expected at least 1.")

@@ -1,0 +1,78 @@
+"""A probe over the steps of a run: one line a number."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ka_explore.errors import InputError
+from ka_explore.results import Curves, Distribution, Matrix, Result, Scalars
+from ka_explore.snapshot import Snapshot
+
+
+def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **options: Any) -> Curves:
+    """What a probe says at every snapshot, as lines over the steps, with the beginnings of stages marked.
+
+    Args:
+        probe: one that gives Scalars (a line each), a Matrix (a line a cell, ``row · column``) or a Distribution (a
+            line the median of each group).
+        snapshots: of one run, in any order. Those of stages that do not emit what the probe needs are left out, and
+            the note counts them.
+        options: of the probe.
+
+    A stage begins, as far as snapshots tell, at its first one; one stage alone is not marked.
+    Raises InputError when no snapshot has what the probe needs, or for a probe that gives another shape.
+    """
+    ordered = sorted(snapshots, key=lambda snapshot: snapshot.step)
+    found: list[tuple[int, Result]] = []
+    refusal: InputError | None = None
+    for snapshot in ordered:
+        try:
+            found.append((snapshot.step, probe(snapshot, **options)))
+        except InputError as error:
+            refusal = error
+    if not found:
+        raise refusal or InputError("no snapshots: give a run snapshot_every=… and advance it.")
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for step, result in found:
+        for name, value in numbers(result).items():
+            lines.setdefault(name, []).append((step, value))
+    last = found[-1][1]
+    left = len(ordered) - len(found)
+    return Curves(
+        {name: np.array([step for step, _ in points]) for name, points in lines.items()},
+        {name: np.array([value for _, value in points]) for name, points in lines.items()},
+        unit=getattr(last, "unit", ""),
+        title=("median " if isinstance(last, Distribution) else "") + last.title.split(", step ")[0],
+        marks=beginnings(ordered),
+        note=f"{left} of {len(ordered)} snapshots are of stages without it" if left else "",
+    )
+
+
+def numbers(result: Result) -> dict[str, float]:
+    """A result as numbers by name; raises InputError for a shape that is none."""
+    if isinstance(result, Scalars):
+        return dict(result.values)
+    if isinstance(result, Matrix):
+        cells = ((row, column) for row in result.rows for column in result.columns)
+        return {f"{row} · {column}": float(v) for (row, column), v in zip(cells, result.values.flat, strict=True)}
+    if isinstance(result, Distribution):
+        return {name: median(values) for name, values in result.values.items()}
+    raise InputError(
+        f"a probe that gives {type(result).__name__} has no lines over steps: choose one that gives Scalars, Matrix or "
+        "Distribution."
+    )
+
+
+def median(values: np.ndarray) -> float:
+    """Median of those that are finite; NaN of none."""
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+def beginnings(snapshots: list[Snapshot]) -> dict[str, float]:
+    """The first step seen of each stage; empty for one stage alone."""
+    first: dict[str, float] = {}
+    for snapshot in snapshots:
+        first.setdefault(snapshot.stage, float(snapshot.step))
+    return first if len(first) > 1 else {}

@@ -1,0 +1,279 @@
+"""How alike two nets see the images: maximum mean discrepancy in the common space, and CKA between any layers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ka_explore.errors import InputError
+from ka_explore.probes.samples import averages, centred, finite, finite_in_all, left_out
+from ka_explore.results import Curves, Matrix, Scalars
+from ka_explore.snapshot import Snapshot
+
+# Bandwidths of the published code of Luo et al. 2019, as in `ka_explore.losses`.
+BANDWIDTHS = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)
+
+
+# Maximum mean discrepancy
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """Squared MMD of the student to each teacher, a bandwidth.
+
+    Attributes:
+        values: (bandwidth, teacher).
+        bandwidths: ascending.
+        teachers: their names.
+        floor: what a bandwidth gives that is far below every distance, 2/N.
+        note: of how many images, and how they were taken.
+    """
+
+    values: np.ndarray
+    bandwidths: tuple[float, ...]
+    teachers: tuple[str, ...]
+    floor: float
+    note: str
+
+
+def mmd(snapshot: Snapshot) -> Matrix:
+    """Squared MMD of the student to each teacher (columns), a bandwidth (rows), and the sum that is the loss.
+
+    As the stage itself saw it (``mmd/…``, on whole maps where the method takes these); else from the rows of
+    ``common/…``, see `mmd_of`. Raises InputError when the stage emits neither.
+    """
+    return table(snapshot, recorded(snapshot) or computed(snapshot, "common", BANDWIDTHS))
+
+
+def mmd_of(snapshot: Snapshot, of: str = "common", bandwidths: Sequence[float] = BANDWIDTHS) -> Matrix:
+    """Squared MMD of the student's rows to each teacher's: as `mmd`, for any arrays and bandwidths.
+
+    Args:
+        snapshot: of a stage that emits ``common/…``, or what ``of`` names.
+        of: which arrays; the student's and the teachers' must be of one width. They are means over space, so where a
+            method aligns whole maps these are not the numbers of its loss.
+        bandwidths: σ in K(a, b) = exp(−‖a − b‖² / 2σ²), on L2-normalised rows, whose distances are 0 to 2.
+
+    Raises InputError when the stage emits none, they are of different widths, or a bandwidth is not above zero.
+    """
+    return table(snapshot, computed(snapshot, of, bandwidths))
+
+
+def mmd_curve(snapshot: Snapshot) -> Curves:
+    """Squared MMD over the bandwidth, a line a teacher, with the floor 2/N: where lines touch it nothing is learnt.
+
+    Raises InputError as `mmd` does.
+    """
+    found = recorded(snapshot) or computed(snapshot, "common", BANDWIDTHS)
+    return Curves(
+        {teacher: np.array(found.bandwidths) for teacher in found.teachers},
+        {teacher: found.values[:, place] for place, teacher in enumerate(found.teachers)},
+        across="bandwidth σ (distance of rows of length 1)",
+        unit="squared MMD",
+        title=f"MMD of the student to each teacher, step {snapshot.step}",
+        levels={"floor 2/N": found.floor},
+        log=(True, False),
+        note=found.note,
+    )
+
+
+def floor(snapshot: Snapshot) -> float:
+    """2/N: the squared MMD of a bandwidth so small that every row is alone, whatever the nets do; it has no gradient.
+
+    Raises InputError as `mmd` does.
+    """
+    return (recorded(snapshot) or computed(snapshot, "common", ())).floor
+
+
+def median_distance(snapshot: Snapshot, of: str = "common", most: int = 1000) -> Scalars:
+    """The bandwidth that fits: median distance between the rows of student and teacher together, by teacher.
+
+    The median heuristic (Gretton et al. 2012, "A kernel two-sample test"), on L2-normalised rows. A kernel pulls where
+    its bandwidth is near this; far below it is at its floor, far above it is flat.
+
+    Args:
+        snapshot: of a stage that emits ``common/…``, or what ``of`` names.
+        of: which arrays.
+        most: samples at most, evenly over the snapshot, since all pairs are compared.
+
+    Raises InputError when the stage emits none, or they are of different widths.
+    """
+    rows, kept = unit_rows(snapshot, of)
+    values = {}
+    for teacher in rows:
+        if teacher != "student":
+            both = np.concatenate([rows[net][places(len(rows[net]), most)] for net in ("student", teacher)])
+            pairs = np.triu_indices(len(both), 1)
+            values[teacher] = float(np.sqrt(np.median(distances(both, both)[pairs]))) if len(both) > 1 else np.nan
+    return Scalars(values, unit="distance", title=f"median distance in {of}, student and teacher{left_out(kept)}")
+
+
+def table(snapshot: Snapshot, found: Discrepancy) -> Matrix:
+    """A row a bandwidth, and their sum."""
+    return Matrix(
+        np.concatenate([found.values, found.values.sum(axis=0, keepdims=True)]),
+        (*(f"σ {bandwidth:g}" for bandwidth in found.bandwidths), "sum"),
+        found.teachers,
+        unit="squared MMD",
+        title=f"MMD of the student to each teacher, step {snapshot.step}",
+        note=found.note,
+    )
+
+
+def recorded(snapshot: Snapshot) -> Discrepancy | None:
+    """What the stage itself saw, if it says: ``mmd/<teacher>/<σ>``."""
+    if not any(name.startswith("mmd/") for name in snapshot.arrays):
+        return None
+    arrays = snapshot.group("mmd")
+    teachers = tuple(dict.fromkeys(name.split("/")[0] for name in arrays))
+    sigmas = sorted({name.split("/")[1] for name in arrays}, key=float)
+    kept = finite(*arrays.values())
+    missing = np.full((len(kept), 1), np.nan)
+    values = [
+        averages(np.column_stack([arrays.get(f"{teacher}/{sigma}", missing)[kept] for teacher in teachers]))
+        for sigma in sigmas
+    ]
+    count = len(snapshot.index)
+    return Discrepancy(
+        np.array(values), tuple(map(float, sigmas)), teachers, 2 / count, told(count, "as the stage saw it", kept)
+    )
+
+
+def computed(snapshot: Snapshot, of: str, bandwidths: Sequence[float]) -> Discrepancy:
+    """The same from rows: biased, diagonals included, as `ka_explore.losses.mmd` (Luo et al. 2019, L_M)."""
+    if any(not bandwidth > 0 for bandwidth in bandwidths):
+        raise InputError(f"bandwidths={tuple(bandwidths)}: each must be above zero.")
+    rows, kept = unit_rows(snapshot, of)
+    student = rows.pop("student")
+    values = np.stack(
+        [
+            kernel_means(student, student, bandwidths)
+            + kernel_means(teacher, teacher, bandwidths)
+            - 2 * kernel_means(student, teacher, bandwidths)
+            for teacher in rows.values()
+        ],
+        axis=1,
+    )
+    count = int(kept.sum())
+    note = told(count, f"from the means over space in {of}/…", kept)
+    return Discrepancy(values, tuple(bandwidths), tuple(rows), 2 / count if count else np.nan, note)
+
+
+def told(count: int, how: str, kept: np.ndarray) -> str:
+    """What a reader must know of an MMD."""
+    level = f"{2 / count:.3g}" if count else "unknown"
+    return (
+        f"{how}, N = {count}; a bandwidth far below every distance gives 2/N = {level} whatever the nets do, "
+        f"and no gradient{left_out(kept)}"
+    )
+
+
+def unit_rows(snapshot: Snapshot, of: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Each net's rows, L2-normalised, student first, of the samples finite in all, and which samples these are."""
+    group = snapshot.group(of)
+    if "student" not in group:
+        raise InputError(f"{of}/… has no student: it has {', '.join(group)}. The MMD is that of student and teacher.")
+    widths = {array.shape[1] for array in group.values()}
+    if len(widths) > 1:
+        raise InputError(f"{of}/… have different widths {sorted(widths)}: only nets in one space can be compared.")
+    rows, kept = finite_in_all({"student": group["student"]} | group)
+    return {net: a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12) for net, a in rows.items()}, kept
+
+
+def kernel_means(one: np.ndarray, other: np.ndarray, bandwidths: Sequence[float], block: int = 512) -> np.ndarray:
+    """(bandwidth,): mean of exp(−‖a − b‖² / 2σ²) over all pairs, a block of rows at a time; NaN of none."""
+    if not (len(one) and len(other)):
+        return np.full(len(bandwidths), np.nan)
+    total = np.zeros(len(bandwidths))
+    for start in range(0, len(one), block):
+        squared = distances(one[start : start + block], other)
+        total += [np.exp(-squared / (2 * bandwidth**2)).sum() for bandwidth in bandwidths]
+    return total / (len(one) * len(other))
+
+
+def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(row, other row): squared Euclidean distances."""
+    squared = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T
+    return np.asarray(squared.clip(min=0))
+
+
+def places(count: int, most: int) -> np.ndarray:
+    """At most so many of the places 0 … count − 1, evenly."""
+    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(int)
+
+
+# Centred kernel alignment
+
+
+def cka(snapshot: Snapshot, of: Sequence[str] = ("feature", "common", "code", "regressed"), batch: int = 256) -> Matrix:
+    """Linear CKA between all nets' layers: 1 for features equal up to rotation and scale, about 0 for unrelated ones.
+
+    CKA(X, Y) = mean HSIC₁(X, Y) / √(mean HSIC₁(X, X) · mean HSIC₁(Y, Y)), means over batches, with the unbiased HSIC₁
+    of Song et al. 2012 ("Feature selection via dependence maximization", eq. 5), as Nguyen, Raghu and Kornblith 2021
+    ("Do wide and deep networks learn the same things?", eq. 3). Unlike the biased CKA it does not grow with the width
+    where images are few; so it can be a little below zero.
+
+    Args:
+        snapshot: of any stage.
+        of: which arrays, by the first word of their name; those that are not there are passed over.
+        batch: images at most in each batch.
+
+    NaN for fewer than four samples, and for a layer without variance. Raises InputError when none of ``of`` is there.
+    """
+    rows, kept = finite_in_all(layers_of(snapshot, of))
+    scaled = [centred(array) for array in rows.values()]
+    count = int(kept.sum())
+    batches = np.array_split(np.arange(count), max(-(-count // batch), 1))
+    similar = sum(hsic_of(scaled, part) for part in batches)
+    own = np.sqrt(np.diagonal(similar))
+    size = np.where(own > 0, own, np.nan)
+    return Matrix(
+        similar / size[:, None] / size,
+        tuple(rows),
+        tuple(rows),
+        unit="CKA",
+        title=f"linear CKA between layers, step {snapshot.step}",
+        note=f"unbiased, N = {count} in {len(batches)} {'batch' if len(batches) == 1 else 'batches'}{left_out(kept)}",
+    )
+
+
+def layers_of(snapshot: Snapshot, of: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays by ``net layer``: the student's, each teacher's, then what belongs to no net."""
+    found: dict[str, np.ndarray] = {}
+    for net in ("student", *snapshot.teachers):
+        if "feature" in of:
+            prefix = f"feature/{net}/"
+            mine = (name for name in snapshot.arrays if name.startswith(prefix))
+            found |= {f"{net} {name.removeprefix(prefix)}": snapshot.arrays[name] for name in mine}
+        if "common" in of and f"common/{net}" in snapshot.arrays:
+            found[f"{net} common"] = snapshot.arrays[f"common/{net}"]
+    for name, array in snapshot.arrays.items():
+        kind, _, rest = name.partition("/")
+        if kind in of and kind not in ("feature", "common"):
+            found[f"{kind} {rest}"] = array
+    if not found:
+        there = ", ".join(sorted({name.split("/")[0] for name in snapshot.arrays}))
+        raise InputError(f"this snapshot (stage {snapshot.stage!r}) has none of {', '.join(of)}: it has {there}.")
+    return found
+
+
+def hsic_of(rows: Sequence[np.ndarray], part: np.ndarray) -> np.ndarray:
+    """(layer, layer): HSIC₁ with linear kernels of every pair of features on some samples; NaN for fewer than four.
+
+    HSIC₁(X, Y) = Σ_ij K̃_ij L̃_ij / n(n − 3), with K = X Xᵀ without its diagonal and, for i ≠ j,
+    K̃_ij = K_ij − Σ_l K_il / (n−2) − Σ_k K_kj / (n−2) + Σ_kl K_kl / ((n−1)(n−2)):
+    the form of Székely and Rizzo 2014, equal to that of Song et al. 2012.
+    """
+    n = len(part)
+    if n < 4:
+        return np.full((len(rows), len(rows)), np.nan)
+    grams = np.zeros((len(rows), n, n))
+    for gram, layer in zip(grams, rows, strict=True):
+        if len(layer):  # a layer without any finite row stays zero, which makes its CKA NaN
+            gram[:] = layer[part] @ layer[part].T
+            np.fill_diagonal(gram, 0)
+            sums = gram.sum(axis=0)
+            gram -= (sums[:, None] + sums) / (n - 2) - sums.sum() / ((n - 1) * (n - 2))
+            np.fill_diagonal(gram, 0)
+    flat = grams.reshape(len(rows), n * n)
+    return np.asarray(flat @ flat.T / (n * (n - 3)))
