@@ -18,20 +18,13 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from ka_explore.errors import InputError, StoreError
+from ka_explore.folders import cache_root
 from ka_explore.layers import Outputs
 from ka_explore.pool import Images
 from ka_explore.progress import progress_bar
 from ka_explore.teachers import Preprocess, Teacher
 
 CHUNK = 128  # images a forward: larger ones leave the processor's cache and are slower
-
-
-def cache_root() -> Path:
-    """Where caches live: the environment variable KA_EXPLORE_CACHE, or the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    set_by_user = os.environ.get("KA_EXPLORE_CACHE")
-    return Path(set_by_user) if set_by_user else user_cache_path("ka-explore", appauthor=False)
 
 
 class TeacherCache:

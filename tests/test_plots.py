@@ -3,15 +3,37 @@
 import os
 import subprocess
 import sys
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import same_color, to_hex
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 
 from ka_explore import InputError
-from ka_explore.plots import MARKERS, STUDENT, TEACHERS, class_colours, colour_of, draw, draw_history, marker_of, smooth
-from ka_explore.results import Distribution, Matrix, Points, Scalars
+from ka_explore.plots import (
+    DASHES,
+    MARKERS,
+    STUDENT,
+    TEACHERS,
+    class_colours,
+    colour_of,
+    draw,
+    draw_comparison,
+    draw_history,
+    draw_points,
+    draw_steps,
+    draw_terms,
+    figure_for,
+    marker_of,
+    save,
+    smooth,
+)
+from ka_explore.plots.layered import laid_out, layers_of, separated
+from ka_explore.results import Box, Curves, Diagram, Distribution, Matrix, Points, Scalars
 
 NETS = ("student", "one", "two", "three")
 
@@ -51,7 +73,14 @@ def row(step: int, value: float, stage: str = "joint", term: str = "soft") -> di
 
 @pytest.mark.parametrize(
     "result",
-    [Scalars({"a": 1.0}), Matrix(np.eye(2), ("a", "b"), ("c", "d")), points(), Distribution({"a": np.ones(3)})],
+    [
+        Scalars({"a": 1.0}),
+        Matrix(np.eye(2), ("a", "b"), ("c", "d")),
+        points(),
+        Distribution({"a": np.ones(3)}),
+        Curves({"a": np.arange(3)}, {"a": np.arange(3.0)}),
+        Diagram((Box("a", "images"), Box("b", "student")), (("a", "b", ""),)),
+    ],
 )
 def test_drawing_is_on_the_axes_handed_in_or_on_new_ones_and_returns_them(result):
     figure = Figure()
@@ -68,11 +97,13 @@ def test_what_has_no_shape_is_refused():
         draw({"a": 1})
 
 
-@pytest.mark.parametrize("name", ["$5", r"a $\frac$ b", "$x$", "_hidden", "100 %", "a\nb", "<b>", "{x}", "\\"])
+@pytest.mark.parametrize("name", ["$5", r"a $\frac$ $x$", "_hidden 100 %", "a\nb", "<b> {x} \\"])
 def test_any_name_can_be_drawn_as_it_stands(name):
     matrix = Matrix(np.eye(2), (name, "b"), ("c", name))
     some = Points(np.zeros((2, 2)), np.arange(2), ("student", name), np.zeros(2), np.zeros(2, int), (name,))
-    for result in (Scalars({name: 1.0}, title="x"), matrix, some, Distribution({name: np.arange(3.0)})):
+    curves = Curves({name: np.arange(3)}, {name: np.arange(3.0)}, name, name, name, {name: 1.0}, {name: 1.0}, note=name)
+    boxes = Diagram((Box(name, "teacher", text=name, teacher=name), Box("b", "loss")), ((name, "b", name),), name)
+    for result in (Scalars({name: 1.0}, title="x"), matrix, some, curves, boxes, Distribution({name: np.arange(3.0)})):
         ax = rendered(draw(result))
     assert name in ax.get_legend().get_texts()[0].get_text().replace(r"\$", "$")
     ax = rendered(draw_history({name: [row(1, 1.0), row(2, 0.5)]}, "soft"))
@@ -87,8 +118,9 @@ import matplotlib
 style = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != "backend"}  # asking loads pyplot
 before = style()
 from ka_explore.plots import draw, draw_history
-from ka_explore.results import Distribution, Matrix, Points, Scalars
-draw(Scalars({"a": 1.0})); draw(Matrix(np.eye(2), ("a", "b"), ("c", "d"))); draw(Distribution({"a": np.arange(3.)}))
+from ka_explore.results import Curves, Distribution, Matrix, Points, Scalars
+draw(Scalars({"a": 1.0})); draw(Curves({"a": np.arange(3)}, {"a": np.arange(3.)}))
+draw(Matrix(np.eye(2), ("a", "b"), ("c", "d"))); draw(Distribution({"a": np.arange(3.)}))
 ax = draw(Points(np.zeros((2, 2)), np.arange(2), ("student", "b"), np.zeros(2), np.zeros(2, int), ("x",)))
 ax.figure.savefig(os.devnull, format="png")
 draw_history({"a": [{"step": 1, "stage": "s", "loss": 1.0, "terms": {}}]}, "loss")
@@ -204,9 +236,10 @@ def test_a_matrix_is_drawn_as_it_is_with_its_names_and_numbers(values):
     assert [text.get_text() for text in ax.get_yticklabels()] == ["r0", "r1"]
     shown = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in ax.texts}
     if np.isfinite(values).any():
-        assert shown == {(r, c): f"{values[r, c]:.2g}" for r in range(2) for c in range(3)}
-    bar = next(other for other in ax.figure.axes if other is not ax)
-    assert bar.get_ylabel() == "share"
+        assert shown == {
+            (r, c): "–" if np.isnan(values[r, c]) else f"{values[r, c]:.2g}" for r in range(2) for c in range(3)
+        }
+    assert ax.child_axes[0].get_ylabel() == "share"
 
 
 def test_a_large_matrix_has_no_numbers_in_it():
@@ -220,8 +253,10 @@ def test_a_histogram_counts_every_finite_value_once():
     counted = [patch.get_xy() for patch in ax.patches]
     assert [round(xy[1:-1:2, 1].sum()) for xy in counted] == [50, 1, 0]
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert texts[0] == f"one (median {np.median(values['one']):.2g})"
-    assert texts[1:] == ["two (median 0.5)", "three (no finite value)"]
+    assert texts[0] == f"one\n(median {np.median(values['one']):.2g})"
+    assert texts[1:] == ["two\n(median 0.5)", "three\n(no finite value)"]
+    medians = [line.get_xdata()[0] for line in ax.lines]
+    assert medians == [np.median(values["one"]), 0.5]
     assert [
         same_color(patch.get_edgecolor()[:3], colour) for patch, colour in zip(ax.patches, TEACHERS, strict=False)
     ] == [True] * 3
@@ -260,9 +295,36 @@ def test_a_run_keeps_its_colour_where_another_lacks_the_term():
     assert ax.lines[0].get_color() == draw_history(both, "soft").lines[1].get_color()
 
 
-def test_stages_are_told_apart_by_a_line_where_the_next_begins():
-    ax = draw_history({"a": [row(1, 1.0), row(2, 1.0), row(3, 1.0, "second"), row(4, 1.0, "second")]}, "soft")
-    assert [list(line.get_xdata()) for line in ax.lines[1:]] == [[3, 3]]
+def test_stages_are_told_apart_by_a_named_line_where_each_begins_and_are_smoothed_apart():
+    rows = [row(1, 1.0), row(2, 1.0), row(3, 4.0, "second"), row(4, 4.0, "second")]
+    ax = draw_history({"a": rows}, "soft")
+    assert [list(line.get_xdata()) for line in ax.lines[1:]] == [[1, 1], [3, 3]]
+    assert [text.get_text() for text in ax.texts[:2]] == ["joint", "second"]
+    values = ax.lines[0].get_ydata()
+    assert np.array_equal(values, [1, 1, np.nan, 4, 4], equal_nan=True)
+    assert "running mean over 9 steps" in ax.texts[-1].get_text()
+    assert draw_history({"a": rows[:2]}, "soft").texts[:-1] == []  # one stage needs no name
+
+
+def test_the_same_stage_of_two_runs_is_marked_once_and_with_the_run_where_they_differ():
+    one = [row(1, 1.0), row(2, 1.0, "second"), row(3, 1.0, "second")]
+    later = [row(1, 1.0), row(2, 1.0), row(3, 1.0, "second")]
+    names = [text.get_text() for text in draw_history({"a": one, "b": one}, "soft").texts]
+    assert names[:2] == ["joint", "second"]
+    names = [text.get_text() for text in draw_history({"a": one, "b": later}, "soft").texts]
+    assert names[:3] == ["joint", "second (a)", "second (b)"]
+    other = [row(1, 1.0, term="other"), row(2, 1.0, "third", term="other")]
+    assert "third" not in [text.get_text() for text in draw_history({"a": one, "b": other}, "soft").texts]
+
+
+def test_all_terms_of_a_run_in_one_picture():
+    rows = [{"step": i, "stage": "s", "loss": 0.0, "terms": {"soft": 1.0 * i, "mmd": 2.0 * i}} for i in range(1, 6)]
+    ax = rendered(draw_terms(rows))
+    assert [line.get_label() for line in ax.lines] == ["soft", "mmd"]
+    for line, factor in zip(ax.lines, (1, 2), strict=True):
+        assert np.allclose(line.get_ydata(), smooth([factor * i for i in range(1, 6)]))
+    with pytest.raises(InputError, match="no term"):
+        draw_terms([])
 
 
 def test_zeros_do_not_break_the_log_axis():
@@ -274,3 +336,420 @@ def test_a_term_that_no_run_has_is_refused():
     for histories in ({"a": [row(1, 1.0)]}, {"a": []}, {}):
         with pytest.raises(InputError, match="no run has a term 'nothing'"):
             draw_history(histories, "nothing")
+
+
+# What stands around points
+
+
+def test_colours_by_value_follow_the_map_and_nothing_is_grey():
+    some = points(labels=False)
+    value = np.linspace(0, 1, len(some.xy))
+    value[:2] = np.nan
+    result = Points(some.xy, some.group, some.groups, some.sample, value=value, unit="relative error")
+    ax = rendered(draw(result))
+    bar = next(other for other in ax.figure.axes if other is not ax)
+    assert bar.get_xlabel() == "relative error"
+    student = scatters(ax)["student"].get_facecolor()
+    assert same_color(student[0, :3], "#bbbbbb")
+    assert not same_color(student[2, :3], "#bbbbbb")
+    light = [colour[:3].mean() for colour in scatters(ax)["three"].get_edgecolor()]
+    assert light == sorted(light)
+
+
+def test_labels_that_are_teachers_have_the_teachers_colours():
+    some = points(labels=False)
+    label = np.arange(len(some.xy)) % 3 - 1
+    result = Points(some.xy, some.group, some.groups, some.sample, label, ("one", "two"), legend="teacher")
+    colours = scatters(draw(result))["student"].get_facecolor()
+    expected = [("#bbbbbb", *TEACHERS)[i] for i in np.arange(5) % 3]
+    assert all(same_color(a[:3], b) for a, b in zip(colours, expected, strict=True))
+
+
+def test_pairs_are_joined_by_lines():
+    some = points(labels=False)
+    result = Points(some.xy, some.group, some.groups, some.sample, pairs=np.array([[0, 5], [1, 6]]))
+    lines = draw(result).collections[0].get_segments()
+    assert np.array_equal(lines, some.xy[[[0, 5], [1, 6]]])
+
+
+def test_the_quality_is_said_where_there_is_no_note():
+    some = points(labels=False)
+    result = Points(some.xy, some.group, some.groups, some.sample, quality={"trustworthiness": 0.934})
+    assert "trustworthiness 0.93" in [text.get_text() for text in draw(result).texts]
+
+
+# Nothing stands on anything else
+
+
+def box_of(text: Text) -> np.ndarray:
+    """The four corners of a text as it stands, turned or not, in pixels."""
+    turned = text.get_rotation()
+    box = text.get_window_extent()
+    if turned % 90 == 0:
+        return np.array([[box.x0, box.y0], [box.x1, box.y0], [box.x1, box.y1], [box.x0, box.y1]])
+    # the box around a turned w × h text has sides w cos + h sin and w sin + h cos
+    angle = np.radians(turned)
+    cos, sin = np.cos(angle), np.sin(angle)
+    width, height = np.linalg.solve(
+        [[cos, sin], [sin, cos]] if abs(turned - 45) > 1 else [[cos, sin], [1, 0]],
+        [box.width, box.height] if abs(turned - 45) > 1 else [box.width, 0],
+    )
+    if abs(turned - 45) <= 1:  # the two equations are one: the height is that of the type
+        height = text.get_fontsize() * text.figure.dpi / 72
+        width = box.width / cos - height
+    middle = np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2])
+    along, up = np.array([cos, sin]) * width / 2, np.array([-sin, cos]) * height / 2
+    return np.array([middle - along - up, middle + along - up, middle + along + up, middle - along + up])
+
+
+def meet(one: np.ndarray, other: np.ndarray, slack: float = 0.5) -> bool:
+    """Whether two convex shapes overlap by more than the slack: no line separates them."""
+    for shape in (one, other):
+        for a, b in pairwise([*shape, shape[0]]):
+            normal = np.array([b[1] - a[1], a[0] - b[0]])
+            normal = normal / max(np.linalg.norm(normal), 1e-9)
+            first, second = one @ normal, other @ normal
+            if first.max() < second.min() + slack or second.max() < first.min() + slack:
+                return False
+    return True
+
+
+def texts_of(figure: Figure) -> list[Text]:
+    """Every text that is seen."""
+    FigureCanvasAgg(figure)
+    figure.canvas.draw()
+    found = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    unseen: list[Text] = []
+    for ax in figure.axes:
+        for axis, (low, high) in ((ax.xaxis, sorted(ax.get_xlim())), (ax.yaxis, sorted(ax.get_ylim()))):
+            place = 0 if axis is ax.xaxis else 1
+            labels = [tick.label1 for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())]
+            # matplotlib makes ticks beyond the limits, and draws none of them
+            unseen += [text for text in labels if not low <= text.get_position()[place] <= high or not ax.axison]
+    return [text for text in found if not any(text is other for other in unseen)]
+
+
+def check_free(figure: Figure) -> list[Text]:
+    """No text stands on another, and none leaves the page."""
+    texts = texts_of(figure)
+    boxes = [box_of(text) for text in texts]
+    for (a, one), (b, other) in combinations(zip(texts, boxes, strict=True), 2):
+        assert not meet(one, other), f"{a.get_text()!r} and {b.get_text()!r}"
+    for text, box in zip(texts, boxes, strict=True):
+        assert box.min() >= -1.5, text.get_text()
+        assert (box <= [figure.bbox.x1 + 1.5, figure.bbox.y1 + 1.5]).all(), text.get_text()
+    return texts
+
+
+SIZES = ("column", "projector")
+FIVE = ("student", *(f"teacher {i}" for i in range(1, 6)))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("classes", [2, 10, 20])
+def test_twenty_classes_and_five_nets_have_legends_that_meet_nothing(size, classes):
+    figure = figure_for(points(FIVE, per_net=20, classes=classes), size)
+    texts = [text.get_text() for text in check_free(figure)]
+    assert set(FIVE) <= set(texts)
+    legends = [artist for artist in figure.axes[0].get_children() if isinstance(artist, Legend)]
+    inside = figure.axes[0].get_window_extent()
+    for legend in legends:
+        assert legend.get_window_extent().x0 >= inside.x1 - 1  # beside the axes: no point is hidden
+    assert sum(len(legend.get_texts()) for legend in legends) == classes + len(FIVE)
+    assert inside.width > 0.3 * figure.bbox.width
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("rows", "columns"), [(3, 4), (20, 20), (5, 20), (100, 30)])
+def test_names_of_a_matrix_meet_nothing_and_what_is_left_out_is_said(size, rows, columns):
+    names = tuple(f"class name {i}" for i in range(100))
+    figure = figure_for(Matrix(np.eye(rows, columns), names[:rows], names[:columns], "share", "title"), size)
+    texts = check_free(figure)
+    ax = figure.axes[0]
+    for axis, count, what in ((ax.xaxis, columns, "column"), (ax.yaxis, rows, "row")):
+        shown = len(axis.get_ticklabels())
+        said = any(f"one {what} in" in text.get_text() for text in texts)
+        assert said == (shown < count)
+        assert min(label.get_fontsize() for label in axis.get_ticklabels()) >= 4.4
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_names_of_marks_and_levels_meet_nothing(size):
+    steps = np.arange(1, 500)
+    marks = {f"regress block {i}": 3.0 + i if i < 4 else 60.0 * (i - 3) for i in range(10)}
+    lines = {name: np.exp(-steps / (80 + 30 * i)) for i, name in enumerate(FIVE)}
+    levels = {"floor 2/N": 0.03, "chance": 0.033, "no better than the mean": 1.0}
+    curves = Curves(
+        dict.fromkeys(FIVE, steps), lines, unit="nats", title="title", levels=levels, marks=marks, log=(False, True)
+    )
+    figure = figure_for(curves, size)
+    texts = check_free(figure)
+    words = " ".join(text.get_text() for text in texts).replace("\n", " ").replace("\u00a0", " ")
+    for name in (*FIVE, *marks, *levels):
+        assert name in words
+    few = Curves({"a": steps}, {"a": steps / 500}, marks={"first": 10.0, "second": 12.0, "third": 490.0})
+    texts = check_free(figure_for(few, size))
+    assert {"first", "second", "third"} <= {text.get_text() for text in texts}
+
+
+@pytest.mark.parametrize("size", [*SIZES, "page"])
+def test_several_results_share_a_figure_without_meeting(size):
+    results = [
+        points(per_net=5), Matrix(np.eye(3), tuple("abc"), tuple("def"), title="m"),
+        Scalars({"student": 1.0, "one": 2.0}, "nats"), Distribution({"student": np.arange(9.0), "one": np.ones(3)}),
+    ]  # fmt: skip
+    figure = figure_for(results, size)
+    check_free(figure)
+    assert figure.get_figwidth() == {"column": 3.3, "page": 6.9, "projector": 10.0}[size]
+
+
+def test_type_grows_with_the_figure():
+    sizes = [figure_for(points(), size).axes[0].title.get_fontsize() for size in ("column", "page", "projector")]
+    assert sizes == sorted(sizes)
+    assert sizes[0] >= 6.5
+    assert sizes[-1] >= 13
+    with pytest.raises(InputError, match="unknown size 'poster'"):
+        figure_for(points(), "poster")
+    with pytest.raises(InputError, match="nothing to draw"):
+        figure_for([])
+
+
+# Curves
+
+
+def test_curves_are_the_lines_given_in_the_nets_colours_with_levels_and_marks():
+    x = {name: np.arange(1.0, 9.0) for name in NETS}
+    y = {name: np.arange(1.0, 9.0) * (i + 1) for i, name in enumerate(NETS)}
+    ax = rendered(draw(Curves(x, y, "step", "nats", "title", {"level": 2.0}, {"mark": 3.0}, (True, True))))
+    lines = {line.get_label(): line for line in ax.lines}
+    for i, name in enumerate(NETS):
+        assert np.array_equal(lines[name].get_xdata(), x[name])
+        assert np.array_equal(lines[name].get_ydata(), y[name])
+        assert same_color(lines[name].get_color(), colour_of(name, NETS))
+        assert lines[name].get_linestyle() == DASHES[i]
+    assert [2.0, 2.0] in [list(line.get_ydata()) for line in ax.lines]
+    assert [3.0, 3.0] in [list(line.get_xdata()) for line in ax.lines]
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("step", "nats", "title")
+
+
+def test_a_line_of_one_net_keeps_its_colour_where_the_nets_are_told():
+    curves = Curves({"two": np.arange(3)}, {"two": np.arange(3.0)})
+    assert same_color(draw(curves, nets=NETS).lines[0].get_color(), TEACHERS[1])
+
+
+@pytest.mark.parametrize("y", [[1.0], [np.nan] * 3, [0.0, 0.0], [-1.0, np.inf, 2.0], []])
+@pytest.mark.parametrize("log", [(False, False), (True, True)])
+def test_any_line_can_be_drawn(y, log):
+    x = np.arange(1.0, len(y) + 1)
+    rendered(draw(Curves({"a": x}, {"a": np.array(y)}, levels={"l": 1.0, "n": np.nan}, marks={"m": 1.0}, log=log)))
+
+
+def test_a_value_with_none_beside_it_is_a_dot():
+    ax = draw(Curves({"a": np.arange(5)}, {"a": np.array([1, 2, np.nan, 3, np.nan])}))
+    assert (ax.lines[0].get_marker(), list(ax.lines[0].get_markevery())) == ("o", [3])
+
+
+def test_around_a_centre_equal_distances_have_equal_strength():
+    ax = draw(Matrix(np.array([[-1.0, 0.5, 2.0]]), ("r",), tuple("abc"), centre=0.5))
+    image = ax.images[0]
+    assert (image.norm.vmin, image.norm.vmax) == (-1.0, 2.0)
+    below, centre, above = image.to_rgba(np.array([-1.0, 0.5, 2.0]))[:, :3]
+    assert centre.min() > 0.9
+    assert below[2] > below[0]
+    assert above[0] > above[2]
+
+
+# Over the steps, and runs beside one another
+
+
+def test_steps_have_the_same_limits_one_legend_and_their_own_titles():
+    frames = [points() for _ in range(5)]
+    frames = [
+        Points(3 * i + f.xy, f.group, f.groups, f.sample, f.label, f.labels, title=f"common space, step {i}")
+        for i, f in enumerate(frames)
+    ]
+    figure = draw_steps(frames)
+    check_free(figure)
+    assert [ax.get_title() for ax in figure.axes] == [f"step {i}" for i in range(5)]
+    assert figure.get_suptitle() == "common space"
+    assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
+    (left, right), (low, high) = figure.axes[0].get_xlim(), figure.axes[0].get_ylim()
+    everything = np.concatenate([frame.xy for frame in frames])
+    assert (everything > [left, low]).all()
+    assert (everything < [right, high]).all()
+    assert sum(ax.get_legend() is not None for ax in figure.axes) == 1
+    with pytest.raises(InputError, match="at least one"):
+        draw_steps([])
+
+
+def test_steps_by_value_share_one_range_of_colours():
+    some = points(labels=False)
+    frames = {
+        str(i): Points(some.xy, some.group, some.groups, some.sample, value=np.full(len(some.xy), float(i)), unit="e")
+        for i in range(3)
+    }
+    figure = draw_steps(frames)
+    FigureCanvasAgg(figure).draw()
+    assert sum(ax.get_legend() is not None for ax in figure.axes) == 1  # the nets, once
+    colours = [to_hex(scatters(ax)["student"].get_facecolor()[0]) for ax in figure.axes[:3]]
+    assert len(set(colours)) == 3
+    assert figure.axes[-1].get_ylabel() == "e"
+
+
+def test_numbers_of_runs_are_dots_in_rows():
+    figure = draw_comparison({"base": Scalars({"a": 1.0, "b": 2.0}, "nats"), "other": Scalars({"b": 3.0}, "nats")})
+    check_free(figure)
+    ax = figure.axes[0]
+    drawn = {line.get_label(): list(line.get_xdata()) for line in ax.lines if not str(line.get_label()).startswith("_")}
+    assert drawn["base"] == [1.0, 2.0]
+    assert np.array_equal(drawn["other"], [np.nan, 3.0], equal_nan=True)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_matrices_of_two_runs_have_one_scale_and_a_difference():
+    one, two = (Matrix(np.eye(2) * k, ("a", "b"), ("c", "d"), title="cka") for k in (1.0, 3.0))
+    figure = draw_comparison({"one": one, "two": two})
+    check_free(figure)
+    images = [ax.images[0] for ax in figure.axes if ax.images]
+    assert [ax.get_title() for ax in figure.axes if ax.images] == ["one", "two", "two − one"]
+    assert images[0].get_clim() == images[1].get_clim() == (0.0, 3.0)
+    assert np.array_equal(images[2].get_array(), 2 * np.eye(2))
+    three = draw_comparison({"one": one, "two": two, "three": one})
+    assert [ax.get_title() for ax in three.axes if ax.images] == ["one", "two", "three"]
+
+
+def test_curves_of_runs_are_a_panel_a_line_and_a_line_a_run():
+    def curves(k: float) -> Curves:
+        return Curves({n: np.arange(3) for n in ("a", "b")}, {n: k * np.arange(3.0) for n in ("a", "b")})
+
+    figure = draw_comparison({"one": curves(1.0), "two": curves(2.0)})
+    check_free(figure)
+    assert [ax.get_title() for ax in figure.axes] == ["a", "b"]
+    for ax in figure.axes:
+        assert {line.get_label(): list(line.get_ydata()) for line in ax.lines} == {"one": [0, 1, 2], "two": [0, 2, 4]}
+
+
+def test_samples_of_runs_are_a_panel_a_group_with_the_same_bins():
+    results = {run: Distribution({"a": np.arange(9.0) * k, "b": np.array([np.nan])}) for k, run in ((1, "x"), (2, "y"))}
+    figure = draw_comparison(results)
+    check_free(figure)
+    one, two = figure.axes[0].patches
+    assert np.array_equal(one.get_xy()[:, 0], two.get_xy()[:, 0])
+    assert same_color(one.get_edgecolor()[:3], STUDENT)
+    assert same_color(two.get_edgecolor()[:3], TEACHERS[0])
+
+
+def test_points_and_diagrams_of_runs_stand_beside_one_another():
+    figure = draw_comparison({"one": points(), "two": points()})
+    assert [ax.get_title() for ax in figure.axes] == ["one", "two"]
+    boxes = Diagram((Box("a", "images"),), (), "title")
+    assert [ax.get_title() for ax in draw_comparison({"x": boxes, "y": boxes}).axes] == ["x: title", "y: title"]
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(InputError, match="one shape, got Points, Scalars"):
+        draw_comparison({"a": points(), "b": Scalars({})})
+    with pytest.raises(InputError, match="got nothing"):
+        draw_comparison({})
+
+
+# Files
+
+
+def test_files_are_the_same_every_time_and_svg_keeps_its_text(tmp_path):
+    for ending, begin in ((".svg", b"<?xml"), (".png", b"\x89PNG"), (".pdf", b"%PDF")):
+        made = []
+        for name in ("a", "b"):
+            figure = figure_for(points(), "column")
+            path = save(figure, tmp_path / (name + ending))
+            made.append(path.read_bytes())
+        assert made[0] == made[1]
+        assert made[0].startswith(begin)
+    svg = (tmp_path / "a.svg").read_text()
+    assert ">class 0</text>" in svg
+    assert "<dc:date>" not in svg
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pdf", "a.png", "a.svg", "b.pdf", "b.png", "b.svg"]
+
+
+def test_another_ending_or_a_missing_folder_is_refused_and_nothing_is_written(tmp_path):
+    figure = figure_for(points(), "column")
+    with pytest.raises(InputError, match=r"\.pdf, \.png, \.svg"):
+        save(figure, tmp_path / "a.jpg")
+    with pytest.raises(InputError, match="no folder"):
+        save(figure, tmp_path / "there" / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+    figure = figure_for(points(), "column")
+
+    def fail(part, **options):
+        part.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save(figure, path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# Layers of a diagram
+
+
+def test_every_arrow_goes_on_to_a_later_layer_and_circles_are_refused():
+    layer = layers_of("abcd", [("a", "b"), ("b", "d"), ("a", "d"), ("a", "c")])
+    assert layer == {"a": 0, "b": 1, "c": 1, "d": 2}
+    with pytest.raises(InputError, match="circle"):
+        layers_of("ab", [("a", "b"), ("b", "a")])
+    with pytest.raises(InputError, match="unknown box 'x'"):
+        layers_of("ab", [("a", "x")])
+
+
+def test_separated_places_are_the_nearest_that_keep_their_distance():
+    from scipy.optimize import lsq_linear
+
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        wanted, gaps = random.normal(size=6), random.random(5)
+        offsets = np.cumsum([0.0, *gaps])
+        found = separated(wanted, offsets)
+        assert (np.diff(found) >= gaps - 1e-9).all()
+        # place = offset + start + Σ of steps that are not negative
+        steps = np.tril(np.ones((6, 6)))
+        best = lsq_linear(steps, wanted - offsets, bounds=([-np.inf, 0, 0, 0, 0, 0], np.inf), tol=1e-12)
+        assert np.allclose(found, steps @ best.x + offsets, atol=1e-4)
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_boxes_do_not_meet_and_arrows_pass_between_them(down):
+    random = np.random.default_rng(1)
+    names = [f"b{i}" for i in range(14)]
+    arrows = [(a, b, (0.0, 0.0)) for a, b in combinations(names, 2) if random.random() < 0.2]
+    sizes = {name: (40 + 60 * random.random(), 20 + 30 * random.random()) for name in names}
+    plan = laid_out(sizes, arrows, down=down)
+    boxes = {
+        n: np.array(
+            [*np.subtract(plan.places[n], np.divide(sizes[n], 2)), *np.add(plan.places[n], np.divide(sizes[n], 2))]
+        )
+        for n in names
+    }
+    for a, b in combinations(names, 2):
+        one, other = boxes[a], boxes[b]
+        assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    for (a, b, _), path in zip(arrows, plan.paths, strict=True):
+        for i in range(1, len(path) - 1, 2):  # the parts that run past a layer
+            for share in np.linspace(0, 1, 9):
+                x, y = path[i] + share * (path[i + 1] - path[i])
+                assert not any(
+                    box[0] < x < box[2] and box[1] < y < box[3] for n, box in boxes.items() if n not in (a, b)
+                )
+        main = 1 if down else 0
+        assert (np.diff(path[:, main]) >= -1e-9).all()  # never back
+
+
+def test_legends_can_be_left_out():
+    assert draw_points(points(), legend=False).get_legend() is None

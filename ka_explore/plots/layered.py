@@ -1,0 +1,207 @@
+"""Boxes and arrows laid out in layers: an arrow always goes on to a later layer, lines pass between the boxes.
+
+After Sugiyama, Tagawa and Toda (1981): layers by longest path, long arrows cut at every layer, orders by the mean
+place of the neighbours, places by least squares under the order.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from ka_explore.errors import InputError, unknown
+
+Node = str | tuple[int, int]  # a box by its name, or where an arrow passes a layer: (arrow, layer)
+Link = tuple[Node, Node]
+
+SWEEPS = 12
+NARROW = 10.0  # points across that a line takes which only passes by
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything stands, in points at the size the boxes were measured at.
+
+    Attributes:
+        places: centre of every box, x to the right and y down.
+        paths: the corners of every arrow from box edge to box edge, as many as there are arrows.
+        width: of all of it.
+        height: of all of it.
+        down: whether the layers follow one another downwards, instead of to the right.
+    """
+
+    places: Mapping[str, tuple[float, float]]
+    paths: Sequence[np.ndarray]
+    width: float
+    height: float
+    down: bool
+
+
+def layers_of(names: Sequence[str], arrows: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """The layer of every box: one more than the latest of those that point to it.
+
+    Raises InputError for an arrow to a box that is not there, or arrows in a circle.
+    """
+    before: dict[str, list[str]] = {name: [] for name in names}
+    for start, end in arrows:
+        for name in (start, end):
+            if name not in before:
+                raise unknown("box", name, names, where=" in an arrow")
+        before[end].append(start)
+    layer: dict[str, int] = {}
+    left = list(names)
+    while left:
+        ready = [name for name in left if all(other in layer for other in before[name])]
+        if not ready:
+            raise InputError(f"the arrows between {', '.join(left)} make a circle: expected none.")
+        for name in ready:
+            layer[name] = max((layer[other] + 1 for other in before[name]), default=0)
+        left = [name for name in left if name not in layer]
+    return layer
+
+
+def laid_out(
+    sizes: Mapping[str, tuple[float, float]],
+    arrows: Sequence[tuple[str, str, tuple[float, float]]],
+    *,
+    last: Iterable[str] = (),
+    down: bool = False,
+) -> Layout:
+    """Places of boxes and paths of arrows.
+
+    Args:
+        sizes: width and height of every box, in points.
+        arrows: from, to, and width and height of what is written on it.
+        last: boxes that belong in the last layer wherever their arrows come from.
+        down: whether layers follow downwards.
+    """
+    if not sizes:
+        return Layout({}, [], 0.0, 0.0, down)
+    along, across = (1, 0) if down else (0, 1)
+    layer = layers_of(list(sizes), [(a, b) for a, b, _ in arrows])
+    end = max(layer.values(), default=0)
+    pointing = {a for a, _, _ in arrows}
+    layer |= {name: end for name in last if name not in pointing}
+
+    # every arrow as a chain of nodes, one a layer; a node is a box's name or (arrow, layer)
+    chains: list[list[Node]] = [
+        [a, *((i, between) for between in range(layer[a] + 1, layer[b])), b] for i, (a, b, _) in enumerate(arrows)
+    ]
+    nodes: list[list[Node]] = [[] for _ in range(end + 1)]
+    for name, place in layer.items():
+        nodes[place].append(name)
+    for chain in chains:
+        for node in chain[1:-1]:
+            assert isinstance(node, tuple)
+            nodes[node[1]].append(node)
+    links = [(chain[i], chain[i + 1]) for chain in chains for i in range(len(chain) - 1)]
+    nodes = ordered(nodes, links)
+
+    size = {node: (sizes[node][across] if isinstance(node, str) else NARROW) for row in nodes for node in row}
+    gap = 8.0
+    spot = spread(nodes, links, size, gap)
+
+    thick = [max([sizes[n][along] for n in row if isinstance(n, str)], default=0.0) for row in nodes]
+    gaps = [
+        18.0 + max([what[along] for a, b, what in arrows if layer[a] <= place < layer[b]], default=0.0)
+        for place in range(end)
+    ]
+    starts = np.cumsum([0.0, *(t + g for t, g in zip(thick, [*gaps, 0.0], strict=True))])
+    middle = {node: float(starts[i] + thick[i] / 2) for i, row in enumerate(nodes) for node in row}
+
+    def point(main: float, other: float) -> tuple[float, float]:
+        return (other, main) if down else (main, other)
+
+    places = {name: point(middle[name], spot[name]) for name in sizes}
+    paths = []
+    for chain in chains:
+        corners = []
+        for node in chain:
+            half = sizes[node][along] / 2 if isinstance(node, str) else thick[node[1]] / 2
+            if node is not chain[0]:
+                corners.append(point(middle[node] - half, spot[node]))
+            if node is not chain[-1]:
+                corners.append(point(middle[node] + half, spot[node]))
+        paths.append(np.array(corners))
+    main = float(starts[-1]) if thick else 0.0
+    other = max((spot[node] + size[node] / 2 for node in spot), default=0.0)
+    width, height = point(main, other)
+    return Layout(places, paths, width, height, down)
+
+
+def ordered(nodes: list[list[Node]], links: Sequence[Link]) -> list[list[Node]]:
+    """The nodes of every layer in the order with the fewest crossings found."""
+    best, fewest = nodes, crossings(nodes, links)
+    above: dict[Node, list[Node]] = {}
+    below: dict[Node, list[Node]] = {}
+    for a, b in links:
+        below.setdefault(a, []).append(b)
+        above.setdefault(b, []).append(a)
+    for sweep in range(SWEEPS):
+        nodes = [list(row) for row in nodes]
+        neighbours = above if sweep % 2 == 0 else below
+        for row in nodes if sweep % 2 == 0 else nodes[::-1]:
+            place = {node: i / max(len(r) - 1, 1) for r in nodes for i, node in enumerate(r)}
+            means = {n: np.mean([place[m] for m in neighbours[n]]) if n in neighbours else place[n] for n in row}
+            row.sort(key=lambda node: means[node])
+        now = crossings(nodes, links)
+        if now < fewest:
+            best, fewest = nodes, now
+    return best
+
+
+def crossings(nodes: Sequence[Sequence[Node]], links: Sequence[Link]) -> int:
+    """How many pairs of links cross."""
+    place = {node: (layer, i) for layer, row in enumerate(nodes) for i, node in enumerate(row)}
+    count = 0
+    for layer in range(len(nodes)):
+        ends = [(place[a][1], place[b][1]) for a, b in links if place[a][0] == layer]
+        count += sum((a - c) * (b - d) < 0 for i, (a, b) in enumerate(ends) for c, d in ends[i + 1 :])
+    return count
+
+
+def spread(
+    nodes: Sequence[Sequence[Node]], links: Sequence[Link], size: Mapping[Node, float], gap: float
+) -> dict[Node, float]:
+    """A place across for every node: near the middle of its neighbours, none upon another."""
+    spot: dict[Node, float] = {}
+    for row in nodes:
+        edge = 0.0
+        for node in row:
+            spot[node] = edge + size[node] / 2
+            edge += size[node] + gap
+    tallest = max((sum(size[n] + gap for n in row) for row in nodes), default=0.0)
+    for row in nodes:
+        shift = (tallest - sum(size[n] + gap for n in row)) / 2
+        for node in row:
+            spot[node] += shift
+    near: dict[Node, list[Node]] = {}
+    for a, b in links:
+        near.setdefault(a, []).append(b)
+        near.setdefault(b, []).append(a)
+    for sweep in range(SWEEPS):
+        for row in nodes if sweep % 2 == 0 else nodes[::-1]:
+            wanted = [float(np.mean([spot[m] for m in near[n]])) if n in near else spot[n] for n in row]
+            needed = [0.0, *((size[a] + size[b]) / 2 + gap for a, b in pairwise(row))]
+            spot |= dict(zip(row, separated(wanted, np.cumsum(needed)), strict=True))
+    first = min((spot[n] - size[n] / 2 for n in spot), default=0.0)
+    return {node: place - first for node, place in spot.items()}
+
+
+def separated(wanted: Sequence[float], offsets: np.ndarray) -> list[float]:
+    """Least squares places near the wanted ones, each at least so far after the one before: pool adjacent violators.
+
+    Args:
+        wanted: in order.
+        offsets: running sum of the least distances.
+    """
+    blocks: list[tuple[float, int]] = []  # mean, count
+    for value in np.asarray(wanted, dtype=float) - offsets:
+        mean, count = float(value), 1
+        while blocks and blocks[-1][0] > mean:
+            other, many = blocks.pop()
+            mean, count = (mean * count + other * many) / (count + many), count + many
+        blocks.append((mean, count))
+    flat = [mean for mean, count in blocks for _ in range(count)]
+    return [float(value + offset) for value, offset in zip(flat, offsets, strict=True)]

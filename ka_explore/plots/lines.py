@@ -1,0 +1,222 @@
+"""Lines over one quantity, with levels and marks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
+
+from ka_explore.plots.looks import (
+    DASHES,
+    QUIET,
+    axes_of,
+    beside,
+    colour_of,
+    dress,
+    plain,
+    room_of,
+    shortened,
+    type_of,
+    width_of,
+)
+from ka_explore.results import Curves
+
+ROWS = 3  # of marks' names above the axes
+LEVELS: tuple[Any, ...] = ((0, (6, 3)), (0, (1.5, 2)), (0, (6, 2, 1.5, 2)))
+
+
+def draw_curves(
+    result: Curves,
+    ax: Axes | None = None,
+    *,
+    nets: Sequence[str] = (),
+    colours: Mapping[str, str] | None = None,
+    legend: bool | None = None,
+) -> Axes:
+    """Lines with levels and marks; a line that is called as a net has its colour.
+
+    Args:
+        result: what is drawn.
+        ax: where.
+        nets: all nets of the problem, where the lines are only some of them; by default the lines' names.
+        colours: by line, where they stand for something else than nets.
+        legend: whether lines are named beside it; by default where there are several.
+    """
+    ax = axes_of(ax)
+    size, (width, _) = type_of(ax), room_of(ax)
+    known = list(nets) or list(result.x)
+    lines = []
+    for place, name in enumerate(result.x):
+        colour = (colours or {}).get(name) or colour_of(name, known if name in known else [*known, name])
+        x, y = np.asarray(result.x[name], dtype=float), np.asarray(result.y[name], dtype=float)
+        alone = isolated(y)
+        lines += ax.plot(
+            x, y, color=colour, ls=DASHES[place % len(DASHES)], lw=0.16 * size, label=plain(name),
+            marker="o" if alone else None, markevery=alone or None, ms=0.4 * size,
+        )  # fmt: skip
+    shown = np.concatenate([*(np.asarray(y, dtype=float) for y in result.y.values()), np.zeros(0)])
+    across = np.concatenate([*(np.asarray(x, dtype=float) for x in result.x.values()), np.zeros(0)])
+    if result.log[0] and np.any(across > 0):
+        ax.set_xscale("log")
+    if result.log[1] and np.any(shown > 0):
+        ax.set_yscale("log")
+    spell_out(ax)
+    homeless = write_levels(ax, result.levels, size)
+    rows, key = write_marks(ax, result.marks, 0.75 * size)
+    note = "; ".join(part for part in (result.note, key) if part)
+    dress(ax, title=result.title, x=result.across, y=result.unit, note=note, above=rows * 0.75 * size * 1.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    if legend or homeless or (legend is None and len(lines) > 1):
+        named = [line for line in (*lines, *homeless) if str(line.get_label()).strip()]
+        for line in named:
+            line.set_label(shortened(str(line.get_label()), 0.3 * width, 0.8 * size))
+        beside(ax, named)
+    return ax
+
+
+def isolated(values: np.ndarray) -> list[int]:
+    """Places of values with none beside them: a line alone would not show them."""
+    there = np.concatenate([[False], np.isfinite(values), [False]])
+    return np.flatnonzero(there[1:-1] & ~there[:-2] & ~there[2:]).tolist()
+
+
+def spell_out(ax: Axes) -> None:
+    """Write the numbers of log axes in full; where there is little more than one decade, 2 and 5 as well."""
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        if axis.get_scale() == "log":
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+            if high / low < 50:
+                axis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+                axis.set_minor_formatter(lambda value, _: f"{value:g}")
+
+
+def write_levels(ax: Axes, levels: Mapping[str, float], size: float) -> list[Line2D]:
+    """Thin horizontal lines with their names at an end where they are on no line; returns those without such a place.
+
+    The data must be drawn already, and the scales chosen.
+    """
+    log = ax.get_yscale() == "log"
+    finite = {name: value for name, value in levels.items() if np.isfinite(value) and (value > 0 or not log)}
+    lines = {
+        name: ax.axhline(value, color=QUIET, lw=0.09 * size, ls=LEVELS[i % len(LEVELS)], zorder=1.5)
+        for i, (name, value) in enumerate(finite.items())
+    }
+    ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # as they are: what follows is measured in them
+    small = 0.7 * size
+    wide, tall = (0.5 * room for room in room_of(ax))  # at least
+    inside = ax.transScale + ax.transLimits  # from data to shares of the axes
+    drawn = [
+        inside.transform(np.column_stack([line.get_xdata(), line.get_ydata()]))
+        for line in ax.lines
+        if line not in lines.values()
+    ]
+    dense = [between(points) for points in drawn]
+    heights = {name: float(inside.transform((ax.get_xlim()[0], value))[1]) for name, value in finite.items()}
+    taken: list[tuple[float, float, float, float]] = []
+    homeless = []
+    for name, at in heights.items():
+        across, up = (width_of(plain(name), small) + small) / wide, 1.3 * small / tall
+        for side, below in ((1, 0), (0, 0), (1, 1), (0, 1)):
+            left, bottom = side * (1 - across), at - below * up
+            box = (left, bottom, left + across, bottom + up)
+            others = [y for other, y in heights.items() if other != name]
+            free = not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken)
+            free &= not any(bottom - 0.02 < y < bottom + up for y in others) and bottom >= 0 and bottom + up <= 1.08
+            if free and not any(inside_of(points, box) for points in dense):
+                taken.append(box)
+                ax.annotate(
+                    plain(name), xy=(side, finite[name]), xycoords=("axes fraction", "data"),
+                    ha="right" if side else "left", va="top" if below else "bottom",
+                    xytext=((-0.3 if side else 0.3) * small, (-0.15 if below else 0.15) * small),
+                    textcoords="offset points", fontsize=small, color=QUIET, zorder=4, annotation_clip=False,
+                )  # fmt: skip
+                break
+        else:
+            lines[name].set_label(plain(f"{name} ({finite[name]:.2g})"))
+            homeless.append(lines[name])
+    return homeless
+
+
+def between(points: np.ndarray) -> np.ndarray:
+    """Points of a line at a hundred places across, in shares of the axes."""
+    points = points[np.isfinite(points).all(axis=1)]
+    if len(points) < 2:
+        return points
+    points = points[np.argsort(points[:, 0])]
+    across = np.linspace(0, 1, 101)
+    across = across[(across >= points[0, 0]) & (across <= points[-1, 0])]
+    return np.concatenate([points, np.column_stack([across, np.interp(across, points[:, 0], points[:, 1])])])
+
+
+def inside_of(points: np.ndarray, box: tuple[float, float, float, float]) -> bool:
+    """Whether one of the points is in the box."""
+    x, y = points[:, 0], points[:, 1]
+    return bool(np.any((x >= box[0]) & (x <= box[2]) & (y >= box[1] - 0.01) & (y <= box[3])))
+
+
+def write_marks(ax: Axes, marks: Mapping[str, float], size: float) -> tuple[int, str]:
+    """Thin vertical lines, with their names above the axes in as many rows as they need, each beginning at its line.
+
+    Where names have no room even in rows, numbers stand there instead, and the key is returned.
+
+    Returns how many rows there are, and the key.
+    """
+    log = ax.get_xscale() == "log"
+    shown = [(x, name) for name, x in marks.items() if np.isfinite(x) and (x > 0 or not log)]
+    ordered = sorted(shown, key=lambda pair: pair[0])
+    if not ordered:
+        return 0, ""
+    for x, _ in ordered:
+        ax.axvline(x, color="#999999", lw=0.1 * size, zorder=1)
+    low, high = ax.get_xlim()
+    low, high = min(low, ordered[0][0]), max(high, ordered[-1][0])
+    ax.set_xlim(low, high)
+    wide = 0.6 * room_of(ax)[0]
+    places = [
+        float(np.log(x / low) / np.log(high / low)) * wide if log else (x - low) / (high - low) * wide
+        for x, _ in ordered
+    ]
+    names = [shortened(plain(name), 0.5 * wide, size) for _, name in ordered]
+    rows = arranged(places, [width_of(name, size) + 0.6 * size for name in names], wide)
+    key = ""
+    if max(rows) >= ROWS:
+        names = [str(i) for i in range(1, len(ordered) + 1)]
+        key = ", ".join(f"{i} {name}".replace(" ", "\u00a0") for i, (_, name) in enumerate(ordered, start=1))
+        together: list[tuple[int, int]] = []
+        for i, place in enumerate(places):
+            if together and place - places[together[-1][0]] < 1.6 * size:
+                together[-1] = together[-1][0], i
+            else:
+                together.append((i, i))
+        names = [names[a] if a == b else f"{names[a]}–{names[b]}" for a, b in together]
+        ordered, places = [ordered[a] for a, _ in together], [places[a] for a, _ in together]
+        rows = arranged(places, [width_of(name, size) + 0.6 * size for name in names], wide)
+    for (x, _), name, row, place in zip(ordered, names, rows, places, strict=True):
+        late = place + width_of(name, size) > 1.25 * wide
+        ax.annotate(
+            name, xy=(x, 1.0), xycoords=("data", "axes fraction"), ha="right" if late else "left", va="bottom",
+            xytext=(0, (0.2 + 1.25 * row) * size), textcoords="offset points", fontsize=size, color=QUIET,
+            annotation_clip=False,
+        )  # fmt: skip
+    return max(rows) + 1, key
+
+
+def arranged(places: Sequence[float], widths: Sequence[float], room: float) -> list[int]:
+    """For texts that begin at these places, the lowest row where each meets no other.
+
+    A text that would stand out far to the right ends at its place instead.
+    """
+    taken: list[list[tuple[float, float]]] = []
+    rows = []
+    for place, width in zip(places, widths, strict=True):
+        begin = place - width if place + width > 1.25 * room else place
+        row = 0
+        while row < len(taken) and any(begin < end and begin + width > start for start, end in taken[row]):
+            row += 1
+        if row == len(taken):
+            taken.append([])
+        taken[row].append((begin, begin + width))
+        rows.append(row)
+    return rows

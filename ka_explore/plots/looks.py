@@ -1,0 +1,212 @@
+"""Looks that every picture shares: colours and markers of nets, sizes of type, what stands around the axes.
+
+A teacher keeps its colour and its marker in every picture (by its place in the problem), the student is dark with
+a round marker. Colours are Okabe and Ito's, which stay apart under colour blindness; markers and dashes say the same
+in greyscale.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from matplotlib import color_sequences, colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.legend import Legend
+
+STUDENT = "#222222"
+TEACHERS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+MARKERS = ("^", "s", "D", "v", "P", "X", "*")
+DASHES = ("-", "--", ":", "-.")
+UNKNOWN = "#bbbbbb"  # what has no class, no value
+QUIET = "#555555"  # notes, levels, marks
+
+
+# Nets and classes
+
+
+def colour_of(net: str, nets: Sequence[str]) -> str:
+    """The colour a net has in every picture of its problem."""
+    teachers = [name for name in nets if name != "student"]
+    return STUDENT if net == "student" else TEACHERS[teachers.index(net) % len(TEACHERS)]
+
+
+def marker_of(net: str, nets: Sequence[str]) -> str:
+    """The marker a net has in every picture of its problem."""
+    teachers = [name for name in nets if name != "student"]
+    return "o" if net == "student" else MARKERS[teachers.index(net) % len(MARKERS)]
+
+
+def class_colours(count: int) -> list[Any]:
+    """Colours of so many classes.
+
+    Ten stay apart under colour blindness; the next ten are their dark shades; more are a spread of a wide map.
+    """
+    if count <= 20:
+        ten = [to_rgb(colour) for colour in color_sequences["petroff10"]]
+        return [*ten, *(tuple(0.5 * part for part in colour) for colour in ten)][:count]
+    return [colormaps["turbo"](i / (count - 1)) for i in range(count)]
+
+
+def label_colours(labels: Sequence[str], legend: str) -> list[Any]:
+    """Colours of the labels of points: those of the nets where the labels are nets, else of classes."""
+    if legend in ("teacher", "net"):
+        return [colour_of(label, labels) for label in labels]
+    return class_colours(len(labels))
+
+
+def hexadecimal(colour: Any) -> str:
+    """A colour as a page writes it, ``#rrggbb``."""
+    return to_hex(colour)
+
+
+def plain(text: str) -> str:
+    """A name as it stands: matplotlib would read ``$`` as mathematics and leave a leading ``_`` out of legends."""
+    return (" " + text if text.startswith("_") else text).replace("$", r"\$")
+
+
+# Room and type
+
+
+def axes_of(ax: Axes | None, size: tuple[float, float] = (6.0, 4.5)) -> Axes:
+    """The axes handed in, or those of a new figure that belongs to nobody else."""
+    return ax if ax is not None else Figure(figsize=size, layout="constrained").add_subplot()
+
+
+def room_of(ax: Axes) -> tuple[float, float]:
+    """Width and height in points that the figure has for the axes and all that stands around them."""
+    width, height = whole(ax)
+    spec = ax.get_subplotspec()
+    if spec is None:
+        place = ax.get_position()
+        return width * place.width, height * place.height
+    rows, columns = spec.get_gridspec().get_geometry()
+    return width * len(spec.colspan) / columns, height * len(spec.rowspan) / rows
+
+
+def whole(ax: Axes) -> tuple[float, float]:
+    """Width and height in points of the figure (or the part of one) that the axes are in."""
+    figure: Any = ax.figure
+    if isinstance(figure, Figure):
+        return 72 * float(figure.get_figwidth()), 72 * float(figure.get_figheight())
+    box, dpi = figure.bbox, figure.figure.dpi
+    return 72 * box.width / dpi, 72 * box.height / dpi
+
+
+def type_of(ax: Axes) -> float:
+    """The size of type that reads well, in points: 7 in a column of 3.3 inches, 14 on a projector of 10.
+
+    It grows with the figure, which is shown as a whole, and with the axes' part of it, where it must have room.
+    """
+    (width, height), (part, tall) = whole(ax), room_of(ax)
+    inches = min((width * part) ** 0.5, 1.8 * (height * tall) ** 0.5) / 72
+    return float(min(max(3.6 + 1.04 * inches, 6.0), 16.0))
+
+
+@lru_cache(maxsize=1)
+def ruler() -> RendererAgg:
+    """What measures text: 72 dots an inch, so that a dot is a point."""
+    return RendererAgg(16, 16, 72)
+
+
+@lru_cache(maxsize=4096)
+def width_of(text: str, size: float, weight: str = "normal") -> float:
+    """Width in points of the widest line of a text."""
+    font = FontProperties(size=size, weight=weight)
+    lines = text.replace(r"\$", "S").split("\n")
+    return max(ruler().get_text_width_height_descent(line, font, ismath=False)[0] if line else 0.0 for line in lines)
+
+
+def wrapped(text: str, width: float, size: float) -> str:
+    """A text broken into lines that are at most so many points wide, at blanks where there are any."""
+    if width_of(text, size) <= width:
+        return text
+    each = width_of(text, size) / max(len(line) for line in text.split("\n"))
+    letters = max(int(width / each), 6)
+    return "\n".join("\n".join(textwrap.wrap(line, letters)) or "" for line in text.split("\n"))
+
+
+def shortened(text: str, width: float, size: float) -> str:
+    """A name in at most so many points: its middle gives way to ``…``, as names often differ at their ends."""
+    if width_of(text, size) <= width:
+        return text
+    bare = text.replace(r"\$", "$")
+    for kept in range(len(bare) - 1, 1, -1):
+        start = (kept + 1) // 2
+        short = (bare[:start] + "…" + bare[len(bare) - (kept - start) :]).replace("$", r"\$")
+        if width_of(short, size) <= width:
+            return short
+    return bare[:1].replace("$", r"\$") + "…"
+
+
+# Around the axes
+
+
+def dress(ax: Axes, *, title: str = "", x: str = "", y: str = "", note: str = "", above: float = 0.0) -> float:
+    """Write what stands around the axes, in type that fits the figure.
+
+    Args:
+        ax: the axes.
+        title: above.
+        x: of the horizontal axis.
+        y: of the vertical axis.
+        note: under all of it, smaller.
+        above: room to leave between axes and title, in points.
+
+    Returns the size of type, in points.
+    """
+    size, (width, height) = type_of(ax), room_of(ax)
+    ax.set_title(wrapped(plain(title), 0.85 * width, 1.1 * size), fontsize=1.1 * size, pad=above + 0.5 * size)
+    ax.set_xlabel(wrapped(plain(x), 0.8 * width, size), fontsize=size)
+    ax.set_ylabel(wrapped(plain(y), 0.7 * height, size), fontsize=size)
+    ax.tick_params(which="both", labelsize=0.85 * size, length=0.3 * size, width=0.07 * size, pad=0.25 * size)
+    for spine in ax.spines.values():
+        spine.set_linewidth(0.07 * size)
+        spine.set_color("#888888")
+    if note:
+        below(ax, note, 0.8 * size, max(width - 6 * size, 0.6 * width))
+    return size
+
+
+def below(ax: Axes, note: str, size: float, width: float) -> None:
+    """Write a note under the horizontal axis and its name, where no point can be."""
+    ax.annotate(
+        wrapped(plain(note), width, size),
+        xy=(0.0, 0.0),
+        xycoords=("axes fraction", ax.xaxis.label),
+        xytext=(0, -0.5 * size),
+        textcoords="offset points",
+        ha="left",
+        va="top",
+        fontsize=size,
+        color=QUIET,
+        annotation_clip=False,
+    )
+
+
+def beside(
+    ax: Axes, handles: Sequence[Any], *, title: str = "", columns: int = 1, size: float = 0.0, low: bool = False
+) -> Legend:
+    """A legend to the right of the axes, where it hides nothing; at their top, or at their lower end."""
+    size = size or 0.8 * type_of(ax)
+    return ax.legend(
+        handles=list(handles),
+        loc="lower left" if low else "upper left",
+        bbox_to_anchor=(1.0, 0.0 if low else 1.0),
+        borderaxespad=0.3,
+        borderpad=0.2,
+        fontsize=size,
+        title=title or None,
+        title_fontsize=size,
+        alignment="left",
+        frameon=False,
+        ncols=columns,
+        handletextpad=0.5,
+        handlelength=1.8,
+        columnspacing=0.8,
+        labelspacing=0.25,
+    )

@@ -1,0 +1,99 @@
+"""Figures as files: never half a file, and the same bytes for the same figure."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.figure import Figure
+
+from ka_explore.errors import InputError
+from ka_explore.plots.looks import plain, type_of
+from ka_explore.plots.scatter import common_limits, common_range, draw_points
+from ka_explore.results import Points
+
+# What would put the date of saving into the file, by format.
+UNDATED: dict[str, dict[str, Any]] = {
+    ".svg": {"Date": None, "Creator": "ka_explore"},
+    ".pdf": {"CreationDate": None, "ModDate": None, "Creator": "ka_explore", "Producer": None},
+    ".png": {"Software": "ka_explore"},
+}
+
+
+def save(figure: Figure, path: str | Path, *, dpi: float = 150) -> Path:
+    """Write a figure as SVG, PNG or PDF, by the file's ending; text stays text in SVG and PDF.
+
+    Args:
+        figure: what is saved.
+        path: the file; one that is there is replaced once the new one is whole.
+        dpi: dots an inch, of PNG.
+
+    Raises InputError for another ending or a folder that is not there.
+    """
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in UNDATED:
+        raise InputError(f"cannot save {path.name!r}: expected a name that ends in {', '.join(sorted(UNDATED))}.")
+    # fixed ids, and letters instead of outlines
+    style: Any = {"svg.hashsalt": "ka_explore", "svg.fonttype": "none", "pdf.fonttype": 42}
+    with rc_context(style), replacing(path) as part:
+        figure.savefig(part, format=ending[1:], dpi=dpi, metadata=UNDATED[ending])
+    return path
+
+
+def save_film(frames: Sequence[Points], path: str | Path, *, seconds: float = 0.5, title: str = "") -> Path:
+    """Write pictures of points one after the other as an animated GIF with the same axes throughout.
+
+    Args:
+        frames: in order.
+        path: ends in ``.gif``.
+        seconds: a frame.
+        title: before each frame's own.
+
+    Raises InputError for no frame, another ending or a folder that is not there.
+    """
+    path = Path(path)
+    if not frames:
+        raise InputError("a film needs at least one frame, got none.")
+    if path.suffix.lower() != ".gif":
+        raise InputError(f"cannot save {path.name!r}: expected a name that ends in .gif.")
+    if seconds <= 0:
+        raise InputError(f"seconds={seconds}: expected more than 0 a frame.")
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    limits, range_ = common_limits(frames), common_range(frames)
+
+    def show(place: int) -> list[Any]:
+        figure.clear()
+        ax = figure.add_subplot()
+        draw_points(frames[place], ax, limits=limits, range_=range_)
+        words = " · ".join(part for part in (title, frames[place].title) if part)
+        ax.set_title(plain(words), fontsize=1.1 * type_of(ax))
+        return []
+
+    film = FuncAnimation(figure, show, frames=len(frames), init_func=lambda: [], cache_frame_data=False)
+    with replacing(path, ending=".gif") as part:
+        rate: Any = 1 / seconds  # matplotlib's annotation wants a whole number, Pillow does not
+        film.save(str(part), writer=PillowWriter(fps=rate), dpi=100)
+    return path
+
+
+@contextmanager
+def replacing(path: Path, *, ending: str = ".part") -> Iterator[Path]:
+    """A file beside the path to be written; it takes the path's place when all is written, and goes otherwise.
+
+    Raises InputError where there is no such folder.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"cannot save {str(path)!r}: there is no folder {str(path.parent)!r}. Make it first.")
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=ending)
+    os.close(number)
+    part = Path(name)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

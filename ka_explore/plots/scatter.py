@@ -1,0 +1,244 @@
+"""Points in the plane: one picture, or several over the steps."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ka_explore.errors import InputError
+from ka_explore.plots.looks import (
+    UNKNOWN,
+    axes_of,
+    beside,
+    colour_of,
+    dress,
+    label_colours,
+    marker_of,
+    plain,
+    room_of,
+    shortened,
+    type_of,
+)
+from ka_explore.results import Points
+
+NAMED = 20  # classes that a legend can name
+
+Limits = tuple[tuple[float, float], tuple[float, float]]
+
+
+def draw_points(
+    result: Points,
+    ax: Axes | None = None,
+    *,
+    legend: bool = True,
+    limits: Limits | None = None,
+    range_: tuple[float, float] | None = None,
+    bar: bool = True,
+) -> Axes:
+    """A scatter: marker = net; colour = a value, a label (class, teacher, …), or the net where neither is known.
+
+    Args:
+        result: what is drawn.
+        ax: where.
+        legend: whether nets and labels are named beside it.
+        limits: of both axes, to compare several; by default the points' own.
+        range_: of the values that the colours span; by default the 2nd to the 98th percentile.
+        bar: whether the colours of values are explained under it.
+    """
+    ax = axes_of(ax)
+    size = type_of(ax)
+    by_label = result.value is None and result.label is not None and len(result.labels) > 0
+    colours = label_colours(result.labels, result.legend) if by_label else []
+    by_value = ValueColours(result.value, range_) if result.value is not None else None
+    if len(result.pairs):
+        lines = result.xy[result.pairs]
+        ax.add_collection(LineCollection(lines, colors="#999999", linewidths=0.06 * size, alpha=0.7, zorder=1))
+    handles: list[Line2D] = []
+    area = (size / 2.2) ** 2 * (0.6 if len(result.xy) > 2000 else 1.0)
+    for g, net in enumerate(result.groups):
+        mine = result.group == g
+        own = colour_of(net, result.groups)
+        marker = marker_of(net, result.groups)
+        face: Any = own
+        if by_value is not None:
+            face = by_value.to_colours(result.value[mine])  # type: ignore[index]
+        elif by_label and result.label is not None:
+            face = [colours[i] if i >= 0 else UNKNOWN for i in result.label[mine]]
+        student = net == "student"
+        ax.scatter(
+            result.xy[mine, 0],
+            result.xy[mine, 1],
+            c=face if student else "none",
+            edgecolors="none" if student else face,
+            marker=marker,
+            s=0.8 * area if student else 1.2 * area,
+            linewidths=0.1 * size,
+            alpha=0.85,
+            label=plain(net),
+            zorder=3 if student else 2,
+        )
+        grey = "#444444" if by_label or by_value is not None else own
+        fill = grey if student else "none"
+        handles.append(
+            Line2D([], [], marker=marker, ls="", color=grey, markerfacecolor=fill, ms=0.6 * size, label=plain(net))
+        )
+    # a note says the quality in words already
+    note = [result.note] if result.note else [f"{name} {value:.2f}" for name, value in result.quality.items()]
+    if by_label and len(result.labels) > NAMED:
+        note.append(f"{len(result.labels)} colours, too many to name")
+    dress(ax, title=result.title, x=result.axes[0], y=result.axes[1], note="; ".join(note))
+    if limits is not None:
+        ax.set(xlim=limits[0], ylim=limits[1])
+    if legend:
+        names = [*zip(colours, result.labels, strict=True)] if by_label and len(result.labels) <= NAMED else []
+        write_legends(ax, handles, names, result.legend)
+    if bar and by_value is not None:
+        by_value.explain(ax, result.unit)
+    return ax
+
+
+def write_legends(ax: Axes, nets: Sequence[Line2D], names: Sequence[tuple[Any, str]], what: str) -> None:
+    """The nets at the top right beside the axes, the labels below them, in as many columns as they need."""
+    width, height = room_of(ax)
+    size = 0.8 * type_of(ax)
+    for line in nets:
+        line.set_label(shortened(str(line.get_label()), 0.22 * width, size))
+    first = beside(ax, nets, size=size)
+    if not names:
+        return
+    room = height - 5.5 * type_of(ax)  # what title, ticks and the axis' name leave
+    rows = max(int((room / size - 1.5 - 1.3 * len(nets)) / 1.3), 2)
+    columns = -(-len(names) // rows)
+    if columns > 2:  # smaller type before a third column
+        size = max(min(size, room / (1.5 + 1.35 * (len(nets) + 1 + len(names) / 2))), 4.5)
+        first.remove()
+        first = beside(ax, nets, size=size)
+        rows = max(int((room / size - 1.5 - 1.3 * len(nets)) / 1.3), 2)
+        columns = -(-len(names) // rows)
+    each = 0.4 * width / columns - 2 * size
+    dots = [
+        Line2D([], [], marker="o", ls="", color=c, ms=0.6 * size, label=shortened(plain(n), each, size))
+        for c, n in names
+    ]
+    ax.add_artist(first)
+    first.set_clip_on(False)  # what is clipped to the axes gets no room beside them
+    second = beside(ax, dots, title=plain(what), columns=columns, size=size, low=True)
+    for text in (first, second):
+        text.set_zorder(5)
+
+
+class ValueColours:
+    """Colours of values from the 2nd to the 98th percentile: one outlier must not make all others alike."""
+
+    def __init__(self, values: np.ndarray, limits: tuple[float, float] | None = None):
+        finite = values[np.isfinite(values)]
+        low, high = limits or (tuple(np.percentile(finite, (2, 98))) if finite.size else (0.0, 1.0))
+        self.norm = Normalize(low, high if high > low else low + 1)
+        below, above = bool(finite.size and finite.min() < low), bool(finite.size and finite.max() > high)
+        self.extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
+        self.map = colormaps["viridis"].with_extremes(bad=UNKNOWN)
+
+    def to_colours(self, values: np.ndarray) -> np.ndarray:
+        """One colour a value; grey where there is none."""
+        return self.map(self.norm(np.ma.masked_invalid(values)))
+
+    def explain(self, ax: Axes, unit: str) -> None:
+        """A colour bar with the unit; arrows where values go beyond it."""
+        size = type_of(ax)
+        if ax.figure is not None:
+            mappable = ScalarMappable(self.norm, self.map)
+            bar = ax.figure.colorbar(mappable, ax=ax, location="bottom", extend=self.extend, aspect=30, pad=0.03)
+            bar.set_label(plain(unit), fontsize=0.85 * size)
+            bar.ax.tick_params(labelsize=0.75 * size, length=0.3 * size)
+
+
+# Over the steps
+
+
+def common_limits(frames: Sequence[Points]) -> Limits:
+    """The limits that hold every point of all pictures, with a margin."""
+    both = np.concatenate([frame.xy for frame in frames])
+    both = both[np.isfinite(both).all(axis=1)]
+    if not len(both):
+        return (0.0, 1.0), (0.0, 1.0)
+    low, high = both.min(axis=0), both.max(axis=0)
+    margin = np.where(high > low, 0.05 * (high - low), 0.5)
+    return (float(low[0] - margin[0]), float(high[0] + margin[0])), (
+        float(low[1] - margin[1]), float(high[1] + margin[1])
+    )  # fmt: skip
+
+
+def common_range(frames: Sequence[Points]) -> tuple[float, float] | None:
+    """The range of the values of all pictures: 2nd to 98th percentile; None where they have none."""
+    values = [frame.value for frame in frames if frame.value is not None]
+    finite = np.concatenate([*values, np.zeros(0)])
+    finite = finite[np.isfinite(finite)]
+    return (float(np.percentile(finite, 2)), float(np.percentile(finite, 98))) if len(finite) else None
+
+
+def draw_steps(frames: Sequence[Points] | Mapping[str, Points], figure: Figure | None = None) -> Figure:
+    """Small multiples: one picture beside the other with the same axes and one legend.
+
+    Args:
+        frames: in order; of a mapping the keys become the titles.
+        figure: an empty one; by default a new one of fitting size.
+
+    Raises InputError for no picture.
+    """
+    if not frames:
+        raise InputError("nothing to draw: give at least one picture.")
+    titles = list(frames) if isinstance(frames, Mapping) else [frame.title for frame in frames]
+    shown = list(frames.values()) if isinstance(frames, Mapping) else list(frames)
+    columns = len(shown) if len(shown) <= 4 else -(-len(shown) // -(-len(shown) // 4))
+    rows = -(-len(shown) // columns)
+    if figure is None:
+        figure = Figure(figsize=(min(2.6 * columns + 1.4, 11), 2.6 * rows + 0.6), layout="constrained")
+    limits, range_ = common_limits(shown), common_range(shown)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    shared, own = told_apart(titles)
+    notes = len({frame.note for frame in shown}) == 1
+    for place, ax in enumerate(grid.flat):
+        if place >= len(shown):
+            ax.remove()
+            continue
+        frame = shown[place]
+        last = place == min(columns, len(shown)) - 1  # the legend stands at the first row's end
+        draw_points(frame, ax, legend=last, limits=limits, range_=range_, bar=False)
+        size = type_of(ax)
+        ax.set_title(plain(own[place]), fontsize=size, pad=0.4 * size)
+        ax.tick_params(labelbottom=False, labelleft=False, length=0)
+        ax.set_xlabel("")
+        ax.set_ylabel("")
+        if notes or not frame.note:
+            for text in list(ax.texts):
+                text.remove()
+    size = 0.9 * type_of(grid.flat[0])
+    if shared:
+        figure.suptitle(plain(shared), fontsize=1.3 * size)
+    axes = [name for name in shown[0].axes if name]
+    words = [" and ".join(dict.fromkeys(axes))] if axes else []
+    words += [shown[0].note] if notes and shown[0].note else []
+    figure.supxlabel(plain("; ".join(["the same axes in each", *words])), fontsize=size, color="#555555")
+    if range_ is not None:
+        found = ValueColours(np.concatenate([f.value for f in shown if f.value is not None]), range_)
+        bar = figure.colorbar(
+            ScalarMappable(found.norm, found.map), ax=list(figure.axes), extend=found.extend, aspect=30, pad=0.01
+        )
+        bar.set_label(plain(next(f.unit for f in shown if f.value is not None)), fontsize=size)
+        bar.ax.tick_params(labelsize=0.85 * size)
+    return figure
+
+
+def told_apart(titles: Sequence[str]) -> tuple[str, list[str]]:
+    """What all titles begin with, up to a comma, and what each has of its own."""
+    heads = {title.rpartition(", ")[0] for title in titles}
+    if len(titles) > 1 and len(heads) == 1 and "" not in heads:
+        return heads.pop(), [title.rpartition(", ")[2] for title in titles]
+    return "", list(titles)

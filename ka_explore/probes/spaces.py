@@ -1,0 +1,137 @@
+"""Which arrays of a snapshot can be drawn, and their rows net by net, as pictures and distances see them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from ka_explore.errors import InputError
+from ka_explore.snapshot import Snapshot
+
+CHUNK = 8192  # rows handled at a time in float64
+
+
+def spaces(snapshot: Snapshot) -> tuple[str, ...]:
+    """What can be drawn of this snapshot: names for ``of``.
+
+    ``common``: all nets in the common space; ``feature``: the last layer of every net, where these are of one width;
+    ``feature/<net>/<layer>``: one net alone; ``code/<layer>``: the teachers' code, and what the student makes of it;
+    ``logits``, ``logits/<net>`` and ``scores``.
+    """
+    names = [name for name, array in snapshot.arrays.items() if array.ndim == 2]
+    found = ["common"] if any(name.startswith("common/") for name in names) else []
+    for whole in ("feature", "logits"):
+        widths = [a.shape[1] for a in members(snapshot, whole).values()] if has(snapshot, whole) else []
+        found += [whole] if len(widths) > 1 and len(set(widths)) == 1 else []
+    for prefix in ("feature/", "code/", "logits/", "scores"):
+        found += [name for name in names if name.startswith(prefix)]
+    return tuple(found)
+
+
+def has(snapshot: Snapshot, prefix: str) -> bool:
+    """Whether there are arrays under a prefix."""
+    return any(name.startswith(prefix + "/") for name in snapshot.arrays)
+
+
+def members(snapshot: Snapshot, of: str) -> dict[str, np.ndarray]:
+    """The arrays that make a picture, by net.
+
+    Raises InputError that lists what can be drawn when there are none.
+    """
+    arrays = snapshot.arrays
+    if of in arrays:
+        kind, _, rest = of.partition("/")
+        if kind == "code":
+            regressed = arrays.get(f"regressed/{rest}")
+            same = regressed is not None and regressed.shape == arrays[of].shape
+            return {"code": arrays[of]} | ({"student": regressed} if regressed is not None and same else {})
+        return {rest.split("/")[0] if kind in ("feature", "common", "logits") else of: arrays[of]}
+    if not has(snapshot, of):
+        raise InputError(
+            f"this snapshot (stage {snapshot.stage!r}) has no {of}/…: what can be drawn of it is "
+            f"{', '.join(spaces(snapshot)) or '(nothing)'}."
+        )
+    group = snapshot.group(of)
+    if of == "feature":  # in the order of the net: what comes later replaces what was before
+        return {name.split("/")[0]: array for name, array in group.items()}
+    return group
+
+
+def rows_of(snapshot: Snapshot, of: str = "common", normalise: bool = True) -> dict[str, np.ndarray]:
+    """Each net's rows, L2-normalised as the MMD sees them; values that are not finite count as zero.
+
+    Args:
+        snapshot: of a stage that emits what is asked for.
+        of: one of `spaces`, or any other prefix of arrays of one width.
+        normalise: False to leave the rows their lengths.
+
+    Raises InputError when there are no such arrays, or they are of different widths.
+    """
+    width_of(snapshot, of)
+    return {net: cleaned(array, normalise) for net, array in members(snapshot, of).items()}
+
+
+def width_of(snapshot: Snapshot, of: str) -> int:
+    """How wide the rows of a space are. Raises InputError as `rows_of` does."""
+    found = members(snapshot, of)
+    if any(array.ndim != 2 for array in found.values()):
+        raise InputError(
+            f"{of} holds one number a sample, not rows: what can be drawn is {', '.join(spaces(snapshot))}."
+        )
+    widths = {array.shape[1] for array in found.values()}
+    if len(widths) > 1:
+        raise InputError(
+            f"{of}/… have different widths {sorted(widths)}: only nets in one space make one picture. "
+            f"What can be drawn: {', '.join(spaces(snapshot))}."
+        )
+    return int(widths.pop())
+
+
+def cleaned(array: Float[np.ndarray, "sample feature"], normalise: bool) -> Float[np.ndarray, "sample feature"]:
+    """Finite rows, of length 1 or 0 if asked: in the array's own precision, float32 at least."""
+    rows = np.empty(array.shape, np.float64 if array.dtype == np.float64 else np.float32)
+    for start in range(0, len(array), CHUNK):
+        part = np.nan_to_num(array[start : start + CHUNK].astype(np.float64), posinf=0.0, neginf=0.0)
+        if normalise:
+            with np.errstate(over="ignore"):  # a length beyond float64 makes a row of zeros
+                part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
+        rows[start : start + CHUNK] = part
+    return rows
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of all nets in one space: what a picture is drawn of, and no more (no labels).
+
+    Attributes:
+        values: a row a point.
+        group: index into ``groups``, a point.
+        groups: the nets.
+        sample: which sample of the snapshot, a point.
+    """
+
+    values: Float[np.ndarray, "point feature"]
+    group: Int64[np.ndarray, "point"]
+    groups: tuple[str, ...]
+    sample: Int64[np.ndarray, "point"]
+
+    @property
+    def parts(self) -> list[Float[np.ndarray, "sample feature"]]:
+        """The rows of each net."""
+        return [self.values[self.group == place] for place in range(len(self.groups))]
+
+
+def rows_together(snapshot: Snapshot, of: str = "common") -> Rows:
+    """`rows_of` one after the other."""
+    rows = rows_of(snapshot, of)
+    count = len(snapshot.index)
+    group, sample = np.repeat(np.arange(len(rows)), count), np.tile(np.arange(count), len(rows))
+    return Rows(np.concatenate(list(rows.values())), group, tuple(rows), sample)
+
+
+def class_labels(snapshot: Snapshot, task: str | None = None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The class of every sample in a task, by default the first that has labels, and the names of the classes."""
+    for name, y in (snapshot.labels or {}).items():
+        if task is None or name == task:
+            return y, tuple(label for t, label in snapshot.classes if t == name)
+    return None, ()
