@@ -37,7 +37,10 @@ def gradients(method: Method, stage: Stage, batch: Batch) -> dict[str, Float[Ten
     if not marks or not output.loss.requires_grad:
         return {}
     weights = {name: weight_of(output.loss, term) for name, term in output.terms.items()}
-    flat = {name: at(marks, part, weights[name.split("/")[0]]) for name, part in {**output.terms, **parts}.items()}
+    flat = {name: at(marks, part, weights[name.split("/")[0]]) for name, part in parts.items()}
+    for name, term in output.terms.items():  # a term is the sum of its parts, where these are told
+        told = [g for part, g in flat.items() if part.startswith(f"{name}/")]
+        flat[name] = torch.stack(told).sum(dim=0) if told else at(marks, term, weights[name])
     answers = next((flat[name] for name in ANSWERS if name in flat), torch.zeros(()))
     sizes = {f"gradient/{name}": g.norm(dim=1) for name, g in flat.items()}
     return sizes | {f"along/{name}": (g * answers).sum(dim=1) for name, g in flat.items()}

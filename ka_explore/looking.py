@@ -17,6 +17,8 @@ from ka_explore.pool import Batch
 from ka_explore.snapshot import Snapshot
 from ka_explore.targets import TargetKind
 
+CHANNEL_ROWS = 128  # images whose errors are kept by channel
+
 
 def take_snapshot(
     method: Method, stage: Stage | None, step: int, batch: Batch, answers: Answers, targets: TargetKind
@@ -104,7 +106,12 @@ def asked_once(net: nn.Module) -> Iterator[None]:
 
 
 def as_stored(name: str, array: Tensor) -> np.ndarray:
-    """An array of a snapshot: single precision; half for the errors by channel, which would be most of its size."""
-    if name.startswith("channel_error/"):
-        return array.clamp(max=torch.finfo(torch.float16).max).half().cpu().numpy()
-    return array.float().cpu().numpy()
+    """An array of a snapshot, in single precision.
+
+    Errors by channel would be most of its size: they are in half precision, and of the first images only.
+    """
+    if not name.startswith("channel_error/"):
+        return array.float().cpu().numpy()
+    stored = array.clamp(max=torch.finfo(torch.float16).max).half().cpu().numpy()
+    stored[CHANNEL_ROWS:] = np.nan
+    return stored

@@ -9,7 +9,8 @@ The names of the arrays (first axis: sample; maps are averaged over space):
 ``feature/<net>/<layer>``    a named layer of the student or a teacher (teachers always)
 ``common/<net>``             the common space (method A)
 ``error/<teacher>``          reconstruction error a sample, relative to the feature's variance (methods A and B)
-``channel_error/<teacher>``  the same a sample and channel, relative to the channel's own variance (methods A and B)
+``channel_error/<teacher>``  the same a sample and channel, relative to the channel's own variance (methods A and B); in
+                             half precision, NaN beyond the first 128 samples
 ``mmd/<teacher>/<σ>``        what a sample adds to the squared MMD of the student to a teacher, at a bandwidth: its mean
                              over samples is the MMD of the method, on whole maps where the method takes these (method
                              A)

@@ -219,7 +219,7 @@ class Store:
             "knows": dict(snapshot.knows),
             "shared": shared,
         }
-        arrays = {f"array:{name}": array for name, array in snapshot.arrays.items() if name not in shared}
+        arrays = {f"array:{n}": without_tail(array) for n, array in snapshot.arrays.items() if n not in shared}
         arrays |= {f"label:{task}": y for task, y in (snapshot.labels or {}).items()}
         arrays |= {"index": snapshot.index, "about": np.array(json.dumps(about))}
         with writing(self.folder):
@@ -267,7 +267,8 @@ class Store:
                 labels={n[6:]: a for n, a in arrays.items() if n.startswith("label:")} or None,
                 classes=tuple((task, label) for task, label in about["classes"]),
                 knows={teacher: tuple(classes) for teacher, classes in about["knows"].items()},
-                arrays={n[6:]: a for n, a in arrays.items() if n.startswith("array:")} | shared,
+                arrays={n[6:]: with_tail(a, len(arrays["index"])) for n, a in arrays.items() if n.startswith("array:")}
+                | shared,
             )
         except Exception as error:  # damaged bytes can raise anything
             raise StoreError(f"{path} cannot be read: {error!r}") from error
@@ -352,6 +353,22 @@ def copy_tree(source: Path, target: Path) -> None:
 def numbers(folder: Path, ending: str) -> list[int]:
     """The numbers that files of that ending are called by, in order."""
     return sorted(int(path.stem) for path in folder.glob(f"*{ending}") if path.stem.isdigit())
+
+
+def without_tail(array: np.ndarray) -> np.ndarray:
+    """An array without its last samples that are NaN throughout: many are of the first samples only."""
+    if array.dtype.kind != "f" or not len(array):
+        return array
+    told = np.flatnonzero(~np.isnan(array).all(axis=tuple(range(1, array.ndim))))
+    return array[: told[-1] + 1] if len(told) else array[:0]
+
+
+def with_tail(array: np.ndarray, samples: int) -> np.ndarray:
+    """The array with NaN for its last samples again. Raises ValueError for more samples than there are."""
+    if array.dtype.kind != "f" or len(array) == samples:
+        return array
+    tail = np.full((samples - len(array), *array.shape[1:]), np.nan, array.dtype)
+    return np.concatenate([array, tail])
 
 
 def is_row(line: bytes, step: int) -> bool:

@@ -136,6 +136,52 @@ def test_a_snapshot_of_a_run_comes_back_from_its_folder(problem, folder):
 # What was cut off
 
 
+def test_snapshots_share_what_the_frozen_teachers_say_and_a_fork_has_it_too(problem, folder, tmp_path):
+    run = Run.open(folder, problem)
+    with np.load(folder / "snapshots" / "teachers.npz") as shared, np.load(folder / "snapshots" / "000004.npz") as own:
+        assert "feature/teacher 0/0" in shared.files or any(
+            name.startswith("feature/teacher 0") for name in shared.files
+        )
+        assert not any(name.startswith("array:logits/teacher") for name in own.files)
+    other = run.fork("other", at=4, folder=tmp_path / "other")
+    assert other.store.load_snapshot(4).arrays.keys() == run.store.load_snapshot(4).arrays.keys()
+
+
+def test_what_a_teacher_says_otherwise_stands_in_the_snapshot_itself(empty):
+    logits = np.zeros((3, 2), np.float32)
+    about = {"stage": "joint", "index": np.arange(3), "labels": None, "classes": (("class", "a"), ("class", "b"))}
+    for step, value in ((0, logits), (1, logits), (2, logits + 1)):
+        arrays = {"scores": np.ones((3, 2), np.float32), "logits/one": value}
+        empty.save_snapshot(Snapshot(step=step, knows={"one": (0, 1)}, arrays=arrays, **about))
+    again = Store(empty.folder)
+    assert [float(again.load_snapshot(step).arrays["logits/one"].max()) for step in range(3)] == [0.0, 0.0, 1.0]
+
+
+def test_samples_of_which_nothing_is_known_take_no_room_at_the_end(empty):
+    arrays = {"scores": np.ones((400, 2), np.float32), "logits/one": np.ones((400, 2), np.float32)}
+    arrays |= {
+        "error/one": np.full(400, np.nan, np.float32),
+        "channel_error/one": np.full((400, 9), np.nan, np.float16),
+    }
+    arrays["error/one"][[0, 5]] = 1.0
+    arrays["channel_error/one"][3, 4] = 2.0
+    about = {"stage": "joint", "index": np.arange(400), "labels": None, "classes": (("class", "a"), ("class", "b"))}
+    empty.save_snapshot(Snapshot(step=0, knows={"one": (0, 1)}, arrays=arrays, **about))
+    back = Store(empty.folder).load_snapshot(0)
+    for name, array in arrays.items():
+        assert back.arrays[name].dtype == array.dtype
+        assert np.array_equal(back.arrays[name], array, equal_nan=True), name
+    with np.load(empty.folder / "snapshots" / "000000.npz") as file:
+        assert len(file["array:error/one"]) == 6
+        assert len(file["array:channel_error/one"]) == 4
+
+
+def test_shared_answers_that_are_damaged_are_a_clear_error(folder):
+    (folder / "snapshots" / "teachers.npz").write_bytes(b"nothing")
+    with pytest.raises(StoreError, match="cannot be read"):
+        Store(folder).load_snapshot(4)
+
+
 def test_a_history_cut_off_at_any_byte_of_its_last_line_opens_with_the_rows_before(folder):
     history = folder / "history.jsonl"
     whole = history.read_bytes()
