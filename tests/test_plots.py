@@ -191,10 +191,8 @@ def test_more_teachers_than_colours_can_be_drawn():
 
 def test_the_legend_names_nets_and_classes():
     ax = draw(points())
-    nets = [artist for artist in ax.get_children() if type(artist).__name__ == "Legend"]
-    texts = [[text.get_text() for text in legend.get_texts()] for legend in nets]
-    assert list(NETS) in texts
-    assert ["class 0", "class 1", "class 2"] in texts
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == [*NETS, "class", "class 0", "class 1", "class 2"]
     ax = draw(points(labels=False))
     assert [text.get_text() for text in ax.get_legend().get_texts()] == list(NETS)
     ax = rendered(draw(points(classes=30)))  # too many to name: the nets remain
@@ -455,8 +453,14 @@ def test_twenty_classes_and_five_nets_have_legends_that_meet_nothing(size, class
     inside = figure.axes[0].get_window_extent()
     for legend in legends:
         assert legend.get_window_extent().x0 >= inside.x1 - 1  # beside the axes: no point is hidden
-    assert sum(len(legend.get_texts()) for legend in legends) == classes + len(FIVE)
+    assert sum(len(legend.get_texts()) for legend in legends) == classes + 1 + len(FIVE)
+    assert min(legend.get_window_extent().y0 for legend in legends) >= 0
     assert inside.width > 0.3 * figure.bbox.width
+
+
+@pytest.mark.parametrize("count", [2, 4, 6])
+def test_several_pictures_with_ten_classes_meet_nothing(count):
+    check_free(figure_for([points(NETS, per_net=20, classes=10)] * count, "projector"))
 
 
 @pytest.mark.parametrize("size", SIZES)

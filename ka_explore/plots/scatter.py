@@ -105,33 +105,28 @@ def draw_points(
 
 
 def write_legends(ax: Axes, nets: Sequence[Line2D], names: Sequence[tuple[Any, str]], what: str) -> None:
-    """The nets at the top right beside the axes, the labels below them, in as many columns as they need."""
+    """Nets, then colours, in one list beside the axes: where it is long in smaller type, then in columns."""
     width, height = room_of(ax)
     size = 0.8 * type_of(ax)
+    lines = len(nets) + (len(names) + 1 if names else 0)
+    room = height - 11 * type_of(ax)  # what title, ticks, the axis' name and a note leave
+    size = max(min(size, room / (1.35 * lines)), min(size, 4.5))
+    columns = -(-lines // max(int(room / (1.35 * size)), 4))
+    each = (0.22 if columns == 1 else 0.4 / columns) * width - 2 * size
     for line in nets:
-        line.set_label(shortened(str(line.get_label()), 0.22 * width, size))
-    first = beside(ax, nets, size=size)
-    if not names:
-        return
-    room = height - 5.5 * type_of(ax)  # what title, ticks and the axis' name leave
-    rows = max(int((room / size - 1.5 - 1.3 * len(nets)) / 1.3), 2)
-    columns = -(-len(names) // rows)
-    if columns > 2:  # smaller type before a third column
-        size = max(min(size, room / (1.5 + 1.35 * (len(nets) + 1 + len(names) / 2))), 4.5)
-        first.remove()
-        first = beside(ax, nets, size=size)
-        rows = max(int((room / size - 1.5 - 1.3 * len(nets)) / 1.3), 2)
-        columns = -(-len(names) // rows)
-    each = 0.4 * width / columns - 2 * size
-    dots = [
-        Line2D([], [], marker="o", ls="", color=c, ms=0.6 * size, label=shortened(plain(n), each, size))
-        for c, n in names
-    ]
-    ax.add_artist(first)
-    first.set_clip_on(False)  # what is clipped to the axes gets no room beside them
-    second = beside(ax, dots, title=plain(what), columns=columns, size=size, low=True)
-    for text in (first, second):
-        text.set_zorder(5)
+        line.set_label(shortened(str(line.get_label()), each, size))
+        line.set_markersize(0.75 * size)
+    handles = [*nets]
+    if names:
+        handles.append(Line2D([], [], ls="", label=shortened(plain(what), each, size)))
+        handles += [
+            Line2D([], [], marker="o", ls="", color=c, ms=0.75 * size, label=shortened(plain(n), each, size))
+            for c, n in names
+        ]
+    legend = beside(ax, handles, columns=columns, size=size)
+    legend.set_zorder(5)
+    if names:
+        legend.get_texts()[len(nets)].set_fontstyle("italic")
 
 
 class ValueColours:
