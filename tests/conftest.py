@@ -4,6 +4,7 @@ The builders stand here as fixtures that return functions, because files of this
 """
 
 import os
+import shutil
 import sys
 import types
 import typing
@@ -84,6 +85,16 @@ def refused(report: Any) -> Any:
         report.outcome = "failed"
         report.longrepr = f"{reason}\nNothing may be skipped here: KA_EXPLORE_NO_SKIP=1."
     return report
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A Chromium for tests of pages: named in CHROMIUM, or found."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("needs Chromium: install it (on Debian: apt-get install chromium), or give its path in CHROMIUM.")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import base64
 import html.parser
 import json
 import re
-import shutil
 import subprocess
 
 import numpy as np
@@ -16,7 +15,6 @@ from ka_explore.film import film_fragment, film_gif, film_html
 from ka_explore.plots import STUDENT, TEACHERS
 from ka_explore.results import Points
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 NASTY = "</script><script>alert(1)</script><!-- & \" ' $x$ \u2028"
 
 
@@ -136,51 +134,51 @@ def test_a_gif_has_a_picture_a_frame(tmp_path):
         film_gif(frames(), tmp_path / "film.mp4")
 
 
-if BROWSER:  # where there is one
-    STEPS = """
-    <pre id="said"></pre><script>
-    const said = [], root = document.querySelector(".points-film"), canvas = root.querySelector("canvas");
-    window.addEventListener("error", event => said.push("error " + event.message));
-    const key = name => canvas.dispatchEvent(new KeyboardEvent("keydown", {key: name, bubbles: true}));
-    const ink = () => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-    const inked = () => ink().reduce((a, b) => a + b, 0);
-    const slider = root.querySelector("input");
-    said.push(root.dataset.frame, inked() > 0);
-    const first = inked();
-    key("ArrowRight"); said.push(root.dataset.frame, slider.value, inked() !== first);
-    key("ArrowLeft"); key("ArrowLeft"); said.push(root.dataset.frame, inked() === first);
-    slider.value = 2; slider.dispatchEvent(new Event("input")); said.push(root.dataset.frame);
-    const select = root.querySelector("select");
-    select.value = "net"; select.dispatchEvent(new Event("change"));
-    const entries = () => [...root.querySelectorAll(".points-film-legend button")];
-    said.push(entries().map(e => e.textContent).join("|"));
-    const shown = inked();
-    entries().forEach(e => e.click()); said.push(inked());
-    entries().forEach(e => e.click()); said.push(inked() === shown);
-    const box = canvas.getBoundingClientRect();
-    let tip = root.querySelector(".points-film-tip");
-    for (let x = 0; x < box.width && tip.hidden; x += 4) for (let y = 0; y < box.height && tip.hidden; y += 4)
-      canvas.dispatchEvent(new MouseEvent("mousemove", {clientX: box.left + x, clientY: box.top + y}));
-    said.push(tip.textContent);
-    said.push(performance.getEntriesByType("resource").filter(e => !e.name.startsWith("data:")).length);
-    document.getElementById("said").textContent = JSON.stringify(said);
-    </script>
-    """
+STEPS = """
+<pre id="said"></pre><script>
+const said = [], root = document.querySelector(".points-film"), canvas = root.querySelector("canvas");
+window.addEventListener("error", event => said.push("error " + event.message));
+const key = name => canvas.dispatchEvent(new KeyboardEvent("keydown", {key: name, bubbles: true}));
+const ink = () => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+const inked = () => ink().reduce((a, b) => a + b, 0);
+const slider = root.querySelector("input");
+said.push(root.dataset.frame, inked() > 0);
+const first = inked();
+key("ArrowRight"); said.push(root.dataset.frame, slider.value, inked() !== first);
+key("ArrowLeft"); key("ArrowLeft"); said.push(root.dataset.frame, inked() === first);
+slider.value = 2; slider.dispatchEvent(new Event("input")); said.push(root.dataset.frame);
+const select = root.querySelector("select");
+select.value = "net"; select.dispatchEvent(new Event("change"));
+const entries = () => [...root.querySelectorAll(".points-film-legend button")];
+said.push(entries().map(e => e.textContent).join("|"));
+const shown = inked();
+entries().forEach(e => e.click()); said.push(inked());
+entries().forEach(e => e.click()); said.push(inked() === shown);
+const box = canvas.getBoundingClientRect();
+let tip = root.querySelector(".points-film-tip");
+for (let x = 0; x < box.width && tip.hidden; x += 4) for (let y = 0; y < box.height && tip.hidden; y += 4)
+  canvas.dispatchEvent(new MouseEvent("mousemove", {clientX: box.left + x, clientY: box.top + y}));
+said.push(tip.textContent);
+said.push(performance.getEntriesByType("resource").filter(e => !e.name.startsWith("data:")).length);
+document.getElementById("said").textContent = JSON.stringify(said);
+</script>
+"""
 
-    def test_the_page_scrubs_switches_and_tells_in_a_browser(tmp_path):
-        path = tmp_path / "film.html"
-        page = film_html(frames(names=("student", "<b>one</b>", "two")), title="title")
-        path.write_text(page.replace("</body>", film_fragment(frames()) + STEPS + "</body>"), encoding="utf-8")
-        done = subprocess.run(
-            [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/user", "--dump-dom",
-             path.as_uri()],
-            capture_output=True, text=True, timeout=60, check=True,
-        )  # fmt: skip
-        text = re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.S)[1]
-        said = json.loads(html.unescape(text))
-        assert said[:8] == ["0", True, "1", "1", True, "0", True, "2"]
-        assert said[8] == "student|<b>one</b>|two"
-        assert said[9:11] == [0, True]
-        assert re.fullmatch(r"sample \d · (student|<b>one</b>|two) · class [ab]", said[11])
-        assert said[12:] == [0]
-        assert done.stdout.count('data-frame="') == 2  # both films of the page were made
+
+def test_the_page_scrubs_switches_and_tells_in_a_browser(chromium, tmp_path):
+    path = tmp_path / "film.html"
+    page = film_html(frames(names=("student", "<b>one</b>", "two")), title="title")
+    path.write_text(page.replace("</body>", film_fragment(frames()) + STEPS + "</body>"), encoding="utf-8")
+    done = subprocess.run(
+        [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/user", "--dump-dom",
+         path.as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    text = re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.S)[1]
+    said = json.loads(html.unescape(text))
+    assert said[:8] == ["0", True, "1", "1", True, "0", True, "2"]
+    assert said[8] == "student|<b>one</b>|two"
+    assert said[9:11] == [0, True]
+    assert re.fullmatch(r"sample \d · (student|<b>one</b>|two) · class [ab]", said[11])
+    assert said[12:] == [0]
+    assert done.stdout.count('data-frame="') == 2  # both films of the page were made
