@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ka_explore import toy
-    from ka_explore.diagnose import diagnose
+    from ka_explore.diagnosis import diagnose
     from ka_explore.errors import Diverged, InputError, KaError, NotApplicable, ReplayMismatch, StoreError
     from ka_explore.evaluate import compare
     from ka_explore.export import export_student, load_student
@@ -63,7 +63,7 @@ __all__ = [
 # Where each public name lives.
 HOMES = {
     "evaluate": ("compare",),
-    "diagnose": ("diagnose",),
+    "diagnosis": ("diagnose",),
     "errors": ("Diverged", "InputError", "KaError", "NotApplicable", "ReplayMismatch", "StoreError"),
     "export": ("export_student", "load_student"),
     "labels": ("LabelSpace",),

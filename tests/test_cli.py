@@ -1,21 +1,26 @@
 """The command line: every command does its work, and whatever is wrong is one line on stderr and status 2."""
 
+import csv
 import json
 import os
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from ka_explore import METHODS, Run, __version__, toy
+from ka_explore import METHODS, PROBES, Run, __version__, toy
 from ka_explore.cli import main, make_parser
 from ka_explore.export import load_student
+from ka_explore.results import Matrix
 
-COMMANDS = ("run", "resume", "fork", "compare", "report", "list", "export", "tables", "trial", "demo", "methods")
+COMMANDS = (
+    "run", "resume", "fork", "compare", "report", "diagnose", "probe", "plot", "list", "export", "tables", "trial",
+    "demo", "methods",
+)  # fmt: skip
 TINY = ("--option", "unlabelled=100", "--set", "steps=6", "--set", "batch_size=16")
 SMALL = (*TINY, "--set", "width=4", "--set", "blocks=1")
 
@@ -69,6 +74,14 @@ def made(tmp_path_factory) -> Path:
     ):
         assert main(["run", "digits", method, "--folder", str(folder / name), *options]) == 0
     return folder
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Figures are made and not rendered: what they look like is tested elsewhere, and takes seconds."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"<svg/>") and None)
 
 
 # Runs
@@ -175,17 +188,23 @@ def test_compare_prints_a_table_that_marks_the_oracle(do, made):
     assert f"{100 * numbers['joint']['class']:.1f}" in line
 
 
-def test_looking_writes_nothing_in_a_runs_folder(do, made, here):
-    before = {
-        path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (made / "base").rglob("*") if path.is_file()
-    }
+def test_looking_changes_nothing_of_a_run(do, made, here, no_figures):
+    """What was there stays as it is; axes of pictures and what was found of the teachers are added."""
+
+    def files():
+        found = {path for path in (made / "base").rglob("*") if path.is_file()}
+        return {str(path.relative_to(made)): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+    before = files()
     do("compare", made / "base")
     do("report", made / "base")
+    do("diagnose", made / "base")
+    do("probe", made / "base")
+    do("plot", made / "base", "film")
     do("list", made)
-    after = {
-        path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (made / "base").rglob("*") if path.is_file()
-    }
-    assert before == after
+    after = files()
+    assert {name: after[name] for name in before} == before
+    assert all(re.match(r"base/(views/|examination\.json$)", name) for name in set(after) - set(before))
 
 
 def test_list_shows_every_run_and_passes_over_what_is_none(do, made, here):
@@ -202,70 +221,125 @@ def test_list_shows_every_run_and_passes_over_what_is_none(do, made, here):
     assert "error" in found["?"]
 
 
-class Page(HTMLParser):
-    """The tags of a page and what they point to."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.sources += [value for name, value in attrs if name in ("src", "href")]
+# Reports: what is on the page is tested in test_report.py
 
 
-def test_a_report_is_one_page_with_its_figures_in_it(do, made, here):
-    assert "written: report.html" in do("report", made / "base", made / "plain", made / "sums")
+def test_a_report_is_written_where_and_as_it_is_asked_for(do, made, here, no_figures):
+    assert "written: report.html" in do("report", made / "plain", made / "sums")
     text = (here / "report.html").read_text()
-    page = Page(text)
-    assert page.tags.count("img") == 3  # terms, common space, reconstruction
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-    assert "script" not in page.tags
-    for word in ("base", "plain", "sums", "digits 0-4", "joint"):
-        assert word in text
-
-
-def test_a_report_in_markdown_has_its_figures_beside_it(do, made, here):
-    do("report", made / "base", "-o", "deep/page.md")
-    text = (here / "deep/page.md").read_text()
-    figures = re.findall(r"!\[.*?\]\((.*?)\)", text)
-    assert figures
-    assert all((here / "deep" / figure).read_bytes().startswith(b"\x89PNG") for figure in figures)
-    assert len(list((here / "deep/page-figures").iterdir())) == len(figures)
+    assert all(word in text for word in ("plain", "sums", "digits 0-4", "The runs compared"))
+    do("report", made / "sums", "-o", "deep/page.md")
+    assert (here / "deep/page.md").read_text().startswith("# sums")
     do("report", made / "sums", "--format", "md")
     assert (here / "report.md").exists()
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "../../<i>$\\frac$_|\"'"])
-def test_names_in_a_report_are_text_and_stay_in_its_folder(do, made, here, name):
-    run = Run(
-        toy.digits(unlabelled=100), "common_feature", name=name, folder=here / "mine", steps=2, batch_size=16,
-        width=4, blocks=1, snapshot_every=1,
-    ).advance(None)  # fmt: skip
-    run.save()
-    (here / "out").mkdir()
-    do("report", "mine", "-o", "out/page.html")
-    do("report", "mine", "-o", "out/page.md")
-    text = (here / "out/page.html").read_text()
-    assert not {"script", "i"} & set(Page(text).tags)
-    for page in (text, (here / "out/page.md").read_text()):
-        assert not re.search("<script|<i>", page)
-    assert {path.name for path in here.iterdir()} == {"mine", "out"}
-    assert {path.name for path in (here / "out").iterdir()} == {"page.html", "page.md", "page-figures"}
-    assert name in do("compare", "mine")
+# Diagnosis, probes, plots
 
 
-def test_runs_of_one_name_are_all_in_the_report(do, here):
-    for seed in (0, 1):
-        Run(
-            toy.digits(unlabelled=100), "distillation", name="same", seed=seed, folder=here / str(seed), steps=2
-        ).advance(2)
-    from ka_explore.report import figures_of
+def test_diagnose_prints_text_or_json_and_ends_well(do, made):
+    out = do("diagnose", made / "base")
+    assert "Checked (value, and from where it is a warning):" in out
+    found = json.loads(do("diagnose", made / "base", "--json"))
+    assert found["run"] == "base"
+    assert set(found) == {"run", "findings", "checked", "skipped"}
 
-    (figure,) = figures_of([Run.open(here / "0").advance(2), Run.open(here / "1").advance(2)]).values()
-    assert len(figure.axes[0].lines) == 2
+
+def test_diagnose_judges_a_folder_whose_problem_cannot_be_made_here(here, capsys, tiny_problem):
+    Run(tiny_problem(), "distillation", steps=4, folder=here / "mine", snapshot_every=2).advance(None).save()
+    assert main(["diagnose", "mine"]) == 0
+    out, err = capsys.readouterr()
+    assert "judged by what is stored alone" in err
+    assert "'mine'" in out
+
+
+def test_probe_without_a_name_lists_all_that_the_run_has_and_has_not(do, made):
+    out = do("probe", made / "base")
+    mine, _, others = out.partition("For runs of other methods:")
+    assert set(re.findall(r"^  (\w+) ", out, re.M)) == set(PROBES)
+    assert re.search(r"^  mmd ", mine, re.M)
+    assert re.search(r"^  bridges ", others, re.M)
+    assert "steps 0, 3, 6" in out
+
+
+@pytest.mark.parametrize("name", sorted(set(PROBES) - {"bridges", "selection", "selection_share"}))
+def test_probe_prints_the_very_numbers_as_text_csv_and_json(name, do, made):
+    result = PROBES[name](Run.open(made / "base").store.load_snapshot(3))
+    printed = json.loads(do("probe", made / "base", name, "--step", "3", "--format", "json"))
+    rows = list(csv.reader(do("probe", made / "base", name, "--step", "3", "--format", "csv").splitlines()))
+    frame = result.frame()
+    if isinstance(result, Matrix):
+        frame = frame.reset_index()
+    assert printed["title"] == result.title
+    assert len(printed["rows"]) == len(rows) - 1 == len(frame)
+    for column in range(frame.shape[1]):
+        given, said = frame.iloc[:, column], [row[column] for row in printed["rows"]]
+        if given.dtype.kind == "f":
+            np.testing.assert_allclose(np.array(said, dtype=float), given.to_numpy(), rtol=1e-6)
+        else:
+            assert list(map(str, said)) == list(map(str, given))
+    assert result.title in do("probe", made / "base", name, "--step", "3")
+
+
+def test_probe_takes_options_and_the_last_snapshot(do, made):
+    arguments = ("probe", made / "base", "worst_channels", "--option", "count=2", "--option", "teacher=digits 5-9")
+    assert "channels of digits 5-9 worst reconstructed, step 6" in do(*arguments)
+    found = json.loads(do(*arguments, "--format", "json"))
+    assert (len(found["rows"]), found["shape"]) == (2, "Scalars")
+
+
+def test_probe_of_a_run_without_snapshots_looks_at_it_as_it_is(do, here):
+    run = Run(toy.digits(unlabelled=100), "distillation", steps=3, batch_size=16, folder=here / "m", snapshot_every=0)
+    run.advance(None).save()
+    found = json.loads(do("probe", "m", "agreement", "--format", "json"))
+    assert {name: value for name, value, _ in found["rows"]} == pytest.approx(
+        PROBES["agreement"](run.snapshot()).values
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begins"),
+    [
+        ("pca -o a.png", b"\x89PNG"),
+        ("pca -o a.svg --steps", b"<?xml"),
+        ("agreement --steps", b"\x89PNG"),
+        ("mmd_curve --steps", b"\x89PNG"),
+        ("cka -o a.pdf --step 3 --size column", b"%PDF"),
+        ("diagram -o a.svg", b"<?xml"),
+        ("terms --size projector", b"\x89PNG"),
+        ("film", b"<!DOCTYPE html>"),
+        ("film -o a.gif --option of=feature/student/conv2", b"GIF8"),
+    ],
+)
+def test_plot_draws_into_a_file(arguments, begins, do, made, here):
+    out = do("plot", made / "base", *arguments.split())
+    (path,) = here.iterdir()
+    assert out == f"written: {path.name}\n"
+    assert path.read_bytes().startswith(begins)
+
+
+def test_looking_at_a_folder_needs_no_torch(made, here):
+    code = "import sys; sys.modules['torch'] = None\nfrom ka_explore.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    def without_torch(*arguments):
+        command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    for arguments in (
+        ("probe", made / "base"),
+        ("probe", made / "base", "mmd"),
+        ("plot", made / "base", "pca"),
+        ("plot", made / "base", "terms"),
+        ("plot", made / "base", "film"),
+        ("list", made),
+        ("diagnose", made / "base"),
+        ("--help",),
+    ):
+        done = without_torch(*arguments)
+        assert done.returncode == 0, (arguments, done.stderr)
+    done = without_torch("run", "digits")
+    assert done.returncode == 2
+    assert done.stderr == "ka-explore: this needs torch (pip install torch); diagnose, probe, plot and list do not.\n"
 
 
 def test_export_writes_a_student_that_loads_and_agrees(do, made, here):
@@ -374,6 +448,9 @@ def test_the_module_runs_and_tells_its_version():
         ("fork nowhere name", "there is no run"),
         ("compare nowhere", "there is no run"),
         ("report nowhere", "there is no run"),
+        ("diagnose nowhere", "there is no run"),
+        ("probe nowhere", "there is no run"),
+        ("plot nowhere pca", "there is no run"),
         ("export nowhere out", "there is no run"),
         ("list nowhere", "there is no run"),
         ("methods distil", "unknown method"),
@@ -402,6 +479,19 @@ def test_a_wrong_word_is_one_line_that_says_what_is_right(arguments, message, re
         ("compare {made}/base {made}/nothing", "there is no run"),
         ("compare {made}/base --problem digits", "pool of this problem"),
         ("report {made}/base -o {made}/base/run.json/x.html", "cannot write"),
+        ("probe {made}/base agrement", "Did you mean 'agreement'"),
+        ("probe {made}/base agreement --step 4", "there are [0, 3, 6]"),
+        ("probe {made}/base agreement --option x=1", "unknown option 'x'"),
+        ("probe {made}/base worst_channels --option count=lots", "does not take these options"),
+        ("probe {made}/base bridges", "no bridge/"),
+        ("probe {made}/plain mmd", "no common/"),
+        ("plot {made}/base pcaa", "Did you mean 'pca'"),
+        ("plot {made}/base pca -o x.txt", "ends in .pdf, .png, .svg"),
+        ("plot {made}/base pca -o nowhere/x.png", "there is no folder"),
+        ("plot {made}/base film -o x.png", ".html or .gif"),
+        ("plot {made}/base film --option how=tsne", "unknown option 'how'"),
+        ("plot {made}/base pca --steps --option of=nothing", "what can be drawn"),
+        ("plot {made}/sums terms", "no term"),
         ("export {made}/base {made}/base/run.json/x", "cannot write"),
         ("export {made}/sums out", "nothing to export"),
     ],
@@ -422,10 +512,14 @@ def test_a_command_that_cannot_be_read_is_a_usage_and_status_2(arguments, capsys
     assert "usage: ka-explore" in capsys.readouterr().err
 
 
-def test_without_matplotlib_a_report_says_what_to_install(made, here):
+@pytest.mark.parametrize("command", [("report",), ("plot", "pca")])
+def test_without_matplotlib_a_page_or_plot_says_what_to_install(command, made, here):
     code = "import sys; sys.modules['matplotlib'] = None\nfrom ka_explore.cli import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-c", code, "report", str(made / "base")], capture_output=True, text=True, env=dict(os.environ)
+        [sys.executable, "-c", code, command[0], str(made / "base"), *command[1:]],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
     )
     assert done.returncode == 2
     assert "ka-explore[plots]" in done.stderr

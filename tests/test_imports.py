@@ -75,8 +75,8 @@ def check(path: Path, allowed: set[str]) -> None:
 
 
 def test_the_walk_finds_imports_everywhere():
-    assert {"ka_explore.run", "ka_explore.report"} <= ours(PACKAGE / "cli.py")
-    assert "ka_explore.report" not in imports(PACKAGE / "cli.py", at_import=True)
+    assert "ka_explore.report" in ours(PACKAGE / "cli/looking.py")
+    assert "ka_explore.report" not in imports(PACKAGE / "cli/looking.py", at_import=True)
     assert "pandas" in imports(PACKAGE / "results.py")
     assert "pandas" not in imports(PACKAGE / "results.py", at_import=True)
     assert "ka_explore.method" in ours(PACKAGE / "run.py")
@@ -96,6 +96,20 @@ def test_probes_work_on_snapshots_alone_without_torch(path):
     check(path, {"ka_explore.snapshot", "ka_explore.results", "ka_explore.errors", "ka_explore.probes"})
     assert others(path, at_import=True) <= {"numpy", "jaxtyping"}
     assert others(path) <= {"numpy", "jaxtyping", "sklearn", "threadpoolctl", "umap", "scipy"}
+
+
+@pytest.mark.parametrize("path", below("ka_explore.diagnosis"), ids=name_of)
+def test_a_diagnosis_judges_numbers_without_torch(path):
+    allowed = {"snapshot", "results", "errors", "diagnosis"}
+    inside = (
+        {"store", "examine", "run"}
+        if name_of(path) in ("ka_explore.diagnosis", "ka_explore.diagnosis.findings")
+        else set()
+    )
+    check(path, {f"ka_explore.{name}" for name in allowed | inside})
+    assert not {f"ka_explore.{name}" for name in inside} & imports(path, at_import=True)
+    assert others(path, at_import=True) <= {"numpy"}
+    assert others(path) <= {"numpy", "scipy", "pandas"}
 
 
 @pytest.mark.parametrize("path", below("ka_explore.methods"), ids=name_of)
@@ -149,6 +163,10 @@ def test_a_store_does_not_know_what_runs():
         ),
         (("answers",), ("cache", "layers", "pool", "problem", "targets")),
         (("state",), ("config", "errors", "method", "problem", "training")),
+        (("examine",), ("environment", "layers", "pool", "problem", "teachers")),
+        (("film",), ("errors", "plots", "results")),
+        (("diagram",), ("errors", "method", "methods", "results", "run", "student", "teachers")),
+        (("embed",), ("errors", "folders", "probes", "progress", "results", "snapshot", "store")),
         (("looking",), ("answers", "gradients", "method", "pool", "snapshot", "targets")),
     ],
 )

@@ -18,8 +18,8 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ka_explore.folders import cache_root
 from ka_explore.errors import StoreError
+from ka_explore.folders import cache_root
 from ka_explore.layers import logits_of
 from ka_explore.pool import Images
 from ka_explore.progress import progress_bar

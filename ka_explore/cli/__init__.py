@@ -1,0 +1,44 @@
+"""The command line: run · resume · fork · compare · report · diagnose · probe · plot · list · export · trial · demo.
+
+Options of a method come from its ``Config``: ``ka-explore methods NAME`` lists them, ``--set name=value`` sets them.
+Looking at a folder (diagnose, probe, plot, list) needs no torch, and does not wait for it to be imported.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from ka_explore.cli.parser import make_parser
+from ka_explore.errors import KaError
+
+__all__ = ["main", "make_parser"]
+
+FAILED = 2
+INTERRUPTED = 130
+LIGHT = ("diagnose", "probe", "plot", "list")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 2 after an error that is explained, 130 after Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = make_parser(light=bool(given) and given[0] in LIGHT).parse_args(given)
+    try:
+        command: Callable[[argparse.Namespace], None] = getattr(importlib.import_module(chosen.module), chosen.command)
+        command(chosen)
+    except KaError as error:
+        print(f"ka-explore: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("\nstopped.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        print(
+            "ka-explore: this needs torch (pip install torch); diagnose, probe, plot and list do not.", file=sys.stderr
+        )
+        return FAILED
+    return 0

@@ -1,0 +1,160 @@
+"""The commands that train: run, resume, fork, export, trial, tables, demo; and what methods there are."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ka_explore.cli.shared import (
+    comparison_table,
+    finite,
+    make_problem,
+    opened,
+    positive,
+    problem_options,
+    settings,
+    to_the_end,
+)
+from ka_explore.config import options_of, typed
+from ka_explore.errors import unknown
+from ka_explore.evaluate import compare
+from ka_explore.methods import METHODS
+from ka_explore.run import Run
+from ka_explore.tables import SECTIONS, section
+from ka_explore.trial import DEFAULT, Candidate, table, trial
+
+
+def command_run(chosen: argparse.Namespace) -> None:
+    """Train a student."""
+    options = settings(chosen.method, chosen.set)  # before the teachers are trained, as it takes no time
+    problem = make_problem(chosen.problem, chosen.option)
+    run = Run(
+        problem,
+        chosen.method,
+        folder=chosen.folder or Path("runs") / f"{chosen.method}-{chosen.seed}",
+        form=chosen.form,
+        tasks=None if chosen.tasks is None else [task.strip() for task in chosen.tasks.split(",")],
+        seed=chosen.seed,
+        device=chosen.device,
+        threads=chosen.threads,
+        precision=chosen.precision,
+        snapshot_every=chosen.snapshots,
+        **options,
+    )
+    finish(run)
+
+
+def command_resume(chosen: argparse.Namespace) -> None:
+    """Go on with a run."""
+    run = opened(chosen.run, chosen.problem)
+    finish(run, chosen.steps)
+
+
+def command_fork(chosen: argparse.Namespace) -> None:
+    """Fork a run and run the fork."""
+    run = opened(chosen.run, chosen.problem)
+    at = run.recorded if chosen.at is None else chosen.at
+    fork = run.fork(chosen.name, at=at, **settings(run.store.about["method"], chosen.set))
+    if chosen.stay:
+        print(f"{fork!r} in {fork.folder}")
+    else:
+        finish(fork)
+
+
+def command_export(chosen: argparse.Namespace) -> None:
+    """Write a student."""
+    from ka_explore.export import export_program, export_student
+
+    run = to_the_end(opened(chosen.run, chosen.problem))
+    print(f"written: {export_student(run, chosen.folder)}")
+    if chosen.pt2:
+        print(f"written: {export_program(run, chosen.folder / 'student.pt2')}")
+
+
+def command_trial(chosen: argparse.Namespace) -> None:
+    """Methods over seeds."""
+    candidates: Sequence[Candidate] = DEFAULT
+    if chosen.methods:
+        candidates = [candidate(text.strip()) for text in chosen.methods.split(",")]
+    result = trial(
+        chosen.problem,
+        options=problem_options(chosen.option),
+        candidates=candidates,
+        seeds=range(positive("seeds", chosen.seeds)),
+        folder=chosen.folder,
+        jobs=positive("jobs", chosen.jobs),
+    )
+    print(json.dumps(finite(result.to_dict()), indent=2) if chosen.json else table(result))
+
+
+def command_tables(chosen: argparse.Namespace) -> None:
+    """Tables of all methods."""
+    for name in chosen.problems:
+        if name not in SECTIONS:
+            raise unknown("table", name, SECTIONS)
+    seeds = range(chosen.first, chosen.first + positive("seeds", chosen.seeds))
+    for name in chosen.problems or SECTIONS:
+        text = section(name, seeds=seeds, jobs=positive("jobs", chosen.jobs), validation=chosen.validation)
+        print(text, flush=True)
+
+
+def command_demo(chosen: argparse.Namespace) -> None:
+    """From nothing to a report."""
+    from ka_explore.demo import demo
+
+    demo(chosen.folder, seeds=positive("seeds", chosen.seeds), jobs=positive("jobs", chosen.jobs))
+
+
+def command_methods(chosen: argparse.Namespace) -> None:
+    """Methods and options."""
+    if chosen.method is None:
+        for name, method in METHODS.items():
+            print(f"{name:20} {(method.__doc__ or '').splitlines()[0]}")
+        print("\nka-explore methods NAME lists a method's options.")
+        return
+    if chosen.method not in METHODS:
+        raise unknown("method", chosen.method, METHODS)
+    method = METHODS[chosen.method]
+    print(f"{chosen.method}: {(method.__doc__ or '').splitlines()[0]}\n")
+    for field in options_of(method.Config).values():
+        print(f"  --set {field.name}={typed(field.default)}")
+        print(f"        {field.text}")
+        if field.choices:
+            print(f"        one of {', '.join(map(str, field.choices))}")
+        elif field.low is not None:
+            print(f"        {field.low:g} to {field.high:g}")
+    for form, values in method.forms.items():
+        print(f"\n  --form {form}\n        {', '.join(f'{k}={v}' for k, v in values.items())}")
+
+
+def finish(run: Run, steps: int | None = None) -> None:
+    """Do the steps that are left, keep them, and say what to do next."""
+    try:
+        run.advance(steps, progress=None)
+    except KeyboardInterrupt:
+        run.save()
+        print(
+            f"\nstopped at step {run.step} of {run.steps}; go on with: ka-explore resume {run.folder}", file=sys.stderr
+        )
+        raise
+    run.save()
+    print(f"{run!r} in {run.folder}")
+    if run.problem.test is not None:
+        print(comparison_table(compare([run])))
+    if not run.done:
+        print(f"go on with: ka-explore resume {run.folder}")
+    elif run.stage is not None:
+        print(f"try: ka-explore fork {run.folder} what-if --at {run.steps // 2} --set learning_rate=0.001")
+
+
+def candidate(text: str) -> Candidate:
+    """A method of a trial from ``name``, ``name/form`` or ``name:option=value+option=value``."""
+    name, _, pairs = text.partition(":")
+    method, _, form = name.partition("/")
+    usual = {each.method: each for each in DEFAULT}.get(method, Candidate(method, method))
+    if not pairs and not form:
+        return usual
+    options = settings(method, pairs.split("+")) if pairs else {}
+    label = " ".join(part for part in (usual.label, form, pairs.replace("+", " ")) if part)
+    return Candidate(label, method, form or None, options)

@@ -1,0 +1,219 @@
+"""Diagnosis: what is wrong with an amalgamation, the evidence, why it hurts, and what to try.
+
+``diagnose(run)`` takes a run, or its folder on a machine without torch. Checks look at the teachers, at what the nets
+meet in, and at the training; each finding has a place in the chain of causes, so that a teacher that is wrongly fed
+is named before the poor reconstruction that follows from it. Thresholds stand in one table, `thresholds`.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ka_explore.diagnosis import space, teachers, training
+from ka_explore.diagnosis.evidence import CannotCheck, Evidence
+from ka_explore.diagnosis.findings import Attempt, Finding, Findings, shown
+from ka_explore.diagnosis.thresholds import THRESHOLDS, Threshold
+from ka_explore.errors import InputError, StoreError
+
+if TYPE_CHECKING:
+    from ka_explore.run import Run
+    from ka_explore.store import Store
+
+CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
+    "wrongly_fed": teachers.wrongly_fed,
+    "company": teachers.company,
+    "says_nothing": teachers.says_nothing,
+    "layers": teachers.layers,
+    "labels_permuted": teachers.labels_permuted,
+    "teachers_disagree": teachers.teachers_disagree,
+    "overconfident": teachers.claims,
+    "same_teacher_twice": teachers.twins,
+    "foreign_pool": teachers.foreign_pool,
+    "not_finite": training.not_finite,
+    "collapsed": space.collapsed,
+    "dead_channels": space.dead_channels,
+    "mmd_saturated": space.mmd_saturated,
+    "not_reconstructable": space.not_reconstructable,
+    "dominating_term": training.dominating_term,
+    "dominating_teacher": training.dominating_teacher,
+    "inert_term": training.inert_term,
+    "rate_too_high": training.rate_too_high,
+    "not_learned": training.not_learned,
+    "starved_teacher": training.starved_teacher,
+}
+
+LEARNED = ("rate_too_low", "stopped_early", "student_too_small", "student_behind")
+SPACE = ("collapsed", "not_reconstructable", "inert_term", "mmd_saturated")
+PULL = ("dominating_term", "dominating_teacher")
+CLAIMS = ("overconfident", "underconfident", "starved_teacher", "teachers_disagree")
+OF_A_TEACHER = ("says_nothing", "wrong_layer", "too_early_layer", "labels_permuted", "dead_channels")
+
+# What a finding explains, if it stands deeper: these are then its consequences.
+EXPLAINS: Mapping[str, Sequence[str]] = {
+    "train_mode_batch_norm": ("wrongly_fed", *OF_A_TEACHER, *CLAIMS, *SPACE, *PULL, *LEARNED),
+    "random_answers": (*OF_A_TEACHER, *CLAIMS, *SPACE, *PULL, *LEARNED),
+    "wrongly_fed": (*OF_A_TEACHER, *CLAIMS, *SPACE, *PULL, *LEARNED),
+    "not_finite": ("rate_too_high", "dead_channels", *SPACE, *PULL, *LEARNED),
+    "labels_permuted": ("teachers_disagree",),
+    "says_nothing": ("wrong_layer", "too_early_layer", *CLAIMS, *SPACE, *PULL, *LEARNED),
+    "rate_too_high": ("dead_channels", "not_finite", *SPACE, *PULL, *LEARNED),
+    "wrong_layer": ("dead_channels", *SPACE, *PULL, *LEARNED),
+    "too_early_layer": (*SPACE, *PULL),
+    "dead_channels": ("says_nothing", *CLAIMS, "wrong_layer", "too_early_layer", *SPACE, *PULL, *LEARNED),
+    "overconfident": ("starved_teacher", *PULL, *LEARNED, "teachers_disagree"),
+    "underconfident": ("starved_teacher", "overconfident", "dominating_teacher"),
+    "foreign_pool": CLAIMS,
+    "dominating_teacher": ("dominating_term", "not_reconstructable", "collapsed", *LEARNED),
+    "dominating_term": ("dominating_teacher", *SPACE, *LEARNED, "dead_channels"),
+    "starved_teacher": (*PULL, *LEARNED),
+    "mmd_saturated": ("inert_term",),
+    "inert_term": ("not_reconstructable", "collapsed"),
+    "student_too_small": (*SPACE, "dead_channels"),
+    "rate_too_low": (*SPACE, "dead_channels"),
+    "stopped_early": (*SPACE, "dead_channels"),
+    "collapsed": ("not_reconstructable", "dead_channels", "inert_term", *LEARNED),
+}
+# Findings that are about a teacher beside others: another teacher's fault may show in them.
+RELATIVE = (*CLAIMS, *PULL)
+
+
+def diagnose(run: "Run | Store | str | Path | Evidence") -> Findings:
+    """What is wrong with a run, worst first; a healthy run gets no warning.
+
+    Args:
+        run: a run (its present state is looked at too, and its teachers are examined once, which is kept in its
+            folder); or a run's folder, which is judged by what is stored in it; or the evidence itself.
+
+    Raises:
+        InputError: for anything else, or a folder without a run.
+    """
+    return judge(evidence_of(run))
+
+
+def evidence_of(run: "Run | Store | str | Path | Evidence") -> Evidence:
+    """What is known of a run; see `diagnose`."""
+    if isinstance(run, Evidence):
+        return run
+    if isinstance(run, (str, Path)):
+        from ka_explore.store import Store
+
+        run = Store(Path(run))
+    thing: Any = run  # Run and Store are known by what they have, as torch must not be imported to name them
+    if hasattr(thing, "load_snapshot"):
+        return stored(thing)
+    if hasattr(thing, "problem") and hasattr(thing, "store"):
+        return live(thing)
+    raise InputError(f"diagnose takes a Run, a run's folder or Evidence, got {type(run).__name__}.")
+
+
+def stored(store: "Store") -> Evidence:
+    """What a run's folder holds."""
+    rows = list(store.rows())
+    snapshots = []
+    for step in store.snapshot_steps():
+        if step <= len(rows):
+            try:
+                snapshots.append(store.load_snapshot(step))
+            except StoreError as error:
+                store.notes.append(f"{error} The diagnosis leaves it out.")
+    return Evidence(store.about, rows, snapshots, read_examination(store))
+
+
+def read_examination(store: "Store") -> dict[str, Any] | None:
+    """What was found of the teachers, if these are still the run's; None otherwise."""
+    try:
+        found = json.loads((store.folder / "examination.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    mine = isinstance(found, dict) and found.get("fingerprints") == store.about["fingerprints"]
+    return found if mine else None
+
+
+def live(run: "Run") -> Evidence:
+    """The run's folder and its present state; teachers are examined unless that is in the folder already."""
+    from ka_explore.examine import examine
+    from ka_explore.store import replace_file, to_json
+
+    known = stored(run.store)
+    found = known.examination or examine(run.problem)
+    size = {"parameters": sum(p.numel() for p in run.student.parameters())}
+    if known.examination is None or found.get("student") != size:
+        found = {**found, "student": size}
+        try:
+            replace_file(run.folder / "examination.json", lambda file: file.write(to_json(found)))
+        except OSError as error:
+            run.store.notes.append(f"the examination of the teachers could not be kept: {error}.")
+    snapshots = [s for s in known.snapshots if s.step < run.step]
+    return replace(
+        known,
+        rows=run.history(),
+        snapshots=[*snapshots, run.snapshot()],
+        examination=found,
+        steps=run.steps,
+    )
+
+
+def judge(evidence: Evidence) -> Findings:
+    """All checks over the evidence; torch is not needed."""
+    everything: list[Finding] = []
+    skipped: dict[str, str] = {}
+    checked: dict[str, str] = {}
+    for name, check in CHECKS.items():
+        try:
+            found = list(check(evidence))
+        except CannotCheck as reason:
+            skipped[name] = str(reason)
+            continue
+        everything += found
+        if found:
+            checked[name] = measured(found)
+    ordered = sorted(demoted(everything), key=lambda f: (f.grade != "warning", -f.score))
+    return Findings(tuple(ordered), checked, skipped, str(evidence.about.get("name", "")), tuple(everything))
+
+
+def measured(found: Sequence[Finding]) -> str:
+    """The worst value of a check, in words."""
+    worst = max(found, key=lambda f: f.score)
+    (what, value), (side, limit) = list(worst.evidence.items())[:2]
+    subject = f" ({worst.subject})" if worst.subject else ""
+    return f"{what} {shown(value)}{subject}, {side} {shown(limit)}"
+
+
+def demoted(findings: Sequence[Finding]) -> list[Finding]:
+    """Warnings and notes, each thing once; what follows from another warning becomes a note that says so."""
+    kept: dict[tuple[str, str], Finding] = {}
+    for finding in sorted(findings, key=lambda f: (f.grade != "warning", -f.score)):
+        if finding.grade != "fine":
+            kept.setdefault((finding.name, finding.subject), finding)
+    causes = [f for f in kept.values() if f.grade == "warning"]
+    result = []
+    for finding in kept.values():
+        why = next((c for c in causes if explains(c, finding)), None)
+        result.append(replace(finding, grade="note", because=why.title) if why else finding)
+    return result
+
+
+def explains(cause: Finding, effect: Finding) -> bool:
+    """Whether one finding is the likely cause of another: it says so, and stands deeper."""
+    if cause.name == effect.name or cause.score <= effect.score:
+        return False
+    if effect.name not in EXPLAINS.get(cause.name, ()):
+        return False
+    # What is said of one teacher alone is explained by what is wrong with that teacher.
+    return not (cause.subject and effect.subject and effect.name in OF_A_TEACHER and cause.subject != effect.subject)
+
+
+__all__ = [
+    "CHECKS",
+    "THRESHOLDS",
+    "Attempt",
+    "CannotCheck",
+    "Evidence",
+    "Finding",
+    "Findings",
+    "Threshold",
+    "diagnose",
+    "judge",
+]

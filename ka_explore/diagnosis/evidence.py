@@ -1,0 +1,207 @@
+"""What a diagnosis judges: what the run is, its history, its snapshots, and what was found of the teachers."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ka_explore.diagnosis.findings import Attempt, Finding, Grade, Value
+from ka_explore.diagnosis.numbers import ANSWERS
+from ka_explore.diagnosis.thresholds import THRESHOLDS
+from ka_explore.errors import KaError
+from ka_explore.results import Result
+from ka_explore.snapshot import Snapshot
+
+
+class CannotCheck(KaError):
+    """What a check needs is not there; says what."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of a run, as plain values and numpy arrays.
+
+    Attributes:
+        about: what ``run.json`` holds.
+        rows: of the history, a step each.
+        snapshots: in order of their steps.
+        examination: what `ka_explore.examine` found of the teachers; None if they were not examined.
+        steps: of all stages together; None where it is not known.
+    """
+
+    about: Mapping[str, Any] = field(default_factory=dict)
+    rows: Sequence[Mapping[str, Any]] = ()
+    snapshots: Sequence[Snapshot] = ()
+    examination: Mapping[str, Any] | None = None
+    steps: int | None = None
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return str(self.about.get("method", ""))
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options in force at the last step."""
+        configs = self.about.get("configs") or [[0, {}]]
+        step = len(self.rows)
+        held: Mapping[str, Any] = next((c for start, c in reversed(configs) if start <= step), configs[0][1])
+        return held
+
+    @property
+    def last(self) -> Snapshot:
+        """The last snapshot. Raises CannotCheck when there is none."""
+        if not self.snapshots:
+            raise CannotCheck("there is no snapshot: run with snapshot_every, or diagnose the opened run.")
+        return self.snapshots[-1]
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The teachers' names in order."""
+        if self.snapshots:
+            return self.snapshots[-1].teachers
+        return tuple(t["name"] for t in self.about.get("teachers", ()))
+
+    @cached_property
+    def task_of(self) -> dict[str, str]:
+        """By teacher, its task."""
+        last = self.last
+        return {teacher: last.classes[known[0]][0] for teacher, known in last.knows.items()}
+
+    def mates(self, teacher: str) -> list[str]:
+        """The other teachers of its task."""
+        return [name for name, task in self.task_of.items() if task == self.task_of[teacher] and name != teacher]
+
+    def logits(self, teacher: str) -> np.ndarray:
+        """Of a teacher, (sample, label); raises CannotCheck where the snapshots hold none."""
+        try:
+            return self.last.arrays[f"logits/{teacher}"]
+        except KeyError:
+            raise CannotCheck(f"the last snapshot has no logits of {teacher!r}.") from None
+
+    def truth(self, teacher: str) -> np.ndarray:
+        """True classes (places in the snapshot's ``classes``) by sample, -1 where not known.
+
+        Raises CannotCheck where the pool has no labels of the teacher's task.
+        """
+        last, task = self.last, self.task_of[teacher]
+        if not last.labels or task not in last.labels:
+            raise CannotCheck("the pool has no labels (they would be used for marking only).")
+        start = min(i for i, (t, _) in enumerate(last.classes) if t == task)
+        y = np.asarray(last.labels[task])
+        return np.where(y >= 0, y + start, -1)
+
+    def examined(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was found of every teacher. Raises CannotCheck when they were not examined."""
+        if not self.examination or not self.examination.get("teachers"):
+            raise CannotCheck("the teachers were not examined: diagnose the opened run, Run.open(folder), once.")
+        found: Mapping[str, Mapping[str, Any]] = self.examination["teachers"]
+        return found
+
+    def weights(self) -> dict[str, float]:
+        """By term, the weight that the options give it; terms without a weight of their own are left out."""
+        options, terms = self.options, dict.fromkeys(name for row in self.rows[-1:] for name in row["terms"])
+        if options.get("alpha") is not None:
+            alpha = float(options["alpha"])
+            given = {"soft": alpha, "mmd": 1 - alpha, "reconstruction": 1 - alpha}
+        else:
+            given = {}
+        for term in terms:
+            for option in weight_options(term):
+                if term not in given and isinstance(options.get(option), (int, float)):
+                    given[term] = float(options[option])
+        return {term: given[term] for term in terms if term in given}
+
+    def term(self, name: str) -> np.ndarray:
+        """A term's values over the rows of the last stage."""
+        return np.array([row["terms"].get(name, math.nan) for row in self.last_stage()], np.float64)
+
+    def last_stage(self) -> Sequence[Mapping[str, Any]]:
+        """The rows of the last stage reached."""
+        rows = self.rows
+        return [row for row in rows if row["stage"] == rows[-1]["stage"]] if rows else []
+
+    def answer_term(self) -> str:
+        """The term of the last stage that carries the teachers' answers. Raises CannotCheck for none."""
+        rows = self.last_stage()
+        for name in ANSWERS:
+            if rows and name in rows[-1]["terms"]:
+                return name
+        raise CannotCheck("no step of the last stage has a term that carries the teachers' answers.")
+
+
+def weight_options(term: str) -> tuple[str, ...]:
+    """What the option of a term's weight may be called."""
+    return f"{term}_weight", f"{term.rstrip('s')}_weight", f"{term[:-2]}_weight"
+
+
+# How deep in the chain of causes a finding stands: what lies deeper is named first.
+DEPTH: Mapping[str, int] = {}
+
+
+def judged(
+    threshold: str,
+    value: float,
+    title: str,
+    *,
+    name: str = "",
+    depth: float = 3.0,
+    subject: str = "",
+    evidence: Mapping[str, Value] | None = None,
+    measure: str = "",
+    why: str = "",
+    attempts: Sequence[Attempt] = (),
+    result: Result | None = None,
+    at_most: Grade = "warning",
+) -> Finding:
+    """The finding of a value against its threshold; graded ``fine`` where it stays below.
+
+    Args:
+        threshold: its key in the table.
+        value: what was measured.
+        title: the sentence if it is found.
+        name: of the finding; by default the threshold's key.
+        depth: how deep in the chain of causes it stands: deeper is named first.
+        subject: the teacher, layer or term.
+        evidence: more numbers.
+        measure: what the value is.
+        why: why it hurts.
+        attempts: what to try.
+        result: its figure.
+        at_most: ``note`` where a second sign is missing that a warning needs.
+    """
+    limit = THRESHOLDS[threshold]
+    grade: Grade = limit.grade(value)  # type: ignore[assignment]
+    if grade == "warning" and at_most != "warning":
+        grade = at_most
+    side = "from" if limit.above else "down to"
+    numbers: dict[str, Value] = {measure or threshold.replace("_", " "): float(value)}
+    numbers[f"a warning {side}"] = limit.warning
+    return Finding(
+        name or threshold,
+        title,
+        grade,
+        depth + 0.1 * limit.severity(value),  # places in the chain of causes are at least 0.1 apart
+        numbers | dict(evidence or {}),
+        why,
+        tuple(attempts),
+        result,
+        subject,
+        threshold=threshold,
+        value=float(value),
+    )
+
+
+Judgement = Iterator[Finding]
+
+
+def read_json(text: str) -> Any:
+    """JSON, or None where it is damaged."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -1,0 +1,248 @@
+"""What a diagnosis says: findings, worst first, each with its evidence, a figure, why it hurts and what to try."""
+
+import html
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from ka_explore.errors import InputError
+from ka_explore.results import Result
+
+if TYPE_CHECKING:
+    import pandas
+
+    from ka_explore.run import Run
+
+Grade = Literal["warning", "note", "fine"]
+Value = float | str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Something to try.
+
+    Attributes:
+        text: what, in a sentence.
+        changes: option → value for a fork; empty where no option mends it.
+        at: the step to fork at; None for the run's last.
+        code: Python that does it, where it takes more than a fork (another teacher, other labels).
+    """
+
+    text: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    at: int | None = None
+    code: str = ""
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether a fork of the run does it."""
+        return bool(self.changes)
+
+    def fork(self, run: "Run", name: str) -> "Run":
+        """The run's fork with the changes, not advanced yet.
+
+        Raises InputError where a fork does not mend it; what `Run.fork` raises.
+        """
+        if not self.is_fork:
+            raise InputError(f"no option mends this: {self.text} Build the problem anew:\n{self.code}".rstrip())
+        return run.fork(name, at=self.at, **dict(self.changes))
+
+    def python(self, name: str = "try") -> str:
+        """The fork as Python, or the code that mends the problem."""
+        if not self.is_fork:
+            return self.code
+        at = "" if self.at is None else f", at={self.at}"
+        changes = ", ".join(f"{option}={value!r}" for option, value in self.changes.items())
+        return f"fork = run.fork({name!r}{at}, {changes})\nfork.advance(None)"
+
+    def command(self, folder: str = "RUN", name: str = "try") -> str:
+        """The fork as a command line; empty where a fork does not mend it."""
+        if not self.is_fork:
+            return ""
+        at = [] if self.at is None else ["--at", str(self.at)]
+        pairs = [part for option, value in self.changes.items() for part in ("--set", f"{option}={typed(value)}")]
+        return shlex.join(["ka-explore", "fork", folder, name, *at, *pairs])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "text": self.text,
+            "changes": dict(self.changes),
+            "at": self.at,
+            "python": self.python(),
+            "command": self.command(),
+        }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or worth knowing.
+
+    Attributes:
+        name: its key, the same in every version (``dominating_term``).
+        title: a sentence with the teacher's, layer's or term's name.
+        grade: ``warning``: it most likely spoils the run; ``note``: worth knowing; ``fine``: looked at and in order.
+        score: to order by, worst first: causes above what follows from them, then by how far beyond its threshold.
+        evidence: the numbers it rests on, thresholds among them, by what they are.
+        why: why it hurts.
+        attempts: what to try, best first.
+        result: its figure, a shape of `ka_explore.results`; None where there is none.
+        subject: the teacher, layer or term it is about; empty for the whole run.
+        because: the finding that most likely causes this one, in words; empty if it stands for itself.
+        threshold: its key in the table of thresholds.
+        value: what was held against it.
+    """
+
+    name: str
+    title: str
+    grade: Grade
+    score: float
+    evidence: Mapping[str, Value]
+    why: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    result: Result | None = None
+    subject: str = ""
+    because: str = ""
+    threshold: str = ""
+    value: float = float("nan")
+
+    def __str__(self) -> str:
+        mark = {"warning": "WARNING", "note": "note", "fine": "fine"}[self.grade]
+        lines = [f"{mark}: {self.title}  [{self.name}]"]
+        lines += [f"    {what}: {shown(value)}" for what, value in self.evidence.items()]
+        if self.because:
+            lines.append(f"    Probably because of: {self.because}")
+        if self.why:
+            lines.append(f"    Why it hurts: {self.why}")
+        for attempt in self.attempts:
+            lines.append(f"    Try: {attempt.text}")
+            lines += [f"        {line}" for line in attempt.python().splitlines()]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; without the figure."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "grade": self.grade,
+            "score": self.score,
+            "subject": self.subject,
+            "evidence": dict(self.evidence),
+            "why": self.why,
+            "because": self.because,
+            "attempts": [attempt.to_dict() for attempt in self.attempts],
+        }
+
+
+@dataclass(frozen=True)
+class Findings(Sequence[Finding]):
+    """The findings of a run, worst first.
+
+    Attributes:
+        found: warnings and notes, worst first.
+        checked: what was looked at, by check: the worst value and the threshold of a warning, in words.
+        skipped: what could not be checked, by check, and why.
+        name: of the run.
+        judged: everything that was judged, what is fine included.
+    """
+
+    found: tuple[Finding, ...]
+    checked: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    judged: tuple[Finding, ...] = ()
+
+    @overload
+    def __getitem__(self, index: int) -> Finding: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Finding, ...]: ...
+    def __getitem__(self, index: int | slice) -> Finding | tuple[Finding, ...]:
+        return self.found[index]
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The findings of warning grade, worst first."""
+        return tuple(finding for finding in self.found if finding.grade == "warning")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The findings' names, worst first."""
+        return tuple(finding.name for finding in self.found)
+
+    @property
+    def summary(self) -> str:
+        """One sentence."""
+        warnings, notes = len(self.warnings), len(self.found) - len(self.warnings)
+        about = f" in run {self.name!r}" if self.name else ""
+        if not warnings:
+            more = f" {count(notes, 'note')} below." if notes else ""
+            return f"No warning{about}: {count(len(self.checked), 'check')} made.{more}"
+        return f"{count(warnings, 'warning')} and {count(notes, 'note')}{about}, worst first."
+
+    def __str__(self) -> str:
+        lines = [self.summary, *(f"\n{place}. {finding}" for place, finding in enumerate(self.found, start=1))]
+        if self.checked:
+            lines += ["", "Checked (value, and from where it is a warning):"]
+            lines += [f"    {name}: {what}" for name, what in self.checked.items()]
+        if self.skipped:
+            lines += ["", "Not checked:", *(f"    {name}: {why}" for name, why in self.skipped.items())]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        safe = html.escape
+        parts = [f"<p><b>{safe(self.summary)}</b></p>"]
+        for finding in self.found:
+            rows = "".join(f"<tr><td>{safe(k)}</td><td>{safe(shown(v))}</td></tr>" for k, v in finding.evidence.items())
+            attempts = "".join(f"<li>{safe(a.text)}<pre>{safe(a.python())}</pre></li>" for a in finding.attempts)
+            because = f"<p>Probably because of: {safe(finding.because)}</p>" if finding.because else ""
+            parts.append(
+                f"<details{' open' if finding.grade == 'warning' else ''}><summary>{safe(finding.grade)}: "
+                f"{safe(finding.title)}</summary>{because}<table>{rows}</table><p>{safe(finding.why)}</p>"
+                f"<ul>{attempts}</ul></details>"
+            )
+        for title, listed in (("Checked", self.checked), ("Not checked", self.skipped)):
+            if listed:
+                items = "".join(f"<li>{safe(name)}: {safe(what)}</li>" for name, what in listed.items())
+                parts.append(f"<details><summary>{title} ({len(listed)})</summary><ul>{items}</ul></details>")
+        return "".join(parts)
+
+    def frame(self) -> "pandas.DataFrame":
+        """One row a finding."""
+        import pandas
+
+        columns = ["grade", "name", "subject", "title", "score", "because"]
+        return pandas.DataFrame([{c: getattr(f, c) for c in columns} for f in self.found], columns=columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "run": self.name,
+            "findings": [finding.to_dict() for finding in self.found],
+            "checked": dict(self.checked),
+            "skipped": dict(self.skipped),
+        }
+
+
+def count(number: int, what: str) -> str:
+    """``3 notes``, ``1 note``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def shown(value: Value) -> str:
+    """A number with three digits, a text as it is."""
+    return value if isinstance(value, str) else f"{value:.3g}"
+
+
+def typed(value: Any) -> str:
+    """An option's value as it is typed on the command line."""
+    if isinstance(value, (tuple, list)):
+        return ",".join(typed(part) for part in value)
+    if isinstance(value, bool) or not isinstance(value, float):
+        return "none" if value is None else str(value)
+    return f"{value:g}"

@@ -1,0 +1,224 @@
+"""The one table of thresholds: from which value on a check notes something or warns, and why there.
+
+Every value is a share or a ratio, so that it holds for nets and images of any size. A reason names both sides: what
+runs without a fault show ("healthy": all methods on all toy problems, several seeds) and what a strong fault shows;
+the threshold stands well between. Where a healthy run may come close, the check asks for a second sign, which the
+reason names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """From which value on to speak.
+
+    Attributes:
+        note: from here on it is worth a note; None for never.
+        warning: from here on it is a warning.
+        reason: what healthy and faulty runs show.
+        above: whether larger is worse.
+    """
+
+    note: float | None
+    warning: float
+    reason: str
+    above: bool = True
+
+    def grade(self, value: float) -> str:
+        """``warning``, ``note`` or ``fine``; a value that is NaN is fine."""
+        for grade, limit in (("warning", self.warning), ("note", self.note)):
+            if limit is not None and (value >= limit if self.above else value <= limit):
+                return grade
+        return "fine"
+
+    def severity(self, value: float) -> float:
+        """From 0 (far from the warning) to 1: one half at the warning's threshold, whatever the unit."""
+        if value != value:
+            return 0.0
+        bad, limit = (value, self.warning) if self.above else (self.warning, value)
+        if limit <= 0 or bad == float("inf"):
+            return 1.0 if bad > 0 else 0.5
+        return max(bad, 0.0) / (max(bad, 0.0) + limit)
+
+
+THRESHOLDS: Mapping[str, Threshold] = {
+    # How a teacher is fed.
+    "wrongly_fed": Threshold(
+        0.15,
+        0.2,
+        "divergence of what batch norms get from what they kept: healthy 0.001 to 0.13, although half of a pool is of "
+        "foreign classes; offset by 3 deviations, scaled by 5, divided by 255: 0.5 to 50; not normalised 0.4 to 1; "
+        "inverted 0.24 to 1.7. A warning needs another feeding that relieves it, too",
+    ),
+    "feeding_relief": Threshold(
+        None,
+        3.0,
+        "times nearer to training under the best other feeding: wrongly fed 4 to 4 000, healthy near 1, up to 7 where "
+        "all is near to training anyway, so it counts only with the divergence above",
+    ),
+    "feeding_unlike": Threshold(
+        None, 1.0, "a divergence that no pool explains: healthy at most 0.13; here no better feeding need be known"
+    ),
+    "feeding_size": Threshold(
+        None,
+        1.6,
+        "times as much told at another size, batch norms nearer to training by half: healthy at most 1.1; twice the "
+        "size 2 to 10, half the size of 8-pixel images 10 to 30; half of 28 pixels 1, as that loses nothing",
+    ),
+    "feeding_right": Threshold(
+        None,
+        0.35,
+        "more of its own images told right under another feeding: healthy up to 0.23, where teachers learned wrong "
+        "labels on a part of the images; and four deviations of chance",
+    ),
+    "feeding_told": Threshold(
+        1.5,
+        2.0,
+        "for nets without batch norm: times as much told under another feeding, at equal scale of the logits: healthy "
+        "at most 1.2; and a tenth of log K more in fact",
+    ),
+    # Whether it speaks for itself.
+    "company": Threshold(
+        1e-3,
+        0.02,
+        "how far answers move with the batch: healthy 1e-7, half precision 1e-3; batch norm in training mode 0.1 to 1",
+    ),
+    "noise": Threshold(1e-3, 0.02, "how far answers move by themselves: healthy 0; dropout of 0.1 moves them by 0.2"),
+    "says_nothing": Threshold(
+        0.06,
+        0.02,
+        "share of log K that answers tell: healthy 0.15 (noisy teachers) to 0.9; untrained or fed zeros 1e-6 to 0.01",
+        above=False,
+    ),
+    # Its layers.
+    "layer_is_answer": Threshold(None, 0.5, "yes or no: equal to logits or probabilities up to rounding"),
+    "layer_degenerate": Threshold(
+        None,
+        0.3,
+        "effective rank relative to the layer that explains most: healthy features 0.7 to 1.5; one channel 0.15 to "
+        "0.25, constant 0. Counts only where the layer explains less, too",
+        above=False,
+    ),
+    "layer_too_early": Threshold(
+        0.9,
+        0.8,
+        "share of the logits explained, relative to the best layer: healthy 0.98 to 1; the first of three blocks 0.3 "
+        "to 0.55, the second 0.63 to 0.87",
+        above=False,
+    ),
+    # Labels.
+    "labels_permuted": Threshold(
+        0.08,
+        0.15,
+        "right answers gained by renaming: healthy 0 (a label must lose most of its images to another); two of five "
+        "labels changed 0.3, two of ten 0.15",
+    ),
+    "teachers_disagree": Threshold(
+        0.5,
+        0.7,
+        "different answers where both are sure: healthy 0.1 to 0.55, where each has its own kind of images; labels "
+        "permuted 0.9 to 1",
+    ),
+    "teachers_renamed": Threshold(
+        0.1,
+        0.13,
+        "agreement of two teachers gained by renaming the labels of one: healthy at most 0.07, as they mean the same "
+        "where they agree at all; labels permuted 0.15 (three of ten) to 0.9. Teachers that agree by chance only, each "
+        "right on its own kind of image, gain 0.1 to 0.2: they are not told apart from this",
+    ),
+    "claims_scale": Threshold(
+        2.5,
+        3.5,
+        "scale of the logits relative to the other teachers': healthy 0.6 to 1.7; made 5 to 20 times as loud 4 to 30. "
+        "And answers that are nearly certain",
+    ),
+    "claims_level": Threshold(
+        1.5,
+        2.5,
+        "level of the logits above the others', in deviations: healthy at most 0.6; lifted by ten 4 to 10",
+    ),
+    "claims_timid": Threshold(
+        2.5, 3.5, "the same scale the other way round, and answers that are never sure: healthy at most 1.7; 0.05: 10"
+    ),
+    "twins": Threshold(0.99, 0.999, "correlation of logits: healthy at most 0.9, also of equal tasks; one net twice 1"),
+    "foreign_pool": Threshold(
+        0.3, 0.1, "images of its classes relative to a fair share: healthy 0.9 to 1.1; none 0", above=False
+    ),
+    "not_finite": Threshold(None, 1e-12, "any NaN or infinity in answers or features is one too many"),
+    # Where the nets meet.
+    "collapsed_rank": Threshold(
+        0.4,
+        0.3,
+        "effective rank of the common space relative to width and the teachers' features: healthy 1.2 to 3; weights "
+        "decayed to nothing 0.2, alignment alone 0.3",
+        above=False,
+    ),
+    "collapsed_rows": Threshold(
+        0.05,
+        0.02,
+        "variation of the rows' directions: healthy 0.21 to 0.37, alignment that dominates 0.1, alignment alone 0.001",
+        above=False,
+    ),
+    "dead_channels": Threshold(
+        0.15, 0.3, "share of silent channels: healthy at most 0.05; rate of 1: 0.3 to 1; injected 0.4 to 0.8"
+    ),
+    "mmd_small": Threshold(
+        None,
+        0.01,
+        "largest distance from the floor 2/N, relative to it, over bandwidths and steps: healthy 45 to 100; σ = 1e-3 "
+        "or less at most 0.003",
+        above=False,
+    ),
+    "mmd_large": Threshold(
+        None,
+        0.01,
+        "largest MMD relative to the floor: healthy 45 to 100; σ = 100 1e-4, σ = 1000 1e-5",
+        above=False,
+    ),
+    "not_reconstructable": Threshold(
+        0.4,
+        0.6,
+        "error relative to the feature's variance: healthy 0.05 to 0.25 after 150 steps or more; one common channel "
+        "0.85, two 0.4 to 0.6",
+    ),
+    # Training.
+    "dominating_gradient": Threshold(
+        3.0,
+        8.0,
+        "gradient relative to the soft target's once the first 100 steps are over: healthy 0.05 to 1.5; ten times the "
+        "soft target's weight (as published) 10, a thousand times 1 000",
+    ),
+    "dominating_loss": Threshold(
+        0.75, 0.9, "share of the weighted loss in the last quarter: healthy 0 to 0.35; weight 100 to 1 000: 0.95 to 1"
+    ),
+    "dominating_teacher": Threshold(
+        4.0, 8.0, "gradient relative to the other teachers': healthy 1 to 2.3; one that drowns the others 10 to 1 000"
+    ),
+    "dominating_feature": Threshold(
+        5.0, 20.0, "variance of its feature relative to the others' where errors are not divided by it: healthy 1 to 4"
+    ),
+    "inert_term": Threshold(
+        0.03,
+        0.003,
+        "gradient relative to the soft target's (for terms that do not reach the student, their size): healthy 0.04 "
+        "to 1; a weight of 1e-6 gives 1e-6 to 1e-5, saturated kernels 0",
+        above=False,
+    ),
+    "rate_too_high": Threshold(
+        3.0,
+        10.0,
+        "largest loss relative to the stage's first: healthy 1 to 1.7; rates of 1 and more 1e3 to 1e10, a rate of 0.1 "
+        "(which still learns) 2 to 6",
+    ),
+    "not_learned": Threshold(
+        0.5,
+        0.7,
+        "KL to the teachers' answers relative to what these tell: healthy 0.05 to 0.5; ten steps or a rate of 1e-5: "
+        "0.9 to 1.5; a tenth of the width 0.75 to 0.95",
+    ),
+    "starved_teacher": Threshold(
+        0.4, 0.2, "share of the teaching relative to a fair share: healthy 0.48 to 1.84; starved 0 to 0.1", above=False
+    ),
+}

@@ -1,0 +1,126 @@
+"""Runs written up: one self-contained page with everything there is to see, or Markdown with its figures beside it.
+
+`facts` says what stands in tables, `chapters` what is told of a run, `space` draws the embeddings, `images` the worst
+samples, `page` and the templates say what it all looks like.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ka_explore.errors import InputError, unknown
+from ka_explore.progress import progress_bar
+from ka_explore.report.chapters import SECTIONS, chapter_of
+from ka_explore.report.compared import comparison_section
+from ka_explore.report.demonstration import demo_figure
+from ka_explore.report.facts import accuracy_section, again_section, problem_section, runs_section
+from ka_explore.report.page import file_name, folder_safe, html_page, markdown_page, pictures_of
+from ka_explore.report.parts import Chapter, Section, Words
+from ka_explore.report.story import Story, names_of
+from ka_explore.store import replace_file, writing
+
+if TYPE_CHECKING:
+    from ka_explore.run import Run
+
+__all__ = ["demo_figure", "write_report"]
+
+
+def write_report(
+    runs: "Sequence[Run]",
+    output: str | Path,
+    *,
+    kind: Literal["html", "md"] = "html",
+    embedding: Literal["pca", "tsne", "umap"] = "pca",
+    progress: bool | None = False,
+) -> Path:
+    """Write a report of runs of one problem.
+
+    Args:
+        runs: at least one, each told of as it is at its cursor.
+        output: the file; Markdown puts its figures in a folder beside it.
+        kind: ``html`` is one file that needs no network; ``md`` is Markdown.
+        embedding: how features are drawn besides PCA, which is always there; t-SNE and UMAP take seconds to minutes.
+        progress: whether a bar is shown; None shows it in a notebook and on a terminal.
+
+    The axes of a run's pictures, and what the diagnosis finds of its teachers, are kept in the run's folder, where it
+    can be written.
+
+    Raises InputError for no run, runs of different problems or an unknown word, StoreError when the file cannot be
+    written.
+    """
+    if not runs:
+        raise InputError("nothing to report: give at least one run.")
+    if kind not in ("html", "md"):
+        raise unknown("format", kind, ("html", "md"))
+    if embedding not in ("pca", "tsne", "umap"):
+        raise unknown("embedding", embedding, ("pca", "tsne", "umap"))
+    for run in runs[1:]:
+        if run.problem is not runs[0].problem and run.problem.fingerprints != runs[0].problem.fingerprints:
+            raise InputError(
+                f"runs {runs[0].name!r} and {run.name!r} are of different problems: write a report of each."
+            )
+    output = Path(output)
+    with writing(output.parent):  # before the work, as it takes no time
+        output.parent.mkdir(parents=True, exist_ok=True)
+    names = names_of(runs)
+    with progress_bar(len(runs) * len(SECTIONS) + 1, "report", unit="section", show=progress) as bar:
+        first = opening(runs, names)
+        bar.update()
+        stories = [Story(run, name, embedding) for run, name in zip(runs, names, strict=True)]
+        if len(runs) > 1:
+            first.append(comparison_section(stories))
+
+        def told(story: Story, title: str) -> None:
+            bar.set_postfix_str(f"{story.name}: {title}", refresh=False)
+            bar.update()
+
+        several = len(runs) > 1
+        parts = [chapter_of(s, titled=several, told=partial(told, s)) for s in stories]
+    chapters = [Chapter("", first), *parts, Chapter("", [again_section(runs, names, output)])]
+    title = " · ".join(names)
+    lead = lead_of(runs)
+    if kind == "html":
+        text = html_page(title, lead, chapters)
+    else:
+        text = markdown_page(title, lead, chapters, write_figures(chapters, output))
+    with writing(output.parent):
+        replace_file(output, lambda file: file.write(text.encode()))
+    return output
+
+
+def opening(runs: "Sequence[Run]", names: Sequence[str]) -> list[Section]:
+    """Problem, runs and accuracies."""
+    from ka_explore.evaluate import compare
+
+    comparison = compare(runs) if runs[0].problem.test is not None else None
+    marks = Section(
+        "On the test images",
+        [Words("This problem has no labelled test images: Problem(test=Labelled(…)) gives it some.", "missing")],
+    )
+    if comparison is not None:
+        marks = accuracy_section(comparison, names)
+    return [problem_section(runs[0]), runs_section(runs, names), marks]
+
+
+def lead_of(runs: "Sequence[Run]") -> str:
+    """What the page is about, in a sentence."""
+    problem = runs[0].problem
+    methods = ", ".join(dict.fromkeys(str(run.store.about["method"]) for run in runs))
+    count = f"{len(runs)} runs" if len(runs) > 1 else "one run"
+    return (
+        f"Knowledge amalgamation: {len(problem.teachers)} frozen teachers ({', '.join(problem.names)}), one student, "
+        f"{count} of {methods}."
+    )
+
+
+def write_figures(chapters: Sequence[Chapter], output: Path) -> dict[int, str]:
+    """Every picture as a file in a folder beside the page; their addresses by the pictures' ``id``."""
+    beside = folder_safe(output)
+    places: dict[int, str] = {}
+    with writing(output.parent):
+        (output.parent / beside).mkdir(exist_ok=True)
+        for number, picture in enumerate(pictures_of(chapters), start=1):
+            places[id(picture)] = f"{beside}/{number:02d}-{file_name(picture.name)}.{picture.kind}"
+            (output.parent / places[id(picture)]).write_bytes(picture.data)
+    return places

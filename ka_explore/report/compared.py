@@ -1,0 +1,67 @@
+"""Several runs beside one another."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ka_explore.errors import InputError
+from ka_explore.plots import draw_comparison, draw_curves, draw_history
+from ka_explore.plots.comparing import run_colour
+from ka_explore.probes import PROBES
+from ka_explore.probes.over_steps import over_steps
+from ka_explore.report.figures import picture, printed
+from ka_explore.report.parts import Part, Section, Words
+from ka_explore.report.story import Story, without
+from ka_explore.results import Curves, Result
+
+
+def comparison_section(stories: Sequence[Story]) -> Section:
+    """Runs in one figure each: terms over the steps, and numbers of the last snapshot."""
+    parts: list[Part] = []
+    histories = {story.name: story.run.history() for story in stories}
+    trained = {name: rows for name, rows in histories.items() if rows}
+    found = list(
+        dict.fromkeys(term for rows in trained.values() for row in (rows[0], rows[-1]) for term in row["terms"])
+    )
+    if found:
+        drawings = [lambda ax, term=term: draw_history(trained, term, ax) for term in found]
+        parts.append(picture("terms of the loss", drawings, height=3.0))
+    for name in ("accuracy", "agreement", "effective_rank", "gradient_ratio"):
+        answers: dict[str, Result] = {}
+        for story in stories:
+            try:
+                answers[story.name] = without(story.latest(PROBES[name]), title=TITLES[name])
+            except InputError:
+                continue
+        if len(answers) > 1:
+            parts.append(printed(f"{name} of the runs".replace("_", " "), draw_comparison(answers)))
+    lines = agreement_lines(stories)
+    if lines is not None:
+        colours = {story.name: run_colour(i) for i, story in enumerate(stories)}
+        parts.append(
+            picture("agreement of the runs over the steps", lambda ax: draw_curves(lines, ax, colours=colours))
+        )
+    return Section(
+        "The runs compared", parts or [Words("No run has trained yet: there is nothing to compare.", "missing")]
+    )
+
+
+TITLES = {
+    "accuracy": "accuracy on the probe set (share of images)",
+    "agreement": "agreement with each teacher (share of images)",
+    "effective_rank": "effective rank in the common space",
+    "gradient_ratio": "size of the gradients",
+}
+
+
+def agreement_lines(stories: Sequence[Story]) -> Curves | None:
+    """The mean agreement with the teachers over the steps, a line a run; None where no run has two snapshots."""
+    x, y = {}, {}
+    for story in stories:
+        curves = over_steps(PROBES["agreement"], story.snapshots)
+        steps = next(iter(curves.x.values()))
+        if len(steps) > 1:
+            x[story.name], y[story.name] = steps, np.mean(list(curves.y.values()), axis=0)
+    if not x:
+        return None
+    return Curves(x, y, unit="share of images", title="mean agreement with the teachers over the steps")

@@ -1,0 +1,132 @@
+"""Images of the pool as they are shown, and what the nets say of them."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from ka_explore.probes.classes import columns_of, names_of, tasks_of
+from ka_explore.report.parts import Exhibit, Picture
+from ka_explore.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from ka_explore.run import Run
+
+SIDE = 112  # pixels of an image's longer side, at least; small images are enlarged without smoothing
+
+
+def exhibits(
+    run: "Run",
+    snapshot: Snapshot,
+    places: Sequence[int],
+    why: Sequence[str],
+    more: Sequence[Mapping[str, str]] = (),
+) -> list[Exhibit]:
+    """Images of the probe set with what everybody says of them.
+
+    Args:
+        run: whose pool holds the images.
+        snapshot: what was said.
+        places: of the images in the snapshot.
+        why: they are shown, a text an image.
+        more: what stands behind a net's answer, by net, for each image.
+    """
+    images = run.problem.pool.images[np.asarray(snapshot.index)[list(places)]].numpy()
+    return [
+        Exhibit(
+            shown(image, f"image {snapshot.index[place]} of the pool"),
+            text,
+            {who: f"{what}, {extra[who]}" if who in extra else what for who, what in said(snapshot, place).items()},
+        )
+        for image, place, text, extra in zip(images, places, why, more or [{}] * len(places), strict=True)
+    ]
+
+
+def shown(image: Float[np.ndarray, "channel height width"], name: str, *, side: int = SIDE) -> Picture:
+    """An image as a PNG: grey or in colours, values outside 0 to 1 brought there, small ones enlarged as they are."""
+    low, high = float(image.min()), float(image.max())
+    if low < -1e-6 or high > 1 + 1e-6:
+        image = (image - low) / max(high - low, 1e-12)
+    channels = image if len(image) == 3 else image.mean(axis=0, keepdims=True)
+    pixels = np.rint(255 * channels.clip(0, 1)).astype(np.uint8)
+    made = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    longer = max(made.size)
+    if longer < side:
+        times = -(-side // longer)
+        made = made.resize((made.width * times, made.height * times), Image.Resampling.NEAREST)
+    elif longer > 2 * side:
+        made.thumbnail((2 * side, 2 * side))
+    file = io.BytesIO()
+    made.save(file, format="png", optimize=True)
+    return Picture(name, file.getvalue(), "png", width=side)
+
+
+def some_of(run: "Run", count: int = 14) -> Picture:
+    """The first images of the probe set beside one another."""
+    images = run.problem.pool.images[run.problem.pool.probe_index[:count]].numpy()
+    gap = max(images.shape[3] // 8, 1)
+    low, high = (0.0, 1.0) if images.min() >= -1e-6 and images.max() <= 1 + 1e-6 else (images.min(), images.max())
+    images = (images - low) / max(high - low, 1e-12)
+    padded = np.pad(images, ((0, 0), (0, 0), (0, 0), (0, gap)), constant_values=1.0)
+    return shown(np.concatenate(list(padded), axis=2)[..., :-gap], "some of the images", side=SIDE * 8)
+
+
+def said(snapshot: Snapshot, place: int) -> dict[str, str]:
+    """What is true of an image, where that is known, and what student and teachers say, with their probabilities."""
+    tasks = tasks_of(snapshot)
+    told: dict[str, str] = {}
+    for task in tasks:
+        own = "" if len(tasks) == 1 else f" ({task})"
+        y = (snapshot.labels or {}).get(task)
+        names = names_of(snapshot, task)
+        if y is not None:
+            told[f"true class{own}"] = names[y[place]] if y[place] >= 0 else "not known"
+        told[f"student{own}"] = answer(snapshot.arrays["scores"][place, columns_of(snapshot, task)], names)
+    for teacher, classes in snapshot.knows.items():
+        labels = tuple(snapshot.classes[column][1] for column in classes)
+        told[teacher] = answer(snapshot.arrays[f"logits/{teacher}"][place], labels)
+    return told
+
+
+def answer(logits: Float[np.ndarray, "label"], names: Sequence[str]) -> str:
+    """The best label with its probability."""
+    if not np.isfinite(logits).all():
+        return "not finite"
+    exponents = np.exp(logits.astype(np.float64) - logits.max())
+    best = int(logits.argmax())
+    return f"{names[best]} ({100 * exponents[best] / exponents.sum():.0f} %)"
+
+
+def misunderstood(snapshot: Snapshot, count: int) -> tuple[list[int], list[str]]:
+    """The images where the student gives least probability to what a teacher is sure of: places, and why.
+
+    A teacher's best label p against the student's probability q of it within the teacher's classes: largest p − q
+    over teachers, worst image first; images where it is below a tenth are left out. Needs no label.
+    """
+    worst = np.full(len(snapshot.index), -np.inf)
+    who = np.zeros(len(snapshot.index), dtype=int)
+    for place, (teacher, classes) in enumerate(snapshot.knows.items()):
+        own, taught = (softmax(a) for a in (snapshot.arrays["scores"][:, list(classes)], logits_of(snapshot, teacher)))
+        best = np.nan_to_num(taught).argmax(axis=1)
+        rows = np.arange(len(best))
+        gap = np.nan_to_num(taught[rows, best] - own[rows, best], nan=-np.inf)
+        who = np.where(gap > worst, place, who)
+        worst = np.maximum(worst, gap)
+    order = [int(i) for i in np.argsort(-worst, kind="stable")[:count] if worst[i] >= 0.1]
+    teachers = snapshot.teachers
+    return order, [f"{teachers[who[i]]} is surer by {100 * worst[i]:.0f} points" for i in order]
+
+
+def logits_of(snapshot: Snapshot, teacher: str) -> Float[np.ndarray, "sample label"]:
+    """What a teacher says."""
+    return snapshot.arrays[f"logits/{teacher}"]
+
+
+def softmax(logits: Float[np.ndarray, "sample label"]) -> Float[np.ndarray, "sample label"]:
+    """Probabilities; NaN where a logit is not finite."""
+    with np.errstate(invalid="ignore"):
+        exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))

@@ -1,0 +1,110 @@
+"""The page: parts become HTML or Markdown, and names from users stay text in both."""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ka_explore.report.parts import Card, Chapter, Film, Folded, Gallery, Part, Picture, Section
+
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("ka_explore"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+
+
+def html_page(title: str, lead: str, chapters: Sequence[Chapter]) -> str:
+    """One page that needs nothing from anywhere."""
+    return ENVIRONMENT.get_template("report.html").render(title=title, lead=lead, chapters=keyed(chapters))
+
+
+def markdown_page(title: str, lead: str, chapters: Sequence[Chapter], figures: Mapping[int, str]) -> str:
+    """The same as Markdown.
+
+    Args:
+        title: of the page.
+        lead: one paragraph.
+        chapters: what it holds.
+        figures: where each picture lies, by its ``id``.
+    """
+    template = MARKDOWN.get_template("report.md")
+    text = template.render(title=title, lead=lead, chapters=keyed(chapters), figures=figures)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def keyed(chapters: Sequence[Chapter]) -> list[dict[str, Any]]:
+    """Chapters and sections with the anchors that the table of contents points to: numbers, as names are users'."""
+    return [
+        {
+            "title": chapter.title,
+            "key": f"chapter-{i}",
+            "sections": [
+                {"title": section.title, "key": f"section-{i}-{j}", "parts": section.parts}
+                for j, section in enumerate(chapter.sections, start=1)
+            ],
+        }
+        for i, chapter in enumerate(chapters, start=1)
+    ]
+
+
+def pictures_of(chapters: Sequence[Chapter]) -> list[Picture]:
+    """Every picture of the page, in order."""
+
+    def inside(part: Part) -> list[Picture]:
+        if isinstance(part, Picture):
+            return [part]
+        if isinstance(part, Film):
+            return [part.still]
+        if isinstance(part, Gallery):
+            return [exhibit.picture for exhibit in part.exhibits]
+        if isinstance(part, (Card, Folded)):
+            return [picture for inner in part.parts for picture in inside(inner)]
+        return []
+
+    sections: list[Section] = [section for chapter in chapters for section in chapter.sections]
+    return [picture for section in sections for part in section.parts for picture in inside(part)]
+
+
+def file_name(text: str) -> str:
+    """A text as part of a file's name on any system."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:60]
+
+
+def data_of(picture: Picture) -> str:
+    """A picture as an address that holds it."""
+    kind = {"png": "image/png", "svg": "image/svg+xml"}[picture.kind]
+    return f"data:{kind};base64,{base64.b64encode(picture.data).decode()}"
+
+
+# Markdown
+
+
+def escaped(text: object) -> str:
+    """A text as Markdown that shows it as it is, on one line: no markup, no HTML, no mathematics, no new cell."""
+    line = " ".join(str(text).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"([\\`*_\[\]{}|$~#!])", r"\\\1", line)
+    line = re.sub(r"\b(https?|ftp|www)([:.])", r"\1\\\2", line)  # what looks like an address stays text
+    return re.sub(r"^(\s*)([-+]|\d+[.)])(?=\s)", lambda m: f"{m[1]}{m[2][:-1]}\\{m[2][-1]}", line)
+
+
+def verbatim(text: str) -> str:
+    """Code as Markdown: four blanks before each line; as HTML where it holds what HTML would read as its own."""
+    if re.search(r"[<&]", text):
+        safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return f"<pre><code>{safe}\n</code></pre>"
+    return "\n".join("    " + line for line in text.splitlines())
+
+
+def folder_safe(path: Path) -> str:
+    """The folder beside a page where its figures lie, as an address in it."""
+    return file_name(path.with_suffix("").name) + "-figures"
+
+
+MARKDOWN = jinja2.Environment(
+    loader=jinja2.PackageLoader("ka_explore"), autoescape=False, trim_blocks=True, lstrip_blocks=True
+)
+MARKDOWN.filters |= {"escaped": escaped, "verbatim": verbatim, "address": id}
+ENVIRONMENT.filters |= {"data_of": data_of}

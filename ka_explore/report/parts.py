@@ -1,0 +1,148 @@
+"""What a page is made of: chapters of sections of parts; what they look like is said in the templates."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+MISSING = "–"
+NUMBER = re.compile(rf"[-−+]?[\d.,]*\d(e[-+]?\d+)?( %)?|{MISSING}")
+
+
+@dataclass(frozen=True)
+class Words:
+    """A paragraph.
+
+    Attributes:
+        text: as it stands, not yet escaped.
+        tone: ``plain``; ``quiet`` for how to read what follows; ``missing`` for what is not there and how to get it.
+    """
+
+    text: str
+    tone: Literal["plain", "quiet", "missing"] = "plain"
+    form: ClassVar[str] = "words"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a head.
+
+    Attributes:
+        head: of the columns.
+        rows: as long as the head.
+        strong: places of rows that stand out.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    strong: frozenset[int] = frozenset()
+    form: ClassVar[str] = "table"
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """Places of the columns of numbers, which stand to the right; never the first."""
+
+        def is_column(place: int) -> bool:
+            cells = [row[place] for row in self.rows]
+            return all(NUMBER.fullmatch(c) for c in cells) and any(c != MISSING for c in cells)
+
+        return frozenset(place for place in range(1, len(self.head)) if is_column(place))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure.
+
+    Attributes:
+        name: what it shows, in words; a Markdown file's figures are called so too.
+        data: the file's bytes.
+        kind: of the file.
+        caption: how to read it.
+        width: in pixels on a screen; 0 for the whole column.
+    """
+
+    name: str
+    data: bytes
+    kind: Literal["png", "svg"]
+    caption: str = ""
+    width: int = 0
+    form: ClassVar[str] = "picture"
+
+
+@dataclass(frozen=True)
+class Film:
+    """Frames that can be scrubbed.
+
+    Attributes:
+        fragment: HTML that is safe as it stands (see `ka_explore.film`).
+        still: a few frames side by side, for paper, Markdown, and where scripts are off.
+        caption: how to read it.
+    """
+
+    fragment: str
+    still: Picture
+    caption: str = ""
+    form: ClassVar[str] = "film"
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """An image of the pool and what is said of it, by who says it."""
+
+    picture: Picture
+    title: str
+    said: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images beside one another."""
+
+    exhibits: Sequence[Exhibit]
+    form: ClassVar[str] = "gallery"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Code or commands to copy."""
+
+    text: str
+    form: ClassVar[str] = "code"
+
+
+@dataclass(frozen=True)
+class Card:
+    """Something with a grade and a title that stands by itself: a finding."""
+
+    grade: str
+    title: str
+    parts: "Sequence[Part]"
+    form: ClassVar[str] = "card"
+
+
+@dataclass(frozen=True)
+class Folded:
+    """More of it, for who wants to see it; open on paper."""
+
+    title: str
+    parts: "Sequence[Part]"
+    form: ClassVar[str] = "folded"
+
+
+Part = Words | Table | Picture | Film | Gallery | Code | Card | Folded
+
+
+@dataclass(frozen=True)
+class Section:
+    """A title and what stands under it."""
+
+    title: str
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Sections under a title of their own; without a title they stand by themselves."""
+
+    title: str
+    sections: Sequence[Section] = field(default_factory=list)

@@ -1,0 +1,158 @@
+"""The nets' features in the plane, over the steps: a film that is scrubbed on the page itself."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from ka_explore.embed import basis_of, embed, fingerprint, kept_folder, read_film
+from ka_explore.errors import InputError, StoreError
+from ka_explore.film import film_fragment
+from ka_explore.plots import draw_steps
+from ka_explore.probes.colouring import colour
+from ka_explore.probes.embedding import NAMES, checked_options, frames_of
+from ka_explore.probes.linear import dressed, fit_basis, pca
+from ka_explore.probes.spaces import spaces, width_of
+from ka_explore.report.figures import printed
+from ka_explore.report.parts import Film, Part, Words
+from ka_explore.report.story import KEEP, Story
+from ka_explore.results import Points
+from ka_explore.snapshot import Snapshot
+from ka_explore.store import Store
+
+T = TypeVar("T")
+
+SAMPLES = 1500  # images drawn in a film at most
+POINTS = 60_000  # of all frames together: some 700 kB of the page
+NEIGHBOURHOODS = 8  # frames of t-SNE and UMAP, which take seconds each
+STILLS = 4
+
+
+def space_parts(story: Story) -> list[Part]:
+    """The film by PCA, and the one by t-SNE or UMAP that was asked for or lies on the disk.
+
+    Raises InputError where nothing can be drawn, and what drawing raises.
+    """
+    of, snapshots = what_to_draw(story.snapshots)
+    parts: list[Part] = [Words(words_of(of))]
+    if len(snapshots) < 2:
+        parts.append(Words(f"There is only one snapshot of it, so nothing moves. {KEEP}", "missing"))
+    parts.append(film_of(story, linear(story.run.store, of, snapshots), snapshots, of, "PCA"))
+    chosen = evenly(snapshots, NEIGHBOURHOODS)
+    for way in ("tsne", "umap"):
+        if way == story.embedding:
+            frames = embed(chosen, way, of).result(show=None)
+        else:
+            found = on_disk(chosen, way, of)
+            if found is None:
+                continue
+            frames = found
+        parts.append(film_of(story, frames, chosen, of, NAMES[way]))
+    if len(parts) < (3 if len(snapshots) > 1 else 4):
+        parts.append(
+            Words(
+                "t-SNE or UMAP as well, in seconds to minutes: ka-explore report … --embedding tsne (or umap).", "quiet"
+            )
+        )
+    return parts
+
+
+def what_to_draw(snapshots: Sequence[Snapshot]) -> tuple[str, list[Snapshot]]:
+    """The common space, else the student's last feature, else the answers; and the snapshots that have it.
+
+    Of a space that fewer than half of the snapshots have, not much can be seen: the next is taken.
+    """
+    drawable = [spaces(snapshot) for snapshot in snapshots]
+    features = [of for of in drawable[-1] if of.startswith("feature/student/")][::-1]
+    for of in ("common", *features, "scores"):
+        having = [s for s, found in zip(snapshots, drawable, strict=True) if of in found]
+        if 2 * len(having) >= len(snapshots):
+            return of, alike(having, of)
+    raise InputError("no snapshot holds features that can be drawn.")
+
+
+def alike(snapshots: Sequence[Snapshot], of: str) -> list[Snapshot]:
+    """Those that show the same nets at the same width as the last one: only these make one film."""
+
+    def shape(snapshot: Snapshot) -> list[tuple[str, int]]:
+        return [(n, a.shape[1]) for n, a in snapshot.arrays.items() if n == of or n.startswith(of + "/")]
+
+    return [snapshot for snapshot in snapshots if shape(snapshot) == shape(snapshots[-1])]
+
+
+def words_of(of: str) -> str:
+    """What is drawn, and why that."""
+    if of == "common":
+        return (
+            "Student and teachers in the common space: an image is a point of each net, and alignment is that the "
+            "points of one image come together."
+        )
+    if of == "scores":
+        return "This run has no common space and no feature of a student: drawn are the answers, a point an image."
+    layer = of.split("/", 2)[2]
+    return f"This method has no common space: drawn is the student's own feature (layer {layer}), a point an image."
+
+
+def linear(store: Store, of: str, snapshots: Sequence[Snapshot]) -> list[Points]:
+    """PCA with the axes that the run and its forks share; with its own where these do not fit any more."""
+    basis = None
+    if store.snapshot_steps():
+        try:
+            basis = basis_of(store, of)
+        except (InputError, StoreError):  # nothing to fit to, or a damaged snapshot
+            basis = None
+    if basis is None or len(basis.mean) != width_of(snapshots[-1], of):
+        basis = fit_basis(snapshots, of)
+    return [pca(snapshot, basis, of) for snapshot in snapshots]
+
+
+def on_disk(snapshots: Sequence[Snapshot], way: str, of: str) -> list[Points] | None:
+    """A film that was made before of the same rows; None where there is none."""
+    frames = frames_of(snapshots, of)
+    path = kept_folder() / f"{fingerprint(frames, way, checked_options(way, {}), None)}.npz"
+    found = read_film(path, frames)
+    return found and [dressed(p, s, of) for p, s in zip(found, snapshots, strict=True)]
+
+
+def film_of(story: Story, frames: Sequence[Points], snapshots: Sequence[Snapshot], of: str, way: str) -> Film:
+    """Frames coloured by class, by the teacher that claims the image where classes are unknown; as film and stills."""
+    coloured = [coloured_by(points, snapshot) for points, snapshot in zip(frames, snapshots, strict=True)]
+    title = f"{'common space' if of == 'common' else of} of {story.name}, {way}"
+    few = evenly(coloured, STILLS)
+    still = printed(title, draw_steps(few))
+    shown = evenly(coloured, max(POINTS // max(len(coloured[-1].xy), 1), 2))
+    fragment = film_fragment([thinned(points) for points in shown], title=title)
+    return Film(fragment, still, f"{way}. Move the slider, or press ← and →; a click on a name hides it.")
+
+
+def coloured_by(points: Points, snapshot: Snapshot) -> Points:
+    """By the true class where it is known, else by the teacher that claims the image."""
+    if points.label is not None:
+        return points
+    return colour(points, snapshot, "teacher")
+
+
+def thinned(points: Points, most: int = SAMPLES) -> Points:
+    """The points of at most so many images, evenly."""
+    samples = np.unique(points.sample)
+    if len(samples) <= most:
+        return points
+    chosen = samples[np.linspace(0, len(samples) - 1, most).round().astype(int)]
+    kept = np.isin(points.sample, chosen)
+    return replace(
+        points,
+        xy=points.xy[kept],
+        group=points.group[kept],
+        sample=points.sample[kept],
+        label=None if points.label is None else points.label[kept],
+        value=None if points.value is None else points.value[kept],
+        note=f"{points.note}; {most} of {len(samples)} images shown",
+    )
+
+
+def evenly(things: Sequence[T], most: int) -> list[T]:
+    """At most so many of them, the first and the last among them."""
+    if len(things) <= most:
+        return list(things)
+    return [things[place] for place in np.linspace(0, len(things) - 1, most).round().astype(int)]

@@ -1,0 +1,656 @@
+"""Faults, each injected at several strengths into several problems, and the finding that should be named.
+
+A fault takes a healthy problem and rebuilds what is to be broken; nothing is trained anew. Run as a script it prints
+the table: ``python tests/diagnosis/faults.py [fault …]``.
+"""
+
+import contextlib
+import copy
+import dataclasses
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ka_explore import Diverged, Preprocess, Problem, Run, Student, Teacher, toy
+from ka_explore.diagnosis import Findings, diagnose
+
+
+def overlapping() -> Problem:
+    """The digits with a second teacher for 0 to 4, which learned from other images."""
+    first, other = toy.digits(), toy.digits(seed=1)
+    teachers = [*first.teachers, rebuilt(other.teachers[0], name="digits 0-4 again")]
+    return dataclasses.replace(first, teachers=teachers, name="", options={})
+
+
+PROBLEMS: Mapping[str, Callable[[], Problem]] = {
+    "digits": toy.digits,
+    "mnist": toy.mnist,
+    "few": lambda: toy.mnist("few_images"),
+    "fashion": toy.fashion,
+    "four": toy.four_teachers,
+    "shared": toy.shared_digits,
+    "clothes": toy.digits_and_clothes,
+    "sprites": toy.sprites,
+    "overlap": overlapping,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A broken run: on what, by which method, with which options."""
+
+    problem: Problem
+    method: str = "common_feature"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 150
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way to spoil a run.
+
+    Attributes:
+        named: findings that name it; one of them must be first or second where it is strong.
+        strengths: from weak to strong, by what the table calls them.
+        strong: which of these are strong.
+        problems: names in `PROBLEMS`.
+        make: the case, of a healthy problem and a strength.
+    """
+
+    named: tuple[str, ...]
+    strengths: Mapping[str, Any]
+    strong: tuple[str, ...]
+    problems: tuple[str, ...]
+    make: Callable[[Problem, Any], Case]
+
+
+# Rebuilding a teacher.
+
+
+def rebuilt(old: Teacher, **changes: Any) -> Teacher:
+    """The teacher with something else about it."""
+    parts: dict[str, Any] = {
+        "name": old.name,
+        "module": old.module,
+        "layers": old.layers,
+        "blocks": old.blocks,
+        "labels": old.labels,
+        "task": old.task,
+        "read": old.read,
+        "preprocess": old.preprocess,
+    }
+    parts |= changes
+    return Teacher(parts.pop("name"), parts.pop("module"), **parts)
+
+
+def with_teacher(problem: Problem, place: int, **changes: Any) -> Problem:
+    """The problem with one teacher rebuilt; it is then one made by hand."""
+    teachers = list(problem.teachers)
+    teachers[place] = rebuilt(teachers[place], **changes)
+    return dataclasses.replace(problem, teachers=teachers, name="", options={})
+
+
+@dataclass(frozen=True)
+class Fed:
+    """A teacher's own preprocessing with something done before or after it."""
+
+    own: Any
+    before: tuple[float, float] = (1.0, 0.0)
+    after: tuple[float, float] = (1.0, 0.0)
+    flip: bool = False
+
+    def __call__(self, images: Tensor) -> Tensor:
+        images = images.flip(1) if self.flip else images
+        return self.own(images * self.before[0] + self.before[1]) * self.after[0] + self.after[1]
+
+
+def fed(**how: Any) -> Callable[[Problem, Any], Case]:
+    """A fault of preprocessing of the first teacher; ``how`` is overridden by the strength."""
+
+    def make(problem: Problem, strength: Mapping[str, Any]) -> Case:
+        own = problem.teachers[0].preprocess
+        return Case(with_teacher(problem, 0, preprocess=Fed(own, **{**how, **strength})), steps=60)
+
+    return make
+
+
+def sized(problem: Problem, factor: float) -> Case:
+    """The second teacher gets images of another size."""
+    own, height = problem.teachers[1].preprocess, problem.pool.images.shape[1]
+    assert isinstance(own, Preprocess)
+    broken = dataclasses.replace(own, size=max(round(height * factor), 4))
+    return Case(with_teacher(problem, 1, preprocess=broken), steps=60)
+
+
+def unnormalised(problem: Problem, mean_std: tuple[float, float] | None) -> Case:
+    """The first teacher gets images with another mean and deviation, or as they are in the pool."""
+    broken = Preprocess() if mean_std is None else Preprocess(mean=(mean_std[0],), std=(mean_std[1],))
+    return Case(with_teacher(problem, 0, preprocess=broken), steps=60)
+
+
+# Other modules.
+
+
+@dataclass(frozen=True)
+class Louder:
+    """Reads logits times a factor, plus a number."""
+
+    own: Any
+    factor: float = 1.0
+    bias: float = 0.0
+
+    def __call__(self, output: Any) -> Tensor:
+        return self.own(output) * self.factor + self.bias
+
+
+def louder(problem: Problem, how: Mapping[str, float]) -> Case:
+    """The first teacher's logits are scaled or lifted."""
+    return Case(with_teacher(problem, 0, read=Louder(problem.teachers[0].read, **how)), steps=100)
+
+
+def batch_normed(problem: Problem, how: str) -> Case:
+    """Batch norms of the first teacher go on normalising by the batch at hand."""
+    module = copy.deepcopy(problem.teachers[0].module)
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms[-1:] if how == "the last" else norms:
+        if how == "functional":
+            norm.forward = lambda x, norm=norm: functional.batch_norm(x, None, None, norm.weight, norm.bias, True)
+        else:
+            norm.track_running_stats = False
+            norm.running_mean = norm.running_var = None
+    return Case(with_teacher(problem, 0, module=module), steps=60)
+
+
+class Noisy(nn.Module):
+    """A net with dropout on its head's input that stays on in eval mode."""
+
+    def __init__(self, net: nn.Sequential, share: float):
+        super().__init__()
+        self.net, self.share = net, share
+        net.head[-1].register_forward_pre_hook(lambda _m, given: (functional.dropout(given[0], share, True),))
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.net(images)
+        return out
+
+
+def noisy(problem: Problem, share: float) -> Case:
+    """Dropout stays on in the first teacher."""
+    old = problem.teachers[0]
+    module = Noisy(copy.deepcopy(old.module), share)
+    named = {
+        "layers": [f"net.{n}" for n in old.layers if n not in old.blocks],
+        "blocks": [f"net.{n}" for n in old.blocks],
+    }
+    return Case(with_teacher(problem, 0, module=module, **named), steps=60)
+
+
+def untrained(problem: Problem, how: str) -> Case:
+    """The first teacher's weights were never loaded."""
+    module = copy.deepcopy(problem.teachers[0].module)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        parts = list(module.modules()) if how == "all" else list(module[-1].modules())
+        for part in parts:
+            if hasattr(part, "reset_parameters"):
+                part.reset_parameters()
+    return Case(with_teacher(problem, 0, module=module), steps=60)
+
+
+# Layers.
+
+
+def with_layer(problem: Problem, which: str) -> Case:
+    """The first teacher's feature is another layer."""
+    old = problem.teachers[0]
+    named = [name for name in old.layers if name not in old.blocks]
+    layers = {"earliest": named[:1], "early": named[:2], "logits": [*named, "head"]}[which]
+    return Case(with_teacher(problem, 0, layers=layers, blocks=old.blocks), steps=100)
+
+
+class Squeezed(nn.Module):
+    """A net with one more module beside its head that nothing reads: a degenerate layer to be named by mistake."""
+
+    def __init__(self, net: nn.Sequential, how: str):
+        super().__init__()
+        self.net = net
+        self.extra = Extra(how)
+
+    def forward(self, images: Tensor) -> Tensor:
+        feature = images
+        for name, part in self.net.named_children():
+            if name == "head":
+                self.extra(feature, part)
+            feature = part(feature)
+        return feature
+
+
+class Extra(nn.Module):
+    """One channel, a constant, or the probabilities."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+
+    def forward(self, feature: Tensor, head: nn.Module) -> Tensor:
+        if self.how == "one channel":
+            return feature.mean(dim=1, keepdim=True)
+        if self.how == "constant":
+            return torch.ones_like(feature) + 1e-7 * feature
+        if self.how == "nearly constant":
+            return torch.ones_like(feature) + feature.mean(dim=1, keepdim=True) * 1e-3
+        return torch.softmax(head(feature), dim=1)
+
+
+def degenerate(problem: Problem, how: str) -> Case:
+    """The first teacher's feature says next to nothing."""
+    old = problem.teachers[0]
+    module = Squeezed(copy.deepcopy(old.module), how)
+    blocks = [f"net.{name}" for name in old.blocks]
+    return Case(with_teacher(problem, 0, module=module, layers=["extra"], blocks=blocks), steps=100)
+
+
+class Silenced(nn.Module):
+    """A net some of whose last channels are always zero."""
+
+    def __init__(self, net: nn.Sequential, share: float):
+        super().__init__()
+        self.net = net
+        last = [name for name, _ in net.named_children() if name != "head"][-1]
+
+        def silence(_module: nn.Module, _given: Any, output: Tensor) -> Tensor:
+            output = output.clone()
+            output[:, : round(share * output.shape[1])] = 0
+            return output
+
+        dict(net.named_children())[last].register_forward_hook(silence)
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.net(images)
+        return out
+
+
+def dead_student(problem: Problem, share: float) -> Case:
+    """Most of the student's last channels are dead from the beginning: their bias keeps the ReLU shut."""
+    make = problem.student
+
+    def student(labels: Any) -> Student:
+        net = make(labels)
+        *_, norm = [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)]
+        dead = round(share * norm.num_features)
+        with torch.no_grad():
+            norm.weight[:dead] = 0
+            norm.bias[:dead] = -10
+        return net
+
+    return Case(dataclasses.replace(problem, student=student, name="", options={}), steps=150)
+
+
+def dead_teacher(problem: Problem, share: float) -> Case:
+    """Many channels of the second teacher's feature are zero."""
+    old = problem.teachers[1]
+    module = Silenced(copy.deepcopy(old.module), share)
+    named = {
+        "layers": [f"net.{n}" for n in old.layers if n not in old.blocks],
+        "blocks": [f"net.{n}" for n in old.blocks],
+    }
+    return Case(with_teacher(problem, 1, module=module, **named), steps=100)
+
+
+# Labels.
+
+
+def permuted(problem: Problem, moved: int) -> Case:
+    """The first so many labels of the first teacher go round in a circle."""
+    labels = list(problem.teachers[0].labels)
+    moved = min(moved, len(labels))
+    broken = [*labels[1:moved], labels[0], *labels[moved:]]
+    before = problem.labels
+    new = with_teacher(dataclasses.replace(problem, test=None), 0, labels=broken)
+    # the truth stays what it was: the pool's labels index classes by name
+    task = problem.teachers[0].task
+    place = {name: i for i, name in enumerate(new.labels.class_names(task))}
+    order = torch.tensor([place[name] for name in before.class_names(task)]).numpy()
+    truth = {**(problem.pool.labels or {}), task: order[(problem.pool.labels or {})[task]]}
+    pool = type(problem.pool)(problem.pool.images, labels=truth, probe=problem.pool.probe)
+    return Case(dataclasses.replace(new, pool=pool), steps=60)
+
+
+def disagreeing(problem: Problem, moved: int) -> Case:
+    """The same where no label is known: two teachers of the same labels, of which one means others."""
+    case = permuted(problem, moved)
+    return dataclasses.replace(case, problem=dataclasses.replace(case.problem, pool=case.problem.pool.without_labels()))
+
+
+def twice(problem: Problem, _strength: Any) -> Case:
+    """The first teacher once more under another name."""
+    old = problem.teachers[0]
+    teachers = [*problem.teachers, rebuilt(old, name="the same again")]
+    return Case(dataclasses.replace(problem, teachers=teachers, name="", options={}), steps=60)
+
+
+def foreign(problem: Problem, share: float) -> Case:
+    """Of the first teacher's classes the pool holds only a share of the images."""
+    task = problem.teachers[0].task
+    y = torch.tensor(problem.pool.labels[task])
+    mine = torch.isin(y, torch.tensor([problem.labels.classes_of(problem.teachers[0].name)]))
+    places = mine.nonzero().flatten()
+    keep = torch.cat([(~mine).nonzero().flatten(), places[: round(share * len(places))]]).sort().values.numpy()
+    pool = type(problem.pool)(problem.pool.images[keep], labels={task: problem.pool.labels[task][keep]})
+    return Case(dataclasses.replace(problem, pool=pool, name="", options={}), steps=60)
+
+
+# Features and options.
+
+
+class Amplified(nn.Module):
+    """A net whose last feature is larger, and whose head takes that back."""
+
+    def __init__(self, net: nn.Sequential, factor: float):
+        super().__init__()
+        self.body = nn.Sequential(*[part for name, part in net.named_children() if name != "head"])
+        self.feature, self.head, self.factor = nn.Identity(), net.head, factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.head(self.feature(self.body(images) * self.factor) / self.factor)
+        return out
+
+
+def loud_feature(problem: Problem, factor: float) -> Case:
+    """The first teacher's feature is so many times as large, and errors are not divided by its variance."""
+    module = Amplified(copy.deepcopy(problem.teachers[0].module), factor)
+    new = with_teacher(problem, 0, module=module, layers=["feature"], blocks=None)
+    return Case(new, options={"reconstruction": "mean"}, steps=100)
+
+
+def options(method: str = "common_feature", steps: int = 150, **fixed: Any) -> Callable[[Problem, Any], Case]:
+    """A fault of options alone."""
+
+    def make(problem: Problem, strength: Mapping[str, Any]) -> Case:
+        chosen = {**fixed, **strength}
+        return Case(problem, method, chosen, chosen.pop("steps", steps))
+
+    return make
+
+
+def starved(problem: Problem, factor: float) -> Case:
+    """The first teacher is surer by nature of its scale, the selection hard."""
+    case = louder(problem, {"factor": factor})
+    return dataclasses.replace(case, method="adaptive", steps=60)
+
+
+def biased(problem: Problem, bias: float) -> Case:
+    """The other teachers say one and the same label of all images, and are sure of it: they win the selection.
+
+    Where they say nothing else any more, that is the cause, and is what should be named.
+    """
+    teachers = [problem.teachers[0]]
+    for old in problem.teachers[1:]:
+        push = torch.zeros(len(old.labels))
+        push[0] = bias
+        teachers.append(rebuilt(old, read=Pushed(old.read, tuple(push.tolist()))))
+    return Case(dataclasses.replace(problem, teachers=teachers, name="", options={}), "adaptive", {}, 60)
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Reads logits with a number added to each."""
+
+    own: Any
+    push: tuple[float, ...]
+
+    def __call__(self, output: Any) -> Tensor:
+        logits: Tensor = self.own(output)
+        return logits + logits.new_tensor(self.push)
+
+
+FED = ("wrongly_fed",)
+FAULTS: Mapping[str, Fault] = {
+    "images offset": Fault(
+        FED, {"1": {"after": (1.0, 1.0)}, "3": {"after": (1.0, 3.0)}}, ("3",), ("digits", "mnist", "fashion"), fed()
+    ),
+    "images scaled": Fault(
+        FED,
+        {"2": {"after": (2.0, 0.0)}, "5": {"after": (5.0, 0.0)}, "0.1": {"after": (0.1, 0.0)}},
+        ("5", "0.1"),
+        ("digits", "mnist", "sprites"),
+        fed(),
+    ),
+    "images times 255": Fault(FED, {"255": {"before": (255.0, 0.0)}}, ("255",), ("digits", "few", "shared"), fed()),
+    "images over 255": Fault(
+        FED, {"1/255": {"before": (1 / 255, 0.0)}}, ("1/255",), ("digits", "fashion", "shared"), fed()
+    ),
+    "images inverted": Fault(
+        FED, {"inverted": {"before": (-1.0, 1.0)}}, ("inverted",), ("digits", "mnist", "fashion"), fed()
+    ),
+    "images unnormalised": Fault(
+        FED,
+        {"as in the pool": None, "of ImageNet": (0.45, 0.225)},
+        ("as in the pool",),
+        ("digits", "mnist", "fashion", "four", "shared"),
+        unnormalised,
+    ),
+    "channels swapped": Fault(FED, {"swapped": {"flip": True}}, (), ("sprites",), fed()),
+    "images of another size": Fault(
+        FED, {"0.7": 0.7, "0.5": 0.5, "2": 2.0}, ("2",), ("digits", "mnist", "four"), sized
+    ),
+    "batch norm in training mode": Fault(
+        ("train_mode_batch_norm",),
+        {"the last": "the last", "all": "all", "functional": "functional"},
+        ("all", "functional"),
+        ("digits", "mnist", "shared"),
+        batch_normed,
+    ),
+    "dropout left on": Fault(("random_answers",), {"0.1": 0.1, "0.5": 0.5}, ("0.5",), ("digits", "mnist"), noisy),
+    "teacher untrained": Fault(
+        ("says_nothing", "wrongly_fed"),
+        {"head": "head", "all": "all"},
+        ("all",),
+        ("digits", "four", "fashion"),
+        untrained,
+    ),
+    "layer too early": Fault(
+        ("too_early_layer", "wrong_layer"),
+        {"early": "early", "earliest": "earliest"},
+        ("earliest",),
+        ("digits", "mnist", "fashion"),
+        with_layer,
+    ),
+    "layer is the logits": Fault(("wrong_layer",), {"logits": "logits"}, ("logits",), ("digits", "shared"), with_layer),
+    "layer degenerate": Fault(
+        ("wrong_layer",),
+        {k: k for k in ("one channel", "nearly constant", "constant", "probabilities")},
+        ("one channel", "constant", "probabilities"),
+        ("digits", "mnist"),
+        degenerate,
+    ),
+    "dead channels of a teacher": Fault(
+        ("dead_channels",), {"0.4": 0.4, "0.8": 0.8}, ("0.8",), ("digits", "mnist"), dead_teacher
+    ),
+    "dead channels of the student": Fault(
+        ("dead_channels",), {"0.4": 0.4, "0.8": 0.8}, ("0.8",), ("digits", "four", "fashion"), dead_student
+    ),
+    "labels permuted": Fault(
+        ("labels_permuted",), {"2": 2, "all": 99}, ("2", "all"), ("digits", "mnist", "fashion", "shared"), permuted
+    ),
+    "teachers disagree": Fault(
+        ("teachers_disagree",), {"3": 3, "all": 99}, ("all",), ("overlap", "shared"), disagreeing
+    ),
+    "teacher over-confident": Fault(
+        ("overconfident",),
+        {
+            "3": {"factor": 3.0},
+            "5": {"factor": 5.0},
+            "10": {"factor": 10.0},
+            "20": {"factor": 20.0},
+            "+10": {"bias": 10.0},
+        },
+        ("10", "20", "+10"),
+        ("digits", "mnist", "four", "shared"),
+        louder,
+    ),
+    "teacher under-confident": Fault(
+        ("underconfident", "starved_teacher"),
+        {"0.2": {"factor": 0.2}, "0.05": {"factor": 0.05}},
+        ("0.05",),
+        ("digits", "shared"),
+        louder,
+    ),
+    "the same teacher twice": Fault(("same_teacher_twice",), {"twice": 0}, ("twice",), ("digits", "shared"), twice),
+    "pool foreign to a teacher": Fault(
+        ("foreign_pool",), {"0.2": 0.2, "0": 0.0}, ("0",), ("digits", "four", "fashion"), foreign
+    ),
+    "term dominates": Fault(
+        ("dominating_term",),
+        {
+            "mmd 10": {"mmd_weight": 10.0},
+            "mmd 100": {"mmd_weight": 100.0},
+            "mmd 1000": {"mmd_weight": 1000.0},
+            "rec 100": {"reconstruction_weight": 100.0},
+            "rec 1000": {"reconstruction_weight": 1000.0},
+        },
+        ("mmd 100", "mmd 1000", "rec 1000"),
+        ("digits", "mnist"),
+        options(),
+    ),
+    "teacher dominates": Fault(
+        ("dominating_teacher",), {"3": 3.0, "30": 30.0}, ("30",), ("digits", "mnist"), loud_feature
+    ),
+    "common space collapses": Fault(
+        ("collapsed", "dominating_term"),
+        {
+            "aligned only": {"mmd_weight": 100.0, "paired_weight": 100.0, "reconstruction_weight": 0.0},
+            "decay 1": {"weight_decay": 1.0},
+        },
+        ("aligned only", "decay 1"),
+        ("digits", "mnist"),
+        options(steps=200),
+    ),
+    "bandwidths": Fault(
+        ("mmd_saturated",),
+        {
+            "1e-6": {"bandwidths": (1e-6,)},
+            "1e-3": {"bandwidths": (1e-3,)},
+            "100": {"bandwidths": (100.0,)},
+            "1000": {"bandwidths": (1000.0,)},
+        },
+        ("1e-6", "1e-3", "1000"),
+        ("digits", "mnist", "four"),
+        options(),
+    ),
+    "common width too small": Fault(
+        ("not_reconstructable",),
+        {"2": {"width": 2}, "1": {"width": 1}},
+        ("1",),
+        ("digits", "fashion", "four"),
+        options(steps=200),
+    ),
+    "student too small": Fault(
+        ("student_too_small",),
+        {"0.3": {"student_width": 0.3}, "0.1": {"student_width": 0.1}},
+        ("0.1",),
+        ("digits", "mnist", "four"),
+        options(steps=300),
+    ),
+    "stopped early": Fault(
+        ("stopped_early",),
+        {"40": {"steps": 40}, "10": {"steps": 10}},
+        ("10",),
+        ("digits", "mnist", "shared"),
+        options(),
+    ),
+    "learning rate too high": Fault(
+        ("rate_too_high",),
+        {"0.1": {"learning_rate": 0.1}, "1": {"learning_rate": 1.0}, "10": {"learning_rate": 10.0}},
+        ("1", "10"),
+        ("digits", "mnist", "four"),
+        options(),
+    ),
+    "learning rate too low": Fault(
+        ("rate_too_low",),
+        {"1e-4": {"learning_rate": 1e-4}, "1e-5": {"learning_rate": 1e-5}, "1e-6": {"learning_rate": 1e-6}},
+        ("1e-5", "1e-6"),
+        ("digits", "mnist", "four"),
+        options(),
+    ),
+    "weight makes a term inert": Fault(
+        ("inert_term",),
+        {
+            "mmd 1e-4": {"mmd_weight": 1e-4},
+            "mmd 1e-6": {"mmd_weight": 1e-6},
+            "rec 1e-6": {"reconstruction_weight": 1e-6},
+        },
+        ("mmd 1e-6", "rec 1e-6"),
+        ("digits", "four", "fashion"),
+        options(),
+    ),
+    "selection starves": Fault(
+        ("starved_teacher", "overconfident", "underconfident"),
+        {"0.5": 0.5, "0.1": 0.1},
+        ("0.1",),
+        ("digits", "shared"),
+        starved,
+    ),
+    "selection starves by bias": Fault(
+        ("starved_teacher", "overconfident", "says_nothing"),
+        {"3": 3.0, "10": 10.0},
+        ("10",),
+        ("digits", "shared"),
+        biased,
+    ),
+}
+
+
+def outcome(case: Case, folder: Path | None = None, seed: int = 0) -> Findings:
+    """The diagnosis of a case, run to its end or to where it diverges."""
+    every = max(case.steps // 3, 1)
+    run = Run(
+        case.problem, case.method, seed=seed, folder=folder, steps=case.steps, snapshot_every=every, **case.options
+    )
+    with contextlib.suppress(Diverged):
+        run.advance(None, progress=False)
+    return diagnose(run)
+
+
+def place_of(fault: Fault, findings: Findings) -> int:
+    """Where the first finding that names the fault stands, from 1; 0 if none of warning grade does."""
+    named = [i for i, f in enumerate(findings, start=1) if f.name in fault.named and f.grade == "warning"]
+    return named[0] if named else 0
+
+
+def table(chosen: Sequence[str], *, only_strong: bool = False) -> list[tuple[str, str, str, int, str]]:
+    """Fault, strength, problem, place of the right finding, and all findings; printed as they come."""
+    rows = []
+    problems: dict[str, Problem] = {}
+    for name, fault in FAULTS.items():
+        if chosen and not any(part in name for part in chosen):
+            continue
+        for problem in fault.problems:
+            problems.setdefault(problem, PROBLEMS[problem]())
+            for label, strength in fault.strengths.items():
+                strong = label in fault.strong
+                if only_strong and not strong:
+                    continue
+                begun = time.perf_counter()
+                with tempfile.TemporaryDirectory() as folder:
+                    findings = outcome(fault.make(problems[problem], strength), Path(folder) / "run")
+                place = place_of(fault, findings)
+                said = ", ".join(f.name + ("" if f.grade == "warning" else " (note)") for f in findings[:5])
+                mark = "  " if not strong else "ok" if place in (1, 2) else "!!"
+                seconds = time.perf_counter() - begun
+                print(f"{mark} {name:28} {label:16} {problem:8} {place}  {said}  [{seconds:.1f} s]", flush=True)  # noqa: T201
+                rows.append((name, label, problem, place, said))
+    return rows
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    table([a for a in sys.argv[1:] if not a.startswith("-")], only_strong="--strong" in sys.argv)

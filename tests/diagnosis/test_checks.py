@@ -1,0 +1,363 @@
+"""Every check on made-up evidence: it speaks of a bad one, keeps silent on a good one, and survives what is missing."""
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ka_explore.diagnosis import CHECKS, THRESHOLDS, CannotCheck, Evidence, diagnose, judge
+from ka_explore.diagnosis.findings import Attempt, Finding, Findings
+from ka_explore.diagnosis.numbers import cka, effective_rank, information, left_over, log_softmax
+from ka_explore.errors import InputError
+from ka_explore.snapshot import Snapshot
+
+N = 128
+OPTIONS = {
+    "soft_weight": 1.0, "mmd_weight": 0.1, "reconstruction_weight": 0.1, "paired_weight": 0.0, "alpha": None,
+    "learning_rate": 3e-3, "steps": 400, "student_width": 1.0, "reconstruction": "relative", "weight_decay": 1e-4,
+    "bandwidths": (0.1, 1.0), "width": 8, "balance": "fixed", "targets": "own", "soft_target": "stacked",
+    "optimizer": "adam",
+}  # fmt: skip
+
+
+def looks(**changes):
+    return {
+        "information": 0.6, "spread": 0.6, "confidence": 0.8, "scale": 2.0, "level": 3.0, "mismatch": 0.01,
+        "first": 0.001, "right": 0.9, **changes,
+    }  # fmt: skip
+
+
+def layer(**changes):
+    return {
+        "explained": 0.98, "rank": 5.0, "silent": 0.0, "variation": 0.5, "is": "feature", "channels": 16, "places": 16,
+        "variance": 1.0, "named": True, **changes,
+    }  # fmt: skip
+
+
+def examined(**changes):
+    return {
+        "labels": 3, "feature_layer": "last", "named": ["first", "last"], "blocks": ["first", "last"],
+        "parameters": 10_000, "fed": {"mean": [0.0], "std": [1.0], "low": -1.0, "high": 2.0, "shape": [1, 8, 8]},
+        "training": [], "given": looks(), "own_images": 60, "noise": 0.0, "company": 1e-7, "failed": {},
+        "alternatives": {"standardised": looks(mismatch=0.011), "double the size": looks(mismatch=0.2, spread=0.1)},
+        "layers": {"first": layer(explained=0.3), "last": layer()}, **changes,
+    }  # fmt: skip
+
+
+def healthy(teachers=2, labels=3, samples=N, shared=False):
+    """A made-up run without a fault: teachers that are right on their classes, a student that learned from them."""
+    generator = np.random.default_rng(0)
+    count = labels if shared else teachers * labels
+    y = generator.integers(0, count, samples)
+    names = [f"teacher {i}" for i in range(teachers)]
+    knows = {
+        t: tuple(range(labels)) if shared else tuple(range(i * labels, (i + 1) * labels)) for i, t in enumerate(names)
+    }
+    truth = 3.0 * np.eye(count)[y] + generator.normal(0, 0.6, (samples, count))
+    arrays = {"scores": truth + generator.normal(0, 0.2, truth.shape)}
+    basis = generator.normal(size=(count, 16))
+    for i, t in enumerate(names):
+        arrays[f"logits/{t}"] = truth[:, list(knows[t])] + 0.3 * np.random.default_rng(50 + i).normal(
+            size=(samples, labels)
+        )
+        arrays[f"feature/{t}/first"] = generator.normal(size=(samples, 8))
+        arrays[f"feature/{t}/last"] = truth @ basis + generator.normal(0, 0.5, (samples, 16))
+        arrays[f"common/{t}"] = np.abs(truth @ basis[:, :8]) + generator.normal(0, 0.5, (samples, 8)) ** 2
+        arrays[f"error/{t}"] = np.full(samples, 0.1)
+        for sigma, factor in (("0.1", 1.5), ("1", 0.4)):
+            arrays[f"mmd/{t}/{sigma}"] = np.full(samples, factor * 2 / samples)
+        for term, size in (("soft", 1.0), ("mmd", 0.3)):
+            arrays[f"gradient/{term}/{t}"] = np.full(samples, size)
+    arrays["common/student"] = arrays[f"common/{names[0]}"] + 0.1
+    arrays["feature/student/last"] = truth @ basis
+    arrays |= {"gradient/soft": np.ones(samples), "gradient/mmd": np.full(samples, 0.3)}
+    arrays["gradient/reconstruction"] = np.zeros(samples)
+    snapshot = Snapshot(
+        step=400,
+        stage="joint",
+        index=np.arange(samples),
+        labels={"class": y},
+        classes=tuple(("class", str(i)) for i in range(count)),
+        knows=knows,
+        arrays=arrays,
+    )
+    start = dataclasses.replace(
+        snapshot,
+        step=200,
+        arrays=arrays | {"feature/student/last": generator.normal(size=(samples, 16))},
+    )
+    rows = [
+        {
+            "step": i + 1,
+            "stage": "joint",
+            "rate": 3e-3,
+            "loss": 0.7 + 1.6 * math.exp(-i / 40) + 0.1,
+            "terms": {
+                "soft": 0.7 + 1.6 * math.exp(-i / 40),
+                "mmd": 0.4,
+                "reconstruction": 0.2 + math.exp(-i / 40),
+                "paired": 1.5,
+            },
+        }
+        for i in range(400)
+    ]
+    about = {
+        "name": "made up",
+        "method": "common_feature",
+        "configs": [[0, dict(OPTIONS)]],
+        "teachers": [{"name": t} for t in names],
+    }
+    examination = {"teachers": {t: examined(labels=labels) for t in names}, "student": {"parameters": 3000}}
+    return Evidence(about, rows, [start, snapshot], examination, 400)
+
+
+# Ways to spoil it: by finding, a function from the healthy evidence.
+
+
+def with_arrays(evidence, **changes):
+    """Arrays replaced in all snapshots; ``__`` in a name is ``/``, None takes one away."""
+    changes = {name.replace("__", "/").replace("_1", " 1").replace("_0", " 0"): a for name, a in changes.items()}
+    snapshots = []
+    for snapshot in evidence.snapshots:
+        arrays = {n: a for n, a in {**snapshot.arrays, **changes}.items() if a is not None}
+        snapshots.append(dataclasses.replace(snapshot, arrays=arrays))
+    return dataclasses.replace(evidence, snapshots=snapshots)
+
+
+def with_options(evidence, **changes):
+    about = {**evidence.about, "configs": [[0, {**OPTIONS, **changes}]]}
+    return dataclasses.replace(evidence, about=about | {"method": changes.pop("method", "common_feature")})
+
+
+def with_teacher(evidence, **changes):
+    seen = {**evidence.examination["teachers"]}
+    seen["teacher 0"] = {**seen["teacher 0"], **changes}
+    return dataclasses.replace(evidence, examination={**evidence.examination, "teachers": seen})
+
+
+def with_rows(evidence, terms, count=400):
+    rows = []
+    for i in range(count):
+        now = {name: make(i) for name, make in terms.items()}
+        rows.append({"step": i + 1, "stage": "joint", "rate": 3e-3, "loss": sum(now.values()), "terms": now})
+    return dataclasses.replace(evidence, rows=rows, steps=count)
+
+
+def unlearned(evidence):
+    scores = np.random.default_rng(3).normal(size=evidence.last.arrays["scores"].shape)
+    return with_arrays(evidence, scores=scores)
+
+
+def permuted(evidence):
+    return with_arrays(evidence, logits__teacher_0=np.roll(evidence.logits("teacher 0"), 1, axis=1))
+
+
+def slow(i):
+    return 2.3 - 1e-4 * i
+
+
+BAD = {
+    "wrongly_fed": lambda e: with_teacher(e, given=looks(mismatch=0.9)),
+    "train_mode_batch_norm": lambda e: with_teacher(e, company=0.4),
+    "random_answers": lambda e: with_teacher(e, noise=0.4, company=0.4),
+    "says_nothing": lambda e: with_teacher(e, given=looks(information=0.001, spread=0.02)),
+    "wrong_layer": lambda e: with_teacher(e, layers={"first": layer(), "last": layer(**{"is": "logits"})}),
+    "too_early_layer": lambda e: with_teacher(e, feature_layer="first"),
+    "labels_permuted": permuted,
+    "overconfident": lambda e: with_arrays(e, logits__teacher_0=10 * e.logits("teacher 0")),
+    "underconfident": lambda e: with_arrays(e, logits__teacher_0=0.03 * e.logits("teacher 0")),
+    "foreign_pool": lambda e: dataclasses.replace(
+        e,
+        snapshots=[
+            dataclasses.replace(s, labels={"class": np.where(s.labels["class"] < 3, 4, s.labels["class"])})
+            for s in e.snapshots
+        ],
+    ),
+    "not_finite": lambda e: with_arrays(
+        e,
+        feature__teacher_0__last=np.where(
+            np.arange(N)[:, None] == 3, np.nan, e.last.arrays["feature/teacher 0/last"]
+        ),
+    ),
+    "collapsed": lambda e: with_arrays(
+        e, **{f"common__{n}": np.outer(np.linspace(1, 2, N), np.ones(8)) for n in ("student", "teacher_0", "teacher_1")}
+    ),
+    "dead_channels": lambda e: with_arrays(e, feature__student__last=np.eye(1, 16) * e.last.arrays["scores"][:, :1]),
+    "mmd_saturated": lambda e: with_arrays(
+        e, **{f"mmd__teacher_{t}__{s}": np.full(N, 2 / N) for t in (0, 1) for s in ("0.1", "1")}
+    ),
+    "not_reconstructable": lambda e: with_arrays(e, error__teacher_0=np.full(N, 0.95)),
+    "dominating_term": lambda e: with_arrays(e, gradient__mmd=np.full(N, 80.0)),
+    "dominating_teacher": lambda e: with_arrays(e, gradient__soft__teacher_0=np.full(N, 80.0)),
+    "inert_term": lambda e: with_arrays(e, gradient__mmd=np.full(N, 1e-5)),
+    "rate_too_high": lambda e: with_rows(e, {"soft": lambda i: 500.0 if i == 30 else 1.0, "mmd": lambda i: 0.3}),
+    "rate_too_low": lambda e: with_rows(with_options(unlearned(e), learning_rate=1e-6), {"soft": slow}),
+    "stopped_early": lambda e: with_rows(unlearned(e), {"soft": lambda i: 2.3 - 0.03 * i}, 12),
+    "student_too_small": lambda e: with_rows(
+        dataclasses.replace(unlearned(e), examination={**e.examination, "student": {"parameters": 50}}), {"soft": slow}
+    ),
+    "starved_teacher": lambda e: with_options(
+        with_arrays(e, logits__teacher_1=e.logits("teacher 1") + 5 * np.eye(1, 3)),
+        selection="hard", selection_temperature=0.1, weighting="sample", method="adaptive",
+    ),
+}  # fmt: skip
+
+
+def test_a_made_up_healthy_run_gets_no_finding():
+    findings = judge(healthy())
+    assert findings.found == ()
+    assert "No warning" in str(findings)
+    assert len(findings.checked) >= 15
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_each_fault_is_named_first_or_second(name):
+    findings = judge(BAD[name](healthy()))
+    assert name in findings.names[:2], str(findings)
+    found = findings[findings.names.index(name)]
+    assert found.grade == "warning"
+    assert found.why
+    assert found.evidence
+    assert found.attempts
+
+
+def test_shared_labels_bring_two_more_checks():
+    good = healthy(shared=True)
+    assert judge(good).found == ()
+    assert "teachers_disagree" not in judge(good).skipped
+    one = good.logits("teacher 0")
+    bad = with_arrays(good, logits__teacher_1=4 * np.roll(one, 1, axis=1), logits__teacher_0=4 * one)
+    unlabelled = dataclasses.replace(bad, snapshots=[dataclasses.replace(s, labels=None) for s in bad.snapshots])
+    assert judge(unlabelled).names[0] == "teachers_disagree"
+    assert judge(bad).names[0] == "labels_permuted"  # the cause comes first where labels tell it
+    same = with_arrays(good, logits__teacher_1=one)
+    assert judge(same).names[0] == "same_teacher_twice"
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_every_check_survives_what_is_missing(name):
+    good, check, said = healthy(), CHECKS[name], []
+    for evidence in (
+        Evidence(),
+        dataclasses.replace(good, rows=()),
+        dataclasses.replace(good, rows=good.rows[:1]),
+        dataclasses.replace(good, snapshots=()),
+        dataclasses.replace(good, examination=None),
+        dataclasses.replace(good, steps=None),
+        with_arrays(good, **{n.replace("/", "__"): None for n in good.last.arrays if not n.startswith("logits")}),
+        healthy(samples=1),
+        healthy(samples=2),
+        healthy(teachers=5),
+        healthy(teachers=1),
+        with_arrays(good, **{n.replace("/", "__"): np.full_like(a, np.nan) for n, a in good.last.arrays.items()}),
+        with_arrays(good, **{n.replace("/", "__"): np.zeros_like(a) for n, a in good.last.arrays.items()}),
+    ):
+        try:
+            for finding in check(evidence):
+                assert isinstance(finding, Finding)
+                assert finding.score == finding.score
+        except CannotCheck as reason:
+            said.append(str(reason))
+    assert all(len(reason) > 10 for reason in said)
+
+
+def test_five_teachers_and_few_samples_are_no_fault():
+    assert judge(healthy(teachers=5)).warnings == ()
+    assert judge(healthy(samples=1)).warnings == ()
+    assert judge(healthy(samples=4)).warnings == ()
+
+
+def test_the_same_evidence_gives_the_same_findings():
+    evidence = BAD["dominating_term"](healthy())
+    assert judge(evidence).to_dict() == judge(evidence).to_dict()
+
+
+def test_a_consequence_is_a_note_that_names_its_cause():
+    evidence = with_teacher(healthy(), given=looks(mismatch=0.9, information=0.001, spread=0.01))
+    evidence = with_teacher(evidence, alternatives={"standardised": looks(mismatch=0.01)})
+    findings = judge(evidence)
+    assert findings.names[:2] == ("wrongly_fed", "says_nothing")
+    assert findings[1].grade == "note"
+    assert findings[1].because == findings[0].title
+    # another teacher that says nothing is not explained by it
+    other = {**evidence.examination["teachers"]["teacher 1"], "given": looks(information=0.001, spread=0.01)}
+    seen = {**evidence.examination["teachers"], "teacher 1": other}
+    both = judge(dataclasses.replace(evidence, examination={"teachers": seen}))
+    assert [f.subject for f in both.warnings] == ["teacher 0", "teacher 1"]
+
+
+def test_thresholds_have_reasons_and_severities_grow():
+    for name, threshold in THRESHOLDS.items():
+        assert len(threshold.reason) > 30, name
+        sides = [threshold.warning * f for f in (0.01, 0.1, 1, 10, 100)]
+        grades = [threshold.severity(v) for v in sides]
+        assert grades == sorted(grades, reverse=not threshold.above)
+        assert threshold.severity(threshold.warning) == 0.5
+        assert threshold.grade(threshold.warning) == "warning"
+        assert threshold.grade(float("nan")) == "fine"
+        if threshold.note is not None:
+            assert threshold.grade(threshold.note) == "note"
+
+
+def test_findings_read_well_everywhere_and_escape_names():
+    attempt = Attempt("Weigh it less.", {"mmd_weight": 0.1, "bandwidths": (0.1, 1.0)}, at=0)
+    finding = Finding("x", "<script>alert(1)</script>", "warning", 1.0, {"<b>": "<i>"}, "why", (attempt,))
+    findings = Findings((finding,), {"x": "1"}, {"y": "<none>"}, "run")
+    page = findings._repr_html_()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert (
+        attempt.command("runs/a b")
+        == "ka-explore fork 'runs/a b' try --at 0 --set mmd_weight=0.1 --set bandwidths=0.1,1"
+    )
+    assert attempt.python() == "fork = run.fork('try', at=0, mmd_weight=0.1, bandwidths=(0.1, 1.0))\nfork.advance(None)"
+    assert "WARNING" in str(findings)
+    assert json.loads(json.dumps(findings.to_dict()))["findings"][0]["name"] == "x"
+    frame = findings.frame()
+    assert list(frame["name"]) == ["x"]
+    assert len(Findings(()).frame()) == 0
+    with pytest.raises(InputError, match="no option mends"):
+        Attempt("Rebuild.", code="Teacher(…)").fork(None, "x")
+
+
+def test_wrong_things_are_refused():
+    with pytest.raises(InputError, match="diagnose takes"):
+        diagnose(3)
+    with pytest.raises(InputError, match="no run in"):
+        diagnose("/nowhere/at/all")
+
+
+def test_judging_needs_no_torch():
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from ka_explore.diagnosis import judge, Evidence\n"
+        "print(judge(Evidence()).summary)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "No warning" in done.stdout
+
+
+def test_numbers_against_slow_references():
+    generator = np.random.default_rng(1)
+    x, z = generator.normal(size=(50, 4)), generator.normal(size=(50, 3))
+    values = np.linalg.eigvalsh(np.cov(x.T))
+    share = values / values.sum()
+    assert effective_rank(x) == pytest.approx(math.exp(-sum(v * math.log(v) for v in share)))
+    assert effective_rank(np.ones((5, 3))) == 0
+    assert effective_rank(x * 100) == pytest.approx(effective_rank(x))
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    mean = p.mean(axis=0)
+    by_hand = -sum(v * math.log(v) for v in mean) + sum(v * math.log(v) for row in p for v in row) / 50
+    assert information(z) == pytest.approx(by_hand)
+    assert information(np.tile(z[:1], (9, 1))) == pytest.approx(0)
+    assert left_over(z, z) == pytest.approx(0)
+    assert left_over(z, np.tile(np.log(mean), (50, 1))) == pytest.approx(1)  # the mean answer: nothing learned
+    assert np.exp(log_softmax(z)).sum(axis=1) == pytest.approx(1)
+    turn = np.linalg.qr(generator.normal(size=(4, 4)))[0]
+    assert cka(x, 3 * x @ turn) == pytest.approx(1)
+    assert math.isnan(cka(x, np.ones((50, 2))))
