@@ -121,7 +121,6 @@ class Run:
         }
         self._start(Store.create(folder_of(self, folder), about), problem, first)
         self.save()
-        self._watch()
 
     def _start(self, store: Store, problem: Problem, first: Method | None = None) -> None:
         self.store = store
@@ -266,6 +265,7 @@ class Run:
         count = left if n is None else min(n, left)
         with self.store.lock(), self._threads():
             self._recover()
+            self._watch()
             with progress_bar(count, self.name, show=progress) as bar:
                 for _ in range(count):
                     self._step()

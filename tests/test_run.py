@@ -142,7 +142,7 @@ def test_seed_decides(problem):
 
 
 def test_methods_of_one_seed_start_from_the_same_student_and_see_the_same_batches(problem):
-    one, other = small(problem), Run(problem, "distillation", steps=24)
+    one, other = small(problem, snapshot_every=0), Run(problem, "distillation", steps=24, snapshot_every=0)
     assert same(one.student.state_dict(), other.student.state_dict())
     seen: dict[str, list[np.ndarray]] = {}
     for run in (one, other):
