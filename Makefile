@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Small nets run fastest on one thread; two busy threads on two cores can be ten times slower.
 export OMP_NUM_THREADS ?= 1
+# Processes that the tests are shared out to; 0 for this one alone.
+JOBS ?= 2
 
 .PHONY: help demo lab test quick bench picture clean
 
@@ -36,13 +38,13 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS)
 
 quick: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -s --noconftest -p no:cacheprovider tests/benchmarks/bench_*.py

@@ -60,7 +60,8 @@ torch.set_num_threads(1)
 def cache_of_the_session(tmp_path_factory) -> Iterator[Path]:
     """Trained teachers and their answers go to a folder of the tests; KA_EXPLORE_TEST_CACHE names one to keep."""
     kept = os.environ.get("KA_EXPLORE_TEST_CACHE")
-    folder = Path(kept) if kept else tmp_path_factory.mktemp("cache")
+    shared = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else None
+    folder = Path(kept) if kept else shared / "cache" if shared else tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KA_EXPLORE_CACHE", str(folder))
         yield folder
