@@ -52,6 +52,8 @@ bench: $(VENV)/installed-dev
 picture: $(VENV)/installed-demo
 	$(BIN)/ka-explore demo --folder runs/picture
 	cp runs/picture/demo.png docs/demo.png
+	$(BIN)/ka-explore run mnist common_feature --folder runs/steps --snapshots 100
+	$(BIN)/ka-explore plot runs/steps pca --steps -o docs/steps.png
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

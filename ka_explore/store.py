@@ -19,11 +19,11 @@ import json
 import os
 import pickle
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -322,16 +322,17 @@ class writing:
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file beside its place and then give it its name."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        try:
-            write(file)  # type: ignore[arg-type]
+    """Write a file beside its place and then give it its name; who may read it is as for any new file."""
+    part = path.parent / f"{uuid4().hex}.part"
+    try:
+        with part.open("xb") as file:
+            write(file)
             file.flush()
             os.fsync(file.fileno())
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-    os.replace(file.name, path)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def copy_file(source: Path, folder: Path) -> None:

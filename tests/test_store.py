@@ -157,6 +157,13 @@ def test_what_a_teacher_says_otherwise_stands_in_the_snapshot_itself(empty):
     assert [float(again.load_snapshot(step).arrays["logits/one"].max()) for step in range(3)] == [0.0, 0.0, 1.0]
 
 
+def test_what_is_written_may_be_read_by_whom_any_new_file_may(folder, tmp_path):
+    (tmp_path / "plain").write_text("")
+    expected = (tmp_path / "plain").stat().st_mode
+    for path in (folder / "run.json", *folder.glob("*/*.npz"), *folder.glob("*/*.pt")):
+        assert path.stat().st_mode == expected, path.name
+
+
 def test_samples_of_which_nothing_is_known_take_no_room_at_the_end(empty):
     arrays = {"scores": np.ones((400, 2), np.float32), "logits/one": np.ones((400, 2), np.float32)}
     arrays |= {

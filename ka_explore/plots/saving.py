@@ -1,11 +1,11 @@
 """Figures as files: never half a file, and the same bytes for the same figure."""
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from matplotlib import rc_context
 from matplotlib.animation import FuncAnimation, PillowWriter
@@ -89,10 +89,9 @@ def replacing(path: Path, *, ending: str = ".part") -> Iterator[Path]:
     """
     if not path.parent.is_dir():
         raise InputError(f"cannot save {str(path)!r}: there is no folder {str(path.parent)!r}. Make it first.")
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=ending)
-    os.close(number)
-    part = Path(name)
+    part = path.parent / f".{uuid4().hex}{ending}"
     try:
+        part.touch(exist_ok=False)
         yield part
         os.replace(part, path)
     finally:
