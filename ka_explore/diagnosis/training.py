@@ -21,6 +21,7 @@ from ka_explore.diagnosis.numbers import (
     smooth,
 )
 from ka_explore.diagnosis.space import feature_layer, group, pull, smaller
+from ka_explore.diagnosis.thresholds import THRESHOLDS
 from ka_explore.results import Curves, Scalars
 
 NOT_BY_STEPS = ("oracle", "ensemble", "permutation_merging")
@@ -94,7 +95,7 @@ def dominating_term(evidence: Evidence) -> Iterator[Finding]:
     )
     for term, values in ratios.items():
         # The first steps align whatever is far apart; what counts is where the student goes after them.
-        settled = [v for v, s in zip(values, steps, strict=True) if s >= max(FEW, 0.2 * max(steps))]
+        settled = [v for v, s in zip(values, steps, strict=True) if s >= max(limit("few_steps"), 0.2 * max(steps))]
         ratio = median(settled or values)
         yield judged(
             "dominating_gradient",
@@ -353,7 +354,7 @@ def not_learned(evidence: Evidence) -> Iterator[Finding]:
         "directions the teachers' answers need": needed,
         "parameters relative to the largest teacher": parameters / teachers if teachers else float("nan"),
     }
-    small = has < 0.9 * needed or parameters / teachers < SMALL
+    small = has < 0.9 * needed or parameters / teachers <= limit("small_student")
     figure = Curves(
         {answer: np.array([row["step"] for row in rows])[len(rows) - len(curve) :]},
         {answer: curve},
@@ -362,8 +363,8 @@ def not_learned(evidence: Evidence) -> Iterator[Finding]:
     )
     unfinished = done < 0.5 * steps
     # Adam moves a weight by at most the rate a step, whatever the gradient; SGD by far less.
-    low = 3e-4 if evidence.options.get("optimizer", "adam") == "adam" else 3e-3
-    slow = speed < SLOW and len(term) >= 20 and float(evidence.options.get("learning_rate", 0.0)) <= low
+    low = limit("low_rate") * (1 if evidence.options.get("optimizer", "adam") == "adam" else 10)
+    slow = speed <= limit("slow_start") and len(term) >= 20 and float(evidence.options.get("learning_rate", 0.0)) <= low
     measure = "not learned of the teachers' answers (1: no better than their mean)"
     rate = float(evidence.options.get("learning_rate", float("nan")))
     common = {"evidence": numbers, "measure": measure, "result": figure}
@@ -398,7 +399,7 @@ def not_learned(evidence: Evidence) -> Iterator[Finding]:
             **common,  # type: ignore[arg-type]
         )
     else:
-        short = unfinished or done < FEW or falling > FALLING
+        short = unfinished or done < limit("few_steps") or falling >= limit("still_falling")
         yield judged(
             "not_learned",
             value,
@@ -418,12 +419,9 @@ def not_learned(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-SMALL = 0.02  # parameters relative to the largest teacher: toy students have 0.1 to 0.3, those of a fifth width 0.01
-SLOW = (
-    2e-3  # share of the soft target a step: 0.005 to 0.02 in healthy runs, at most 0.001 from a 30th of the rate down
-)
-FEW = 100  # steps in which no student from scratch learns
-FALLING = 0.15  # of the whole fall in the last third, once the curve has flattened it is below 0.05
+def limit(name: str) -> float:
+    """Where the table begins to warn."""
+    return THRESHOLDS[name].warning
 
 
 def movement(evidence: Evidence) -> float:
