@@ -61,7 +61,7 @@ def write_pictures(folder: Path, runs: Sequence[Run], result: Trial) -> None:
         return
     with writing(folder):
         demo_figure(runs[0], result).savefig(folder / "demo.png", dpi=110)
-    write_report(runs, folder / "report.html", kind="html")
+    write_report(runs, folder / "report.html", kind="html", progress=None)
 
 
 def suggestions(folder: Path, runs: Sequence[Run]) -> list[str]:
@@ -72,6 +72,7 @@ def suggestions(folder: Path, runs: Sequence[Run]) -> list[str]:
         "source .venv/bin/activate                                        so that ka-explore is found",
         f"ka-explore fork {first} no-mmd --at 100 --set mmd_weight=0",
         f"ka-explore compare {first} {first.parent / 'no-mmd'}",
+        f"ka-explore diagnose {first}",
         "ka-explore trial mnist --option preset=few_images --seeds 3      good teachers, but only 100 images",
         "ka-explore methods common_feature                                every option, with its source",
         "make lab                                                         notebooks",
