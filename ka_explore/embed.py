@@ -103,6 +103,17 @@ def embed(
     return Embedding(several, frames_of(several, of), how, of, chosen, start)
 
 
+def kept(snapshots: Sequence[Snapshot], how: str, of: str = "common") -> list[Points] | None:
+    """A film that `embed` made before, of the same rows with the default options; None where there is none."""
+    try:
+        chosen = checked_options(how, {})
+    except InputError:  # without the library that draws in this way there is none of this version
+        return None
+    frames = frames_of(snapshots, of)
+    found = read_film(kept_folder() / f"{fingerprint(frames, how, chosen, None)}.npz", frames)
+    return found and [dressed(p, s, of) for p, s in zip(found, snapshots, strict=True)]
+
+
 class Embedding:
     """A film that is being made, or was found on disk. Made by `embed`.
 
@@ -534,12 +545,12 @@ def read_basis(path: Path, of: str) -> Basis | None:
         return None
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            mean, axes, kept = file["mean"], file["axes"], file["kept"]
+            mean, axes, shares = file["mean"], file["axes"], file["kept"]
             steps, name = file["steps"], str(file["of"])
-        whole = name == of and mean.ndim == 1 and axes.shape == (2, len(mean)) and kept.shape == (2,)
-        if not whole or not all(np.isfinite(a).all() for a in (mean, axes, kept)):
+        whole = name == of and mean.ndim == 1 and axes.shape == (2, len(mean)) and shares.shape == (2,)
+        if not whole or not all(np.isfinite(a).all() for a in (mean, axes, shares)):
             return None
-        return Basis(mean, axes, (float(kept[0]), float(kept[1])), tuple(int(step) for step in steps))
+        return Basis(mean, axes, (float(shares[0]), float(shares[1])), tuple(int(step) for step in steps))
     except Exception:  # damaged bytes can raise anything
         return None
 

@@ -218,8 +218,7 @@ def page_of(tmp_path, no_figures, monkeypatch):
 
     Films that earlier tests left on the disk are out of sight.
     """
-    for module in ("ka_explore.report.space", "ka_explore.embed"):
-        monkeypatch.setattr(f"{module}.kept_folder", lambda: tmp_path / "films")
+    monkeypatch.setattr("ka_explore.embed.kept_folder", lambda: tmp_path / "films")
 
     def make(*runs: Run, **options) -> Page:
         text = write_report(runs, tmp_path / "page.html", **options).read_text()
@@ -228,6 +227,12 @@ def page_of(tmp_path, no_figures, monkeypatch):
         return page
 
     return make
+
+
+def test_a_report_needs_no_library_that_draws_otherwise(tiny_problem, page_of, monkeypatch):
+    monkeypatch.setattr("ka_explore.probes.embedding.find_spec", lambda name: None)
+    page = page_of(Run(tiny_problem(), snapshot_every=4, **SMALL).advance(None))
+    assert len(page.films) == 1
 
 
 def test_a_run_without_snapshots_says_how_to_get_some(tiny_problem, page_of):

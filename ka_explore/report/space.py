@@ -6,13 +6,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from ka_explore.embed import basis_of, embed, fingerprint, kept_folder, read_film
+from ka_explore.embed import basis_of, embed, kept
 from ka_explore.errors import InputError, StoreError
 from ka_explore.film import film_fragment
 from ka_explore.plots import draw_steps
 from ka_explore.probes.colouring import colour
-from ka_explore.probes.embedding import NAMES, checked_options, frames_of
-from ka_explore.probes.linear import dressed, fit_basis, pca
+from ka_explore.probes.embedding import NAMES
+from ka_explore.probes.linear import fit_basis, pca
 from ka_explore.probes.spaces import spaces, width_of
 from ka_explore.report.figures import printed
 from ka_explore.report.parts import Film, Part, Words
@@ -44,7 +44,7 @@ def space_parts(story: Story) -> list[Part]:
         if way == story.embedding:
             frames = embed(chosen, way, of).result(show=None)
         else:
-            found = on_disk(chosen, way, of)
+            found = kept(chosen, way, of)
             if found is None:
                 continue
             frames = found
@@ -105,14 +105,6 @@ def linear(store: Store, of: str, snapshots: Sequence[Snapshot]) -> list[Points]
     if basis is None or len(basis.mean) != width_of(snapshots[-1], of):
         basis = fit_basis(snapshots, of)
     return [pca(snapshot, basis, of) for snapshot in snapshots]
-
-
-def on_disk(snapshots: Sequence[Snapshot], way: str, of: str) -> list[Points] | None:
-    """A film that was made before of the same rows; None where there is none."""
-    frames = frames_of(snapshots, of)
-    path = kept_folder() / f"{fingerprint(frames, way, checked_options(way, {}), None)}.npz"
-    found = read_film(path, frames)
-    return found and [dressed(p, s, of) for p, s in zip(found, snapshots, strict=True)]
 
 
 def film_of(story: Story, frames: Sequence[Points], snapshots: Sequence[Snapshot], of: str, way: str) -> Film:
