@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from ka_explore.method import Method, Stage
 from ka_explore.pool import Batch
-
-# The term that carries the teachers' answers; the others are compared with it.
-ANSWERS = ("soft", "logits", "cross_entropy")
+from ka_explore.snapshot import ANSWERS
 
 
 def gradients(method: Method, stage: Stage, batch: Batch) -> dict[str, Float[Tensor, "batch"]]:

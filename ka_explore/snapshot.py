@@ -40,6 +40,9 @@ import numpy as np
 
 from ka_explore.errors import InputError
 
+# Terms of a loss that carry the answers, as the methods call them; other gradients are compared with theirs.
+ANSWERS = ("soft", "logits", "cross_entropy")
+
 VOCABULARY = (
     r"scores",
     r"logits/[^/]+",

@@ -156,7 +156,7 @@ def test_a_store_does_not_know_what_runs():
         (("problem",), ("errors", "labels", "layers", "pool", "student", "teachers")),
         (("balance", "fold"), ("errors",)),
         (("targets",), ("errors", "labels")),
-        (("gradients",), ("method", "pool")),
+        (("gradients",), ("method", "pool", "snapshot")),
         (
             ("method",),
             ("balance", "config", "errors", "losses", "pool", "problem", "student", "labels", "layers", "targets"),

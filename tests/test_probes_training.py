@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from ka_explore import InputError, Snapshot, gradients
+from ka_explore import InputError, Snapshot
 from ka_explore.probes.agreement import agreement
 from ka_explore.probes.bridges import bridges
 from ka_explore.probes.embedding import pca
-from ka_explore.probes.gradients import SOFT_TARGETS, gradient_cosine, gradient_ratio, gradient_size
+from ka_explore.probes.gradients import gradient_cosine, gradient_ratio, gradient_size
 from ka_explore.probes.over_steps import over_steps
 from ka_explore.probes.reconstruction import (
     error_by_channel,
@@ -132,10 +132,6 @@ def gradient_arrays(soft: str = "soft", samples: int = 20, asked: int = 12, widt
         size[:asked], inner[:asked] = np.linalg.norm(vector, axis=1), (vector * vectors[soft]).sum(axis=1)
         arrays |= {f"gradient/{name}": size, f"along/{name}": inner}
     return vectors, arrays
-
-
-def test_the_soft_targets_names_are_the_runs():
-    assert SOFT_TARGETS == gradients.ANSWERS
 
 
 @pytest.mark.parametrize("soft", ["soft", "logits"])

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from ka_explore.diagnosis.findings import Attempt, Finding, Grade, Value
-from ka_explore.diagnosis.numbers import ANSWERS
 from ka_explore.diagnosis.thresholds import THRESHOLDS
 from ka_explore.errors import KaError
 from ka_explore.results import Result
-from ka_explore.snapshot import Snapshot
+from ka_explore.snapshot import ANSWERS, Snapshot
 
 
 class CannotCheck(KaError):

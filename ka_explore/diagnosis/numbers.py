@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-ANSWERS = ("soft", "logits", "cross_entropy")  # the terms that carry the teachers' answers, as the methods call them
-
 
 def finite_rows(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     """The arrays as float64, without the samples for which one of them is not finite."""

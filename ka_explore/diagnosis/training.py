@@ -7,7 +7,6 @@ import numpy as np
 from ka_explore.diagnosis.evidence import CannotCheck, Evidence, judged, weight_options
 from ka_explore.diagnosis.findings import Attempt, Finding
 from ka_explore.diagnosis.numbers import (
-    ANSWERS,
     cka,
     effective_rank,
     entropy,
@@ -23,6 +22,7 @@ from ka_explore.diagnosis.numbers import (
 from ka_explore.diagnosis.space import feature_layer, group, pull, smaller
 from ka_explore.diagnosis.thresholds import THRESHOLDS
 from ka_explore.results import Curves, Scalars
+from ka_explore.snapshot import ANSWERS
 
 NOT_BY_STEPS = ("oracle", "ensemble", "permutation_merging")
 

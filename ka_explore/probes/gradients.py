@@ -7,10 +7,8 @@ import numpy as np
 
 from ka_explore.errors import InputError
 from ka_explore.results import Matrix, Scalars
-from ka_explore.snapshot import Snapshot
+from ka_explore.snapshot import ANSWERS, Snapshot
 
-# The term that carries the teachers' answers, as the methods call it; the same as in `ka_explore.gradients`.
-SOFT_TARGETS = ("soft", "logits", "cross_entropy")
 ALL = "all"
 
 
@@ -69,12 +67,12 @@ def gradient_ratio(snapshot: Snapshot) -> Scalars:
 
 def soft_target_of(snapshot: Snapshot, sizes: dict[str, np.ndarray]) -> str:
     """The name of the soft target among the terms; raises InputError when there is none."""
-    for name in SOFT_TARGETS:
+    for name in ANSWERS:
         if name in sizes:
             return name
     terms = ", ".join(name for name in sizes if "/" not in name)
     raise InputError(
-        f"this snapshot (stage {snapshot.stage!r}) has no gradient of a soft target ({', '.join(SOFT_TARGETS)}): its "
+        f"this snapshot (stage {snapshot.stage!r}) has no gradient of a soft target ({', '.join(ANSWERS)}): its "
         f"terms are {terms}. gradient_size needs none."
     )
 
