@@ -1,5 +1,6 @@
 # Each target makes its own .venv on first use; later it is fast.
 #   make demo   from nothing to an amalgamated student     make lab     JupyterLab on the notebooks
+#   make lecture  the workbench as a page for a lecture, without code
 #   make test   style, types and all tests                 make quick   the same without the slow tests
 #   make bench  speed, as ratios
 
@@ -11,10 +12,10 @@ export OMP_NUM_THREADS ?= 1
 # Processes that the tests are shared out to; 0 for this one alone.
 JOBS ?= 2
 
-.PHONY: help demo lab test quick bench picture clean
+.PHONY: help demo lab lecture test quick bench picture clean
 
 help:
-	@sed -n '2,4p' Makefile | sed 's/^# *//'
+	@sed -n '2,5p' Makefile | sed 's/^# *//'
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -34,7 +35,15 @@ demo: $(VENV)/installed-demo
 lab: $(VENV)/installed-lab
 	$(BIN)/jupyter lab notebooks
 
-test: $(VENV)/installed-dev
+lecture: $(VENV)/installed-lab
+	$(BIN)/voila notebooks/lecture/amalgamation.ipynb
+
+# The panels are tested on both generations of the kernel that are in use; this one is kept beside the other.
+$(VENV)/ipykernel6: $(VENV)/installed-dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $@ ipykernel==6.31.0 nest-asyncio==1.6.0
+	@touch $@
+
+test: $(VENV)/installed-dev $(VENV)/ipykernel6
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -110,6 +110,22 @@ class Store:
             raise StoreError(f"{path} lacks or garbles {', '.join(wrong)}: it is not a run's, or was damaged.")
         return about
 
+    def amend(self, *, name: str | None = None, parent: tuple[str, int] | None = None) -> None:
+        """Give the run another name, or its parent's name as it is now; all else in ``run.json`` stays.
+
+        Raises InputError for an empty name, StoreError when it cannot be read or written; the old one is kept then.
+        """
+        if name is not None and not name.strip():
+            raise InputError("a run's name has at least one letter, got none.")
+        about = self._read_about()  # as it is now: another store of this folder may have amended it
+        if name is not None:
+            about["name"] = name
+        if parent is not None:
+            about["parent"] = [str(parent[0]), int(parent[1])]
+        with writing(self.folder):
+            replace_file(self.folder / "run.json", lambda file: file.write(to_json(about)))
+        self.about = about
+
     def _scan(self) -> tuple[int, int]:
         """Byte and row after the last whole row."""
         end = rows = 0
@@ -146,7 +162,8 @@ class Store:
         if start >= stop:
             return
         with (self.folder / "history.jsonl").open("rb") as file:
-            row, byte = self._place if self._place[0] <= start else (0, 0)
+            place = self._place  # once: another thread may read too
+            row, byte = place if place[0] <= start else (0, 0)
             file.seek(byte)
             while row < stop:
                 line = file.readline()
@@ -249,6 +266,10 @@ class Store:
             except Exception:  # damaged bytes can raise anything
                 self._shared = {}
         return self._shared
+
+    def release(self) -> None:
+        """Forget what was read of the snapshots; it is read again when it is needed."""
+        self._shared = None
 
     def load_snapshot(self, step: int) -> Snapshot:
         """A snapshot. Raises InputError when there is none of that step, StoreError when it is damaged."""

@@ -1,0 +1,126 @@
+"""A branch of a workbench: one run, live or on disk, as its views read it."""
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from ka_explore.errors import StoreError
+from ka_explore.run import Row, Run
+from ka_explore.snapshot import Snapshot
+from ka_explore.store import Store
+
+KEPT = 32  # snapshots in memory, a branch
+
+
+class Branch:
+    """A run and what was seen of it; views read it on their thread while the worker drives the run on its own.
+
+    Attributes:
+        name: how views call it.
+        run: the run, once somebody wants to drive it; a folder can be looked at without.
+        rows: what is recorded, a row a step; it only grows.
+        live: a snapshot of the step where the run stands, where none is stored of that step.
+        kept: whether the folder stays when the kernel ends.
+    """
+
+    def __init__(self, run: Run | None = None, folder: Path | None = None):
+        if run is None and folder is None:
+            raise ValueError("a branch is of a run or of a folder")
+        self.run = run
+        self.folder = run.folder if run is not None else Path(folder or "")
+        self._store = Store(self.folder)  # of its own: a store that reads keeps its place in the files
+        self.name = str(self._store.about["name"])
+        self.rows: list[Row] = list(self._store.rows())
+        self.live: Snapshot | None = None
+        self._timed, self._seconds = 0, 0.0  # rows whose seconds are counted
+        self._lock = threading.Lock()
+        self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
+        self._seen = len(self._store.snapshot_steps())
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the run is: method, options, seed, teachers, problem."""
+        return self._store.about
+
+    @property
+    def parent(self) -> tuple[str, int] | None:
+        """The run it was forked from, and the step."""
+        parent = self.about["parent"]
+        return None if parent is None else (str(parent[0]), int(parent[1]))
+
+    @property
+    def kept(self) -> bool:
+        """Whether the folder stays when the kernel ends."""
+        return self.run is None or not self.run.temporary
+
+    @property
+    def step(self) -> int:
+        """Where the run stands; the last recorded step of a folder that is only looked at."""
+        return self.run.step if self.run is not None else len(self.rows)
+
+    @property
+    def store(self) -> Store:
+        """The folder, for reading on the views' thread."""
+        return self._store
+
+    def follow(self) -> bool:
+        """Take in the rows that were recorded since; whether there were any. Called on the worker's thread."""
+        if self.run is None or self.run.recorded <= len(self.rows):
+            return False
+        self.rows.extend(self.run.store.rows(len(self.rows)))
+        return True
+
+    def follow_snapshots(self) -> bool:
+        """Whether there are more stored snapshots than when this was last asked."""
+        if self.run is None:
+            return False
+        before, self._seen = self._seen, len(self._store.snapshot_steps())
+        return self._seen != before
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the recorded steps took."""
+        for row in self.rows[self._timed :]:
+            self._seconds += float(row.get("seconds", 0.0))
+            self._timed += 1
+        return self._seconds
+
+    def steps_seen(self) -> list[int]:
+        """The steps of which there is a snapshot, in order."""
+        steps = self._store.snapshot_steps()
+        if self.live is not None and self.live.step not in steps:
+            steps = sorted([*steps, self.live.step])
+        return steps
+
+    def snapshot(self, step: int) -> Snapshot | None:
+        """A snapshot; None where there is none of that step, or it is damaged."""
+        live = self.live
+        if live is not None and live.step == step:
+            return live
+        with self._lock:
+            found = self._snapshots.get(step)
+            if found is None:
+                try:
+                    found = self._store.load_snapshot(step)
+                except (StoreError, ValueError):
+                    return None
+                self._snapshots[step] = found
+                while len(self._snapshots) > KEPT:
+                    self._snapshots.popitem(last=False)
+            else:
+                self._snapshots.move_to_end(step)
+            return found
+
+    def rest(self) -> None:
+        """Give back the memory that only a branch which is shown or plays needs; called on the worker's thread."""
+        with self._lock:
+            self._snapshots.clear()
+            self._store.release()
+        if self.run is not None:
+            self.run.store.release()
+
+    def nearest(self, step: float) -> int | None:
+        """The step of a snapshot that lies nearest to a step; None where there is none at all."""
+        steps = self.steps_seen()
+        return min(steps, key=lambda seen: (abs(seen - step), seen)) if steps else None

@@ -1,0 +1,248 @@
+// What every panel's script starts with: the bus of a desk, the theme, colours and markers of nets.
+// A desk is known by its id; all panels of a page that name it share one bus, whatever widget they are in.
+
+const DESKS = (globalThis[Symbol.for("ka_explore.desks")] ??= new Map());
+
+class Desk {
+  // Topics keep their last value, so that a panel that comes later finds it.
+  //   time       {step: number, by: string, moving: bool}    what all views look at; `moving` while it is dragged
+  //   hover      sample or null                              the image under the pointer
+  //   selection  Int32Array of samples                       what Python knows is selected; the player or any panel emits it
+  //   status     the player's status                         see panels/desk.py, Status
+  //   seen       number                                      the last message that Python took up
+  constructor(id) {
+    this.id = id;
+    this.listeners = new Map();
+    this.values = new Map();
+    this.channel = null;
+    this.waiting = [];
+    this.number = Date.now();
+    this.sent = null;  // {number, at} of the last message
+  }
+
+  on(topic, listener) {
+    if (!this.listeners.has(topic)) this.listeners.set(topic, new Set());
+    this.listeners.get(topic).add(listener);
+    if (this.values.has(topic)) listener(this.values.get(topic));
+    return () => this.listeners.get(topic).delete(listener);
+  }
+
+  emit(topic, value) {
+    this.values.set(topic, value);
+    for (const listener of this.listeners.get(topic) ?? []) listener(value);
+  }
+
+  value(topic) {
+    return this.values.get(topic);
+  }
+
+  // Ask Python for something: {do: "play", …}. See Desk.receive in panels/desk.py for what can be asked.
+  post(message) {
+    const whole = {...message, number: ++this.number};
+    this.sent = {number: whole.number, at: performance.now()};
+    if (this.channel) this.channel.send(whole);
+    else this.waiting.push(whole);
+    this.emit("sent", this.sent);
+  }
+
+  // The second hello matters: a kernel moves a comm to a thread of its own only from its second message on.
+  async join(model) {
+    if (this.joining) return this.joining;
+    const name = String(model.get("channel")).replace("IPY_MODEL_", "");
+    this.joining = model.widget_manager.get_model(name).then(channel => {
+      this.channel = channel;
+      for (const message of this.waiting.splice(0)) channel.send(message);
+      channel.send({do: "hello", number: ++this.number});
+      setTimeout(() => channel.send({do: "hello", number: ++this.number}), 800);
+    }).catch(error => { this.joining = null; console.warn("ka_explore: the channel is not there", error); });
+    return this.joining;
+  }
+}
+
+function deskOf(model) {
+  const id = model.get("desk_id");
+  if (!DESKS.has(id)) DESKS.set(id, new Desk(id));
+  const desk = DESKS.get(id);
+  desk.join(model);
+  return desk;
+}
+
+// While a desk's panels live, the static picture of them that stands in the notebook is hidden.
+const STATIC = (globalThis[Symbol.for("ka_explore.static")] ??= new Map());
+function hideStatic(id) {
+  const entry = STATIC.get(id) ?? {count: 0, style: null};
+  STATIC.set(id, entry);
+  if (entry.count++ === 0) {
+    entry.style = make("style", document.head, {}, `.ka-static-${id} { display: none; }`);
+  }
+  return () => { if (--entry.count === 0) entry.style.remove(); };
+}
+
+// A panel's frame: an element with the class, a title for screen readers, and what is undone when the view goes.
+// Give it to every listener: `undo.push(desk.on(…))`; render returns `() => undo.forEach(f => f())`.
+function panelIn(el, kind, label, desk) {
+  el.classList.add("ka-cell");
+  const root = make("section", el, {class: `ka ka-${kind}`, "aria-label": label});
+  const undo = desk ? [hideStatic(desk.id)] : [];
+  const look = () => root.classList.toggle("ka-dark", isDark(root));
+  const watch = new MutationObserver(() => { look(); root.dispatchEvent(new CustomEvent("ka-theme")); });
+  watch.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]});
+  undo.push(() => watch.disconnect());
+  requestAnimationFrame(look);
+  return {root, undo, end: () => undo.splice(0).forEach(f => f())};
+}
+
+// DOM
+
+function make(kind, into, attributes = {}, text) {
+  const made = document.createElement(kind);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === false || value === null || value === undefined) continue;
+    made.setAttribute(name, value === true ? "" : value);
+  }
+  if (text !== undefined) made.textContent = text;
+  into?.appendChild(made);
+  return made;
+}
+
+function button(into, text, title, press, attributes = {}) {
+  const made = make("button", into, {type: "button", title, ...attributes}, text);
+  made.addEventListener("click", press);
+  return made;
+}
+
+// Shadows of JupyterLab's own keys: what a panel understands must not run cells or move between them.
+function keysOf(root, keys) {
+  root.addEventListener("keydown", event => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const kind = event.target.tagName;
+    if (kind === "TEXTAREA" || (kind === "INPUT" && event.target.type === "text")) { event.stopPropagation(); return; }
+    const press = keys[event.key];
+    if (!press || (event.key === " " && ["BUTTON", "SELECT", "SUMMARY"].includes(kind))) return;
+    if (event.key.startsWith("Arrow") && (kind === "SELECT" || (kind === "INPUT" && event.target.type === "range"))) return;
+    event.preventDefault();
+    event.stopPropagation();
+    press(event);
+  });
+}
+
+// Traits
+
+function floats(value) {
+  return value ? new Float32Array(value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength)) : new Float32Array(0);
+}
+
+function integers(value) {
+  return value ? new Int32Array(value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength)) : new Int32Array(0);
+}
+
+// Theme
+
+function isDark(root) {
+  const parts = getComputedStyle(root).backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [255, 255, 255];
+  return 0.3 * parts[0] + 0.6 * parts[1] + 0.1 * parts[2] < 110;
+}
+
+function styleOf(root, name) {
+  return getComputedStyle(root).getPropertyValue(name).trim();
+}
+
+// The student is dark on light and light on dark; teachers keep their colours.
+function netColour(net, root) {
+  return net.name === "student" ? styleOf(root, "--ka-front") || "#222222" : net.colour;
+}
+
+// viridis at nine places, as the static pictures have it
+const VIRIDIS = [[68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129], [92, 200, 99], [170, 220, 50], [253, 231, 37]];
+// blue to red through a light grey, for numbers on both sides of one
+const DIVERGING = [[33, 102, 172], [67, 147, 195], [146, 197, 222], [209, 229, 240], [240, 240, 240], [253, 219, 199], [244, 165, 130], [214, 96, 77], [178, 24, 43]];
+
+function mapped(value, low, high, map = VIRIDIS) {
+  if (!Number.isFinite(value)) return "#bbbbbb";
+  const place = Math.min(Math.max((value - low) / (high - low || 1), 0), 1) * (map.length - 1);
+  const below = Math.min(Math.floor(place), map.length - 2), share = place - below;
+  return `rgb(${map[below].map((c, i) => Math.round(c + share * (map[below + 1][i] - c))).join(",")})`;
+}
+
+// Markers, as the static pictures have them: outlines through corners around (0, 0), of size 1
+
+const CORNERS = {
+  "^": [[0, -1.1], [1, 0.8], [-1, 0.8]],
+  "v": [[0, 1.1], [1, -0.8], [-1, -0.8]],
+  "s": [[-0.85, -0.85], [0.85, -0.85], [0.85, 0.85], [-0.85, 0.85]],
+  "D": [[0, -1.2], [1.2, 0], [0, 1.2], [-1.2, 0]],
+  "P": [[-0.35, -1], [0.35, -1], [0.35, -0.35], [1, -0.35], [1, 0.35], [0.35, 0.35], [0.35, 1], [-0.35, 1], [-0.35, 0.35], [-1, 0.35], [-1, -0.35], [-0.35, -0.35]],
+  "X": [[-1, -0.5], [-0.5, -1], [0, -0.5], [0.5, -1], [1, -0.5], [0.5, 0], [1, 0.5], [0.5, 1], [0, 0.5], [-0.5, 1], [-1, 0.5], [-0.5, 0]],
+  "*": Array.from({length: 10}, (_, i) => {
+    const r = i % 2 ? 0.5 : 1.2, a = Math.PI * (i / 5 - 0.5);
+    return [r * Math.cos(a), r * Math.sin(a)];
+  }),
+};
+
+// The path of a marker of a size around a place; the student's "o" is filled, teachers' are outlines.
+function tracePath(ctx, marker, x, y, size) {
+  if (marker === "o") {
+    ctx.moveTo(x + size * 0.9, y);
+    ctx.arc(x, y, size * 0.9, 0, 2 * Math.PI);
+    return;
+  }
+  const path = CORNERS[marker] ?? CORNERS.s;
+  ctx.moveTo(x + size * path[0][0], y + size * path[0][1]);
+  for (let i = 1; i < path.length; i++) ctx.lineTo(x + size * path[i][0], y + size * path[i][1]);
+  ctx.closePath();
+}
+
+function drawMarker(ctx, marker, x, y, size, colour) {
+  ctx.beginPath();
+  tracePath(ctx, marker, x, y, size);
+  if (marker === "o") {
+    ctx.fillStyle = colour;
+    ctx.fill();
+  } else {
+    ctx.strokeStyle = colour;
+    ctx.lineWidth = 1.3;
+    ctx.stroke();
+  }
+}
+
+// A canvas that is as sharp as the screen and as large as its element; `paint(ctx, width, height)` in CSS pixels.
+// Paints are gathered: at most one a frame of the screen.
+function sharpCanvas(into, paint, attributes = {}) {
+  const canvas = make("canvas", into, attributes);
+  let wanted = false;
+  function now() {
+    wanted = false;
+    const width = canvas.clientWidth, height = canvas.clientHeight, ratio = window.devicePixelRatio || 1;
+    if (!width || !height) return;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+    }
+    const ctx = canvas.getContext("2d");
+    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    ctx.clearRect(0, 0, width, height);
+    paint(ctx, width, height);
+  }
+  const soon = () => { if (!wanted) { wanted = true; requestAnimationFrame(now); } };
+  const watch = new ResizeObserver(soon);
+  watch.observe(canvas);
+  return {canvas, soon, now, end: () => watch.disconnect()};
+}
+
+function readable(value, digits = 3) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  return size >= 1e4 || size < 1e-3 ? value.toExponential(digits - 1) : String(Number(value.toPrecision(digits)));
+}
+
+function spaced(count) {
+  return String(count).replace(/\B(?=(\d{3})+(?!\d))/g, " ");
+}
+
+function seconds(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  if (value < 60) return `${value < 10 ? value.toFixed(1) : Math.round(value)} s`;
+  const minutes = Math.floor(value / 60);
+  return minutes < 60 ? `${minutes} min ${Math.round(value % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}

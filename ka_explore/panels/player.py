@@ -1,0 +1,91 @@
+"""The player: play, pause, step, rewind by dragging; one timeline that every view shares."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import traitlets
+
+from ka_explore.panels.branch import Branch
+from ka_explore.panels.status import Status
+from ka_explore.panels.widget import Panel, source
+
+if TYPE_CHECKING:
+    from ka_explore.panels.desk import Desk
+
+MARKS = 400  # checkpoints and snapshots drawn on the timeline at most; beyond that every second one, and so on
+
+
+class Player(Panel):
+    """Transport and timeline of the active branch."""
+
+    _esm = source("shared.js", "player.js")
+    _css = source("shared.css", "player.css")
+    topics = frozenset({"snapshots", "branches"})
+
+    status = traitlets.Dict().tag(sync=True)
+    timeline = traitlets.Dict().tag(sync=True)
+    intervals = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, desk: "Desk"):
+        super().__init__(desk)
+        desk.tell(self._told)
+
+    def _told(self, status: Status) -> None:
+        self.status = shown(status)
+
+    def state(self, changed: Iterable[str]) -> dict[str, Any]:
+        """The timeline's marks; the status comes by itself."""
+        desk = self.desk
+        state: dict[str, Any] = {"timeline": timeline(desk.branch, list(desk.branches.values()))}
+        if frozenset(changed) == self.topics:
+            state["status"] = shown(desk.status)
+            state["intervals"] = {"play": desk.play_interval, "render": desk.render_interval}
+        return state
+
+    def summary(self) -> str:
+        """Where the active branch stands."""
+        status = self.desk.status
+        at = f"step {status.step} of {status.steps}" if status.steps else "no steps"
+        return f"{status.run}: {at}" + (f", stage {status.stage}" if status.stage else "")
+
+
+def shown(status: Status) -> dict[str, Any]:
+    """A status for the browser."""
+    return asdict(status)
+
+
+def timeline(branch: Branch, branches: Iterable[Branch]) -> dict[str, Any]:
+    """Stages, checkpoints, snapshots and forks of a branch, by step.
+
+    Of a folder that is not opened only what is recorded is known.
+    """
+    run = branch.run
+    if run is not None:
+        ends = run.boundaries
+        stages = [[stage.name, start, end] for stage, start, end in zip(run.stages, ends[:-1], ends[1:], strict=False)]
+        steps, checkpoints = run.steps, list(run.checkpoints)
+    else:
+        stages, steps = [], len(branch.rows)
+        for name, rows in groupby(branch.rows, key=lambda row: row["stage"]):
+            many = list(rows)
+            stages.append([name, many[0]["step"] - 1, many[-1]["step"]])
+        checkpoints = branch.store.checkpoint_steps()
+    forks = [[other.name, other.parent[1]] for other in branches if other.parent and other.parent[0] == branch.name]
+    if branch.parent is not None:
+        forks.append([f"⑂ of {branch.parent[0]}", branch.parent[1]])
+    return {
+        "steps": steps,
+        "stages": stages,
+        "checkpoints": thinned(checkpoints),
+        "snapshots": thinned(branch.steps_seen()),
+        "seen": len(branch.steps_seen()),
+        "forks": forks,
+    }
+
+
+def thinned(steps: list[int]) -> list[int]:
+    """Every k-th of so many marks, and the last."""
+    every = -(-len(steps) // MARKS) or 1
+    return sorted({*steps[::every], *steps[-1:]})

@@ -1,0 +1,425 @@
+"""The desk and its worker, without a browser: what is asked is done, the run is the run it would be alone."""
+
+import random
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from ka_explore import Diverged, InputError, Run, toy
+from ka_explore.panels.branch import Branch
+from ka_explore.panels.desk import Desk, name_of, plain_name
+from ka_explore.panels.worker import Worker
+from ka_explore.progress import progress_bar
+
+OPTIONS = {"steps": 40, "batch_size": 16, "width": 4, "blocks": 1}
+
+
+def rows_of(run, until=None):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in run.store.rows(0, until)]
+
+
+def weights_of(run):
+    return {name: value.clone() for name, value in run.method.state_dict().items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def until(condition, seconds=10.0):
+    """Waits for it; whether it came."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+@pytest.fixture
+def run(tiny_problem):
+    return Run(tiny_problem(), checkpoint_every=10, snapshot_every=5, **OPTIONS)
+
+
+@pytest.fixture
+def desk(run):
+    made = Desk([Branch(run)])
+    yield made
+    made.close()
+
+
+# The worker
+
+
+@pytest.fixture
+def worker():
+    said, failed = [], []
+    made = Worker(lambda: said.append(time.monotonic()), failed.append)
+    made.said, made.errors = said, failed
+    yield made
+    made.close()
+
+
+def test_a_task_is_done_slice_by_slice_and_jobs_come_between(worker):
+    done = []
+
+    def task():
+        for i in range(5):
+            done.append(i)
+            if i == 2:
+                job = worker.do(lambda: done.append("job"))
+                assert not job.done()
+            yield 0.0
+
+    worker.start(task).result(5)
+    assert done == [0, 1, 2, "job", 3, 4]
+    assert worker.idle
+
+
+def test_another_task_takes_the_place_of_the_one_at_hand(worker):
+    log = []
+
+    def endless(name):
+        try:
+            while True:
+                log.append(name)
+                yield 0.001
+        finally:
+            log.append(f"{name} ends")
+
+    first = worker.start(lambda: endless("first"))
+    assert until(lambda: "first" in log)
+    second = worker.start(lambda: endless("second"))
+    assert until(lambda: "second" in log)
+    assert first.done()
+    assert log.index("first ends") < log.index("second")
+    worker.stop()
+    second.result(5)
+    assert log[-1] == "second ends"
+    assert worker.idle
+
+
+def test_a_task_that_fails_tells_and_the_next_one_works(worker):
+    def broken():
+        yield 0.0
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        worker.start(broken).result(5)
+    assert [str(error) for error in worker.errors] == ["no"]
+    assert worker.do(lambda: 7).result(5) == 7
+    with pytest.raises(KeyError):
+        worker.do(lambda: {}["x"]).result(5)
+
+
+def test_a_pause_between_slices_does_not_keep_a_stop_waiting(worker):
+    def slow():
+        while True:
+            yield 60.0
+
+    future = worker.start(slow)
+    assert until(lambda: len(worker.said) >= 2)
+    begun = time.monotonic()
+    worker.stop()
+    future.result(5)
+    assert time.monotonic() - begun < 2
+
+
+def test_a_closed_worker_cancels_what_is_asked():
+    worker = Worker(lambda: None, lambda error: None)
+    worker.close()
+    assert worker.do(lambda: 1).cancelled()
+    assert worker.start(lambda: iter(())).cancelled()
+
+
+def test_long_work_inside_a_slice_is_told_and_ended_by_a_stop(worker):
+    told = []
+    worker._progress = lambda what, share: told.append((what, share))
+
+    def task():
+        with progress_bar(1000, "asking the teachers") as bar:
+            for _ in range(1000):
+                time.sleep(0.005)
+                bar.update()
+        yield 0.0
+
+    future = worker.start(task)
+    assert until(lambda: len(told) > 3)
+    worker.stop()
+    future.result(2)
+    assert told[0] == ("asking the teachers", 0.001)
+    assert len(told) < 500
+    assert worker.errors == []
+    assert worker.do(lambda: 1).result(5) == 1
+
+
+# The desk
+
+
+def test_a_run_played_on_the_desk_is_the_run_alone(desk, run, tiny_problem):
+    alone = Run(tiny_problem(), checkpoint_every=10, snapshot_every=5, **OPTIONS).advance(None)
+    desk.play().result(30)
+    assert run.step == 40
+    assert rows_of(run) == rows_of(alone)
+    assert same(weights_of(run), weights_of(alone))
+    assert desk.branch.rows == list(run.store.rows())
+    assert desk.status.step == 40
+    assert desk.status.doing == ""
+    assert desk.status.elapsed == pytest.approx(sum(row["seconds"] for row in run.history()))
+
+
+def test_play_stops_at_the_step_the_stage_and_the_end():
+    run = Run(toy.digits(), "layer_wise", checkpoint_every=10, steps=40, batch_size=16)
+    desk = Desk([Branch(run)])
+    try:
+        desk.play(3).result(30)
+        assert run.step == 3
+        ends = [end for end in run.boundaries if end > 3]
+        desk.play("stage").result(30)
+        assert run.step == ends[0]
+        desk.play().result(30)
+        assert run.done
+    finally:
+        desk.close()
+
+
+def test_a_pause_keeps_the_step_and_play_goes_on(desk, run):
+    desk.play_interval = 0.01
+    future = desk.play()
+    assert until(lambda: run.step >= 3)
+    desk.pause()
+    future.result(10)
+    stood = run.step
+    assert 3 <= stood < 40
+    assert desk.status.doing == ""
+    time.sleep(0.1)
+    assert run.step == stood
+    desk.play_interval = 0.0
+    desk.play().result(30)
+    assert run.step == 40
+
+
+def test_going_back_gives_the_same_weights_and_forward_again_too(desk, run):
+    desk.play(13).result(30)
+    there = weights_of(run)
+    desk.play().result(30)
+    end = weights_of(run)
+    desk.go_to(13).result(30)
+    assert run.step == 13
+    assert same(weights_of(run), there)
+    assert run.recorded == 40
+    desk.go_to(40).result(30)
+    assert same(weights_of(run), end)
+
+
+def test_a_step_that_is_not_recorded_is_refused_in_words(desk, run):
+    desk.play(5).result(30)
+    with pytest.raises(InputError, match="step 30 is not recorded: 0 to 5 are"):
+        desk.go_to(30).result(10)
+    assert "step 30 is not recorded" in desk.status.error
+    assert run.step == 5
+    desk.play(6).result(10)
+    assert desk.status.error == ""
+
+
+def test_a_fork_has_the_past_and_plays_next(desk, run):
+    desk.play(12).result(30)
+    past = rows_of(run)
+    fork = desk.fork({"mmd_weight": 0.0}).result(30)
+    assert desk.active == fork.name == "mmd weight 0"
+    assert desk.shown == ("common_feature", "mmd weight 0")
+    assert rows_of(fork) == past
+    desk.play().result(30)
+    assert fork.step == 40
+    assert run.step == 12
+    again = desk.fork({"mmd_weight": 0.0}, of="common_feature", at=4).result(30)
+    assert again.name == "mmd weight 0 2"
+    assert again.step == 4
+    assert len(desk.shown) <= 3
+
+
+def test_a_fork_that_cannot_be_is_said_and_nothing_is_lost(desk, run):
+    desk.play(8).result(30)
+    with pytest.raises(InputError, match="mmd_wait"):
+        desk.fork({"mmd_wait": 0.0}).result(10)
+    assert "mmd_wait" in desk.status.error
+    assert list(desk.branches) == ["common_feature"]
+    desk.play().result(30)
+    assert run.done
+
+
+def test_what_diverges_is_shown_and_the_run_stands_before():
+    options = {"steps": 60, "learning_rate": 9.9, "optimizer": "sgd", "schedule": "constant", "norm": "none"}
+    run = Run(toy.digits(), **options)
+    desk = Desk([Branch(run)])
+    try:
+        with pytest.raises(Diverged):
+            desk.play().result(30)
+        assert "not finite" in desk.status.error
+        assert run.step == len(desk.branch.rows) < 60
+        assert desk.status.doing == ""
+    finally:
+        desk.close()
+
+
+def test_messages_of_the_browser_do_the_same_from_any_thread(desk, run):
+    desk.receive({"do": "step", "n": 4, "number": 11})
+    assert until(lambda: run.step == 4 and not desk.busy)
+    thread = threading.Thread(target=desk.receive, args=({"do": "step", "n": 2, "number": 12},))
+    thread.start()
+    thread.join()
+    assert until(lambda: run.step == 6 and not desk.busy)
+    desk.receive({"do": "goto", "step": 1, "number": 13})
+    assert until(lambda: run.step == 1 and not desk.busy)
+    assert desk.status.seen == 13
+    desk.receive({"do": "select", "samples": [5, 3, 3], "number": 14})
+    assert until(lambda: desk.selection.tolist() == [3, 5])
+    desk.receive({"do": "fly", "number": 15})
+    assert "unknown request 'fly'" in desk.status.error
+    desk.receive({"do": "goto", "number": 16})
+    assert "KeyError" in desk.status.error
+    desk.receive({"do": "dismiss", "number": 17})
+    assert desk.status.error == ""
+
+
+def test_a_selection_is_of_the_probe_set(desk):
+    desk.play(5).result(30)
+    desk.select(np.array([4, 1]))
+    assert desk.selection.tolist() == [1, 4]
+    count = len(desk.branch.snapshot(5).index)
+    with pytest.raises(InputError, match=f"expected places in the probe set, 0 to {count - 1}"):
+        desk.select([count])
+    with pytest.raises(InputError, match="places in the probe set"):
+        desk.select([-1])
+    desk.select([])
+    assert desk.selection.tolist() == []
+
+
+def test_views_are_told_what_changed_and_listeners_how_it_stands(desk, run):
+    class View:
+        topics = frozenset({"rows", "selection"})
+
+        def __init__(self):
+            self.seen, self.statuses = [], []
+
+        def refresh(self, changed):
+            self.seen.append(changed)
+
+        def told(self, status):
+            self.statuses.append(status.step)
+
+    view = View()
+    desk.join(view)
+    desk.tell(view.told)
+    desk.play(6).result(30)
+    assert until(lambda: view.statuses and view.statuses[-1] == 6)
+    assert any("rows" in changed for changed in view.seen)
+    assert not any("snapshots" in changed for changed in view.seen)
+    desk.select([1])
+    assert until(lambda: any("selection" in changed for changed in view.seen))
+    desk.forget(view)
+    count = len(view.seen)
+    desk.select([2])
+    time.sleep(0.05)
+    assert len(view.seen) == count
+
+
+def test_a_view_that_fails_is_heard_and_does_not_end_the_others(desk):
+    class Broken:
+        topics = frozenset({"selection"})
+
+        def refresh(self, changed):
+            raise RuntimeError("cannot draw")
+
+    view = Broken()
+    desk.join(view)
+    desk.play(2).result(30)
+    desk.select([0])
+    assert until(lambda: "cannot draw" in desk.status.error)
+    desk.play(3).result(30)
+
+
+def test_a_folder_is_looked_at_without_opening_and_opened_to_play(run, tiny_problem):
+    run.advance(10)
+    run.save()
+    desk = Desk([Branch(folder=run.folder)], tiny_problem())
+    try:
+        assert desk.status.step == 10
+        assert not desk.status.open
+        assert desk.branch.snapshot(5).step == 5
+        desk.play(12).result(30)
+        assert desk.status.open
+        assert desk.branch.run.step == 12
+    finally:
+        desk.close()
+
+
+def test_a_folder_that_cannot_be_opened_says_why_and_is_still_shown(run):
+    run.advance(10)
+    desk = Desk([Branch(folder=run.folder)])
+    try:
+        with pytest.raises(InputError, match="pass it"):
+            desk.play().result(30)
+        assert "pass it" in desk.status.error
+        assert desk.branch.snapshot(5).step == 5
+    finally:
+        desk.close()
+
+
+def test_a_run_is_looked_at_where_it_stands_and_that_changes_nothing(desk, run, tiny_problem):
+    desk.play(7).result(30)
+    assert desk.branch.live is not None
+    assert desk.branch.live.step == 7
+    assert desk.branch.steps_seen() == [0, 5, 7]
+    assert run.store.snapshot_steps() == [0, 5]
+    desk.play(10).result(30)
+    assert desk.branch.steps_seen() == [0, 5, 10]
+    alone = Run(tiny_problem(), checkpoint_every=10, snapshot_every=5, **OPTIONS).advance(10)
+    assert same(weights_of(run), weights_of(alone))
+
+
+def test_names_are_plain_and_free(desk):
+    assert plain_name("a/b:c\n") == "a b c"
+    assert name_of({"mmd_weight": 0.0, "without": ("one", "two")}) == "mmd weight 0, without one, two"
+    assert len(name_of({"bandwidths": tuple(range(100))})) <= 60
+    assert desk.free_name("common_feature") == "common_feature 2"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_asked_a_replay_gives_the_recorded_rows(tiny_problem, seed):
+    chance = random.Random(seed)
+    run = Run(tiny_problem(), checkpoint_every=10, snapshot_every=5, **OPTIONS)
+    desk = Desk([Branch(run)])
+    try:
+        for _ in range(40):
+            what = chance.choice(["play", "pause", "step", "goto", "stage", "select", "fork", "show", "place"])
+            message = {"do": what}
+            if what == "step":
+                message["n"] = chance.choice([1, 10])
+            if what == "goto":
+                message["step"] = chance.randint(0, len(desk.branch.rows))
+            if what == "select":
+                message["samples"] = chance.sample(range(60), 5)
+            if what == "place":
+                message["step"] = chance.uniform(0, 40)
+            if what == "fork":
+                if len(desk.branches) < 4:
+                    desk.fork({"mmd_weight": chance.choice([0.0, 0.5])}, of=chance.choice(list(desk.branches)))
+                continue
+            if what == "show":
+                desk.show(*chance.sample(list(desk.branches), min(2, len(desk.branches))))
+                continue
+            desk.receive(message)
+            time.sleep(chance.uniform(0, 0.05))
+        desk.pause()
+        assert until(lambda: not desk.busy)
+        desk.worker.do(lambda: None).result(30)
+        assert desk.status.error == ""
+        for branch in desk.branches.values():
+            branch.run.rewind(0)
+            branch.run.advance(branch.run.recorded)  # raises ReplayMismatch where a row differs
+    finally:
+        desk.close()
