@@ -47,13 +47,13 @@ test: $(VENV)/installed-dev $(VENV)/ipykernel6
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 quick: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow"
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -s --noconftest -p no:cacheprovider tests/benchmarks/bench_*.py

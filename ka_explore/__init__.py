@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ka_explore.layers import Outputs
     from ka_explore.method import Method, Stage, StepOutput
     from ka_explore.methods import METHODS
+    from ka_explore.panels import workbench
     from ka_explore.pool import Batch, Pool
     from ka_explore.probes import PROBES
     from ka_explore.problem import Labelled, Problem
@@ -58,6 +59,7 @@ __all__ = [
     "export_student",
     "load_student",
     "toy",
+    "workbench",
 ]
 
 # Where each public name lives.
@@ -75,6 +77,7 @@ HOMES = {
     "problem": ("Labelled", "Problem"),
     "run": ("Run",),
     "snapshot": ("Snapshot",),
+    "panels": ("workbench",),
     "store": ("Store",),
     "student": ("Student",),
     "teachers": ("Preprocess", "Teacher"),

@@ -37,6 +37,12 @@ def diagram(run: Run, stage: Stage | str | None = None) -> Diagram:
 
     Raises InputError for a stage that the method does not have.
     """
+    with run.turn():  # widths are taken in eval mode, which no training thread must meet
+        return drawn(run, stage)
+
+
+def drawn(run: Run, stage: Stage | str | None) -> Diagram:
+    """The diagram of a run that nobody moves meanwhile."""
     method = run.method
     stages = list(method.stages())
     at = run.stage if stage is None else stage
@@ -129,14 +135,15 @@ class Sketch:
         return self.loss("soft target", sources, text, **options)
 
     def nets(self, *, student: bool = True, asked: bool = True) -> tuple[dict[str, str], str]:
-        """Images, every teacher, the student; returns the teachers' boxes by name, and the student's."""
+        """Images, every teacher, the student; returns the boxes of those that teach by name, and the student's."""
         for teacher in self.problem.teachers:  # first, so that they keep their names
             modules = (teacher.module,)
-            self.add(teacher.name, "teacher", modules, self.about(teacher, asked=asked), teacher=teacher.name)
+            heard = asked and teacher.name in self.method.teaching
+            self.add(teacher.name, "teacher", modules, self.about(teacher, asked=heard), teacher=teacher.name)
         own = self.add("student", "student", (self.method.student,), self.about_student()) if student else ""
         shape = "×".join(map(str, self.problem.pool.images.shape))
         images = self.add("images", "images", text=f"{len(self.problem.pool):,} of {shape}, no labels")
-        boxes = {teacher.name: teacher.name for teacher in self.problem.teachers}
+        boxes = {name: name for name in self.method.teaching}
         if asked:
             self.arrow_from(images, boxes.values())
         if own:
@@ -221,15 +228,15 @@ def draw_common_feature(sketch: Sketch, method: Method) -> None:
     """Adaptions into one extractor, decoders out of it; soft target, MMD, reconstruction."""
     assert isinstance(method, CommonFeature)
     teachers, student = sketch.nets()
-    own, *others = method.adaptions
+    own = method.adaption_of["student"]
     adapted = [sketch.add("adaption of student", "module", (own,), convolutions(own))]
     sketch.arrow(student, adapted[0])
-    by_teacher = dict(zip(teachers, others, strict=True))
+    by_teacher = {name: method.adaption_of[name] for name in teachers}
     found = sketch.each("adaption", by_teacher, teachers, lambda name: convolutions(by_teacher[name]))
     adapted += dict.fromkeys(found.values())
     common = sketch.add("shared extractor", "module", (method.extractor,), convolutions(method.extractor))
     sketch.arrow(adapted, common)
-    decoders = dict(zip(teachers, method.decoders, strict=True))
+    decoders = {name: method.decoder_of[name] for name in teachers}
     rebuilt = sketch.each(
         "decoder", decoders, dict.fromkeys(teachers, common), lambda name: convolutions(decoders[name])
     )
@@ -325,7 +332,7 @@ def draw_adaptive(sketch: Sketch, method: Method) -> None:
         component = sketch.add(f"component {task}", "module", (net,), text)
         sketch.arrow(sketch.images, component)
         components.append(component)
-        names = method.problem.labels.teachers_of(task)
+        names = method.taught.teachers_of(task)
         found = sketch.each("bridge", dict(zip(names, bridges, strict=True)), teachers, lambda _: "1×1 a block")
         for box in dict.fromkeys(found.values()):
             sketch.arrow(component, box)

@@ -56,12 +56,13 @@ def computing(threads: int | None) -> Iterator[None]:
     """Within the ``with``: so many threads of torch (None leaves them), and deterministic kernels on a GPU."""
     before = torch.get_num_threads()
     try:
-        if threads is not None:
+        if threads is not None and threads != before:  # setting makes torch forget how it prepared its convolutions
             torch.set_num_threads(threads)
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False, allow_tf32=True):
             yield
     finally:
-        torch.set_num_threads(before)
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

@@ -75,6 +75,13 @@ class LabelSpace:
         """The same classes with one column each, whoever knows them; a column's "teacher" is its task."""
         return LabelSpace.of({task: (task, self.class_names(task)) for task in self.tasks})
 
+    def without(self, teachers: Sequence[str]) -> "LabelSpace":
+        """The columns of all other teachers, and what these stand for. Raises InputError for an unknown teacher."""
+        for teacher in teachers:
+            if teacher not in self.teachers:
+                raise unknown("teacher", teacher, self.teachers)
+        return LabelSpace(tuple(column for column in self.columns if column.teacher not in teachers))
+
     def class_names(self, task: str) -> tuple[str, ...]:
         """The labels of one task in order."""
         if task not in self.tasks:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -147,9 +148,12 @@ def tap(owner: str, module: nn.Module, layers: Mapping[str, str]) -> Iterator[di
     Raises InputError when a layer runs more than once (a module used twice has no one feature).
     """
     features: dict[str, Tensor] = {}
+    thread = get_ident()
 
     def keep(name: str, layout: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if get_ident() != thread:
+                return  # runs in two threads may share a teacher: the forward of the other is none of ours
             if name in features:
                 raise InputError(
                     f"layer {name!r} of {owner} runs more than once in a forward: name a module that runs once."

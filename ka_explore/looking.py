@@ -46,7 +46,7 @@ def take_snapshot(
     labels, truth = problem.labels, problem.pool.labels
     named = {name: as_stored(name, array) for name, array in arrays.items()} | answers.on_probe_set()
     if targets != "own":
-        named |= evidence(answers, targets, index)
+        named |= evidence(answers, targets, index, method.without)
     return Snapshot(
         step=step,
         stage=stage.name if stage else "",
@@ -70,16 +70,18 @@ def asked_of_the_feature(method: Method, stage: Stage, batch: Batch) -> dict[str
     }
 
 
-def evidence(answers: Answers, kind: TargetKind, index: np.ndarray) -> dict[str, np.ndarray]:
-    """Which teacher claims which image by the targets in force, and why."""
-    targets = answers.targets(kind)
+def evidence(answers: Answers, kind: TargetKind, index: np.ndarray, without: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Which teacher claims which image by the targets in force, and why; one that does not teach claims none."""
+    targets = answers.targets(kind, without)
+    labels = answers.problem.labels
     claims = {"own": targets.own, **targets.evidence, "target": targets.claims}
     places = torch.from_numpy(np.array(index))
     found = {
         f"claim/{what}/{teacher}": claim[places, place].numpy()
         for what, claim in claims.items()
-        for place, teacher in enumerate(answers.problem.labels.teachers)
+        for place, teacher in enumerate(labels.without(without).teachers)
     }
+    found |= {f"claim/{what}/{teacher}": np.zeros(len(index), np.float32) for what in claims for teacher in without}
     if targets.neighbours is not None:
         found["neighbours"] = targets.neighbours[places].numpy()
     return found

@@ -90,6 +90,9 @@ class AmalgamationConfig(TrainingConfig):
     balance: Literal["fixed", "gradnorm"] = option(
         "fixed", "weights of the terms: as given, or moving so that the terms train at like rates (GradNorm)"
     )
+    without: tuple[str, ...] = option(
+        (), "teachers that do not teach: their answers and features are left out of every term"
+    )
 
 
 class Method(nn.Module, ABC):
@@ -103,6 +106,14 @@ class Method(nn.Module, ABC):
         forms: named sets of options, such as a published code's.
         uses_labels: whether it is given the true labels. Only the oracle is.
         needs_features: whether its batches carry the teachers' features.
+
+    Attributes:
+        without: the teachers that do not teach, in the problem's order.
+        teaching: the others.
+        taught: the columns of those that teach; `of_teaching` takes these out of the student's.
+
+    Raises:
+        InputError: for options that do not fit the problem: an unknown teacher, or a task that nobody is left to teach.
     """
 
     Config: ClassVar[type[TrainingConfig]] = TrainingConfig
@@ -116,6 +127,9 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.problem = problem
         self.config = config
+        self.without = left_out(problem, getattr(config, "without", ()))
+        self.teaching = tuple(name for name in problem.names if name not in self.without)
+        self.taught = problem.labels.without(self.without)
         self.balances = nn.ModuleDict()
         self.student = self.make_student()
 
@@ -160,8 +174,11 @@ class Method(nn.Module, ABC):
     def soft_target(
         self, logits: Float[Tensor, "batch column"], batch: Batch, *, kind: SoftTarget, temperature: float
     ) -> Float[Tensor, ""]:
-        """The soft-target loss of the student's logits, mean over tasks: a softmax never spans two tasks."""
-        labels = self.problem.labels
+        """The soft-target loss of the student's logits, mean over tasks: a softmax never spans two tasks.
+
+        Nor does it span the columns of a teacher that does not teach.
+        """
+        labels, logits = self.taught, self.of_teaching(logits)
         losses = [
             soft_target(
                 logits[:, labels.task_columns(task)],
@@ -176,7 +193,7 @@ class Method(nn.Module, ABC):
 
     def soft_parts(self, logits: Float[Tensor, "batch column"], batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """What each teacher adds to the soft target that the options ask for, by ``soft/<teacher>``."""
-        labels, config = self.problem.labels, self.config
+        labels, logits, config = self.taught, self.of_teaching(logits), self.config
         assert isinstance(config, AmalgamationConfig)
         parts: dict[str, Tensor] = {}
         for task in labels.tasks:
@@ -190,6 +207,12 @@ class Method(nn.Module, ABC):
             )
             parts |= {f"soft/{name}": share / len(labels.tasks) for name, share in zip(names, shares, strict=True)}
         return parts
+
+    def of_teaching(self, logits: Float[Tensor, "batch column"]) -> Float[Tensor, "batch taught"]:
+        """The columns of the teachers that teach, out of those of all teachers."""
+        if not self.without:
+            return logits
+        return logits[:, [i for i, c in enumerate(self.problem.labels.columns) if c.teacher in self.teaching]]
 
     def check_blocks(self, what: str) -> None:
         """Raises InputError unless every teacher has as many blocks as the student."""
@@ -254,6 +277,25 @@ class Method(nn.Module, ABC):
             return cls.Config.of(dict(cls.forms[form] if form else {}) | dict(options))
         except InputError as error:
             raise InputError(f"{cls.__name__}: {error}") from None
+
+
+def left_out(problem: Problem, without: Sequence[str]) -> tuple[str, ...]:
+    """The teachers that do not teach, in the problem's order.
+
+    Raises InputError for an unknown teacher, or when a task has no teacher left.
+    """
+    for name in without:
+        if name not in problem.names:
+            raise unknown("teacher", name, problem.names, where=" in without")
+    for task in problem.labels.tasks:
+        names = problem.labels.teachers_of(task)
+        if set(names) <= set(without):
+            other = ", or ask for other tasks with Run(problem, tasks=[…])" if len(problem.labels.tasks) > 1 else ""
+            raise InputError(
+                f"without={tuple(without)!r} leaves task {task!r} without a teacher: keep at least one of "
+                f"{', '.join(names)}{other}."
+            )
+    return tuple(name for name in problem.names if name in without)
 
 
 def share_of(total: int, share: float, stages: int) -> int:

@@ -3,6 +3,9 @@
 A step is a function of (weights, seed, step): which images, the random numbers, the learning rate. So a
 checkpoint is weights, the optimiser's state and a number, rewinding is loading and replaying, and a replayed
 row that differs from the recorded one announces itself.
+
+A run may be driven from several threads: calls that move it or look at it take turns, and where it stands can be read
+at any time.
 """
 
 import math
@@ -11,8 +14,9 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -31,11 +35,13 @@ from ka_explore.methods import METHODS
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
 from ka_explore.progress import progress_bar
+from ka_explore.randomness import may_draw
 from ka_explore.snapshot import Snapshot
 from ka_explore.state import State
 from ka_explore.store import Store
 from ka_explore.targets import TargetKind
 from ka_explore.training import build, check_applicable, mix, prepare, rate_at, seeded
+from ka_explore.turns import Turns
 
 SMALL = 2_000_000  # a student with fewer parameters runs fastest on one thread
 
@@ -134,6 +140,8 @@ class Run:
         configs = [(int(step), kind.Config.of(config)) for step, config in about["configs"]]
         self._state = State(kind, problem, configs, self.seed, self.device, first)
         self._answers = Answers(problem, self.device)
+        self._turns = Turns()
+        self._draws: tuple[Method, bool] | None = None  # whether the method at hand may draw random numbers
         self._dirty = False  # a step was interrupted between its parts: go back before going on
         self._unreadable: set[int] = set()  # checkpoints found damaged, to be written again
 
@@ -219,6 +227,26 @@ class Run:
         return self._state.steps
 
     @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The table of contents under the options in force at the cursor."""
+        return tuple(self._state.stages)
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """The steps at which stages begin, and the last step of all: one more than there are stages."""
+        return tuple(self._state.starts)
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """The steps of which there is a checkpoint: rewinding there needs no replay."""
+        return tuple(self.store.checkpoint_steps())
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the run's folder goes with the run; `keep` makes it stay."""
+        return self.folder.name.startswith(TEMPORARY)
+
+    @property
     def recorded(self) -> int:
         """Steps with a recorded row; more than ``step`` after a rewind."""
         return self.store.rows_kept
@@ -249,10 +277,18 @@ class Run:
 
     # Moving.
 
-    def advance(self, n: int | None = 1, *, progress: bool | None = None) -> Self:
+    def advance(
+        self, n: int | None = 1, *, progress: bool | None = None, until: Callable[[], bool] | None = None
+    ) -> Self:
         """Do the next ``n`` steps, or all that are left for None; stops at the end.
 
         Recorded steps after a rewind are replayed and must give the recorded rows.
+
+        Args:
+            n: how many steps.
+            progress: whether to show a bar; None shows one in a notebook and on a terminal.
+            until: asked after every step; the call ends once it says yes. A thread that trains stops so within a step
+                (``until=event.is_set``) and is spared what every call costs, some 0.2 ms.
 
         Raises:
             Diverged: a term or gradient is not finite. The run stands at the step before, everything is kept.
@@ -261,15 +297,19 @@ class Run:
         """
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
             raise InputError(f"advance({n!r}): expected a number of steps from 0 on, or None for all that are left.")
-        left = self.steps - self.step
-        count = left if n is None else min(n, left)
-        with self.store.lock(), self._threads():
+        with self._turns, self.store.lock(), self._threads():
+            left = self.steps - self.step
+            count = left if n is None else min(n, left)
             self._recover()
             self._watch()
-            with progress_bar(count, self.name, show=progress) as bar:
+            # Whoever goes step by step needs no bar each time.
+            with progress_bar(count, self.name, show=progress) if count > 1 else nullcontext() as bar:
                 for _ in range(count):
                     self._step()
-                    bar.update()
+                    if bar is not None:
+                        bar.update()
+                    if until is not None and until():
+                        break
         return self
 
     def rewind(self, step: int) -> Self:
@@ -277,11 +317,21 @@ class Run:
 
         Raises InputError for a step that is not recorded.
         """
-        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= self.recorded:
-            raise InputError(f"rewind({step!r}): expected a recorded step, 0 to {self.recorded}.")
-        with self.store.lock(), self._threads():
-            self._go_to(step)
+        with self._turns:
+            if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= self.recorded:
+                raise InputError(f"rewind({step!r}): expected a recorded step, 0 to {self.recorded}.")
+            with self.store.lock(), self._threads():
+                self._go_to(step)
         return self
+
+    def turn(self) -> AbstractContextManager[object]:
+        """Within the ``with`` this thread has the run to itself: others that move it or look at it wait.
+
+        Every call that does so takes a turn of its own, in the order in which threads ask; what only says where the run
+        stands (``step``, ``history()``, ``stage`` …) never waits. Nets that are read directly (``run.method``) need
+        one, if another thread may train them meanwhile.
+        """
+        return self._turns
 
     def fork(self, name: str, *, at: int | None = None, folder: str | Path | None = None, **changes: Any) -> "Run":
         """A new run with the same past up to step ``at`` (default: here) and other options from there on.
@@ -295,7 +345,10 @@ class Run:
             InputError: unknown option, value out of range, a step that is not recorded, a name that is taken.
             NotApplicable: a change that does not fit at that step: other shapes, other stages before it.
         """
-        at = self.step if at is None else at
+        with self._turns:
+            return self._fork(name, self.step if at is None else at, folder, changes)
+
+    def _fork(self, name: str, at: int, folder: str | Path | None, changes: Mapping[str, Any]) -> "Run":
         if isinstance(at, bool) or not isinstance(at, int) or not 0 <= at <= self.recorded:
             raise InputError(f"fork(at={at!r}): expected a recorded step, 0 to {self.recorded}.")
         if not name or Path(name).name != name:
@@ -305,10 +358,10 @@ class Run:
         except InputError as error:
             raise InputError(f"{self._state.kind.__name__}: {error}") from None
         before = [(step, kept) for step, kept in self._state.configs if step < at]
+        new = self._state.build(config)  # before there is a folder: options may not fit the problem
         if at > 0:
-            old, new = self._state.build(self.config_at(at - 1)), self._state.build(config)
-            check_applicable(old, new, at, changes)
-        if folder is None and not self._temporary:
+            check_applicable(self._state.build(self.config_at(at - 1)), new, at, changes)
+        if folder is None and not self.temporary:
             folder = self.folder.parent / name
         about = self.store.about | {
             "name": name,
@@ -316,7 +369,8 @@ class Run:
             "parent": [self.name, at],
         }
         other = Run.__new__(Run)
-        other._start(self.store.copy(folder_of(other, folder), about, rows=at), self.problem)
+        store = self.store.copy(folder_of(other, folder), about, rows=at)
+        other._start(store, self.problem, new if at == 0 else None)
         other._answers = self._answers  # of the same problem on the same device
         try:
             with other.store.lock(), other._threads():
@@ -331,7 +385,7 @@ class Run:
 
     def save(self) -> None:
         """Write a checkpoint of this very step, so that opening the run needs no replay."""
-        with self.store.lock(), self._threads():
+        with self._turns, self.store.lock(), self._threads():
             self._recover()
             self._save()
 
@@ -365,7 +419,8 @@ class Run:
         if within == 0 and stage.begin is not None:
             self._once(stage.begin)
             prepare(self.method, stage)
-        with seeded(self.seed, self.step, self.device), autocast(self.store.about["precision"], self.device):
+        own = seeded(self.seed, self.step, self.device, draws=self._may_draw())
+        with own, autocast(self.store.about["precision"], self.device):
             output = stage.forward(batch)
         terms = {name: float(term.detach()) for name, term in output.terms.items()}
         row: Row = {
@@ -391,6 +446,12 @@ class Run:
         if within == stage.steps - 1 and stage.finish is not None:
             self._once(stage.finish)
         self._commit(row, seconds=time.perf_counter() - begun)
+
+    def _may_draw(self) -> bool:
+        """Whether the method might draw random numbers in a step."""
+        if self._draws is None or self._draws[0] is not self.method:
+            self._draws = self.method, may_draw(self.method)
+        return self._draws[1]
 
     def _once(self, work: Callable[[Batches], None]) -> None:
         """What a stage does once, at its begin or finish: in eval mode, without gradients, on the whole pool."""
@@ -450,6 +511,7 @@ class Run:
             index,
             self.method.teacher_layers(),
             targets=self._targets,
+            without=self.method.without,
             augment=None if augment_step is None else mix(self.seed, augment_step),
         )
 
@@ -507,29 +569,29 @@ class Run:
 
     # Contexts.
 
-    @property
-    def _temporary(self) -> bool:
-        return self.folder.name.startswith(TEMPORARY)
-
     def _threads(self) -> AbstractContextManager[None]:
         """Torch's threads while the run computes."""
-        small = sum(p.numel() for p in self.method.student.parameters()) < SMALL
-        return computing(self.store.about["threads"] or (1 if small else None))
+        return computing(self.store.about["threads"] or (1 if self._small else None))
+
+    @cached_property
+    def _small(self) -> bool:
+        return sum(p.numel() for p in self.method.student.parameters()) < SMALL
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
-        """Eval mode, no gradients, random numbers of its own; afterwards everything is as before."""
-        if self._dirty:
-            with self.store.lock(), self._threads():
-                self._recover()
-        modes = [(module, module.training) for module in self.method.modules()]
-        self.method.eval()
-        try:
-            with self._threads(), torch.no_grad(), seeded(self.seed, 0, self.device):
-                yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        """A turn in eval mode, without gradients, with own random numbers; afterwards everything is as before."""
+        with self._turns:
+            if self._dirty:
+                with self.store.lock(), self._threads():
+                    self._recover()
+            modes = [(module, module.training) for module in self.method.modules()]
+            self.method.eval()
+            try:
+                with self._threads(), torch.no_grad(), seeded(self.seed, 0, self.device):
+                    yield
+            finally:
+                for module, mode in modes:
+                    module.training = mode
 
     def _watch(self) -> None:
         """Store a snapshot when it is due."""

@@ -92,10 +92,10 @@ class State:
         """Go on with this method, its optimiser not yet made."""
         self.method = method.to(self.device)
         nn.utils.convert_conv2d_weight_memory_format(self.method, torch.channels_last)  # convolutions are faster so
-        self.stages = list(self.method.stages())
-        self.starts = [0]
-        for stage in self.stages:
-            self.starts.append(self.starts[-1] + stage.steps)
+        stages, starts = list(self.method.stages()), [0]
+        for stage in stages:
+            starts.append(starts[-1] + stage.steps)
+        self.stages, self.starts = stages, starts  # whole: another thread may ask for them
         self._optimizer, self._optimizer_state = None, {}
 
     def use(self, config: TrainingConfig) -> None:

@@ -5,7 +5,7 @@ Each is a function of (config, seed, step) or of the modules, so that no step de
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,12 @@ from ka_explore.config import TrainingConfig
 from ka_explore.errors import NotApplicable
 from ka_explore.method import Method, Stage
 from ka_explore.problem import Problem
+from ka_explore.randomness import OwnNumbers
 
 
 def build(kind: type[Method], problem: Problem, config: TrainingConfig, seed: int) -> Method:
     """A method with the initial weights of a seed; labels only for a method that says it uses them."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with OwnNumbers(seed):
         method = kind(problem if kind.uses_labels else problem.without_labels(), config)
     return method.eval().requires_grad_(False)
 
@@ -79,15 +79,29 @@ def mix(seed: int, step: int) -> int:
 
 
 @contextmanager
-def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
-    """Within the ``with``: torch's random numbers are those of (seed, step); afterwards as before."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        # torch.manual_seed does the same for every kind of device there might be, at ten times the cost.
-        torch.default_generator.manual_seed(mix(seed, step))
-        if devices:
-            torch.cuda.manual_seed(mix(seed, step))
+def seeded(seed: int, step: int, device: torch.device, *, draws: bool = True) -> Iterator[None]:
+    """Within the ``with``: the random numbers of this thread's torch operations are those of (seed, step).
+
+    On the CPU they come from a generator of their own (`OwnNumbers`), so that no other thread meets them. On a GPU,
+    whose fused operations take no other generator, the device's global one is set, and set back afterwards: another
+    thread that draws on the same GPU meanwhile disturbs and is disturbed.
+
+    Args:
+        draws: whether anything on the CPU may draw at all; where nothing can, nothing needs to be watched.
+    """
+    if device.type != "cuda" and not draws:
         yield
+        return
+    chosen = mix(seed, step)
+    before = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    try:
+        if before is not None:
+            torch.cuda.manual_seed(chosen)
+        with OwnNumbers(chosen) if draws else nullcontext():
+            yield
+    finally:
+        if before is not None:
+            torch.cuda.set_rng_state(before, device)
 
 
 def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

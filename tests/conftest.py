@@ -3,7 +3,6 @@
 The builders stand here as fixtures that return functions, because files of this folder cannot import each other.
 """
 
-import importlib.util
 import os
 import shutil
 import sys
@@ -97,35 +96,6 @@ def chromium() -> str:
     if found is None:
         pytest.skip("needs Chromium: install it (on Debian: apt-get install chromium), or give its path in CHROMIUM.")
     return found
-
-
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def bridge(chromium) -> Iterator[Callable[..., Any]]:
-    """``bridge(desk, *panels, dark=False, size=(1280, 800))``: panels of one desk in a page, see browser/bridge.py."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    spec = importlib.util.spec_from_file_location("ka_explore_bridge", Path(__file__).parent / "browser" / "bridge.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-
-        def open_page(desk: Any, *panels: Any, dark: bool = False, size: tuple[int, int] = (1280, 800)) -> Any:
-            page = browser.new_page(viewport={"width": size[0], "height": size[1]})
-            made = module.Bridge(page, desk, dark=dark)
-            for panel in panels:
-                made.add(panel, type(panel).__name__.lower())
-            return made
-
-        yield open_page
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The desk and its worker, without a browser: what is asked is done, the run is the run it would be alone."""
 
 import random
+import sys
 import threading
 import time
 
@@ -113,6 +114,19 @@ def test_a_task_that_fails_tells_and_the_next_one_works(worker):
     assert worker.do(lambda: 7).result(5) == 7
     with pytest.raises(KeyError):
         worker.do(lambda: {}["x"]).result(5)
+
+
+def test_threads_take_turns_often_only_while_there_is_work(worker):
+    before = sys.getswitchinterval()
+    seen = []
+
+    def task():
+        seen.append(sys.getswitchinterval())
+        yield 0.0
+
+    worker.start(task).result(5)
+    assert seen == [pytest.approx(0.001)]
+    assert until(lambda: sys.getswitchinterval() == before)
 
 
 def test_a_pause_between_slices_does_not_keep_a_stop_waiting(worker):
@@ -371,14 +385,35 @@ def test_a_folder_that_cannot_be_opened_says_why_and_is_still_shown(run):
 
 def test_a_run_is_looked_at_where_it_stands_and_that_changes_nothing(desk, run, tiny_problem):
     desk.play(7).result(30)
+    desk.settle()
     assert desk.branch.live is not None
     assert desk.branch.live.step == 7
     assert desk.branch.steps_seen() == [0, 5, 7]
     assert run.store.snapshot_steps() == [0, 5]
     desk.play(10).result(30)
+    desk.settle()
     assert desk.branch.steps_seen() == [0, 5, 10]
     alone = Run(tiny_problem(), checkpoint_every=10, snapshot_every=5, **OPTIONS).advance(10)
     assert same(weights_of(run), weights_of(alone))
+
+
+def test_what_a_cell_does_to_the_run_itself_is_seen(desk, run):
+    seen = []
+
+    class View:
+        def told(self, status):
+            seen.append(status.step)
+
+    view = View()
+    desk.tell(view.told)
+    run.advance(5)
+    assert until(lambda: seen and seen[-1] == 5)
+    assert len(desk.branch.rows) == 5
+    desk.play_interval = 0.02
+    desk.play(15)
+    run.advance(3)  # takes its turn between the steps of the worker
+    assert until(lambda: not desk.busy)
+    assert rows_of(run) == rows_of(Run(run.problem, checkpoint_every=10, snapshot_every=5, **OPTIONS).advance(run.step))
 
 
 def test_names_are_plain_and_free(desk):

@@ -14,7 +14,7 @@ PACKAGE = Path(ka_explore.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 HEAVY = (
     "matplotlib", "ipywidgets", "sklearn", "umap", "pandas", "timm", "torchvision", "transformers", "mlxtend", "joblib",
-    "jinja2", "IPython",
+    "jinja2", "IPython", "anywidget", "threadpoolctl",
 )  # fmt: skip
 
 
@@ -180,8 +180,24 @@ def test_only_the_places_meant_for_it_know_plotting_and_widgets():
         module = name_of(path)
         if "matplotlib" in others(path):
             assert module.startswith(("ka_explore.plots", "ka_explore.report", "ka_explore.demo", "ka_explore.panels"))
-        if "ipywidgets" in others(path):
+        if {"ipywidgets", "anywidget", "IPython", "traitlets"} & others(path):
             assert module.startswith("ka_explore.panels")
+
+
+PANELS = ("player", "points", "history", "tables", "samples", "what_if", "branches", "findings")
+
+
+@pytest.mark.parametrize("path", [PACKAGE / "panels" / f"{name}.py" for name in PANELS], ids=name_of)
+def test_panels_never_know_each_other(path):
+    mine = name_of(path)
+    strange = {f"ka_explore.panels.{name}" for name in (*PANELS, "workbench", "static")} - {mine}
+    assert not strange & imports(path)
+
+
+def test_what_is_below_the_panels_does_not_know_them():
+    for path in FILES:
+        if not name_of(path).startswith("ka_explore.panels"):
+            assert not any(name.startswith("ka_explore.panels") for name in imports(path, at_import=True)), path
 
 
 def test_imports_make_no_circle():

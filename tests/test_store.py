@@ -527,3 +527,46 @@ def test_two_runs_of_one_folder_in_one_process_do_not_write_at_once(problem, fol
     with one.store.lock(), pytest.raises(StoreError, match="another process"):
         other.save()
     other.save()
+
+
+# Another name
+
+
+def test_a_new_name_is_there_when_the_run_is_opened_again_and_nothing_else_changed(problem, folder):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "run.json"}
+    about = json.loads((folder / "run.json").read_text())
+    Store(folder).amend(name="Ärger mit α")
+    assert json.loads((folder / "run.json").read_text()) == about | {"name": "Ärger mit α"}
+    assert {path: path.read_bytes() for path in before} == before
+    assert Run.open(folder, problem).name == "Ärger mit α"
+
+
+def test_the_parents_new_name_keeps_the_step_and_what_another_store_amended(problem, folder, tmp_path):
+    child = Run.open(folder, problem).fork("child", at=3, folder=tmp_path / "child")
+    other = Store(tmp_path / "child")
+    child.store.amend(parent=("renamed", 3))
+    other.amend(name="child too")
+    opened = Run.open(tmp_path / "child", problem)
+    assert (opened.name, opened.parent) == ("child too", ("renamed", 3))
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_no_name_at_all_is_refused(folder, name):
+    before = (folder / "run.json").read_bytes()
+    with pytest.raises(InputError, match="at least one letter"):
+        Store(folder).amend(name=name)
+    assert (folder / "run.json").read_bytes() == before
+
+
+def test_a_name_that_cannot_be_written_leaves_the_old_one(folder, monkeypatch):
+    store, before = Store(folder), (folder / "run.json").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StoreError, match="make room"):
+        store.amend(name="other")
+    assert (folder / "run.json").read_bytes() == before
+    assert store.about["name"] == json.loads(before)["name"]
+    assert not list(folder.glob("*.part"))

@@ -65,6 +65,11 @@ class Evidence:
             return self.snapshots[-1].teachers
         return tuple(t["name"] for t in self.about.get("teachers", ()))
 
+    @property
+    def teaching(self) -> tuple[str, ...]:
+        """The teachers that the options in force let teach."""
+        return tuple(name for name in self.teachers if name not in self.options.get("without", ()))
+
     @cached_property
     def task_of(self) -> dict[str, str]:
         """By teacher, its task."""

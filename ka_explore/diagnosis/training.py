@@ -182,7 +182,7 @@ def dominating_teacher(evidence: Evidence) -> Iterator[Finding]:
         )
     for what, kinds in (("reconstruction", ("mean", "sum")), ("feature_error", ("mean",))):
         if evidence.options.get(what) in kinds and evidence.examination:
-            powers = {t: feature_power(evidence, t) for t in evidence.teachers}
+            powers = {t: feature_power(evidence, t) for t in evidence.teaching}
             if min(powers.values()) > 0:
                 found = True
                 loud = max(powers, key=lambda t: powers[t])
@@ -454,8 +454,8 @@ def starved_teacher(evidence: Evidence) -> Iterator[Finding]:
     if kind is None:
         raise CannotCheck("the method selects no teacher.")
     found = False
-    for name in evidence.teachers:
-        mates = evidence.mates(name)
+    for name in evidence.teaching:
+        mates = [mate for mate in evidence.mates(name) if mate in evidence.teaching]
         if not mates:
             continue
         found = True

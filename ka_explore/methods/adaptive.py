@@ -150,10 +150,11 @@ class Adaptive(Method):
         each = share_of(self.config.steps, self.config.component_share, len(tasks))
         parts: list[Stage] = []
         for place, task in enumerate(tasks):
-            trains = self.trained(self.components[place], self.bridges[place])
+            bridges = self.bridges_to(task) if self.without else [self.bridges[place]]
+            trains = self.trained(self.components[place], bridges)
             parts.append(Stage(component_stage(task), partial(self.component, task=task), trains, each))
         last = max(self.config.steps - each * len(tasks), min(self.config.steps, 1))
-        parts.append(Stage("target", self.target, self.trained(self.student, self.target_bridges), last))
+        parts.append(Stage("target", self.target, self.trained(self.student, [self.target_bridges]), last))
         return [self.balanced(stage) for stage in parts]
 
     def feature_module(self, stage: Stage) -> nn.Module:
@@ -170,9 +171,10 @@ class Adaptive(Method):
 
     def component(self, batch: Batch, *, task: str) -> StepOutput:
         """Σ_t over the images that teacher t teaches: bridges, logits, and the unit norm of the bridges' rows."""
-        names = self.problem.labels.teachers_of(task)
+        names = self.taught.teachers_of(task)
         net, bridges = self.component_of(task)
         outputs: Outputs = net(batch.images)
+        answered = self.answered(outputs.logits, task)
         answers = [batch.teachers[name].logits for name in names]
         weights = self.selection(answers)
 
@@ -180,7 +182,7 @@ class Adaptive(Method):
         for name, answer, bridge in zip(names, answers, bridges, strict=True):
             blocks = [batch.teachers[name].features[block] for block in self.problem.teacher(name).blocks]
             features.append(bridge.distance([outputs.features[block] for block in net.blocks], blocks))
-            logits.append(self.answer_loss(outputs.logits, answer, self.known(name), bridge))
+            logits.append(self.answer_loss(answered, answer, self.known(name), bridge))
         gated = {
             "bridges": gate_parts(torch.stack(features, dim=1), weights, self.config.weighting),
             "logits": gate_parts(torch.stack(logits, dim=1), weights, self.config.weighting),
@@ -192,9 +194,12 @@ class Adaptive(Method):
         loss = self.total(component_stage(task), {k: (self.weights[k], v) for k, v in terms.items()}, net.parameters())
         tensors: dict[str, Tensor] = {}
         if not torch.is_grad_enabled():
-            tensors = {f"component/{task}": outputs.logits, f"selected/{task}": weights.argmax(dim=1)}
-            tensors |= {f"weight/{name}": weights[:, i] for i, name in enumerate(names)}
-            tensors |= {f"entropy/{name}": entropy(answer) for name, answer in zip(names, answers, strict=True)}
+            everyone = self.problem.labels.teachers_of(task)
+            places = torch.tensor([everyone.index(name) for name in names], device=weights.device)
+            tensors = {f"component/{task}": outputs.logits, f"selected/{task}": places[weights.argmax(dim=1)]}
+            shares = dict(zip(names, weights.unbind(dim=1), strict=True))
+            tensors |= {f"weight/{name}": shares.get(name, torch.zeros_like(weights[:, 0])) for name in everyone}
+            tensors |= {f"entropy/{name}": entropy(batch.teachers[name].logits) for name in everyone}
             own = [outputs.features[block] for block in net.blocks]
             for name, bridge in zip(names, bridges, strict=True):
                 blocks = [batch.teachers[name].features[block] for block in self.problem.teacher(name).blocks]
@@ -222,14 +227,15 @@ class Adaptive(Method):
             parts: list[Outputs] = [net(batch.images) for net in nets]
         weights = torch.ones(len(batch.images), len(parts), device=batch.images.device)
         if self.config.select_components:
-            weights = selection_weights([part.logits for part in parts], "hard", 1.0)
+            answers = [self.answered(part.logits, task) for task, part in zip(self.labels.tasks, parts, strict=True)]
+            weights = selection_weights(answers, "hard", 1.0)
         features, logits = [], []
         bridges = [bridge for bridge in self.target_bridges if isinstance(bridge, Bridge)]
         for task, part, net, bridge in zip(self.labels.tasks, parts, nets, bridges, strict=True):
             own = [outputs.features[block] for block in self.student.blocks]
             features.append(bridge.distance(own, [part.features[block] for block in net.blocks]))
-            head = outputs.logits[:, self.labels.task_columns(task)]
-            logits.append(self.answer_loss(head, part.logits, list(range(head.shape[1])), bridge))
+            head = self.answered(outputs.logits[:, self.labels.task_columns(task)], task)
+            logits.append(self.answer_loss(head, self.answered(part.logits, task), list(range(head.shape[1])), bridge))
         terms = {
             "bridges": gate(torch.stack(features, dim=1), weights, "sample"),
             "logits": gate(torch.stack(logits, dim=1), weights, "sample"),
@@ -247,12 +253,24 @@ class Adaptive(Method):
     # Their parts.
 
     def component_of(self, task: str) -> tuple[Student, list["Bridge"]]:
-        """A task's component net, and the bridges to it from the task's teachers in order."""
-        place = self.labels.tasks.index(task)
-        net, bridges = self.components[place], self.bridges[place]
+        """A task's component net, and the bridges to it from the task's teachers that teach, in order."""
+        net = self.components[self.labels.tasks.index(task)]
         assert isinstance(net, Student)
+        return net, self.bridges_to(task)
+
+    def bridges_to(self, task: str) -> list["Bridge"]:
+        """The bridges to a task's component from the teachers that teach."""
+        bridges = self.bridges[self.labels.tasks.index(task)]
         assert isinstance(bridges, nn.ModuleList)
-        return net, [bridge for bridge in bridges if isinstance(bridge, Bridge)]
+        names = self.problem.labels.teachers_of(task)
+        return [b for n, b in zip(names, bridges, strict=True) if n in self.teaching and isinstance(b, Bridge)]
+
+    def answered(self, logits: Logits, task: str) -> Logits:
+        """The classes of a task that some teacher who teaches knows, out of all of the task."""
+        if not self.without:
+            return logits
+        known = self.taught.class_names(task)
+        return logits[:, [i for i, name in enumerate(self.labels.class_names(task)) if name in known]]
 
     def answer_loss(
         self, student: Logits, answer: Logits, known: Sequence[int], bridge: "Bridge"
@@ -260,7 +278,7 @@ class Adaptive(Method):
         """How far the student's logits for a task are from an answer, an image.
 
         Args:
-            student: for all classes of the task.
+            student: for all classes of the task that are taught.
             answer: of a teacher or component.
             known: which of the classes the answer is about.
             bridge: has the scale m.
@@ -278,15 +296,15 @@ class Adaptive(Method):
         return -(probabilities * log).sum(dim=1) * temperature**2
 
     def known(self, teacher: str) -> list[int]:
-        """Which classes of its task a teacher knows, in the order of its labels."""
-        labels = self.problem.labels
+        """Which classes of its task a teacher knows, by their place among those taught, in the order of its labels."""
+        labels = self.taught
         start = labels.task_slice(self.problem.teacher(teacher).task).start
         return [place - start for place in labels.classes_of(teacher)]
 
-    def trained(self, net: nn.Module, bridges: nn.Module) -> tuple[nn.Module, ...]:
+    def trained(self, net: nn.Module, bridges: Sequence[nn.Module]) -> tuple[nn.Module, ...]:
         """The net and the bridges, where these have any weight."""
-        used = bridges if self.config.bridge_weight or self.config.soft_target == "score_distance" else None
-        return (net,) if used is None else (net, used)
+        used = self.config.bridge_weight or self.config.soft_target == "score_distance"
+        return (net, *bridges) if used else (net,)
 
 
 class Bridge(nn.Module):

@@ -182,14 +182,14 @@ class CommonFeature(Method):
         """One stage. What no weight reaches does not learn: no alignment, no student's adaption, and so on."""
         align = self.weights["mmd"] + self.weights["paired"] + self.weights["classwise"]
         rebuild = self.weights["reconstruction"]
-        student_adaption, *teacher_adaptions = self.adaptions
+        adaptions, decoders = self.adaption_of, self.decoder_of
         trains: list[nn.Module] = [self.student]
         if align:
-            trains.append(student_adaption)
+            trains.append(adaptions["student"])
         if align or rebuild:
-            trains += [*teacher_adaptions, self.extractor]
+            trains += [*(adaptions[name] for name in self.teaching), self.extractor]
         if rebuild:
-            trains += self.decoders
+            trains += [decoders[name] for name in self.teaching]
         rates = (1.0,) + (self.config.common_rate,) * (len(trains) - 1)
         return [self.balanced(Stage("joint", self.joint, tuple(trains), self.config.steps, rates))]
 
@@ -198,8 +198,8 @@ class CommonFeature(Method):
         student = self.student(batch.images)
         features = self.features(student, batch.teachers)
         common = self.common(features)
-        teachers = {name: h for name, h in common.items() if name != "student"}
-        rebuilt = {name: decode(h) for decode, (name, h) in zip(self.decoders, teachers.items(), strict=True)}
+        teachers = {name: common[name] for name in self.teaching}
+        rebuilt = {name: self.decoder_of[name](h) for name, h in teachers.items()}
         rows = {name: self.row(h) for name, h in common.items()}
         targets = {name: features[name] for name in teachers}
 
@@ -250,9 +250,17 @@ class CommonFeature(Method):
         return StepOutput(loss, terms, tensors, parts)
 
     def features(self, student: Outputs, teachers: Mapping[str, Outputs]) -> dict[str, Float[Tensor, "batch _ _ _"]]:
-        """F of every net, student first, maps of different size averaged to the smallest."""
+        """F of every net, student first, maps of different size averaged to the smallest.
+
+        Of a teacher that does not teach only where nothing learns: a snapshot shows where the common space puts it,
+        but no batch norm and no gradient meets it.
+        """
         raw = {"student": student.features[self.student.feature_layer]}
-        raw |= {t.name: teachers[t.name].features[t.feature_layer] for t in self.problem.teachers}
+        raw |= {
+            t.name: teachers[t.name].features[t.feature_layer]
+            for t in self.problem.teachers
+            if t.name in self.teaching or not torch.is_grad_enabled()
+        }
         return {
             name: f if f.shape[2:] == self.size else functional.adaptive_avg_pool2d(f, self.size)
             for name, f in raw.items()
@@ -261,8 +269,8 @@ class CommonFeature(Method):
     def classwise(self, rows: Mapping[str, Float[Tensor, "batch feature"]], batch: Batch) -> Float[Tensor, ""]:
         """The MMD a class, mean over tasks; the class of an image is the best-scored of all teachers' columns."""
         parts = []
-        for task in self.problem.labels.tasks:
-            names = self.problem.labels.teachers_of(task)
+        for task in self.taught.tasks:
+            names = self.taught.teachers_of(task)
             logits = [batch.teachers[name].logits for name in names]
             owner = torch.cat([torch.full((z.shape[1],), i, device=z.device) for i, z in enumerate(logits)])
             label = torch.cat(logits, dim=1).argmax(dim=1)
@@ -270,6 +278,16 @@ class CommonFeature(Method):
                 classwise_mmd(rows["student"], [rows[n] for n in names], label, owner[label], self.config.bandwidths)
             )
         return torch.stack(parts).mean()
+
+    @property
+    def adaption_of(self) -> dict[str, nn.Module]:
+        """The adaption of every net."""
+        return dict(zip(("student", *self.problem.names), self.adaptions, strict=True))
+
+    @property
+    def decoder_of(self) -> dict[str, nn.Module]:
+        """The decoder of every teacher."""
+        return dict(zip(self.problem.names, self.decoders, strict=True))
 
     def row(self, common: Float[Tensor, "batch width height width2"]) -> Float[Tensor, "batch feature"]:
         """h of a net as one row an image: its mean over space, or the whole map, in an order that needs no copy."""
@@ -283,7 +301,8 @@ class CommonFeature(Method):
         One pass also means that batch norm sees all nets together; a pass a net would mix their running averages
         into statistics that fit none.
         """
-        adapted = [adapt(f) for adapt, f in zip(self.adaptions, features.values(), strict=True)]
+        adaptions = self.adaption_of
+        adapted = [adaptions[name](f) for name, f in features.items()]
         parts = self.extractor(torch.cat(adapted)).split(len(adapted[0]))
         return dict(zip(features, parts, strict=True))
 

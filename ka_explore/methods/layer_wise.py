@@ -124,7 +124,7 @@ class LayerWise(Method):
                 layer: Compressor(
                     [
                         self.fits(teacher.name, layer, problem.examples[teacher.name].features[name])
-                        for teacher in problem.teachers
+                        for teacher in map(problem.teacher, self.teaching)
                         for name in [self.block_of(teacher.name, layer)]
                     ],
                     self.shapes[layer][0],
@@ -163,8 +163,8 @@ class LayerWise(Method):
         ]
 
     def teacher_layers(self) -> Mapping[str, Sequence[str]]:
-        """The blocks of every teacher that are matched to the student's layers."""
-        return {t.name: [self.block_of(t.name, layer) for layer in self.layers] for t in self.problem.teachers}
+        """The blocks of every teacher that teaches which are matched to the student's layers."""
+        return {name: [self.block_of(name, layer) for layer in self.layers] for name in self.teaching}
 
     def feature_module(self, stage: Stage) -> nn.Module:  # noqa: ARG002
         """The student's last layer that regresses a code."""
@@ -177,7 +177,7 @@ class LayerWise(Method):
         compressor = self.compressor(layer)
         name = f"compress {layer}"
         if compressor.levels > 1:
-            name += f" with {self.problem.names[compressor.groups[level][-1]]}"
+            name += f" with {self.teaching[compressor.groups[level][-1]]}"
         forward = partial(self.compress, layer=layer, level=level)
         parts = (compressor.encoders[level], compressor.decoders[level])
         if self.config.amalgamation == "pca":
@@ -244,8 +244,8 @@ class LayerWise(Method):
     def regress(self, batch: Batch, *, layer: str | None) -> StepOutput:
         """‖F_a^l − F̂_a^l‖², F̂ from the code of the layer before; for the heads the same with the stacked scores."""
         if layer is None:
-            logits = self.heads(self.onward(batch, None))
-            target = self.problem.labels.stack({name: o.logits for name, o in batch.teachers.items()})
+            logits = self.of_teaching(self.heads(self.onward(batch, None)))
+            target = self.taught.stack({name: o.logits for name, o in batch.teachers.items()})
             loss = functional.mse_loss(logits, target)
             spread = target.var(dim=0, unbiased=False).mean().clamp_min(1e-8)
             return StepOutput(loss, {"regression": loss, "unexplained": loss / spread}, {})
@@ -456,9 +456,9 @@ class LayerWise(Method):
         return feature.shape[1]
 
     def features(self, batch: Batch, layer: str) -> list[Map]:
-        """F_i^l of every teacher, averaged to the student's size."""
+        """F_i^l of every teacher that teaches, averaged to the student's size."""
         size = tuple(self.shapes[layer][1:])
-        raw = [batch.teachers[t.name].features[self.block_of(t.name, layer)] for t in self.problem.teachers]
+        raw = [batch.teachers[name].features[self.block_of(name, layer)] for name in self.teaching]
         return [f if tuple(f.shape[2:]) == size else functional.adaptive_avg_pool2d(f, size) for f in raw]
 
     def code(self, batch: Batch, layer: str) -> Map:
@@ -468,7 +468,7 @@ class LayerWise(Method):
     def errors(self, rebuilt: Sequence[Map], features: Sequence[Map]) -> dict[str, Tensor]:
         """Reconstruction error of every teacher a sample, and a channel, relative to the feature's variance."""
         found = {}
-        for name, r, f in zip(self.problem.names, rebuilt, features, strict=True):
+        for name, r, f in zip(self.teaching, rebuilt, features, strict=True):
             found[f"error/{name}"] = (r - f).square().mean(dim=(1, 2, 3)) / variance(f)
             found[f"channel_error/{name}"] = channel_error(r, f)
         return found

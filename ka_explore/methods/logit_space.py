@@ -125,7 +125,7 @@ class LogitSpace(Method):
         probabilities. ``restricted``: one pair a teacher, over its columns. ``joint_posterior``: one pair a teacher,
         over its classes, the branch's columns of one class joined.
         """
-        labels, temperature = self.labels, self.config.temperature
+        labels, logits, temperature = self.taught, self.of_teaching(logits), self.config.temperature
         names = labels.teachers_of(task)
         answers = [batch.teachers[name].logits for name in names]
         if self.config.soft_target not in ("restricted", "joint_posterior"):

@@ -87,6 +87,11 @@ class PermutationMerging(Method):
         Raises InputError unless there are two teachers of one plain architecture, and for options that do not fit.
         """
         teachers, shares = self.problem.teachers, self.config.shares
+        if self.without:
+            raise InputError(
+                f"without={self.without!r}: merging averages the weights of all its teachers and trains nothing. Make "
+                "a problem of the teachers wanted, or give a teacher a share of 0 with shares=…."
+            )
         if self.config.student_width != 1:
             raise InputError(
                 f"student_width={self.config.student_width:g}: a merged net is as wide as its teachers, leave it at 1."

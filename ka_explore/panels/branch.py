@@ -65,11 +65,16 @@ class Branch:
         return self._store
 
     def follow(self) -> bool:
-        """Take in the rows that were recorded since; whether there were any. Called on the worker's thread."""
-        if self.run is None or self.run.recorded <= len(self.rows):
+        """Take in the rows that were recorded since; whether there were any."""
+        if self.run is None:
             return False
-        self.rows.extend(self.run.store.rows(len(self.rows)))
-        return True
+        with self._lock:
+            recorded = self.run.recorded
+            if recorded <= len(self.rows):
+                return False
+            self._store.rows_kept = recorded  # whole rows are in the file before they are counted
+            self.rows.extend(self._store.rows(len(self.rows), recorded))
+            return True
 
     def follow_snapshots(self) -> bool:
         """Whether there are more stored snapshots than when this was last asked."""

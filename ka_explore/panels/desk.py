@@ -16,12 +16,12 @@ import numpy as np
 
 from ka_explore.errors import Diverged, InputError, KaError, unknown
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.moving import going, opened, playing
+from ka_explore.panels.moving import going, look_at_rest, opened, playing
 from ka_explore.panels.pace import Pace
 from ka_explore.panels.status import Status, View
 from ka_explore.panels.threads import Drawer, Teller
 from ka_explore.panels.widget import Channel
-from ka_explore.panels.worker import Worker
+from ka_explore.panels.worker import Worker, nothing
 from ka_explore.run import Run
 
 if TYPE_CHECKING:
@@ -60,11 +60,13 @@ class Desk:
         self.at_once: dict[str, Callable[[Mapping[str, Any]], object]] = {}
         self._users: set[object] = set()
         self._closed = False
-        self._teller = Teller(lambda: self.status, lambda: self.render_interval)
+        self._teller = Teller(lambda: self.status, lambda: self.render_interval, self._followed)
         self._drawer = Drawer(lambda: self.busy, lambda: self.render_interval, self.fail)
         self.worker = Worker(self._moved, self._failed, self._watched)
         self.channel = Channel(self.receive)
         self._answer_itself()
+        if not self.branch.steps_seen():  # a run that was never advanced: where it begins is worth seeing
+            self.worker.do(lambda: look_at_rest(self))
 
     # What there is.
 
@@ -192,6 +194,12 @@ class Desk:
     def pause(self) -> None:
         """Stop after the step at hand."""
         self.worker.stop()
+
+    def settle(self) -> None:
+        """Wait until what was asked of the worker is done, and the step where it stands is seen."""
+        while self.busy:
+            self.worker.do(nothing).result()
+        self.worker.do(nothing).result()
 
     def go_to(self, step: int) -> "Future[None]":
         """Stand at a recorded step: the nearest checkpoint, then replay."""
@@ -328,17 +336,22 @@ class Desk:
 
     def _moved(self) -> None:
         """After a slice or a job of the worker, on its thread."""
-        for branch in list(self.branches.values()):
-            if branch.follow():
-                self.changed("rows")
-            if branch.follow_snapshots():
-                self.changed("snapshots")
+        self._followed()
         if self.worker.idle and self.doing:
             self.doing, self.target = "", None
             self.place = float(self.branch.step)
             self.changed("place")
             self.stir()
+            self.worker.do(lambda: look_at_rest(self))
         self._teller.stir(urgent=False)
+
+    def _followed(self) -> None:
+        """See what was recorded since, by the worker or by a cell that drives a run itself."""
+        for branch in list(self.branches.values()):
+            if branch.follow():
+                self.changed("rows")
+            if branch.follow_snapshots():
+                self.changed("snapshots")
 
     def _watched(self, what: str, share: float) -> None:
         """How far long work is that a step waits for: asking the teachers, opening a run."""

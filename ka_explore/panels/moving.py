@@ -41,23 +41,27 @@ def going(desk: "Desk", name: str, step: int) -> Task:
 
 
 def advancing(desk: "Desk", name: str, run: Run, target: int) -> Task:
-    """Steps in slices, and a look at the step where it ends."""
+    """Steps in slices; where it ends, the desk looks at the step once it has said that it waits."""
     branch = desk.branches[name]
     desk.pace.begin()
-    try:
-        while run.step < target:
-            desk.doing = "replays" if run.step < run.recorded else "plays"
-            count = 1 if desk.play_interval else desk.pace.steps_in(SLICE)
-            begun, before = time.perf_counter(), run.step
-            run.advance(min(count, target - run.step), progress=False)
-            spent = time.perf_counter() - begun
-            desk.pace.add(run.step - before, max(spent, desk.play_interval))
-            look_between(desk, branch, run)
-            time.sleep(0.0005)  # let a cell that waits for its turn have it
-            yield max(desk.play_interval - spent, 0.0)
-    finally:
+    while run.step < target:
+        desk.doing = "replays" if run.step < run.recorded else "plays"
+        count = 1 if desk.play_interval else desk.pace.steps_in(SLICE)
+        begun, before = time.perf_counter(), run.step
+        run.advance(min(count, target - run.step), progress=False)
+        spent = time.perf_counter() - begun
+        desk.pace.add(run.step - before, max(spent, desk.play_interval))
+        look_between(desk, branch, run)
+        time.sleep(0.0005)  # let a cell that waits for its turn have it
+        yield max(desk.play_interval - spent, 0.0)
+
+
+def look_at_rest(desk: "Desk") -> None:
+    """See the step where the active run stands; left out where it is to go on at once."""
+    branch = desk.branch
+    if branch.run is not None and desk.worker.idle:
         with contextlib.suppress(KaError):
-            look(desk, branch, run)
+            look(desk, branch, branch.run)
 
 
 def look(desk: "Desk", branch: Branch, run: Run) -> None:

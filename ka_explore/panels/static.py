@@ -21,7 +21,7 @@ from ka_explore.plots.looks import dress
 if TYPE_CHECKING:
     from ka_explore.panels.desk import Desk
 
-EVERY = 5.0  # seconds between two pictures at least
+EVERY = 2.0  # seconds between two pictures at least
 
 
 class Static:
@@ -59,6 +59,11 @@ class Static:
             desk.later(EVERY, *self.topics)
             return
         self._handle.update(self.bundle(), raw=True)
+
+    def renew(self) -> None:
+        """Draw it anew at once, if anything is new: a cell that drove the run is over."""
+        if self._handle is not None and self._seen() != self._state:
+            self._handle.update(self.bundle(), raw=True)
 
     def _seen(self) -> Any:
         """What the picture depends on."""

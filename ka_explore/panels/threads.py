@@ -12,6 +12,7 @@ from threadpoolctl import ThreadpoolController
 
 from ka_explore.panels.status import Status, View
 
+GLANCE = 1.0  # seconds
 SHARE = 0.05  # of the time that views may compute while a run plays
 
 
@@ -21,10 +22,11 @@ class Teller:
     Args:
         status: gives how it stands.
         interval: gives the seconds between two words at least, where nobody asked for anything.
+        glance: called every second, to see what others than the desk did to its runs.
     """
 
-    def __init__(self, status: Callable[[], Status], interval: Callable[[], float]):
-        self._status, self._interval = status, interval
+    def __init__(self, status: Callable[[], Status], interval: Callable[[], float], glance: Callable[[], None]):
+        self._status, self._interval, self._glance = status, interval, glance
         self._listeners: list[weakref.WeakMethod[Callable[[Status], None]]] = []
         self._stirred = threading.Event()
         self._urgent = self._closed = False
@@ -56,7 +58,8 @@ class Teller:
         last: Status | None = None
         told = 0.0
         while not self._closed:
-            self._stirred.wait()
+            if not self._stirred.wait(GLANCE):
+                self._glance()
             self._stirred.clear()
             while not (self._urgent or self._closed) and (left := told + self._interval() - time.monotonic()) > 0:
                 self._stirred.wait(left)

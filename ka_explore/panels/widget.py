@@ -43,6 +43,14 @@ class Channel(anywidget.AnyWidget):
     def __init__(self, receive: Callable[[Mapping[str, Any]], None]):
         super().__init__()
         self.on_msg(lambda _widget, message, _buffers: receive(message))
+        self._forget_publisher()
+
+    def send_state(self, *arguments: Any, **named: Any) -> None:
+        """The state, for a page that was loaded anew while a cell runs; then forget who published it."""
+        super().send_state(*arguments, **named)
+        self._forget_publisher()
+
+    def _forget_publisher(self) -> None:
         with suppress(AttributeError):
             del self.comm._reply_subshell_id
 

@@ -8,6 +8,7 @@ version of torch, the same weights bit for bit.
 from collections.abc import Callable
 
 from ka_explore.problem import Problem
+from ka_explore.toy.broken import Answer, broken, broken_answer
 from ka_explore.toy.drawing import sprite_images
 from ka_explore.toy.multitask import sprites
 from ka_explore.toy.nets import plain_net, residual_net, student
@@ -52,8 +53,11 @@ __all__ = [
     "PRESETS",
     "PROBLEMS",
     "TOPS",
+    "Answer",
     "Pictures",
     "Recipe",
+    "broken",
+    "broken_answer",
     "digits",
     "digits_and_clothes",
     "fashion",

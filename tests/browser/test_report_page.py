@@ -1,7 +1,5 @@
 """A report in a real browser: it opens from a file, asks nothing of the network, and is scrubbed without Python."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,23 +10,9 @@ from ka_explore.report import write_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 NAME = "<script>alert('run')</script>"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """Where the browser is."""
-    named = os.environ.get("CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("needs Chromium: install it (apt-get install chromium) or name it in CHROMIUM.")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +24,6 @@ def page_file(tiny_problem, tmp_path_factory) -> Path:
     run = Run(problem, name=NAME, folder=folder / "run", snapshot_every=2, **options).advance(None)
     fork = run.fork("fork", at=2, mmd_weight=0.0).advance(None)
     return write_report([run, fork], folder / "a report.html")
-
-
-@pytest.fixture(scope="module")
-def browser(chromium) -> Iterator:
-    """One browser for all tests, which have pages of their own."""
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        yield started
-        started.close()
 
 
 @pytest.fixture

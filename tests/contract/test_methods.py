@@ -182,6 +182,27 @@ def test_an_unchanged_fork_goes_the_same_way_from_every_step(problem, case):
         assert equal(state(run.fork("copy", at=at).advance(None)), state(run))
 
 
+def test_a_method_does_without_a_teacher_or_says_what_to_do(problem, case):
+    if not hasattr(METHODS[case[0]].Config(), "without"):
+        return  # it does not learn from the teachers' answers
+    try:
+        run = make(problem, case, without=problem.names[:1])
+    except InputError as refusal:
+        assert re.search(r"\b([Mm]ake|[Gg]ive)\b", str(refusal)), refusal
+        return
+    for stage in run.method.stages():
+        prepare(run.method, stage)
+        loss = stage.forward(run._batch(problem.pool.at(0, 0, 16), augment_step=0)).loss
+        if stage.trains:
+            loss.backward()
+        trained = {id(p) for module in stage.trains for p in module.parameters()}
+        for name, parameter in run.method.named_parameters():
+            assert (parameter.grad is not None) == (id(parameter) in trained), name
+        run.method.zero_grad(set_to_none=True)
+    run.advance(None)
+    assert all(math.isfinite(value) for row in run.history() for value in row["terms"].values())
+
+
 def test_labels_are_not_read(problem, case):
     if METHODS[case[0]].uses_labels:
         return  # the oracle says so, and every view of it says "oracle"

@@ -134,6 +134,7 @@ export default {
       light.className = `ka-player-light ${gone ? "ka-player-gone" : busy ? "ka-player-live" : ""}`;
       root.dataset.step = now.step;
       root.dataset.doing = now.doing;
+      root.dataset.seen = now.seen;
       root.dataset.run = now.run;
       const forkable = busy && !moving;
       play.disabled = gone || forkable || (over && !moving);

@@ -45,17 +45,21 @@ class Desk {
     this.emit("sent", this.sent);
   }
 
-  // The second hello matters: a kernel moves a comm to a thread of its own only from its second message on.
+  // A notebook that is closed and opened again, or a kernel that restarted, brings another channel. The second hello
+  // matters: a kernel moves a comm to a thread of its own only from its second message on.
   async join(model) {
-    if (this.joining) return this.joining;
     const name = String(model.get("channel")).replace("IPY_MODEL_", "");
-    this.joining = model.widget_manager.get_model(name).then(channel => {
+    try {
+      const channel = await model.widget_manager.get_model(name);
+      if (channel === this.channel) return;
       this.channel = channel;
+      this.sent = null;
       for (const message of this.waiting.splice(0)) channel.send(message);
       channel.send({do: "hello", number: ++this.number});
-      setTimeout(() => channel.send({do: "hello", number: ++this.number}), 800);
-    }).catch(error => { this.joining = null; console.warn("ka_explore: the channel is not there", error); });
-    return this.joining;
+      setTimeout(() => channel === this.channel && channel.send({do: "hello", number: ++this.number}), 800);
+    } catch (error) {
+      console.warn("ka_explore: the channel is not there", error);
+    }
   }
 }
 

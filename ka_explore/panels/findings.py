@@ -1,0 +1,295 @@
+"""Findings: what the diagnosis says of the active branch, worst first, with its evidence and what to try."""
+
+import base64
+import io
+import weakref
+from collections.abc import Iterable, Mapping
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import traitlets
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ka_explore import diagnosis
+from ka_explore.diagnosis.findings import Attempt, Finding, shown
+from ka_explore.errors import InputError, KaError
+from ka_explore.panels.as_python import called
+from ka_explore.panels.branch import Branch
+from ka_explore.panels.desk import name_of, plain_name
+from ka_explore.panels.forking import PANELS, answer_forks, fork_as_asked, values_of
+from ka_explore.panels.widget import Panel, source
+from ka_explore.plots import draw
+from ka_explore.plots.looks import dress
+from ka_explore.results import Matrix, Result, Scalars
+from ka_explore.store import Store
+
+if TYPE_CHECKING:
+    from ka_explore.panels.desk import Desk
+
+GRADES = {"warning": "▲", "note": "●", "fine": "✓"}
+
+
+@dataclass
+class Report:
+    """What the diagnosis found of a branch.
+
+    Attributes:
+        found: the findings.
+        step: of the run they are of.
+        pictures: of findings that were opened, as addresses of PNGs, by place.
+    """
+
+    found: diagnosis.Findings
+    step: int
+    pictures: dict[int, str] = field(default_factory=dict)
+
+
+REPORTS: "weakref.WeakKeyDictionary[Branch, Report]" = weakref.WeakKeyDictionary()
+"""The last diagnosis of every branch, for all panels that show it."""
+
+EXAMINED: "weakref.WeakKeyDictionary[Desk, Branch]" = weakref.WeakKeyDictionary()
+"""The branch of a desk that is examined just now."""
+
+
+class Findings(Panel):
+    """What is wrong with the active branch, the evidence, and forks that may mend it. Nothing is examined unasked."""
+
+    _esm = source("shared.js", "copying.js", "findings.js")
+    _css = source("shared.css", "findings.css")
+    topics = frozenset({"findings", "branches", "rows"})
+
+    panel_id = traitlets.Unicode().tag(sync=True)
+    now = traitlets.Dict().tag(sync=True)
+    report = traitlets.Dict().tag(sync=True)
+    pictures = traitlets.Dict().tag(sync=True)
+    problem = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, desk: "Desk"):
+        self._problem: dict[str, Any] = {}
+        super().__init__(desk)
+        self.panel_id = uuid4().hex
+        PANELS[self.panel_id] = self
+        answer_forks(desk)
+        answer_findings(desk)
+
+    def state(self, changed: Iterable[str]) -> dict[str, Any]:
+        """The findings, of which step they are, and whether something is examined just now."""
+        desk, branch = self.desk, self.desk.branch
+        examined = EXAMINED.get(desk)
+        now = {
+            "branch": branch.name,
+            "step": len(branch.rows) if branch.run is None else branch.run.step,
+            "examining": "" if examined is None else examined.name,
+            "teachers": len(branch.about.get("teachers", ())),
+        }
+        if not {"findings", "branches"} & set(changed):
+            return {"now": now}
+        report = REPORTS.get(branch)
+        return {
+            "now": now,
+            "report": {} if report is None else written(report, branch),
+            "pictures": {} if report is None else {str(place): url for place, url in report.pictures.items()},
+            "problem": dict(self._problem),
+        }
+
+    def summary(self) -> str:
+        """How many warnings and notes there are, and the worst."""
+        report = REPORTS.get(self.desk.branch)
+        if report is None:
+            return "findings: not diagnosed yet"
+        worst = f" Worst: {report.found[0].title}" if report.found.warnings else ""
+        return f"findings at step {report.step}: {report.found.summary}{worst}"
+
+    def diagnose(self) -> diagnosis.Findings:
+        """Diagnose the active branch and wait for what is found. Raises what the diagnosis raises."""
+        return self.start().result()
+
+    def start(self) -> "Future[diagnosis.Findings]":
+        """Diagnose the active branch between two steps; what goes wrong is shown in the panel."""
+        self._problem = {}
+        desk, branch = self.desk, self.desk.branch
+        if desk in EXAMINED:
+            raise InputError(f"{EXAMINED[desk].name!r} is examined just now: wait for what is found.")
+        future = diagnosed(desk, branch)
+        mine = weakref.ref(self)
+
+        def done(made: "Future[diagnosis.Findings]") -> None:
+            panel = mine()
+            if panel is None or made.cancelled():
+                return
+            error = made.exception()
+            if error is not None:
+                text = str(error) if isinstance(error, KaError) else f"{type(error).__name__}: {error}"
+                panel.tell({"text": f"the diagnosis came to nothing: {text}", "offers": []})
+
+        future.add_done_callback(done)
+        return future
+
+    def fork(self, message: Mapping[str, Any]) -> None:
+        """Fork as an attempt or an offer says; what is wrong with it is shown in the panel."""
+        self.tell({})
+        fork_as_asked(self.desk, message, self._failed)
+
+    def attempt(self, message: Mapping[str, Any]) -> None:
+        """Fork the active branch as a finding suggests; the fork plays at once."""
+        branch = self.desk.branches.get(str(message.get("of", ""))) or self.desk.branch
+        report = REPORTS.get(branch)
+        if report is None:
+            raise InputError(f"{branch.name!r} was not diagnosed: press diagnose first.")
+        attempt = report.found[int(message["finding"])].attempts[int(message["attempt"])]
+        asked = {
+            "changes": values_of(attempt.changes),
+            "name": name_of(attempt.changes),
+            "of": branch.name,
+            "at": attempt.at,
+            "play": True,
+            "number": message.get("number", 0),
+        }
+        self.fork(asked)
+
+    def propose(self, _message: Mapping[str, Any]) -> None:
+        """Findings propose nothing else than their attempts."""
+
+    def tell(self, problem: dict[str, Any]) -> None:
+        """Show what went wrong."""
+        self._problem = problem
+        self.desk.changed("findings")
+
+    def _failed(self, problem: dict[str, Any]) -> None:
+        self.tell(problem)
+
+    def drawn(self, ax: Axes) -> None:
+        """The findings as a list, worst first. Raises InputError where nothing was diagnosed yet."""
+        report = REPORTS.get(self.desk.branch)
+        if report is None:
+            raise InputError("not diagnosed yet: press diagnose.")
+        ax.set_axis_off()
+        lines = [f"{GRADES[finding.grade]} {finding.grade}: {finding.title}" for finding in report.found[:8]]
+        dress(ax, title=f"findings at step {report.step}", note="\n".join(lines) or "✓ healthy: nothing found")
+
+
+def diagnosed(desk: "Desk", branch: Branch) -> "Future[diagnosis.Findings]":
+    """Diagnose a branch on the worker's thread; a folder that is not opened is judged by what it holds."""
+    EXAMINED[desk] = branch
+    desk.changed("findings")
+
+    def job() -> diagnosis.Findings:
+        before, desk.doing = desk.doing, "examines"
+        desk.stir()
+        try:
+            run = branch.run
+            step = len(branch.rows) if run is None else run.step
+            found = diagnosis.diagnose(run if run is not None else Store(branch.folder))
+            REPORTS[branch] = Report(found, step)
+            return found
+        finally:
+            if desk.doing == "examines":
+                desk.doing = before
+            EXAMINED.pop(desk, None)
+            desk.changed("findings")
+            desk.stir()
+
+    future = desk.worker.do(job)
+    if future.cancelled():
+        EXAMINED.pop(desk, None)
+    return future
+
+
+def answer_findings(desk: "Desk") -> None:
+    """Let a desk answer what its findings panels ask."""
+
+    def asked(name: str) -> None:
+        def answered(message: Mapping[str, Any]) -> None:
+            panel = PANELS.get(str(message.get("panel", "")))
+            if not isinstance(panel, Findings):
+                raise InputError(f"{name}: the panel that asked is gone.")
+            try:
+                if name == "diagnose":
+                    panel.start()
+                elif name == "attempt":
+                    panel.attempt(message)
+                else:
+                    picture_of(panel.desk, int(message["finding"]))
+            except (KaError, CancelledError, IndexError) as error:
+                panel.tell({"text": str(error), "offers": []})
+
+        desk.answer(name, answered)
+
+    for name in ("diagnose", "attempt", "evidence"):
+        asked(name)
+
+
+def picture_of(desk: "Desk", place: int) -> None:
+    """Draw the evidence of a finding of the active branch, unless that is done."""
+    report = REPORTS.get(desk.branch)
+    if report is None or not 0 <= place < len(report.found) or place in report.pictures:
+        return
+    result = report.found[place].result
+    if result is not None:
+        report.pictures[place] = png_of(result)
+        desk.changed("findings")
+
+
+def png_of(result: Result) -> str:
+    """A result drawn in a size that suits it, as the address of a PNG."""
+    width, height = 7.0, 3.0
+    if isinstance(result, Matrix):
+        width = min(max(3.6 + 0.8 * len(result.columns), 5.0), 8.0)
+        height = min(max(1.3 + 0.3 * len(result.rows), 2.5), 7.0)
+    elif isinstance(result, Scalars):
+        height = min(max(1.1 + 0.32 * len(result.values), 1.8), 6.0)
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    draw(result, figure.add_subplot())
+    target = io.BytesIO()
+    figure.savefig(target, format="png")
+    return f"data:image/png;base64,{base64.b64encode(target.getvalue()).decode()}"
+
+
+def written(report: Report, branch: Branch) -> dict[str, Any]:
+    """A report for the browser."""
+    found = report.found
+    return {
+        "key": f"{branch.name} {report.step} {id(report)}",
+        "branch": branch.name,
+        "step": report.step,
+        "summary": found.summary,
+        "warnings": len(found.warnings),
+        "checks": len(found.checked),
+        "findings": [finding_of(finding) for finding in found],
+        "checked": [[name.replace("_", " "), what] for name, what in found.checked.items()],
+        "skipped": [[name.replace("_", " "), why] for name, why in found.skipped.items()],
+    }
+
+
+def finding_of(finding: Finding) -> dict[str, Any]:
+    """A finding for the browser."""
+    return {
+        "name": finding.name,
+        "grade": finding.grade,
+        "glyph": GRADES[finding.grade],
+        "title": finding.title,
+        "subject": finding.subject,
+        "evidence": [[what, shown(value)] for what, value in finding.evidence.items()],
+        "because": finding.because,
+        "why": finding.why,
+        "picture": finding.result is not None,
+        "attempts": [attempt_of(attempt) for attempt in finding.attempts],
+    }
+
+
+def attempt_of(attempt: Attempt) -> dict[str, Any]:
+    """Something to try, for the browser."""
+    name = plain_name(name_of(attempt.changes)) or "try"
+    at = "" if attempt.at is None else f" at step {attempt.at}"
+    return {
+        "text": attempt.text,
+        "fork": attempt.is_fork,
+        "label": f"⎇ try: {called(attempt.changes)}{at or ' from here'}" if attempt.is_fork else "",
+        "code": attempt.python(name),
+    }
+
+
+__all__ = ["Findings", "Report"]

@@ -1,0 +1,159 @@
+"""What if: controls made from a method's options; a change never edits the past, it offers a fork."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import traitlets
+
+from ka_explore.config import Option, options_of
+from ka_explore.panels.branch import Branch
+from ka_explore.panels.forking import (
+    PANELS,
+    WITHOUT,
+    answer_forks,
+    fork_as_asked,
+    kind_of,
+    proposed,
+    value_of,
+    values_of,
+)
+from ka_explore.panels.widget import Panel, source
+from ka_explore.plots import colour_of, marker_of
+
+if TYPE_CHECKING:
+    from ka_explore.panels.desk import Desk
+
+DECADES = 100.0  # a logarithmic slider reaches so many times above and below what is in force
+FIRST = ("alpha", "temperature", "learning_rate", "without")  # with all weights: what is tried first
+
+
+class WhatIf(Panel):
+    """Sliders, switches and choices for every option of the active branch, and the fork that they lead to."""
+
+    _esm = source("shared.js", "copying.js", "what_if.js")
+    _css = source("shared.css", "what_if.css")
+    topics = frozenset({"branches", "rows", "place"})
+
+    panel_id = traitlets.Unicode().tag(sync=True)
+    controls = traitlets.Dict().tag(sync=True)
+    branch = traitlets.Dict().tag(sync=True)
+    recorded = traitlets.Int().tag(sync=True)
+    place = traitlets.Float().tag(sync=True)
+    proposal = traitlets.Dict().tag(sync=True)
+    problem = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, desk: "Desk"):
+        self._problem: dict[str, Any] = {}
+        self._branch: Branch | None = None
+        super().__init__(desk)
+        self.panel_id = uuid4().hex
+        PANELS[self.panel_id] = self
+        answer_forks(desk)
+
+    def state(self, changed: Iterable[str]) -> dict[str, Any]:
+        """The active branch's options, their values by step, and how far it is recorded."""
+        branch, desk = self.desk.branch, self.desk
+        state: dict[str, Any] = {"recorded": len(branch.rows), "place": float(desk.place)}
+        if "branches" in changed:
+            if branch is not self._branch:
+                self._branch, self._problem = branch, {}
+            state["branch"] = {
+                "name": branch.name,
+                "method": branch.about["method"],
+                "configs": [[start, values_of(config)] for start, config in branch.about["configs"]],
+            }
+            state["controls"] = controls_of(branch)
+            state["problem"] = dict(self._problem)
+        return state
+
+    def summary(self) -> str:
+        """The branch whose options can be changed."""
+        branch = self.desk.branch
+        return f"what if: {len(options_of(kind_of(branch)))} options of {branch.name} ({branch.about['method']})"
+
+    def propose(self, message: Mapping[str, Any]) -> None:
+        """Say what a fork with these changes would be called, whether it can be, and the Python that makes it."""
+        self.proposal = {"view": message.get("view", ""), **proposed(self.desk, message)}
+
+    def fork(self, message: Mapping[str, Any]) -> None:
+        """Fork as the message says; what is wrong with it is shown in the panel."""
+        self._told({}, message)
+        fork_as_asked(self.desk, message, lambda problem: self._told(problem, message))
+
+    def _told(self, problem: dict[str, Any], message: Mapping[str, Any]) -> None:
+        self._problem = {"view": message.get("view", ""), **problem} if problem else {}
+        self.desk.changed("branches")
+
+
+# Controls
+
+
+def controls_of(branch: Branch) -> dict[str, Any]:
+    """What the browser needs to draw a control for every option, those to try first at the front."""
+    options = options_of(kind_of(branch))
+    configs = [config for _, config in branch.about["configs"]]
+    names = [teacher["name"] for teacher in branch.about.get("teachers", ())]
+    controls = [
+        control_of(option, [config.get(name, option.default) for config in configs])
+        for name, option in options.items()
+        if name != WITHOUT
+    ]
+    teachers = [{"name": name, "marker": marker_of(name, names), "colour": colour_of(name, names)} for name in names]
+    return {
+        "method": branch.about["method"],
+        "options": controls,
+        "teachers": teachers if WITHOUT in options else [],
+        "without": options[WITHOUT].text if WITHOUT in options else "",
+    }
+
+
+def control_of(option: Option, values: Iterable[Any] = ()) -> dict[str, Any]:
+    """A control for one option; ``values`` are those that it has had, which a slider must reach."""
+    if option.choices:
+        kind = "choice"
+    elif option.kind in (bool, int, float):
+        kind = option.kind.__name__
+    else:
+        kind = "text"
+    return {
+        "name": option.name,
+        "kind": kind,
+        "choices": list(option.choices or ()),
+        "optional": option.optional,
+        "default": value_of(option.default),
+        "text": option.text,
+        "low": finite(option.low),
+        "high": finite(option.high),
+        "slider": slider_range(option, values),
+        "first": option.name.endswith("_weight") or option.name in FIRST,
+    }
+
+
+def slider_range(option: Option, values: Iterable[Any] = ()) -> dict[str, Any] | None:
+    """Ends of a slider around the default and the values in force; None where there is nothing to slide.
+
+    Logarithmic ones reach two decades each way, with a stop at 0 where 0 is allowed; others their whole range if that
+    is short, else some times the largest value.
+    """
+    if option.kind not in (int, float) or option.choices or (option.low is not None and option.low == option.high):
+        return None
+    low = -math.inf if option.low is None else float(option.low)
+    high = math.inf if option.high is None else float(option.high)
+    known = [float(v) for v in (option.default, *values) if isinstance(v, (int, float)) and math.isfinite(v)]
+    most = max((abs(v) for v in known), default=0.0)
+    if option.log:
+        above = [v for v in known if v > 0] or [0.1]
+        least = 1.0 if option.kind is int else 0.0
+        ends = max(min(above) / DECADES, low, least), min(max(above) * DECADES, high)
+        return {"low": ends[0], "high": ends[1], "log": True, "zero": low <= 0}
+    if high - low <= 20 * max(most, 1.0):
+        return {"low": low, "high": high, "log": False, "zero": False}
+    top = min(4 * most if most else 128.0 if option.kind is int else 1.0, high)
+    return {"low": low if low >= -top else -top, "high": top, "log": False, "zero": False}
+
+
+def finite(number: float | None) -> float | None:
+    """A number that JSON can say."""
+    return number if number is not None and math.isfinite(number) else None

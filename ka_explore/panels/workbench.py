@@ -1,0 +1,280 @@
+"""The workbench: panels around one desk, in one notebook cell."""
+
+import weakref
+from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from ipywidgets import Box
+from jaxtyping import Int64
+
+from ka_explore.errors import InputError, unknown
+from ka_explore.panels.branch import Branch
+from ka_explore.panels.branches import Branches
+from ka_explore.panels.desk import Desk
+from ka_explore.panels.findings import Findings
+from ka_explore.panels.history import History
+from ka_explore.panels.player import Player
+from ka_explore.panels.points import Points
+from ka_explore.panels.samples import Samples
+from ka_explore.panels.static import Static
+from ka_explore.panels.tables import Tables
+from ka_explore.panels.what_if import WhatIf
+from ka_explore.panels.widget import Panel
+from ka_explore.run import Run
+
+if TYPE_CHECKING:
+    from ka_explore import diagnosis
+    from ka_explore.problem import Problem
+
+PARTS: Mapping[str, type[Panel]] = {
+    "player": Player,
+    "points": Points,
+    "history": History,
+    "tables": Tables,
+    "samples": Samples,
+    "what_if": WhatIf,
+    "branches": Branches,
+    "findings": Findings,
+}
+"""The parts of a workbench by name, in the order in which they stand."""
+
+# Rows of the grid from above: what may stand in a row, side by side, and how high it is in pixels.
+LAYOUTS: Mapping[str, Sequence[tuple[tuple[str, ...], int]]] = {
+    "laptop": (
+        (("player",), 0),
+        (("points", "history"), 270),
+        (("points", "tables"), 230),
+        (("samples",), 200),
+        (("what_if", "branches"), 340),
+        (("findings",), 260),
+    ),
+    "projector": (
+        (("player",), 0),
+        (("points", "history"), 350),
+        (("points", "tables"), 350),
+        (("samples",), 270),
+        (("what_if", "branches"), 420),
+        (("findings",), 340),
+    ),
+}
+ALONE = 1.5  # how much higher a panel is that stands alone
+WIDTHS: Mapping[str, tuple[int, int]] = {"laptop": (56, 44), "projector": (60, 40)}  # of two columns, in percent
+
+
+def workbench(
+    *runs: Run | str | Path,
+    show: Sequence[str] | None = None,
+    layout: Literal["laptop", "projector"] = "laptop",
+    problem: "Problem | None" = None,
+) -> "Workbench":
+    """Panels that play runs and look inside, in the cell that this is the last line of.
+
+    Workbenches of the same runs share one desk: what is selected in one is selected in all.
+
+    Args:
+        runs: runs, folders of runs, or folders with such folders in them (``"runs/"``).
+        show: which parts, by name (`PARTS`); all by default.
+        layout: ``laptop``, or ``projector`` with larger type and pictures.
+        problem: of folders whose problem is not one of ``ka_explore.toy``, to drive them on; looking needs none.
+
+    Raises InputError for no run, unknown parts or layouts, and folders without a run.
+    """
+    if not runs:
+        raise InputError("workbench() needs a run, or a folder of runs: workbench(run), workbench('runs/').")
+    if layout not in LAYOUTS:
+        raise unknown("layout", layout, LAYOUTS)
+    parts = list(PARTS) if show is None else list(show)
+    for part in parts:
+        if part not in PARTS:
+            raise unknown("part", part, PARTS)
+    if not parts or len(set(parts)) < len(parts) or isinstance(show, str):
+        raise InputError(f"show={show!r}: expected a list of different parts of {', '.join(PARTS)}.")
+    return Workbench(desk_of(runs, problem), parts, layout)
+
+
+class Workbench:
+    """Panels around one desk. Made by `workbench`.
+
+    Attributes:
+        panels: by name.
+    """
+
+    def __init__(self, desk: Desk, parts: Sequence[str], layout: str):
+        self._desk = desk
+        self.panels: dict[str, Panel] = {name: PARTS[name](desk) for name in PARTS if name in parts}
+        self._box = arranged(self.panels, layout)
+        self._static = Static(desk, self.panels)
+        desk.enter(self)
+
+    def _ipython_display_(self) -> None:
+        """The live panels, and below them, hidden while these live, a picture for where no kernel is."""
+        from IPython.display import display
+
+        bundle = self._box._repr_mimebundle_()
+        display(bundle | {"text/plain": repr(self)}, raw=True)
+        self._static.display()
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name}: {panel.summary()}" for name, panel in self.panels.items() if panel.summary())
+
+    # What runs.
+
+    @property
+    def run(self) -> Run:
+        """The active run, opened if it is only a folder so far."""
+        branch = self._desk.branch
+        if branch.run is None:
+            waited(self._desk.open())
+        assert branch.run is not None
+        return branch.run
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """The runs of all branches that are open, by name."""
+        return {name: branch.run for name, branch in self._desk.branches.items() if branch.run is not None}
+
+    def advance(self, n: int | None = 1) -> "Workbench":
+        """Do the next ``n`` steps of the active run, or all that are left for None; returns when they are done.
+
+        Raises what the run raises; an interrupt pauses it.
+        """
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
+            raise InputError(f"advance({n!r}): expected a number of steps from 0 on, or None for all that are left.")
+        self._wait(self._desk.play(None if n is None else self.run.step + n))
+        return self
+
+    def play(self) -> None:
+        """Train on, in the background."""
+        self._desk.play()
+
+    def pause(self) -> None:
+        """Stop after the step at hand."""
+        self._desk.pause()
+
+    def rewind(self, step: int) -> "Workbench":
+        """Stand at a recorded step; returns when the run does."""
+        self._wait(self._desk.go_to(step))
+        return self
+
+    def fork(self, name: str, *, at: int | None = None, **changes: Any) -> Run:
+        """A new branch with other options from a step on, shown beside its parent and active."""
+        made: Run = waited(self._desk.fork(changes, name=name, at=at))
+        return made
+
+    def _wait(self, future: "Future[Any]") -> None:
+        try:
+            waited(future)
+            self._desk.settle()
+        except KeyboardInterrupt:
+            self._desk.pause()
+            raise
+        self._static.renew()
+
+    # What is shown.
+
+    def show(self, *names: str) -> "Workbench":
+        """Compare these branches in every view: one to three."""
+        self._desk.show(*names)
+        return self
+
+    def view(self, how: str) -> "Workbench":
+        """How points are drawn: ``pca``, ``tsne``, ``umap`` or ``aligned_umap``."""
+        self._part("points").view(how)
+        return self
+
+    def colour(self, by: str) -> "Workbench":
+        """What points are coloured by: ``class``, ``net``, ``teacher``, ``error``, ``agreement``, ``entropy``."""
+        self._part("points").colour(by)
+        return self
+
+    @property
+    def selection(self) -> Int64[np.ndarray, "sample"]:
+        """The selected samples, as places in the probe set."""
+        return self._desk.selection.copy()
+
+    def select(self, samples: Sequence[int]) -> "Workbench":
+        """Select samples by their places in the probe set, in every view."""
+        self._desk.select(samples)
+        return self
+
+    def diagnose(self) -> "diagnosis.Findings":
+        """What is wrong with the active run; also in the findings panel."""
+        found: diagnosis.Findings = self._part("findings").diagnose()
+        return found
+
+    def close(self) -> None:
+        """End the workbench: its panels, and its threads where no other shares the desk. Runs stay as they are."""
+        for panel in self.panels.values():
+            panel.close()
+        self._box.close()
+        self._desk.leave(self)
+
+    def _part(self, name: str) -> Any:
+        if name not in self.panels:
+            raise InputError(f"this workbench has no {name} panel: it shows {', '.join(self.panels)}.")
+        return self.panels[name]
+
+
+def waited(future: "Future[Any]") -> Any:
+    """What comes of it; nothing where it was given up for something else."""
+    try:
+        return future.result()
+    except CancelledError:
+        return None
+
+
+# The desks that are open, by the runs they were made of.
+DESKS: "weakref.WeakValueDictionary[tuple[Any, ...], Desk]" = weakref.WeakValueDictionary()
+
+
+def desk_of(runs: Sequence[Run | str | Path], problem: "Problem | None") -> Desk:
+    """The desk of these runs: the one that is open, or a new one."""
+    parts: list[tuple[Run | None, Path]] = []
+    for run in runs:
+        if isinstance(run, Run):
+            parts.append((run, run.folder))
+        else:
+            parts += [(None, folder) for folder in folders_in(Path(run))]
+    key = tuple(str(folder.resolve()) for _, folder in parts)
+    if key not in DESKS or DESKS[key].closed:
+        found = Desk([Branch(run, folder) for run, folder in parts], problem)
+        DESKS[key] = found
+    return DESKS[key]
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """A run's folder, or all runs' folders in a folder, in order of their names.
+
+    Raises InputError where there is none.
+    """
+    if (folder / "run.json").exists():
+        return [folder]
+    found = sorted(path.parent for path in folder.glob("*/run.json") if not path.parent.name.startswith("."))
+    if not found:
+        raise InputError(f"there is no run in {folder}: expected a folder with run.json, or one of such folders.")
+    return found
+
+
+def arranged(panels: Mapping[str, Panel], layout: str) -> Box:
+    """The panels in a grid; what is not there leaves no gap."""
+    rows = [([name for name in names if name in panels], height) for names, height in LAYOUTS[layout]]
+    rows = [row for row in rows if row[0]]
+    areas = [names * 2 if len(names) == 1 else names for names, _ in rows]
+    heights = ["auto" if height == 0 else f"{height if len(panels) > 1 else ALONE * height:g}px" for _, height in rows]
+    left, right = WIDTHS[layout]
+    for name, panel in panels.items():
+        panel.layout.grid_area = name
+    box = Box(list(panels.values()))
+    box.layout.display = "grid"
+    box.layout.grid_template_columns = f"minmax(0, {left}fr) minmax(0, {right}fr)"
+    box.layout.grid_template_areas = " ".join(f'"{" ".join(names)}"' for names in areas)
+    box.layout.grid_template_rows = " ".join(heights)
+    box.add_class("ka-bench")
+    frame = Box([box])  # its width decides whether panels stand side by side (shared.css)
+    frame.add_class("ka-frame")
+    if layout == "projector":
+        frame.add_class("ka-projector")
+    return frame

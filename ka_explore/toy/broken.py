@@ -1,0 +1,150 @@
+"""Three prepared runs that go wrong, to practise on: what is shown to a student first, and below it what was done.
+
+Each is a healthy toy problem in which one thing was changed after its teachers were trained. Read `broken`, run it,
+look for the fault with probes and pictures, and only then read on or ask `broken_answer`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ka_explore.errors import unknown
+from ka_explore.pool import Pool
+from ka_explore.problem import Labelled, Problem
+from ka_explore.teachers import Preprocess, Teacher
+from ka_explore.toy.building import TASK
+from ka_explore.toy.problems import digits
+
+
+def broken(name: str, *, seed: int = 0) -> tuple[Problem, dict[str, Any]]:
+    """A problem and a run's options, with one fault in them: ``Run(problem, **options)``.
+
+    Args:
+        name: ``first``, ``second`` or ``third``. All are made of `digits`; the same run without a fault reaches
+            some 95 % on all ten digits.
+        seed: of the healthy problem.
+
+    Raises:
+        InputError: for another name.
+    """
+    return case_of(name).make(digits(seed=seed))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is wrong with a prepared run.
+
+    Attributes:
+        finding: the name that `ka_explore.diagnose` gives it.
+        words: what was done, and what shows it.
+    """
+
+    finding: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.finding}: {self.words}"
+
+
+def broken_answer(name: str) -> Answer:
+    """What was done to a prepared run of `broken`. Raises InputError for another name."""
+    return case_of(name).answer
+
+
+# What was done: do not read on before you have looked.
+
+
+@dataclass(frozen=True)
+class Case:
+    """One prepared run: how it is made of a healthy problem, and the answer."""
+
+    make: Callable[[Problem], tuple[Problem, dict[str, Any]]]
+    answer: Answer
+
+
+OPTIONS: Mapping[str, Any] = {"method": "common_feature", "steps": 150, "snapshot_every": 25}
+
+
+def case_of(name: str) -> Case:
+    """A row of the table. Raises InputError for a name that is not in it."""
+    if name not in CASES:
+        raise unknown("broken problem", name, CASES)
+    return CASES[name]
+
+
+def unnormalised(problem: Problem) -> tuple[Problem, dict[str, Any]]:
+    """The second teacher is given the pool's images as they are, though it learned from standardised ones."""
+    return with_teacher(problem, "digits 5-9", preprocess=Preprocess()), dict(OPTIONS)
+
+
+def exchanged(problem: Problem) -> tuple[Problem, dict[str, Any]]:
+    """Two labels of the second teacher change places; the truth in pool and test stays what it was."""
+    labels = list(problem.teacher("digits 5-9").labels)
+    one, other = labels.index("6"), labels.index("9")
+    labels[one], labels[other] = labels[other], labels[one]
+    # A label's number is its place in the list of names, which changes with the teacher's: the truth is renumbered.
+    bare = dataclasses.replace(problem, pool=problem.pool.without_labels(), test=None)
+    made = with_teacher(bare, "digits 5-9", labels=labels)
+    names = made.labels.class_names(TASK)
+    number = np.array([names.index(name) for name in problem.labels.class_names(TASK)])
+    assert problem.pool.labels is not None  # of a toy problem
+    assert problem.test is not None
+    pool = Pool(problem.pool.images, labels={TASK: number[problem.pool.labels[TASK]]}, probe=problem.pool.probe)
+    test = Labelled(problem.test.images, {TASK: number[problem.test.labels[TASK]]})
+    return dataclasses.replace(made, pool=pool, test=test), dict(OPTIONS)
+
+
+def overweighted(problem: Problem) -> tuple[Problem, dict[str, Any]]:
+    """The published code's settings with three times their weight on the MMD; problem and teachers are untouched."""
+    settings = {"mmd_weight": 30.0, "reconstruction_weight": 10.0, "reconstruction": "mean", "norm": "none"}
+    return problem, {**OPTIONS, **settings}
+
+
+CASES: Mapping[str, Case] = {
+    "first": Case(
+        unnormalised,
+        Answer(
+            "wrongly_fed",
+            "teacher 'digits 5-9' is fed the pool's images as they are (Preprocess()), though it was trained on "
+            "standardised ones (mean 0.304, deviation 0.374). Its own accuracy shows it where labels are known; where "
+            "they are not, the diagnosis asks it about the same images fed in other ways.",
+        ),
+    ),
+    "second": Case(
+        exchanged,
+        Answer(
+            "labels_permuted",
+            "the labels '6' and '9' of teacher 'digits 5-9' changed places. The student learns what it is told and "
+            "agrees with both teachers, every term of the loss looks healthy, and only labels can show it: the "
+            "confusion has two cells off its diagonal.",
+        ),
+    ),
+    "third": Case(
+        overweighted,
+        Answer(
+            "dominating_term",
+            "the settings are the published code's, with the weight of the MMD at 30 instead of 10. The teachers are "
+            "healthy; the MMD pulls at the student's features many times as hard as the soft target, so that it learns "
+            "little of the digits.",
+        ),
+    ),
+}
+
+
+def with_teacher(problem: Problem, name: str, **changes: Any) -> Problem:
+    """The problem with something else about one teacher; as it is then made by hand it has no name."""
+    teachers = []
+    for old in problem.teachers:
+        parts: dict[str, Any] = {
+            "layers": old.layers,
+            "blocks": old.blocks,
+            "labels": old.labels,
+            "task": old.task,
+            "read": old.read,
+            "preprocess": old.preprocess,
+        }
+        teachers.append(Teacher(name, old.module, **(parts | changes)) if old.name == name else old)
+    return dataclasses.replace(problem, teachers=teachers, name="", options={})

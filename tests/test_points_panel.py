@@ -1,0 +1,427 @@
+"""What the points panel holds: frames as the probes project them, axes that do not flip, colours, answers, images."""
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from torch import nn
+
+from ka_explore import LabelSpace, Problem, Run, Student
+from ka_explore.errors import InputError
+from ka_explore.panels import frames as film
+from ka_explore.panels.branch import Branch
+from ka_explore.panels.desk import Desk
+from ka_explore.panels.points import Points
+from ka_explore.probes import embedding
+from ka_explore.probes.colouring import colour
+from ka_explore.probes.linear import project
+from ka_explore.probes.spaces import rows_of
+from ka_explore.snapshot import Snapshot
+
+Ready = Callable[..., tuple[Points, Desk]]
+
+
+@pytest.fixture
+def ready(tmp_path) -> Iterator[Ready]:
+    """A panel of runs, with all its frames; the desk is closed in the end."""
+    desks = []
+
+    def make(*runs: Run, **options) -> tuple[Points, Desk]:
+        desk = Desk([Branch(run) for run in runs])
+        desks.append(desk)
+        desk.show(*desk.branches)
+        panel = Points(desk, **options)
+        panel.settle(20)
+        return panel, desk
+
+    yield make
+    for desk in desks:
+        desk.close()
+
+
+def trained(problem: Problem, steps: int = 12, done: int | None = None, **options) -> Run:
+    run = Run(problem, **{"steps": steps, "batch_size": 16, "snapshot_every": 3} | options)
+    return run.advance(steps if done is None else done, progress=False)
+
+
+@pytest.fixture(scope="module")
+def base(tiny_problem) -> Run:
+    """A run of twelve steps that nobody drives on."""
+    return trained(tiny_problem())
+
+
+def positions(panel: Points) -> list[np.ndarray]:
+    """The frames of every branch, as the browser reads the buffer: (frame, point, 2)."""
+    count = len(panel.nets) * len(np.frombuffer(panel.index, np.int32))
+    every = np.frombuffer(panel.frames, np.float32).reshape(-1, count, 2)
+    ends = np.cumsum([len(branch["steps"]) for branch in panel.branches])
+    return np.split(every, ends[:-1])
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.01)
+
+
+# Frames
+
+
+def test_the_buffer_holds_what_the_probes_project(tiny_problem, ready):
+    panel, desk = ready(trained(tiny_problem(teachers=3)))
+    assert panel.branches[0]["steps"] == [0, 3, 6, 9, 12]
+    assert [net["name"] for net in panel.nets] == ["student", "teacher 0", "teacher 1", "teacher 2"]
+    for step, xy in zip(panel.branches[0]["steps"], positions(panel)[0], strict=True):
+        expected = embedding.pca(desk.branch.snapshot(step), panel.basis)
+        np.testing.assert_allclose(xy, expected.xy, atol=1e-6)
+
+
+def test_a_frame_that_comes_while_it_plays_is_sent_by_itself_and_stays_for_a_page_that_is_loaded_anew(
+    tiny_problem, ready
+):
+    panel, desk = ready(trained(tiny_problem(), steps=40, done=9))
+    before, sent = panel.frames, []
+    panel.send = lambda content, buffers=None: sent.append((content, buffers))
+    desk.doing = "plays"
+    desk.branch.run.advance(3, progress=False)
+    panel.refresh({"snapshots"})
+    assert panel.frames == before, "a whole buffer was sent while it plays"
+    (content, buffers) = sent[-1]
+    assert content["steps"] == [0, 3, 6, 9, 12]
+    assert content["fit"] == panel.picture["fit"]
+    expected = embedding.pca(desk.branch.snapshot(12), panel.basis).xy
+    np.testing.assert_allclose(np.frombuffer(buffers[0], np.float32).reshape(-1, 2), expected, atol=1e-6)
+    state = panel.get_state()
+    assert len(state["frames"]) == len(before) + len(buffers[0])
+    desk.doing = ""
+
+
+def test_where_the_run_stands_is_a_last_frame_that_is_replaced(tiny_problem, ready):
+    panel, desk = ready(trained(tiny_problem(), steps=40, done=9))
+    for step in (10, 11):
+        desk.branch.run.advance(1, progress=False)
+        desk.branch.live = desk.branch.run.snapshot()
+        desk.changed("snapshots")
+        panel.settle()
+        assert panel.branches[0]["steps"] == [0, 3, 6, 9, step]
+
+
+def test_axes_are_fitted_anew_when_the_history_has_doubled_and_at_the_end(tiny_problem, ready):
+    panel, desk = ready(trained(tiny_problem(), steps=24, done=0))
+    fitted = [panel.basis.steps]
+    for _ in range(8):
+        desk.play(desk.branch.step + 3).result(20)
+        until(lambda: not desk.busy)
+        panel.settle()
+        if panel.basis.steps != fitted[-1]:
+            fitted.append(panel.basis.steps)
+    assert [max(steps) for steps in fitted] == [0, 3, 9, 21, 24]
+    assert all(len(steps) <= 5 for steps in fitted)
+
+
+def test_laying_axes_onto_old_ones_keeps_distances_and_undoes_a_flip(base):
+    snapshot = base.snapshot()
+    old = film.fitted([snapshot], "common")
+    flipped = replace(old, axes=old.axes[::-1] * np.array([[-1.0], [1.0]]))
+    parts = list(rows_of(snapshot, "common").values())
+    laid = film.laid_onto(flipped, old, snapshot, "common")
+    np.testing.assert_allclose(project(parts, laid)[0], project(parts, old)[0], atol=1e-9)
+
+    random = np.random.default_rng(0)
+    other = replace(old, axes=np.linalg.qr(random.normal(size=(old.axes.shape[1], 2)))[0].T)
+    laid = film.laid_onto(other, old, snapshot, "common")
+    there, here = project(parts, laid)[0], project(parts, other)[0]
+    distances = [np.linalg.norm(xy[:, None] - xy[None], axis=-1) for xy in (there, here)]
+    np.testing.assert_allclose(*distances, atol=1e-9)
+    target = project(parts, old)[0]
+    miss = [float(((xy - xy.mean(0) - target + target.mean(0)) ** 2).sum()) for xy in (there, here)]
+    assert miss[0] < miss[1], "the turned axes are no nearer to the old picture"
+
+
+def test_every_second_frame_goes_when_there_are_too_many(tiny_problem, ready, monkeypatch):
+    monkeypatch.setattr(film, "MOST_FRAMES", 4)
+    panel, _ = ready(trained(tiny_problem(), steps=24))
+    assert panel.branches[0]["steps"] == [0, 12, 24]
+    assert panel.branches[0]["every"] == 4
+    steps = [0, 3, 6, 9, 12, 15, 18, 21, 24]
+    assert set(panel.branches[0]["steps"]) <= set(steps)
+
+
+def test_frames_of_very_many_points_are_fewer():
+    assert film.most_frames(5400, 1) == 64
+    many = film.most_frames(150_000, 3)
+    assert 8 <= many < 64
+    assert film.most_frames(10**7, 3) == 8
+
+
+# Branches
+
+
+def test_branches_share_axes_and_a_fork_begins_as_its_parent(base, ready):
+    fork = base.fork("fork", at=6, learning_rate=0.01)
+    fork.advance(6, progress=False)
+    panel, desk = ready(base, fork)
+    one, other = positions(panel)
+    np.testing.assert_array_equal(one[:3], other[:3])
+    assert not np.array_equal(one[-1], other[-1])
+    for branch, xy in zip(desk.compared, (one[-1], other[-1]), strict=True):
+        np.testing.assert_allclose(xy, embedding.pca(branch.snapshot(12), panel.basis).xy, atol=1e-6)
+
+
+def test_showing_another_branch_keeps_the_axes_and_the_frames(base, ready):
+    panel, desk = ready(base)
+    before, basis = positions(panel)[0], panel.basis
+    desk.fork({"learning_rate": 0.01}, name="other", at=6).result(20)
+    until(lambda: len(panel.branches) == 2)
+    panel.settle()
+    assert [branch["name"] for branch in panel.branches] == [desk.shown[0], "other"]
+    assert panel.basis is basis
+    np.testing.assert_array_equal(positions(panel)[0], before)
+    np.testing.assert_array_equal(positions(panel)[1], before[:3])
+    desk.show("other")
+    until(lambda: len(panel.branches) == 1)
+    assert [branch["name"] for branch in panel.branches] == ["other"]
+
+
+# Colours, answers, images
+
+
+@pytest.mark.parametrize("by", ["class", "teacher", "error", "agreement"])
+def test_colours_are_the_probe_s_own(base, ready, by):
+    panel, desk = ready(base, by=by)
+    tint = np.frombuffer(panel.tint, np.float32)
+    tint = tint.reshape(1 if panel.colouring["fixed"] else 5, -1)
+    for step, numbers in zip((0, 3, 6, 9, 12), tint, strict=False):
+        snapshot = desk.branch.snapshot(step)
+        expected = colour(embedding.pca(snapshot, panel.basis), snapshot, by)
+        wanted = expected.value if expected.value is not None else expected.label
+        np.testing.assert_allclose(numbers, np.asarray(wanted, np.float32), rtol=1e-6)
+
+
+def test_entropy_is_a_share_of_its_largest_value(base):
+    snapshot = base.snapshot()
+    arrays = dict(snapshot.arrays) | {"logits/teacher 0": np.zeros_like(snapshot.arrays["logits/teacher 0"])}
+    sure = np.full_like(snapshot.arrays["logits/teacher 1"], -50.0)
+    sure[:, 0] = 50.0
+    snapshot = replace(snapshot, arrays=arrays | {"logits/teacher 1": sure})
+    tint, _ = film.tint_of(snapshot, "entropy", ("student", "teacher 0", "teacher 1"), snapshot.index)
+    student, uniform, certain = tint.reshape(3, -1)
+    np.testing.assert_allclose(uniform, 1, atol=1e-6)
+    np.testing.assert_allclose(certain, 0, atol=1e-6)
+    assert ((student > 0) & (student <= 1)).all()
+
+
+def test_answers_are_the_largest_share_of_each_net(tiny_problem):
+    snapshot = trained(tiny_problem(teachers=4, tasks=2)).snapshot()
+    rows = film.answer_rows(snapshot)
+    assert [net for net, _ in rows] == ["student", "student", *snapshot.teachers]
+    packed = np.concatenate([film.answers_of(snapshot, True), film.answers_of(snapshot, False)])
+    for (net, task), numbers in zip(rows, packed, strict=True):
+        columns = [
+            i
+            for i, (t, _) in enumerate(snapshot.classes)
+            if t == task and (net == "student" or i in snapshot.knows[net])
+        ]
+        logits = snapshot.arrays["scores"][:, columns] if net == "student" else snapshot.arrays[f"logits/{net}"]
+        for logit, number in zip(logits.astype(np.float64), numbers, strict=True):
+            share = np.exp(logit - logit.max()) / np.exp(logit - logit.max()).sum()
+            assert number >> 8 == columns[int(share.argmax())]
+            assert abs((number & 255) / 255 - share.max()) < 1 / 255
+
+
+def test_the_answers_are_one_space_for_every_net(tiny_problem):
+    snapshot = trained(tiny_problem(teachers=4, tasks=2, overlap=True)).snapshot()
+    arrays = film.with_answers(snapshot).group("logits")
+    assert set(arrays) == {"student", *snapshot.teachers}
+    tasks = np.array([task for task, _ in snapshot.classes])
+    for task in dict.fromkeys(tasks):
+        np.testing.assert_allclose(arrays["student"][:, tasks == task].sum(axis=1), 1, rtol=1e-5)
+    for teacher, columns in snapshot.knows.items():
+        np.testing.assert_allclose(arrays[teacher][:, list(columns)].sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_allclose(arrays[teacher].sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_the_sheet_holds_every_image_where_it_says(blobs, channels):
+    from PIL import Image
+
+    images = blobs(11, (channels, 12, 10))
+    data, about = film.sheet_of(images)
+    sheet = np.asarray(Image.open(io.BytesIO(data)))
+    assert sheet.ndim == (2 if channels == 1 else 3)
+    for place, image in enumerate(images):
+        y, x = divmod(place, about["columns"])
+        cut = sheet[12 * y : 12 * y + 12, 10 * x : 10 * x + 10]
+        expected = image[0] if channels == 1 else image[:3].transpose(1, 2, 0)
+        np.testing.assert_allclose(cut / 255, expected, atol=0.5 / 255 + 1e-6)
+
+
+def test_many_large_images_are_sent_one_by_one(base, ready, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(film, "SHEET_BYTES", 100)
+    panel, desk = ready(base)
+    assert panel.sheet == b""
+    assert panel.sheet_about["count"] == 60
+    sent = []
+    panel.send = lambda content, buffers=None: sent.append((content, buffers))
+    desk.receive({"do": "points", "panel": panel.id, "image": 7})
+    until(lambda: bool(sent))
+    (content, (data,)) = sent[0]
+    assert content == {"kind": "image", "sample": 7}
+    image = np.asarray(desk.branch.run.problem.pool.images[desk.branch.snapshot(0).index[7:8]])[0]
+    np.testing.assert_allclose(np.asarray(Image.open(io.BytesIO(data))) / 255, image.transpose(1, 2, 0), atol=0.003)
+
+
+# What is odd
+
+
+def test_a_method_without_a_common_space_shows_the_answers(tiny_problem, ready):
+    panel, _ = ready(trained(tiny_problem(teachers=5), method="distillation"))
+    assert panel.picture["of"] == "answers"
+    assert [net["name"] for net in panel.nets] == ["student", *(f"teacher {i}" for i in range(5))]
+    assert np.isfinite(positions(panel)[0]).all()
+    assert "common" not in [space["name"] for space in panel.picture["spaces"]]
+
+
+def small_student(labels: LabelSpace) -> Student:
+    """A student whose maps are no larger than any teacher's."""
+    segments = {
+        "conv1": nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.BatchNorm2d(6)),
+        "conv2": nn.Sequential(nn.ReLU(), nn.Conv2d(6, 8, 3, stride=4, padding=1), nn.BatchNorm2d(8)),
+        "features": nn.ReLU(),
+    }
+    columns = len(labels.columns)
+    return Student.chain(
+        segments, {t: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, columns)) for t in labels.tasks}
+    )
+
+
+def test_stages_without_the_space_say_so(tiny_problem, ready):
+    run = Run(tiny_problem(student=small_student), "layer_wise", snapshot_every=1, steps=12)
+    run.advance(run.boundaries[3], progress=False)
+    panel, desk = ready(run)
+    code = next(s["name"] for s in panel.picture["spaces"] if s["name"].startswith("code/"))
+    panel.space(code)
+    panel.settle()
+    said = panel.branches[0]["said"]
+    for step, words, xy in zip(panel.branches[0]["steps"], said, positions(panel)[0], strict=True):
+        there = code in desk.branch.snapshot(step).arrays
+        assert bool(words) != there
+        assert np.isfinite(xy).any() == there
+    assert any(said)
+    assert not all(said)
+    assert "Choose another space" in next(filter(None, said))
+
+
+def test_nan_rows_one_sample_and_no_labels_are_survived(tiny_problem, base, ready):
+    panel, _ = ready(trained(tiny_problem(probe=1, labels=False)))
+    assert panel.colouring["by"] == "net"
+    assert len(positions(panel)[0][0]) == 3
+
+    spoiled = broken(base.snapshot())
+    basis = film.fitted([spoiled], "common")
+    frame = film.frame_of(spoiled, "common", basis, film.nets_in(spoiled, "common"), spoiled.index)
+    assert np.isfinite(frame.xy).all()
+    answers = film.answers_of(spoiled, True)
+    assert (answers[:, :5] == -1).all()
+    assert (answers[:, 5:] >= 0).all()
+    for by in ("error", "entropy", "agreement", "teacher"):
+        film.tint_of(spoiled, by, film.nets_in(spoiled, "common"), spoiled.index)
+
+
+def broken(snapshot: Snapshot) -> Snapshot:
+    """The first five rows of all arrays are NaN."""
+    arrays = {name: np.array(array, np.float64) for name, array in snapshot.arrays.items()}
+    for array in arrays.values():
+        array[:5] = np.nan
+    return replace(snapshot, arrays=arrays)
+
+
+def test_a_colour_that_the_stage_has_not_is_said(tiny_problem, ready):
+    panel, _ = ready(trained(tiny_problem(), method="distillation"), by="error")
+    assert panel.colouring["kind"] == "net"
+    assert "reconstruction error" in panel.colouring["said"]
+
+
+def test_unknown_names_are_refused_in_the_cell_that_asks(base, ready):
+    panel, _ = ready(base)
+    with pytest.raises(InputError, match="pca"):
+        panel.view("mds")
+    with pytest.raises(InputError, match="entropy"):
+        panel.colour("mood")
+    with pytest.raises(InputError, match="answers"):
+        panel.space("nowhere")
+
+
+def test_the_selection_is_a_trait(base, ready):
+    panel, desk = ready(base)
+    desk.select([5, 3, 5])
+    until(lambda: len(panel.selected) == 8)
+    np.testing.assert_array_equal(np.frombuffer(panel.selected, np.int32), [3, 5])
+
+
+def test_two_panels_of_a_desk_are_asked_one_by_one(base, ready):
+    panel, desk = ready(base)
+    other = Points(desk)
+    other.colour("net")
+    other.settle()
+    assert (panel.by, other.by) == ("class", "net")
+    desk.receive({"do": "points", "colour": "error"})
+    other.settle()
+    panel.settle()
+    assert (panel.by, other.by) == ("error", "error")
+
+
+def test_a_picture_for_paper_is_what_the_panel_shows(base, ready):
+    panel, desk = ready(base)
+    (shown,) = panel.result(step=6).values()
+    expected = colour(embedding.pca(desk.branch.snapshot(6), panel.basis), desk.branch.snapshot(6))
+    np.testing.assert_allclose(shown.xy, expected.xy, atol=1e-6)
+    np.testing.assert_array_equal(shown.label, expected.label)
+    assert shown.labels == expected.labels
+    assert "5 frames" in panel.summary()
+    assert panel.drawable
+
+
+# t-SNE in the background
+
+
+@pytest.mark.slow
+def test_tsne_is_made_in_the_background_and_swapped_in(base, ready, tmp_path, monkeypatch):
+    monkeypatch.setenv("KA_EXPLORE_CACHE", str(tmp_path / "cache"))  # where no film is kept yet
+    panel, desk = ready(base)
+    jobs = []
+    panel.observe(lambda change: jobs.append(change["new"]), "job")
+    panel.view("tsne")
+    panel.settle(120)
+    assert panel.how == "tsne"
+    assert panel.trouble == ""
+    assert jobs[-1] == {}
+    assert jobs[0]["name"] == "t-SNE"
+    assert jobs[0]["announced"] > 0
+    assert panel.branches[0]["steps"] == [0, 3, 6, 9, 12]
+    assert "mean little" in panel.branches[0]["notes"][-1]
+    found = embedding.film([desk.branch.snapshot(step) for step in (0, 3, 6, 9, 12)], "tsne")
+    np.testing.assert_allclose(positions(panel)[0][-1], found[-1].xy, atol=1e-3)
+    panel.view("pca")
+    panel.settle()
+    assert panel.how == "pca"
+    assert threading.active_count() < 50
+
+
+@pytest.mark.slow
+def test_cancelling_leaves_the_picture_as_it_was(base, ready, tmp_path, monkeypatch):
+    monkeypatch.setenv("KA_EXPLORE_CACHE", str(tmp_path / "cache"))
+    panel, desk = ready(base)
+    before = panel.frames
+    panel.view("tsne")
+    until(lambda: bool(panel.job))
+    desk.receive({"do": "points", "panel": panel.id, "cancel": True})
+    panel.settle()
+    assert (panel.how, panel.job, panel.frames) == ("pca", {}, before)

@@ -1,0 +1,588 @@
+"""The linked views: history, tables and samples say what rows, probes and snapshots say, and select what they show."""
+
+import base64
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ka_explore import Run
+from ka_explore.panels import history, samples
+from ka_explore.panels.branch import Branch
+from ka_explore.panels.desk import Desk
+from ka_explore.panels.history import History, Record, extremes
+from ka_explore.panels.samples import Samples
+from ka_explore.panels.tables import Tables, as_table, choices_of, images_of
+from ka_explore.plots import smooth
+from ka_explore.probes import PROBES
+from ka_explore.probes.classes import classes_said
+from ka_explore.results import Matrix
+from ka_explore.snapshot import Snapshot
+
+
+@contextmanager
+def desk_of(*branches: Branch) -> Iterator[Desk]:
+    desk = Desk(branches)
+    try:
+        yield desk
+        assert desk.error == ""
+    finally:
+        desk.close()
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for the view thread."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def ask(desk: Desk, panel: Tables | Samples, **message: object) -> None:
+    desk.receive({"do": panel._verb, **message})
+
+
+@pytest.fixture(scope="module")
+def run(tiny_problem) -> Run:
+    """Common feature learning with labels, a fork of it lies beside it."""
+    return Run(tiny_problem(), steps=12, snapshot_every=4, batch_size=16).advance(None, progress=False)
+
+
+@pytest.fixture(scope="module")
+def fork(run) -> Run:
+    return run.fork("no MMD", at=6, mmd_weight=0.0).advance(None, progress=False)
+
+
+# The history
+
+
+def rows_of(panel: History, increments: list[tuple[dict, list[bytes]]] = ()) -> list[np.ndarray]:
+    """What the browser has: of every branch its columns, the whole first, then what came one by one."""
+    data, place, found = np.frombuffer(panel.data, "<f4"), 1, []
+    assert data[0] == panel.lines["version"]
+    for branch in panel.lines["branches"]:
+        size = (1 + len(branch["terms"])) * branch["kept"]
+        found.append(data[place : place + size].reshape(-1, branch["kept"]))
+        place += size
+    assert place == len(data)
+    for message, buffers in increments:
+        assert message["version"] == panel.lines["version"]
+        for i, buffer in enumerate(buffers):
+            assert found[i].shape[1] == message["starts"][i]
+            fresh = np.frombuffer(buffer, "<f4").reshape(len(found[i]), -1)
+            found[i] = np.concatenate([found[i], fresh], axis=1)
+    return found
+
+
+def test_the_history_holds_the_numbers_of_the_rows(run, fork):
+    with desk_of(Branch(run), Branch(fork)) as desk:
+        desk.show("common_feature", "no MMD")
+        panel = History(desk)
+        for branch, about, columns in zip(desk.compared, panel.lines["branches"], rows_of(panel), strict=True):
+            assert about["terms"] == ["loss", *branch.rows[0]["terms"]]
+            for place, row in enumerate(branch.rows):
+                expected = [row["step"], row["loss"], *row["terms"].values()]
+                np.testing.assert_array_equal(columns[:, place], np.float32(expected))
+        assert [branch["shared"] for branch in panel.lines["branches"]] == [0, 6]
+        assert panel.lines["branches"][1]["fork"] == ["common_feature", 6]
+
+
+def test_rows_sent_one_by_one_give_the_same_as_all_at_once(run, monkeypatch):
+    branch = Branch(folder=run.folder)
+    rows, branch.rows = branch.rows, branch.rows[:3]
+    with desk_of(branch) as desk:
+        panel = History(desk)
+        sent: list[tuple[dict, list[bytes]]] = []
+        panel.send = lambda content, buffers=None: sent.append((content, buffers))
+        monkeypatch.setattr(Desk, "busy", True)
+        for count in (4, 4, 7, 11):
+            branch.rows = rows[:count]
+            assert panel.state({"rows"}) == {}, "a playing run must not send everything"
+        assert len(sent) == 3, "nothing new, nothing sent"
+        (one_by_one,) = rows_of(panel, sent)
+        monkeypatch.setattr(Desk, "busy", False)
+        panel.refresh({"place"})
+        (at_once,) = rows_of(panel)
+        np.testing.assert_array_equal(one_by_one, at_once)
+        assert at_once.shape[1] == 11
+        assert panel.state({"place"}) == {}
+
+
+def test_now_and_then_a_playing_run_sends_everything_for_views_that_come_later(run, monkeypatch):
+    monkeypatch.setattr(history, "RENEWED", 5)
+    branch = Branch(folder=run.folder)
+    rows, branch.rows = branch.rows, branch.rows[:1]
+    with desk_of(branch) as desk:
+        panel = History(desk)
+        panel.send = lambda content, buffers=None: None
+        monkeypatch.setattr(Desk, "busy", True)
+        branch.rows = rows[:4]
+        assert "data" not in panel.state({"rows"})
+        branch.rows = rows[:6]
+        assert "data" in panel.state({"rows"})
+        monkeypatch.setattr(Desk, "busy", False)
+
+
+def test_extremes_are_those_of_every_piece_and_few():
+    random = np.random.default_rng(0)
+    values = random.normal(size=(5000, 3)).astype(np.float32)
+    values[1000:2000, 1] = np.nan
+    values[777, 0], values[3210, 2] = 50, -50
+    kept = extremes(values, 350)
+    assert len(kept) <= 351
+    assert 777 in kept
+    assert 3210 in kept
+    assert kept[-1] == 4999
+    assert (np.diff(kept) > 0).all()
+    size = -(-5000 // (350 // 7))
+    for start in range(0, 5000, size):
+        piece, mine = values[start : start + size], values[kept[(kept >= start) & (kept < start + size)]]
+        for term in range(3):
+            if np.isfinite(piece[:, term]).any():
+                assert np.nanmin(mine[:, term]) == np.nanmin(piece[:, term])
+                assert np.nanmax(mine[:, term]) == np.nanmax(piece[:, term])
+    np.testing.assert_array_equal(extremes(values[:350], 350), np.arange(350))
+
+
+def test_a_record_grows_over_stages_with_other_terms():
+    rows = [
+        {"step": i + 1, "stage": "a" if i < 400 else "b", "loss": i, "terms": {"x" if i < 400 else "y": i}}
+        for i in range(700)
+    ]
+    record = Record()
+    for until_row in (3, 399, 401, 700):
+        record.follow(rows[:until_row])
+    assert record.terms == ["loss", "x", "y"]
+    assert record.stages == [(1, "a"), (401, "b")]
+    np.testing.assert_array_equal(record.values[:400, 1], np.arange(400))
+    np.testing.assert_array_equal(record.values[400:, 2], np.arange(400, 700))
+    assert np.isnan(record.values[:400, 2]).all()
+    assert np.isnan(record.values[400:, 1]).all()
+    other = Record()
+    other.follow([*rows[:350], *({**row, "loss": row["loss"] + (row["step"] > 360)} for row in rows[350:])])
+    assert record.common_past(other) == 360
+    assert other.common_past(record, 100) == 360
+
+
+def test_of_many_branches_only_those_compared_are_kept(run, fork):
+    branches = [Branch(run), *(Branch(fork) for _ in range(5))]
+    with desk_of(*branches) as desk:
+        panel = History(desk)
+        for name in list(desk.branches):
+            desk.show(name)
+            panel.state({"branches"})
+        assert len(panel._records) == 1
+        assert len(panel._pasts) == 0
+
+
+def test_a_history_without_a_step(tiny_problem):
+    with desk_of(Branch(Run(tiny_problem(), steps=3))) as desk:
+        panel = History(desk)
+        assert panel.lines["branches"][0]["count"] == 0
+        assert "no step yet" in panel.summary()
+
+
+# Tables
+
+
+def tables_of(panel: Tables) -> dict[str, dict[int, Matrix]]:
+    """What the browser has: of every branch its tables by step."""
+    cells, place, found = np.frombuffer(panel.cells, "<f4"), 1, {}
+    assert cells[0] == panel.frames["version"]
+    for branch in panel.frames["branches"]:
+        found[branch["name"]] = {}
+        for step, layout, note in branch["frames"]:
+            if layout >= 0:
+                about = panel.frames["layouts"][layout]
+                shape = (len(about["rows"]), len(about["columns"]))
+                values = cells[place : place + shape[0] * shape[1]].reshape(shape)
+                place += values.size
+                names = tuple(about["rows"]), tuple(about["columns"])
+                found[branch["name"]][step] = Matrix(values, *names, about["unit"], about["title"], note=note)
+    assert place == len(cells)
+    return found
+
+
+def test_the_tables_hold_the_numbers_of_the_probes_at_every_snapshot(run, fork):
+    with desk_of(Branch(run), Branch(fork)) as desk:
+        desk.show("common_feature", "no MMD")
+        panel = Tables(desk)
+        assert panel.frames["chosen"] == "error_by_class"
+        for choice in panel.choices:
+            if choice["reason"]:
+                continue
+            ask(desk, panel, choose=choice["key"])
+            until(
+                lambda key=choice["key"]: (
+                    panel.frames["chosen"] == key
+                    and all([step for step, *_ in b["frames"]] == [0, 4, 8, 12] for b in panel.frames["branches"])
+                )
+            )
+            probe, _, whose = choice["key"].partition(":")
+            options = {"teacher": whose} if whose else {}
+            for branch in desk.compared:
+                for step, table in tables_of(panel)[branch.name].items():
+                    expected = as_table(PROBES[probe](branch.snapshot(step), **options))
+                    np.testing.assert_array_equal(table.values, np.float32(expected.values))
+                    assert (table.rows, table.columns) == (expected.rows, expected.columns)
+                    assert (table.unit, table.note) == (expected.unit, expected.note)
+
+
+def test_every_matrix_among_the_probes_can_be_chosen(run):
+    snapshot = Branch(run).snapshot(12)
+    with desk_of(Branch(run)) as desk:
+        offered = {choice["key"].split(":")[0]: choice["reason"] for choice in Tables(desk).choices}
+    for name in ("cka", "claims", "mmd_curve", "gradient_ratio", "gradient_cosine", "confusion"):
+        assert offered[name] == ""
+    assert "weight/" in offered["selection"]
+    assert not {"pca", "reliability", "entropies"} & set(offered)
+    curves = as_table(PROBES["mmd_curve"](snapshot))
+    assert curves.rows == snapshot.teachers
+    assert f"floor 2/N = {2 / len(snapshot.index):.3g}" in curves.note
+
+
+def test_while_a_run_plays_only_what_is_new_and_cheap_is_computed(run, monkeypatch):
+    with desk_of(Branch(run)) as desk:
+        panel = Tables(desk)
+        until(lambda: len(panel.frames["branches"][0]["frames"]) == 4)
+        monkeypatch.setattr(Desk, "busy", True)
+        panel._tables.clear()
+        panel._costs["error_by_class"] = 1.0
+        assert "cells" not in panel.state({"snapshots"})
+        assert len(panel._tables) == 0
+        panel._costs["error_by_class"] = 0.001
+        panel.state({"snapshots"})
+        assert [step for _, step, _ in panel._tables] == [12]
+        monkeypatch.setattr(Desk, "busy", False)
+        panel._tables.clear()
+
+
+def test_a_table_that_came_alone_is_that_of_the_step(run, monkeypatch):
+    branch = Branch(run)
+    with desk_of(branch) as desk:
+        panel = Tables(desk)
+        until(lambda: len(panel.frames["branches"][0]["frames"]) == 4)
+        monkeypatch.setattr(Desk, "busy", True)
+        branch.live = replace(branch.snapshot(12), step=13)
+        desk.changed("snapshots")
+        until(lambda: bool(panel.newest))
+        ((step, layout, _, values),) = panel.newest["branches"][0]["frames"]
+        expected = PROBES["error_by_class"](branch.live)
+        assert step == 13
+        assert tuple(panel.newest["layouts"][layout]["columns"]) == expected.columns
+        np.testing.assert_array_equal(np.array(values, float), expected.values.ravel())
+        monkeypatch.setattr(Desk, "busy", False)
+
+
+def test_a_class_selects_exactly_its_images(run):
+    branch = Branch(run)
+    snapshot = branch.snapshot(12)
+    labels = snapshot.labels["class"]
+    with desk_of(branch) as desk:
+        panel = Tables(desk)
+        for column, (_, label) in enumerate(snapshot.classes):
+            ask(desk, panel, branch=branch.name, step=12, table="error_by_class", row=None, column=label)
+            until(lambda c=column: np.array_equal(desk.selection, np.flatnonzero(labels == c)))
+            ask(desk, panel, branch=branch.name, step=12, table="error_by_class", row="teacher 1", column=label)
+        ask(desk, panel, branch=branch.name, step=12, table="error_by_class", row="teacher 1", column=None)
+        until(lambda: np.array_equal(desk.selection, np.flatnonzero(np.isin(labels, snapshot.knows["teacher 1"]))))
+
+
+def test_a_cell_of_a_confusion_selects_what_it_counts(run):
+    snapshot = Branch(run).snapshot(12)
+    table = PROBES["confusion"](snapshot)
+    counted = sum(
+        int(images_of(snapshot, "confusion", row, column).sum()) for row in table.rows for column in table.columns
+    )
+    assert counted == len(snapshot.index)
+    for i, row in enumerate(table.rows):
+        of_row = images_of(snapshot, "confusion", row, None).sum()
+        for j, column in enumerate(table.columns):
+            share = images_of(snapshot, "confusion", row, column).sum() / of_row
+            assert share == pytest.approx(table.values[i, j])
+    with_teacher = PROBES["confusion_with"](snapshot, "teacher 1")
+    for i, row in enumerate(with_teacher.rows):
+        of_row = images_of(snapshot, "confusion_with:teacher 1", row, None).sum()
+        for j, column in enumerate(with_teacher.columns):
+            cell = images_of(snapshot, "confusion_with:teacher 1", row, column).sum()
+            assert cell == pytest.approx(np.nan_to_num(with_teacher.values[i, j]) * of_row)
+
+
+def test_without_labels_a_class_is_as_the_table_counts_it_or_as_the_student_answers(run):
+    snapshot = replace(Branch(run).snapshot(12), labels=None)
+    said = classes_said(snapshot, "class")
+    answers = snapshot.arrays["scores"].argmax(axis=1)
+    for place, (_, label) in enumerate(snapshot.classes):
+        np.testing.assert_array_equal(images_of(snapshot, "error_by_class", None, label), said == place)
+        np.testing.assert_array_equal(images_of(snapshot, "agreement", label, None), answers == place)
+    assert images_of(snapshot, "cka", "student conv1", "student conv2") is None
+
+
+def test_a_claim_selects_the_images_that_a_teacher_claims_most(run):
+    snapshot = Branch(run).snapshot(12)
+    parts = [images_of(snapshot, "claims", "own answers", teacher) for teacher in snapshot.teachers]
+    assert (np.sum(parts, axis=0) == 1).all()
+    best = [max(range(3), key=snapshot.arrays["logits/teacher 0"][i].__getitem__) for i in range(3)]
+    assert len(best) == 3
+    per_image = [PROBES["claims"](snapshot, sample=i) for i in range(5)]
+    for i, claims in enumerate(per_image):
+        assert parts[int(claims.values[claims.rows.index("own answers")].argmax())][i]
+
+
+# Samples
+
+
+def answers_of(panel: Samples) -> tuple[np.ndarray, np.ndarray, dict[str, dict[int, np.ndarray]]]:
+    """What the browser has: true classes, teachers' answers, students' by branch and step."""
+    shown, data = panel.shown, np.frombuffer(panel.answers, "<f4")
+    assert data[0] == shown["version"]
+    count, place = len(shown["places"]), 1
+
+    def take(*shape: int) -> np.ndarray:
+        nonlocal place
+        place += int(np.prod(shape))
+        return data[place - int(np.prod(shape)) : place].reshape(shape)
+
+    truth, teachers = take(len(shown["labelled"]), count), take(len(shown["teachers"]), count, 2)
+    students = {b["name"]: {s: take(len(shown["tasks"]), count, 2) for s in b["steps"]} for b in shown["branches"]}
+    assert place == len(data)
+    return truth, teachers, students
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def test_the_samples_say_what_the_nets_say_at_every_snapshot(run, fork):
+    with desk_of(Branch(run), Branch(fork)) as desk:
+        desk.show("common_feature", "no MMD")
+        panel = Samples(desk)
+        chosen = [3, 8, 21, 34]
+        desk.select(chosen)
+        until(
+            lambda: (
+                panel.shown["places"] == chosen and all(b["steps"] == [0, 4, 8, 12] for b in panel.shown["branches"])
+            )
+        )
+        truth, teachers, students = answers_of(panel)
+        snapshot = desk.branch.snapshot(12)
+        np.testing.assert_array_equal(truth[0], snapshot.labels["class"][chosen])
+        for row, about in enumerate(panel.shown["teachers"]):
+            shares = softmax(snapshot.arrays[f"logits/{about['name']}"][chosen])
+            np.testing.assert_array_equal(teachers[row, :, 0], np.array(about["knows"])[shares.argmax(axis=1)])
+            np.testing.assert_allclose(teachers[row, :, 1], shares.max(axis=1), rtol=1e-5)
+        for branch in desk.compared:
+            for step in (0, 4, 8, 12):
+                shares = softmax(branch.snapshot(step).arrays["scores"][chosen])
+                np.testing.assert_array_equal(students[branch.name][step][0, :, 0], shares.argmax(axis=1))
+                np.testing.assert_allclose(students[branch.name][step][0, :, 1], shares.max(axis=1), rtol=1e-5)
+        assert panel.header["title"].startswith("selection: 4 images")
+
+
+def test_the_sheet_holds_the_images_that_are_shown(run):
+    with desk_of(Branch(run)) as desk:
+        panel = Samples(desk)
+        desk.select([5, 6, 40])
+        until(lambda: panel.shown["places"] == [5, 6, 40])
+        kind, code = panel.sheet.split(",")
+        assert kind == "data:image/png;base64"
+        sheet, about = np.asarray(Image.open(io.BytesIO(base64.b64decode(code)))), panel.shown["sheet"]
+        for place, index in enumerate(panel.shown["index"]):
+            row, column = divmod(place, about["columns"])
+            part = sheet[row * about["height"] :, column * about["width"] :][: about["height"], : about["width"]]
+            image = run.problem.pool.images[np.array([index])][0].permute(1, 2, 0).numpy()
+            np.testing.assert_allclose(part / 255, image, atol=0.6 / 255)
+
+
+def test_a_folder_without_its_problem_has_answers_and_no_image(run):
+    with desk_of(Branch(folder=run.folder)) as desk:
+        panel = Samples(desk)
+        assert panel.sheet == ""
+        assert panel.shown["sheet"] == {}
+        assert len(answers_of(panel)[0][0]) == samples.HANDFUL
+
+
+def test_what_is_clicked_stays_what_is_selected_elsewhere_is_shown(run):
+    with desk_of(Branch(run)) as desk:
+        panel = Samples(desk)
+        first = panel.shown["places"]
+        ask(desk, panel, toggle=first[2])
+        until(lambda: desk.selection.tolist() == [first[2]])
+        until(lambda: panel.selected == np.array([first[2]], "<i4").tobytes())
+        assert panel.shown["places"] == first, "a tile that is clicked must not run away"
+        ask(desk, panel, all=True)
+        until(lambda: desk.selection.tolist() == sorted(first))
+        ask(desk, panel, keep="a few of all")
+        until(lambda: [kept["name"] for kept in panel.kept] == ["a few of all"])
+        ask(desk, panel, invert=True)
+        rest = sorted(set(range(60)) - set(first))
+        until(lambda: panel.shown["places"] == rest)
+        assert panel.shown["shows"] == "selection"
+        ask(desk, panel, again="a few of all")
+        until(lambda: panel.shown["places"] == sorted(first))
+        ask(desk, panel, clear=True)
+        until(lambda: panel.shown["shows"] == "handful" and not len(desk.selection))
+        ask(desk, panel, forget="a few of all")
+        until(lambda: panel.kept == [])
+
+
+def test_of_many_images_some_are_drawn_and_how_many_there_are_is_said(run, monkeypatch):
+    monkeypatch.setattr(samples, "DRAWN", 10)
+    with desk_of(Branch(run)) as desk:
+        panel = Samples(desk)
+        desk.select(range(30))
+        until(lambda: len(panel.shown["places"]) == 10)
+        assert panel.header["all"] == 30
+
+
+def test_a_handful_has_images_of_every_class():
+    labels = np.array([0] * 50 + [1] * 5 + [2] * 2 + [-1])
+    found = samples.handful(labels)
+    assert len(found) == samples.HANDFUL == len(set(found.tolist()))
+    assert {label: int((labels[found] == label).sum()) for label in (1, 2, -1)} == {1: 5, 2: 2, -1: 1}
+
+
+def test_the_worst_come_first(run):
+    snapshot = Branch(run).snapshot(12)
+    errors = np.mean([snapshot.arrays[f"error/{teacher}"] for teacher in snapshot.teachers], axis=0)
+    np.testing.assert_array_equal(samples.ranked(snapshot, "error"), np.argsort(-errors, kind="stable")[:24])
+    shares = softmax(snapshot.arrays["scores"])
+    np.testing.assert_array_equal(
+        samples.ranked(snapshot, "unsure"), np.argsort(shares.max(axis=1).astype(np.float32), kind="stable")[:24]
+    )
+    wrong = samples.ranked(snapshot, "wrong")
+    assert (shares.argmax(axis=1)[wrong] != snapshot.labels["class"][wrong]).all()
+    gaps = np.full(len(snapshot.index), -np.inf)
+    for teacher, columns in snapshot.knows.items():
+        for i in range(len(gaps)):
+            taught = softmax(snapshot.arrays[f"logits/{teacher}"][i : i + 1])[0]
+            own = softmax(snapshot.arrays["scores"][i : i + 1, list(columns)])[0]
+            gaps[i] = max(gaps[i], taught.max() - own[taught.argmax()])
+    np.testing.assert_allclose(samples.disagreement(snapshot), gaps, atol=1e-6)
+    without = replace(
+        snapshot, arrays={n: a for n, a in snapshot.arrays.items() if not n.startswith("error/")}, labels=None
+    )
+    assert [mode["key"] for mode in samples.modes_of(without) if mode["reason"]] == ["error", "wrong"]
+    assert samples.ranked(without, "error") is None
+    assert samples.ranked(without, "wrong") is None
+
+
+def test_a_selection_is_described_by_its_class_and_its_worst_teacher(run):
+    snapshot = Branch(run).snapshot(12)
+    places = np.flatnonzero(snapshot.labels["class"] == 2)
+    said = samples.described(snapshot, places)
+    errors = {teacher: snapshot.arrays[f"error/{teacher}"][places].mean() for teacher in snapshot.teachers}
+    assert said.startswith(f"selection: {len(places)} images, class class 2 mostly, worst for ")
+    assert max(errors, key=errors.get) in said
+
+
+def test_while_a_run_plays_the_images_stay(run, monkeypatch):
+    branch = Branch(run)
+    with desk_of(branch) as desk:
+        panel = Samples(desk)
+        ask(desk, panel, mode="error")
+        until(lambda: panel.shown["shows"] == "error" and "step 12" in panel.header["title"])
+        before = panel.shown["places"]
+        monkeypatch.setattr(Desk, "busy", True)
+        other = {name: array[::-1].copy() for name, array in branch.snapshot(12).arrays.items()}
+        branch.live = replace(branch.snapshot(12), step=13, arrays=other)
+        desk.look_at(13.0)
+        until(lambda: bool(panel.newest.get("branches")) and bool(panel.newest["branches"][0]["frames"]))
+        assert panel.shown["places"] == before
+        ((step, values),) = panel.newest["branches"][0]["frames"]
+        shares = softmax(branch.live.arrays["scores"][before])
+        np.testing.assert_allclose(np.array(values, float).reshape(-1, 2)[:, 1], shares.max(axis=1), atol=1e-5)
+        assert step == 13
+        monkeypatch.setattr(Desk, "busy", False)
+        desk.changed("place")
+        until(lambda: panel.shown["places"] != before)
+
+
+# Where no kernel is
+
+
+def test_a_saved_notebook_has_the_terms_and_the_table(run, fork):
+    with desk_of(Branch(run), Branch(fork)) as desk:
+        panel, table = History(desk), Tables(desk)
+        ax = Figure().add_subplot()
+        panel.drawn(ax)
+        rows = desk.branch.rows
+        drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
+        for term in rows[0]["terms"]:
+            np.testing.assert_allclose(drawn[term], smooth([row["terms"][term] for row in rows]))
+        ax = Figure().add_subplot()
+        table.drawn(ax)
+        expected = PROBES["error_by_class"](desk.branch.snapshot(12)).values
+        np.testing.assert_array_equal(ax.images[0].get_array(), expected)
+        desk.show("common_feature", "no MMD")
+        ax = Figure().add_subplot()
+        panel.drawn(ax)
+        assert {"common_feature", "no MMD"} <= {line.get_label() for line in ax.lines}
+        assert f"loss {desk.compared[1].rows[-1]['loss']:.3g} after step 12" in panel.summary()
+        least, most = expected.min(), expected.max()
+        assert f"{least:.3g} (" in table.summary().splitlines()[0]
+        assert f"to {most:.3g} (" in table.summary().splitlines()[0]
+
+
+# Everything that may come
+
+
+def with_nan(snapshot: Snapshot) -> Snapshot:
+    arrays = {}
+    for name, array in snapshot.arrays.items():
+        arrays[name] = array.copy()
+        if array.dtype.kind == "f":
+            arrays[name][:3] = np.nan
+    return replace(snapshot, arrays=arrays)
+
+
+def first_sample(snapshot: Snapshot) -> Snapshot:
+    labels = snapshot.labels and {task: y[:1] for task, y in snapshot.labels.items()}
+    arrays = {name: array[:1] for name, array in snapshot.arrays.items()}
+    return replace(snapshot, index=snapshot.index[:1], labels=labels, arrays=arrays)
+
+
+CASES = {
+    "five teachers": ({"teachers": 5}, {}),
+    "no labels, overlapping classes": ({"overlap": True, "labels": False, "test": 0}, {}),
+    "two tasks": ({"teachers": 4, "tasks": 2, "shape": (1, 16, 16)}, {}),
+    "distillation": ({}, {"method": "distillation"}),
+    "adaptive": ({}, {"method": "adaptive"}),
+    "ensemble": ({}, {"method": "ensemble"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_views_of_any_run(tiny_problem, case):
+    options, settings = CASES[case]
+    steps = {} if case == "ensemble" else {"steps": 6, "batch_size": 16}
+    made = Run(tiny_problem(**options), snapshot_every=3, **(steps | settings)).advance(None, progress=False)
+    branch = Branch(made)
+    original = made.snapshot()
+    with desk_of(branch) as desk:
+        desk.changed = lambda *topics: None  # this thread alone draws
+        for change in (lambda snapshot: snapshot, with_nan, first_sample):
+            branch.live = change(replace(original, step=1000))
+            desk.look_at(1000.0)
+            desk.selection = np.zeros(1, np.int64)
+            table, some = Tables(desk), Samples(desk)
+            for choice in choices_of(branch.live).values():
+                table._chosen = choice.key
+                table.refresh(table.topics)
+                json.dumps(table.frames, allow_nan=False)
+            assert len(table.frames["branches"][0]["frames"]) == len(branch.steps_seen())
+            for mode in [samples.SELECTION, *samples.MODES]:
+                some._shows, some._chosen_for = mode, None
+                some.refresh(some.topics)
+                json.dumps([some.shown, some.newest, some.header], allow_nan=False)
+                assert len(answers_of(some)[1]) == len(branch.live.knows)
+            for panel in (History(desk), table, some):
+                assert panel.summary()
