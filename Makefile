@@ -36,7 +36,7 @@ lab: $(VENV)/installed-lab
 	$(BIN)/jupyter lab notebooks
 
 lecture: $(VENV)/installed-lab
-	$(BIN)/voila notebooks/lecture/amalgamation.ipynb
+	JUPYTER_PATH=notebooks/lecture $(BIN)/voila --template=offline notebooks/lecture/amalgamation.ipynb
 
 # The panels are tested on both generations of the kernel that are in use; this one is kept beside the other.
 $(VENV)/ipykernel6: $(VENV)/installed-dev

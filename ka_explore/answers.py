@@ -16,6 +16,7 @@ from ka_explore.cache import TeacherCache
 from ka_explore.layers import Outputs
 from ka_explore.pool import Batch
 from ka_explore.problem import Problem
+from ka_explore.randomness import OwnNumbers
 from ka_explore.targets import TargetKind, Targets, make_targets, thumbnails
 
 
@@ -123,7 +124,8 @@ class Answers:
                 found = {}
                 images = self.problem.pool.images[self.problem.pool.probe_index]
                 for teacher in self.problem.teachers:
-                    parts = [teacher(part.to(self.device)) for part in images.split(128)]
+                    with OwnNumbers(0):  # should one draw, also in eval mode
+                        parts = [teacher(part.to(self.device)) for part in images.split(128)]
                     found[f"logits/{teacher.name}"] = torch.cat([p.logits for p in parts]).cpu().numpy()
                     for layer in teacher.layers:
                         means = torch.cat([p.features[layer].mean(dim=(2, 3)) for p in parts])

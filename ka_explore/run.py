@@ -587,7 +587,9 @@ class Run:
             modes = [(module, module.training) for module in self.method.modules()]
             self.method.eval()
             try:
-                with self._threads(), torch.no_grad(), seeded(self.seed, 0, self.device):
+                # A method without stages is the teachers themselves, who may be anybody's nets.
+                draws = self._may_draw() or not self._state.stages
+                with self._threads(), torch.no_grad(), seeded(self.seed, 0, self.device, draws=draws):
                     yield
             finally:
                 for module, mode in modes:

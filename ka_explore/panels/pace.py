@@ -4,7 +4,7 @@ import time
 from collections import deque
 
 WINDOW = 2.0  # seconds that the rate is a mean over
-LOOKING = 0.05  # of the time that may be spent on snapshots which are only looked at
+LOOKING = 0.02  # of the time that may be spent on snapshots which are only looked at
 
 
 class Pace:

@@ -74,7 +74,7 @@ def timeline(branch: Branch, branches: Iterable[Branch]) -> dict[str, Any]:
         checkpoints = branch.store.checkpoint_steps()
     forks = [[other.name, other.parent[1]] for other in branches if other.parent and other.parent[0] == branch.name]
     if branch.parent is not None:
-        forks.append([f"⑂ of {branch.parent[0]}", branch.parent[1]])
+        forks.append([f"⎇ of {branch.parent[0]}", branch.parent[1]])
     return {
         "steps": steps,
         "stages": stages,

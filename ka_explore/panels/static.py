@@ -61,8 +61,12 @@ class Static:
         self._handle.update(self.bundle(), raw=True)
 
     def renew(self) -> None:
-        """Draw it anew at once, if anything is new: a cell that drove the run is over."""
-        if self._handle is not None and self._seen() != self._state:
+        """Draw it anew, if anything is new: a cell that drove the run is over. Soon, where cells follow quickly."""
+        if self._handle is None or self._seen() == self._state:
+            return
+        if time.monotonic() < self._drawn_at + EVERY:
+            self._desk.later(EVERY, *self.topics)
+        else:
             self._handle.update(self.bundle(), raw=True)
 
     def _seen(self) -> Any:

@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 from ka_explore.panels.status import Status, View
 
 GLANCE = 1.0  # seconds
-SHARE = 0.05  # of the time that views may compute while a run plays
+SHARE = 0.03  # of the time that views may compute while a run plays
 
 
 class Teller:

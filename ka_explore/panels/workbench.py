@@ -47,9 +47,9 @@ LAYOUTS: Mapping[str, Sequence[tuple[tuple[str, ...], int]]] = {
         (("player",), 0),
         (("points", "history"), 270),
         (("points", "tables"), 230),
-        (("samples",), 200),
+        (("samples",), 218),
         (("what_if", "branches"), 340),
-        (("findings",), 260),
+        (("findings",), 230),
     ),
     "projector": (
         (("player",), 0),

@@ -106,7 +106,7 @@ def test_from_the_cell_to_the_first_pixels(new_lab: Callable[[], Any], images: i
     lab = new_lab()
     lab.open([LARGE, "warm = Run(problem(300), steps=20, snapshot_every=10).advance(None, progress=False)",
               "workbench(warm, show=['points'])",
-              f"run = Run(problem({images}), steps=4, snapshot_every=4).advance(None, progress=False)",
+              f"run = Run(problem({images}), 'distillation', steps=4, snapshot_every=4).advance(None, progress=False)",
               "workbench(run, show=['points'])"])  # fmt: skip
     for index in range(2):
         lab.run(index)
@@ -260,7 +260,7 @@ def alone(n=150):
     return n / (time.perf_counter() - begun)
 def played(n=150):
     begun = time.perf_counter()
-    bench.advance(n)
+    bench._desk.play(run.step + n).result()
     return n / (time.perf_counter() - begun)
 alone(20)
 run = Run(problem, steps=2000)

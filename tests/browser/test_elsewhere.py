@@ -22,8 +22,8 @@ HERE = "127.0.0.1"
 
 
 @contextmanager
-def serving(server, command: list[str], path: str) -> Iterator[str]:
-    """A server that is started with this command and ``{port}`` in it; gives its address."""
+def serving(server, command: list[str], path: str, **more: str) -> Iterator[str]:
+    """A server that is started with this command and ``{port}`` in it, and more variables; gives its address."""
     with socket.socket() as free:
         free.bind((HERE, 0))
         port = free.getsockname()[1]
@@ -32,7 +32,7 @@ def serving(server, command: list[str], path: str) -> Iterator[str]:
     with log.open("w") as said:
         process = subprocess.Popen(
             [part.format(port=port) for part in command],
-            env=server.environment() | {"JUPYTER_TOKEN": ""},
+            env=server.environment() | {"JUPYTER_TOKEN": ""} | more,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=subprocess.STDOUT,
@@ -54,19 +54,22 @@ def serving(server, command: list[str], path: str) -> Iterator[str]:
 
 
 @contextmanager
-def watched_page(browser) -> Iterator:
-    """A page of its own; at the end no error stands in its console and no other host was asked."""
+def watched_page(browser, own: set[str] = frozenset()) -> Iterator:
+    """A page of its own; at the end its console shows no error but the place's own, and no other host was asked.
+
+    ``page.said`` is what it showed, without places in files.
+    """
     context = browser.new_context(viewport={"width": 1920, "height": 1080})
     page = context.new_page()
-    errors, elsewhere = [], []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.said, elsewhere = set(), []
+    page.on("pageerror", lambda error: page.said.add(str(error)[:60]))
+    page.on("console", lambda message: page.said.add(message.text[:60]) if message.type == "error" else None)
     page.on("request", lambda asked: elsewhere.append(asked.url) if HERE not in asked.url.split("/")[2] else None)
     page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
     yield page
     context.close()
     assert [url for url in elsewhere if not url.startswith(("data:", "blob:"))] == []
-    assert errors == []
+    assert page.said <= own
 
 
 def plays(page) -> None:
@@ -79,12 +82,34 @@ def plays(page) -> None:
     page.wait_for_selector(".ka-player[data-doing='']")
 
 
+def own_of_voila(browser, server) -> set[str]:
+    """The errors that Voilà's console shows of a notebook with one slider of ipywidgets."""
+    file = server.notebooks / "slider.ipynb"
+    cells = [nbformat.v4.new_code_cell("import ipywidgets\nipywidgets.IntSlider()")]
+    kernel = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), file)
+    command = [sys.executable, "-m", "voila", str(file), "--no-browser", "--port={port}", f"--Voila.ip={HERE}"]
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("https://**", lambda route: route.fulfill(status=204))
+    said: set[str] = set()
+    page.on("console", lambda message: said.add(message.text[:60]) if message.type == "error" else None)
+    page.on("pageerror", lambda error: said.add(str(error)[:60]))
+    with serving(server, command, "/voila/static/favicon.ico") as address:
+        page.goto(address, timeout=120_000)
+        page.wait_for_selector(".widget-slider", timeout=60_000)
+        page.wait_for_timeout(1000)
+    context.close()
+    return said
+
+
 def test_the_lecture_is_a_page_without_code(browser, server):
     command = [
         sys.executable, "-m", "voila", str(LECTURE), "--no-browser", "--port={port}", f"--Voila.ip={HERE}",
-        "--VoilaConfiguration.show_tracebacks=True",
+        "--VoilaConfiguration.show_tracebacks=True", "--template=offline",
     ]  # fmt: skip
-    with serving(server, command, "/voila/static/favicon.ico") as address, watched_page(browser) as page:
+    started = serving(server, command, "/voila/static/favicon.ico", JUPYTER_PATH=str(LECTURE.parent))
+    with started as address, watched_page(browser, own_of_voila(browser, server)) as page:
         page.goto(address, timeout=120_000)
         plays(page)
         assert page.locator(".ka-points").count() == 1
@@ -99,16 +124,19 @@ def test_notebook_7_shows_the_same(browser, server):
         )
     ]
     file = server.notebooks / "seven.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
+    kernel = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), file)
     command = [
         sys.executable, "-m", "notebook", "--no-browser", "--ServerApp.port={port}", f"--ServerApp.ip={HERE}",
         "--ServerApp.token=", "--ServerApp.password=", "--ServerApp.allow_root=True",
         f"--ServerApp.root_dir={server.notebooks}",
     ]  # fmt: skip
-    with serving(server, command, "/api") as address, watched_page(browser) as page:
+    own: set[str] = set()  # what the place says before anything of ours is there
+    with serving(server, command, "/api") as address, watched_page(browser, own) as page:
         page.goto(f"{address}/notebooks/{file.name}", timeout=60_000)
         page.wait_for_selector(".jp-Cell", timeout=60_000)
         page.wait_for_timeout(3000)
+        own |= page.said
         page.locator(".jp-Cell .cm-content").first.click()
         page.keyboard.press("Shift+Enter")
         plays(page)

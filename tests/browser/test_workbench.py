@@ -109,13 +109,16 @@ def drag_timeline(lab, step: int) -> None:
     lab.page.mouse.up()
 
 
-def lasso(lab, left: float, right: float) -> None:
-    """Draw a box over a part of the first points plot, in shares of its width."""
+def lasso(lab, share: float) -> None:
+    """Draw a box around the left share of the points in the first picture."""
     canvas = lab.page.locator("canvas.ka-points-over").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    corners = [(left, 0.02), (right, 0.02), (right, 0.98), (left, 0.98), (left, 0.05)]
-    places = [(box["x"] + a * box["width"], box["y"] + b * box["height"]) for a, b in corners]
+    pixels = np.array(lab.page.evaluate("() => document.querySelector('.ka-points').inspect().pixels"), float)
+    x = pixels[::2][np.isfinite(pixels[::2])]
+    left, right = x.min() - 8, np.quantile(x, share) + (8 if share == 1 else 0)
+    corners = [(left, 2), (right, 2), (right, box["height"] - 2), (left, box["height"] - 2), (left, 8)]
+    places = [(box["x"] + a, box["y"] + b) for a, b in corners]
     lab.page.mouse.move(*places[0])
     lab.page.mouse.down()
     for place in places[1:]:
@@ -202,15 +205,15 @@ def test_dragging_the_timeline_back_and_replaying_gives_the_same_weights(shown):
 def test_a_lasso_selects_the_same_samples_in_python(shown):
     play_to(shown, 30)
     shown.wait_for("() => document.querySelector('.ka-points')?.dataset.ready === 'true'")
-    lasso(shown, 0.01, 0.5)
+    lasso(shown, 0.2)
     here = selected_on_page(shown)
     probes = shown.kernel_value("len(run.snapshot().index)")
     assert 0 < len(here) < probes
     assert wait_for_equal(lambda: shown.kernel_value("bench.selection.tolist()"), here) == here
     shown.screenshot("selected")
-    # The other half has other samples; together with shift all of them.
+    # Around everything, together with shift: all of them.
     shown.page.keyboard.down("Shift")
-    lasso(shown, 0.45, 0.99)
+    lasso(shown, 1)
     shown.page.keyboard.up("Shift")
     assert wait_for_equal(lambda: len(shown.kernel_value("bench.selection.tolist()")), probes) == probes
     # Escape selects none; Python's own selection is shown.

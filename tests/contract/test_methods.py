@@ -185,11 +185,11 @@ def test_an_unchanged_fork_goes_the_same_way_from_every_step(problem, case):
 def test_a_method_does_without_a_teacher_or_says_what_to_do(problem, case):
     if not hasattr(METHODS[case[0]].Config(), "without"):
         return  # it does not learn from the teachers' answers
-    try:
-        run = make(problem, case, without=problem.names[:1])
-    except InputError as refusal:
-        assert re.search(r"\b([Mm]ake|[Gg]ive)\b", str(refusal)), refusal
-        return
+    if case[0] == "permutation_merging":
+        with pytest.raises(InputError, match="Make a problem of the teachers wanted, or give"):
+            make(problem, case, without=problem.names[:1])
+        return  # it trains nothing
+    run = make(problem, case, without=problem.names[:1])
     for stage in run.method.stages():
         prepare(run.method, stage)
         loss = stage.forward(run._batch(problem.pool.at(0, 0, 16), augment_step=0)).loss
