@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from html.parser import HTMLParser
+from itertools import combinations
 
 import nbformat
 import numpy as np
@@ -13,7 +14,7 @@ from ka_explore import InputError, Run
 
 pytest.importorskip("anywidget", reason="needs the extra lab: pip install 'ka-explore[lab]'")
 from ka_explore.panels import PARTS, workbench
-from ka_explore.panels.workbench import LAYOUTS
+from ka_explore.panels.workbench import LAYOUTS, areas_of
 
 OPTIONS = {"steps": 20, "batch_size": 16, "width": 4, "blocks": 1, "checkpoint_every": 10, "snapshot_every": 5}
 
@@ -37,6 +38,19 @@ def bench(run):
 def test_every_part_stands_in_every_layout():
     for rows in LAYOUTS.values():
         assert {name for names, _ in rows for name in names} == set(PARTS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_whatever_is_shown_stands_in_rectangles(layout):
+    for count in range(1, len(PARTS) + 1):
+        for parts in combinations(PARTS, count):
+            grid = [names for names, _ in areas_of(parts, layout)]
+            assert {name for names in grid for name in names} == set(parts)
+            for part in parts:
+                rows = [y for y, names in enumerate(grid) if part in names]
+                columns = {tuple(x for x, name in enumerate(grid[y]) if name == part) for y in rows}
+                assert len(columns) == 1, (parts, grid)
+                assert rows == list(range(rows[0], rows[-1] + 1)), (parts, grid)
 
 
 @pytest.mark.parametrize("part", PARTS)

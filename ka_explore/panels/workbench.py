@@ -1,7 +1,7 @@
 """The workbench: panels around one desk, in one notebook cell."""
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -258,12 +258,26 @@ def folders_in(folder: Path) -> list[Path]:
     return found
 
 
-def arranged(panels: Mapping[str, Panel], layout: str) -> Box:
-    """The panels in a grid; what is not there leaves no gap."""
-    rows = [([name for name in names if name in panels], height) for names, height in LAYOUTS[layout]]
+def areas_of(parts: Iterable[str], layout: str) -> list[tuple[list[str], int]]:
+    """Which part stands in each of two columns, a row, and how high the row is; what is not there leaves no gap."""
+    there = set(parts)
+    rows = [([name for name in names if name in there], height) for names, height in LAYOUTS[layout]]
     rows = [row for row in rows if row[0]]
-    areas = [names * 2 if len(names) == 1 else names for names, _ in rows]
-    heights = ["auto" if height == 0 else f"{height if len(panels) > 1 else ALONE * height:g}px" for _, height in rows]
+    beside: dict[str, str] = {}  # what stands beside a part that spans rows
+    for names, _ in rows:
+        if len(names) == 2:
+            beside.setdefault(names[0], names[1])
+    return [
+        (names if len(names) == 2 else [names[0], beside.get(names[0], names[0])], height) for names, height in rows
+    ]
+
+
+def arranged(panels: Mapping[str, Panel], layout: str) -> Box:
+    """The panels in a grid."""
+    rows = areas_of(panels, layout)
+    areas = [names for names, _ in rows]
+    single = ALONE if len(panels) == 1 else 1
+    heights = ["auto" if height == 0 else f"{single * height:g}px" for _, height in rows]
     left, right = WIDTHS[layout]
     for name, panel in panels.items():
         panel.layout.grid_area = name
