@@ -85,7 +85,7 @@ def test_whatever_is_pressed_the_runs_are_what_replays_give(lab, seed):
             page.keyboard.press(chance.choice(KEYS))
         presses += 1
         page.wait_for_timeout(chance.choice([5, 30, 120]))
-    assert presses > SECONDS / 2
+    assert presses > SECONDS / 10
     page.keyboard.press("Escape")
     lab.kernel_value("desk.pause()")
     deadline = time.monotonic() + 60
