@@ -245,6 +245,46 @@ def test_a_click_is_answered_while_a_run_plays(new_lab: Callable[[], Any]) -> No
     lab.check()
 
 
+PAUSE = """
+() => new Promise(done => {
+  const player = [...document.querySelectorAll('.ka-player')].at(-1), begun = performance.now();
+  const watch = new MutationObserver(() => {
+    if (player.dataset.doing !== '') return;
+    watch.disconnect();
+    done(performance.now() - begun);
+  });
+  watch.observe(player, {attributes: true});
+  player.querySelector('.ka-player-play').click();
+})
+"""
+
+
+def test_a_pause_stops_the_run_soon(new_lab: Callable[[], Any]) -> None:
+    """From the press to the player that says it waits; medians of seven, beside no cell and beside a busy one."""
+    lab = new_lab()
+    lab.open([SMALL, "run = Run(toy.mnist(), steps=100_000).advance(5, progress=False)",
+              "bench = workbench(run, show=['player'])\nbench",
+              "import time\nend = time.time() + 20\nwhile time.time() < end:\n    sum(range(1000))"])  # fmt: skip
+    for index in range(3):
+        lab.run(index)
+    page = lab.page
+    page.wait_for_selector(".ka-player[data-seen]")
+    page.wait_for_timeout(2000)
+    for what in ("no cell runs", "a cell computes in Python"):
+        if what != "no cell runs":
+            lab.begin(3)
+            page.wait_for_timeout(500)
+        times = []
+        for _ in range(7):
+            page.click(".ka-player-play")
+            page.wait_for_selector(".ka-player[data-doing='plays']")
+            page.wait_for_timeout(900)
+            times.append(page.evaluate(PAUSE))
+        told(f"pause, {what}: median", statistics.median(times), "ms", 300)
+    lab.wait_until_idle()
+    lab.check()
+
+
 def test_training_is_as_fast_with_the_workbench_open(new_lab: Callable[[], Any]) -> None:
     """Steps a second of a run that plays at 4 pictures a second in the browser, over those of the run alone.
 
