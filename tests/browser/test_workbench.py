@@ -293,7 +293,7 @@ def test_everything_is_there_again(shown, back):
     wait_for_step(shown, step + 5)
     shown.begin(2)
     shown.page.wait_for_timeout(400)
-    assert seconds_until_paused(shown) <= 1.0
+    assert seconds_until_paused(shown) <= 3.0
     assert not shown.page.evaluate("window.started.done === true"), "the cell ended before the pause"
     shown.wait()
 
@@ -309,7 +309,7 @@ def test_it_plays_on_after_a_reload_while_a_cell_runs(shown):
     wait_for_step(shown, 15)
     shown.begin(2)
     shown.page.wait_for_timeout(400)
-    assert seconds_until_paused(shown) <= 1.0
+    assert seconds_until_paused(shown) <= 3.0
     assert not shown.page.evaluate("window.started.done === true"), "the cell ended before the pause"
     shown.wait()
 
@@ -341,7 +341,7 @@ def test_on_ipykernel_6_a_request_waits_for_the_cell_and_the_panel_says_so(lab, 
     player(lab).wait_for()
     play_button(lab).click()
     wait_for_step(lab, 5)
-    assert seconds_until_paused(lab) <= 1.0
+    assert seconds_until_paused(lab) <= 3.0
     assert step_on_page(lab) == step_in_kernel(lab)
     play_button(lab).click()
     wait_for_step(lab, step_on_page(lab) + 5)
