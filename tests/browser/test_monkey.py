@@ -44,6 +44,8 @@ def press(page, chance, target) -> None:
     x, y = box["x"] + chance.random() * box["width"], box["y"] + chance.random() * box["height"]
     if target["tag"] == "SELECT":
         options = element.locator("option:not([disabled])")
+        if not options.count():
+            return
         element.select_option(index=None, value=options.nth(chance.randrange(options.count())).get_attribute("value"))
     elif target["tag"] == "CANVAS" or target["type"] == "range":
         page.mouse.move(x, y)
