@@ -425,3 +425,10 @@ def test_cancelling_leaves_the_picture_as_it_was(base, ready, tmp_path, monkeypa
     desk.receive({"do": "points", "panel": panel.id, "cancel": True})
     panel.settle()
     assert (panel.how, panel.job, panel.frames) == ("pca", {}, before)
+
+
+def test_branches_and_place_that_change_together_are_both_seen(ready, tiny_problem):
+    panel, _ = ready(trained(tiny_problem()))
+    panel._reached.clear()
+    panel.refresh(frozenset({"branches", "place"}))
+    assert panel._reached.is_set()

@@ -181,10 +181,14 @@ class Points(Panel):
             self._reached.clear()
             self.desk.changed("place")  # what was asked and changed before is done when this is looked at
             reached = self._reached.wait(max(until - time.monotonic(), 0.0))
+            while self._work is not None and time.monotonic() < until:  # asking again would begin it again
+                time.sleep(0.01)
             if reached and self._work is None and self._embedding is None:
                 return
             if time.monotonic() > until:
-                raise TimeoutError(f"the points panel is not done after {timeout:g} s: {self.job or 'it draws'}")
+                raise TimeoutError(
+                    f"the points panel is not done after {timeout:g} s: {self.desk.error or self.job or 'it draws'}"
+                )
             time.sleep(0.01)
 
     def result(self, step: float | None = None) -> dict[str, Picture]:
@@ -276,9 +280,10 @@ class Points(Panel):
                 return {"id": uuid4().hex[:8], **self._first(), **self._selection()}
             if "selection" in changed:
                 found |= self._selection()
+            empty = not self.order
             if "branches" in changed:
                 found |= self._other_branches()
-            elif changed & {"snapshots", "place"}:
+            if changed & {"snapshots", "place"}:  # both may come together
                 if not self.order:
                     found |= self._first()
                 elif self._work is None:
@@ -288,6 +293,8 @@ class Points(Panel):
                 if self._stale and self._work is None and not self.desk.busy:
                     found |= self._film_traits()
                 self._reached.set()
+            if empty:  # what the first picture left to do
+                self._again()
             return found
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:

@@ -13,6 +13,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from ka_explore import toy
+
 pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -108,6 +110,7 @@ def test_the_lecture_is_a_page_without_code(browser, server):
         sys.executable, "-m", "voila", str(LECTURE), "--no-browser", "--port={port}", f"--Voila.ip={HERE}",
         "--VoilaConfiguration.show_tracebacks=True", "--template=offline",
     ]  # fmt: skip
+    toy.mnist()  # its teachers are trained here: the bar of that is gone before Voilà's page can show it
     started = serving(server, command, "/voila/static/favicon.ico", JUPYTER_PATH=str(LECTURE.parent))
     with started as address, watched_page(browser, own_of_voila(browser, server)) as page:
         page.goto(address, timeout=120_000)
