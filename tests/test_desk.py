@@ -330,7 +330,7 @@ def test_views_are_told_what_changed_and_listeners_how_it_stands(desk, run):
     desk.tell(view.told)
     desk.play(6).result(30)
     assert until(lambda: view.statuses and view.statuses[-1] == 6)
-    assert any("rows" in changed for changed in view.seen)
+    assert until(lambda: any("rows" in changed for changed in view.seen))
     assert not any("snapshots" in changed for changed in view.seen)
     desk.select([1])
     assert until(lambda: any("selection" in changed for changed in view.seen))
