@@ -356,6 +356,27 @@ def test_a_view_that_fails_is_heard_and_does_not_end_the_others(desk):
     desk.play(3).result(30)
 
 
+def test_a_listener_that_fails_is_heard_once_and_does_not_silence_the_others(desk, run):
+    class Listener:
+        def __init__(self):
+            self.calls, self.steps = 0, []
+
+        def broken(self, status):
+            self.calls += 1
+            raise RuntimeError("nobody there")
+
+        def told(self, status):
+            self.steps.append(status.step)
+
+    listener = Listener()
+    desk.tell(listener.broken)
+    desk.tell(listener.told)
+    assert until(lambda: "nobody there" in desk.status.error)
+    desk.play(3).result(30)
+    assert until(lambda: listener.steps and listener.steps[-1] == 3)
+    assert listener.calls == 1
+
+
 def test_a_folder_is_looked_at_without_opening_and_opened_to_play(run, tiny_problem):
     run.advance(10)
     run.save()

@@ -60,7 +60,7 @@ class Desk:
         self.at_once: dict[str, Callable[[Mapping[str, Any]], object]] = {}
         self._users: set[object] = set()
         self._closed = False
-        self._teller = Teller(lambda: self.status, lambda: self.render_interval, self._followed)
+        self._teller = Teller(lambda: self.status, lambda: self.render_interval, self._followed, self.fail)
         self._drawer = Drawer(lambda: self.busy, lambda: self.render_interval, self.fail)
         self.worker = Worker(self._moved, self._failed, self._watched)
         self.channel = Channel(self.receive)

@@ -1,6 +1,5 @@
 """The two threads of a desk that tell: one how it stands, one draws what panels show and answers what they ask."""
 
-import contextlib
 import queue
 import threading
 import time
@@ -23,10 +22,17 @@ class Teller:
         status: gives how it stands.
         interval: gives the seconds between two words at least, where nobody asked for anything.
         glance: called every second, to see what others than the desk did to its runs.
+        failed: told what a listener raised; it is told no more.
     """
 
-    def __init__(self, status: Callable[[], Status], interval: Callable[[], float], glance: Callable[[], None]):
-        self._status, self._interval, self._glance = status, interval, glance
+    def __init__(
+        self,
+        status: Callable[[], Status],
+        interval: Callable[[], float],
+        glance: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ):
+        self._status, self._interval, self._glance, self._failed = status, interval, glance, failed
         self._listeners: list[weakref.WeakMethod[Callable[[Status], None]]] = []
         self._stirred = threading.Event()
         self._urgent = self._closed = False
@@ -70,9 +76,12 @@ class Teller:
                 last, told = now, time.monotonic()
                 for reference in list(self._listeners):
                     listener = reference()
-                    if listener is not None:
-                        with contextlib.suppress(Exception):  # a browser that went away
+                    try:
+                        if listener is not None:
                             listener(now)
+                    except Exception as error:
+                        self._listeners.remove(reference)
+                        self._failed(error)
 
 
 class Drawer:
