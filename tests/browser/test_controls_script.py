@@ -193,9 +193,9 @@ def test_two_views_of_one_panel_have_changes_of_their_own(desk, bridge):
     page.add(panel, "again")
     first, second = (page.page.locator(".ka-what-if").nth(i) for i in (0, 1))
     first.locator('[data-option="mmd_weight"] input[type="text"]').fill("0.7")
-    page.pump(0.4)
+    name = first.locator(".ka-wi-name input")
+    until(page, lambda: name.get_attribute("placeholder") == "mmd weight 0.7")
     assert second.locator(".ka-wi-changed").count() == 0
-    assert first.locator(".ka-wi-name input").get_attribute("placeholder") == "mmd weight 0.7"
     check(page)
 
 

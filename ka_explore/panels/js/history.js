@@ -104,8 +104,11 @@ function nice(value, down = false) {
   return power * (down ? [...parts].reverse().find(part => part <= share) ?? 1 : parts.find(part => part >= share) ?? 10);
 }
 
+// A value in at most `digits` + 3 letters, so that columns keep their widths.
 function exactly(value, digits) {
-  return value === undefined || Number.isNaN(value) ? "–" : Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 1e-4) ? value.toExponential(3) : String(Number(value.toPrecision(digits)));
+  if (value === undefined || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  return size >= 10 ** digits || (size !== 0 && size < 0.01) ? value.toExponential(digits > 3 ? 2 : 1) : String(Number(value.toPrecision(digits)));
 }
 
 export default {
@@ -151,6 +154,7 @@ export default {
       const focused = side.contains(document.activeElement) ? document.activeElement.dataset.term : null;
       table.textContent = "";
       make("caption", table, {class: "ka-hidden"}, "values at the step that is looked at; a button a term shows or hides it");
+      table.classList.toggle("ka-history-many", records.branches.length > 2);
       if (several()) {
         const row = make("tr", make("thead", table));
         make("td", row);
@@ -210,7 +214,7 @@ export default {
 
     // The step whose values are told: under the pointer, or the one that is looked at.
     function told() {
-      const step = pointed ?? time ?? last();
+      const step = pointed ?? Math.min(time ?? last(), last());  // rows come a little later than the player's step
       at.textContent = `step ${spaced(Math.round(step))}`;
       at.classList.toggle("ka-history-pointed", pointed !== null);
       for (const {term, values} of cells) {
@@ -218,7 +222,7 @@ export default {
           const column = branch.terms.indexOf(term.name), row = rowNear(branch, Math.max(step, 1));
           const there = row >= 0 && column >= 0 && (branch.thinned || branch.columns[0][row] === Math.max(Math.round(step), 1));
           const value = there ? branch.columns[column + 1][row] : NaN;
-          const text = exactly(value, several() ? 4 : 5);  // the title has all digits
+          const text = exactly(value, records.branches.length > 2 ? 3 : 4);  // the title has all digits
           if (values[i].textContent !== text) values[i].textContent = text;
           values[i].dataset.value = String(value);
           values[i].dataset.step = there ? String(branch.columns[0][row]) : "";

@@ -149,7 +149,7 @@ export default {
       if (now.stage) parts.push(`stage ${now.stage}`);
       if (now.recorded > now.step) parts.push(`${spaced(now.recorded)} steps recorded`);
       if (Math.round(at) !== now.step) parts.push(`looking at step ${spaced(Math.round(at))}`);
-      parts.push(`${timeline().seen} snapshots`);
+      parts.push(`${timeline().seen} snapshot${timeline().seen === 1 ? "" : "s"}`);
       if (!now.open) parts.push("from disk: play opens it");
       if (now.note) parts.push(now.note);
       line.textContent = parts.join(" · ");

@@ -362,6 +362,15 @@ export default {
         watch.observe(plot);
         pointers(view);
       }
+      arrange();
+    }
+
+    // Side by side, or in as many rows as make the pictures clearly larger.
+    function arrange() {
+      const count = Math.max(views.length, 1), side = columns => Math.min(stage.clientWidth / columns, stage.clientHeight / Math.ceil(count / columns));
+      let columns = count;
+      for (let fewer = count - 1; fewer > 0; fewer--) if (side(fewer) > 1.1 * side(columns)) columns = fewer;
+      stage.style.setProperty("--ka-columns", columns);
     }
 
     function mark() {
@@ -1237,9 +1246,11 @@ export default {
       root.classList.toggle("ka-narrow", wide < 36);
       root.classList.toggle("ka-medium", wide < 70);
       root.classList.toggle("ka-short", root.clientHeight < 250);
+      arrange();
       changed();
     });
     watch.observe(root);
+    watch.observe(stage);
     undo.push(() => watch.disconnect());
     const listen = (event, listener) => { model.on(event, listener); undo.push(() => model.off(event, listener)); };
     for (const trait of ["nets", "branches", "frames", "picture", "colouring", "tint", "classes", "answers", "fixed", "index"]) listen(`change:${trait}`, readSoon);

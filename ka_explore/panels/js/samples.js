@@ -59,7 +59,7 @@ export default {
     const key = make("span", foot, {class: "ka-samples-key"});
     const told = make("span", foot, {class: "ka-quiet"});
 
-    let found = answersOf(model), time = null, tiles = [], selected = new Set(), current = 0, hovered = null, letters = 3;
+    let found = answersOf(model), time = null, tiles = [], selected = new Set(), current = 0, hovered = null, short = new Map();
 
     modes.addEventListener("change", () => ask({mode: modes.value}));
 
@@ -147,7 +147,8 @@ export default {
         const focused = grid.contains(document.activeElement);
         grid.textContent = "";
         // the longest name says how wide a tile is
-        letters = Math.min(Math.max(...(shown?.classes ?? [""]).map(name => name.length), 3), 18);
+        const classes = shown?.classes ?? [], letters = Math.min(Math.max(...classes.map(name => name.length), 3), 18);
+        short = new Map(shortened(classes, letters).map((words, place) => [classes[place], words]));
         grid.style.setProperty("--ka-tile", `${(9.2 + 0.5 * letters).toFixed(1)}em`);
         tiles = shown ? shown.places.map((place, i) => tileOf(shown, place, i)) : [];
         current = Math.min(current, Math.max(tiles.length - 1, 0));
@@ -157,11 +158,6 @@ export default {
       }
       chipped();
       write();
-    }
-
-    // A name's middle gives way, as names often differ at their ends.
-    function shortened(name) {
-      return name.length <= letters ? name : `${name.slice(0, Math.ceil(letters / 2) - 1)}…${name.slice(name.length - Math.floor(letters / 2))}`;
     }
 
     function tileOf(shown, place, i) {
@@ -185,7 +181,7 @@ export default {
         const made = line("ka-samples-true", "=", "", `true ${shown.tasks[task] || "class"}`);
         const place = found.truth[k][i];
         const name = place >= 0 ? shown.classes[place] : "not known";
-        made.answer.textContent = shortened(name);
+        made.answer.textContent = short.get(name) ?? name;
         made.row.title = `image ${shown.index[i]} of the pool; true ${shown.tasks[task] || "class"}: ${name}`;
         return made;
       });
@@ -218,7 +214,7 @@ export default {
       const key = `${answer} ${share} ${mark}`;
       if (line.key === key) return;
       line.key = key;
-      line.answer.textContent = shortened(answer);
+      line.answer.textContent = short.get(answer) ?? answer;
       line.share.textContent = Number.isNaN(share) ? "" : `${Math.round(100 * share)}%`;
       line.mark.textContent = mark;
       line.row.classList.toggle("ka-samples-wrong", wrong && !foreign);

@@ -89,9 +89,12 @@ function panelIn(el, kind, label, desk) {
   const root = make("section", el, {class: `ka ka-${kind}`, "aria-label": label});
   const undo = desk ? [hideStatic(desk.id)] : [];
   const look = () => root.classList.toggle("ka-dark", isDark(root));
-  const watch = new MutationObserver(() => { look(); root.dispatchEvent(new CustomEvent("ka-theme")); });
+  const changed = () => { look(); root.dispatchEvent(new CustomEvent("ka-theme")); };
+  const watch = new MutationObserver(changed);
   watch.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]});
   undo.push(() => watch.disconnect());
+  // A theme's colours may come later than its name: their change is a transition of next to no time.
+  root.addEventListener("transitionend", event => { if (event.target === root) changed(); });
   requestAnimationFrame(look);
   return {root, undo, end: () => undo.splice(0).forEach(f => f())};
 }
@@ -238,6 +241,14 @@ function readable(value, digits = 3) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   return size >= 1e4 || size < 1e-3 ? value.toExponential(digits - 1) : String(Number(value.toPrecision(digits)));
+}
+
+// Names in at most so many letters. The middle gives way, or more of an end where this tells more of them apart.
+function shortened(names, most) {
+  const cut = tail => name => name.length <= most ? name : `${name.slice(0, most - 1 - tail)}…${name.slice(name.length - tail)}`;
+  const tails = [...Array(most).keys()].sort((a, b) => Math.abs(a - most / 2) - Math.abs(b - most / 2));
+  const apart = tails.map(tail => new Set(names.map(cut(tail))).size);
+  return names.map(cut(tails[apart.indexOf(Math.max(...apart))]));
 }
 
 function spaced(count) {

@@ -219,17 +219,12 @@ export default {
     // How many letters of a turned name have room.
     const letters = () => Math.min(Math.max(Math.floor(body.clientHeight * 0.35 / (0.58 * (parseFloat(getComputedStyle(root).fontSize) || 13))), 8), 24);
 
-    // A name's middle gives way, as names often differ at their ends.
-    function shortened(name, most) {
-      return name.length <= most ? name : `${name.slice(0, Math.ceil(most / 2) - 1)}…${name.slice(name.length - Math.floor(most / 2))}`;
-    }
-
-    function named(kind, into, name, can, what, turned) {
+    function named(kind, into, name, short, can, what) {
       const cell = make(kind, into, {scope: what, "aria-label": name, title: can ? `${name}; click: select these images` : name, tabindex: -1, class: can ? "ka-tables-can" : ""});
       const net = model.get("frames").nets?.[name];
       const inner = make("span", cell, {class: "ka-tables-name"});
       if (net) make("span", inner, {class: "ka-tables-net", style: `color: ${net[0]}`, "aria-hidden": "true"}, `${GLYPHS[net[1]] ?? "□"} `);
-      inner.append(shortened(name, what === "row" ? 24 : turned ? letters() : 13));
+      inner.append(short);
       return cell;
     }
 
@@ -251,11 +246,12 @@ export default {
       made.style.width = `min(100%, ${9 + 6 * columns.length}em)`;
       const top = make("tr", make("thead", made));
       const grid = [[make("td", top, {class: "ka-tables-corner"})]];
-      columns.forEach((column, j) => grid[0].push(named("th", top, column, table.about.column_images[j], "col", turned)));
+      const short = {columns: shortened(columns, turned ? letters() : 13), rows: shortened(rows, 20)};
+      columns.forEach((column, j) => grid[0].push(named("th", top, column, short.columns[j], table.about.column_images[j], "col")));
       const below = make("tbody", made), cells = [];
       rows.forEach((row, i) => {
         const line = make("tr", below);
-        grid.push([named("th", line, row, table.about.row_images[i], "row", false)]);
+        grid.push([named("th", line, row, short.rows[i], table.about.row_images[i], "row")]);
         columns.forEach(() => {
           const cell = make("td", line, {tabindex: -1, class: table.about.cell_images || table.about.row_images[i] ? "ka-tables-can" : ""});
           cells.push(cell);
