@@ -340,14 +340,14 @@ def layer_numbers(rows: np.ndarray, logits: np.ndarray) -> Numbers:
                 kind = name
     return {
         "explained": explained(rows, centred),
-        "rank": effective_rank(rows),
+        "rank": covariance_rank(rows),
         "silent": float((rows.std(axis=0) <= 1e-6 * max(float(np.abs(rows).max()), 1e-30)).mean()),
         "variation": float(np.sqrt(rows.var(axis=0).mean() / max(float((rows**2).mean()), 1e-300))),
         "is": kind,
     }
 
 
-def effective_rank(rows: np.ndarray) -> float:
+def covariance_rank(rows: np.ndarray) -> float:
     """exp of the entropy of the covariance's normalised eigenvalues (Roy and Vetterli 2007); 0 for constant rows."""
     centred = torch.from_numpy(rows - rows.mean(axis=0))
     values = torch.linalg.svdvals(centred).numpy() ** 2  # torch's, as its threads are limited above

@@ -93,14 +93,14 @@ def test_results_and_snapshots_are_numpy(module):
 
 @pytest.mark.parametrize("path", below("ka_explore.probes"), ids=name_of)
 def test_probes_work_on_snapshots_alone_without_torch(path):
-    check(path, {"ka_explore.snapshot", "ka_explore.results", "ka_explore.errors", "ka_explore.probes"})
+    check(path, {f"ka_explore.{name}" for name in ("snapshot", "results", "errors", "logits", "probes")})
     assert others(path, at_import=True) <= {"numpy", "jaxtyping"}
     assert others(path) <= {"numpy", "jaxtyping", "sklearn", "threadpoolctl", "umap", "scipy"}
 
 
 @pytest.mark.parametrize("path", below("ka_explore.diagnosis"), ids=name_of)
 def test_a_diagnosis_judges_numbers_without_torch(path):
-    allowed = {"snapshot", "results", "errors", "diagnosis"}
+    allowed = {"snapshot", "results", "errors", "logits", "diagnosis"}
     inside = (
         {"store", "examine", "run"}
         if name_of(path) in ("ka_explore.diagnosis", "ka_explore.diagnosis.findings")
@@ -162,7 +162,7 @@ def test_a_store_does_not_know_what_runs():
             ("balance", "config", "errors", "losses", "pool", "problem", "student", "labels", "layers", "targets"),
         ),
         (("answers",), ("cache", "layers", "pool", "problem", "randomness", "targets")),
-        (("randomness", "turns"), ()),
+        (("randomness", "turns", "logits"), ()),
         (("state",), ("config", "errors", "method", "problem", "training")),
         (("examine",), ("environment", "layers", "pool", "problem", "teachers")),
         (("film",), ("errors", "plots", "results")),

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ka_explore.diagnosis.findings import Attempt, Finding, Grade, Value
-from ka_explore.diagnosis.thresholds import THRESHOLDS
+from ka_explore.diagnosis.findings import Attempt, Finding, Value
+from ka_explore.diagnosis.thresholds import THRESHOLDS, Grade
 from ka_explore.errors import KaError
 from ka_explore.results import Result
 from ka_explore.snapshot import ANSWERS, Snapshot
@@ -179,7 +179,7 @@ def judged(
         at_most: ``note`` where a second sign is missing that a warning needs.
     """
     limit = THRESHOLDS[threshold]
-    grade: Grade = limit.grade(value)  # type: ignore[assignment]
+    grade = limit.grade(value)
     if grade == "warning" and at_most != "warning":
         grade = at_most
     side = "from" if limit.above else "down to"

@@ -4,8 +4,9 @@ import html
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
+from ka_explore.diagnosis.thresholds import Grade
 from ka_explore.errors import InputError
 from ka_explore.results import Result
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from ka_explore.run import Run
 
-Grade = Literal["warning", "note", "fine"]
 Value = float | str
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ka_explore.logits import entropy, log_softmax
+
 
 def finite_rows(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     """The arrays as float64, without the samples for which one of them is not finite."""
@@ -13,8 +15,11 @@ def finite_rows(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(a[good] for a in parts)
 
 
-def effective_rank(rows: np.ndarray) -> float:
-    """exp of the entropy of the covariance's normalised eigenvalues (Roy and Vetterli 2007); 0 for constant rows."""
+def covariance_rank(rows: np.ndarray) -> float:
+    """Effective rank of the covariance: exp of the entropy of its normalised eigenvalues; 0 for constant rows.
+
+    Roy and Vetterli 2007, of the covariance; the probe takes the rows' own singular values and is larger.
+    """
     (rows,) = finite_rows(rows)
     if len(rows) < 2:
         return float("nan")
@@ -31,25 +36,6 @@ def silent(rows: np.ndarray) -> float:
     if len(rows) < 2 or not rows.size:
         return float("nan")
     return float((rows.std(axis=0) <= 1e-6 * max(float(np.abs(rows).max()), 1e-30)).mean())
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Log-probabilities of every row."""
-    logits = np.asarray(logits, np.float64)
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
-
-
-def logsumexp(logits: np.ndarray) -> np.ndarray:
-    """log Σ exp of every row; NaN where there is one."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.logaddexp.reduce(np.asarray(logits, np.float64), axis=1))
-
-
-def entropy(logits: np.ndarray) -> np.ndarray:
-    """Of the softmax of every row, in nats."""
-    log = log_softmax(logits)
-    return np.asarray(-(np.exp(log) * log).sum(axis=1))
 
 
 def information(logits: np.ndarray) -> float:
@@ -73,7 +59,7 @@ def left_over(teacher: np.ndarray, student: np.ndarray) -> float:
 
 
 def cka(first: np.ndarray, second: np.ndarray) -> float:
-    """Linear centred kernel alignment of two nets' rows of the same samples (Kornblith 2019); NaN for constant rows."""
+    """Linear CKA of two nets' rows of the same samples, biased (Kornblith 2019); NaN for constant rows."""
     first, second = finite_rows(first, second)
     if len(first) < 3:
         return float("nan")

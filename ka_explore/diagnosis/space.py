@@ -6,7 +6,7 @@ import numpy as np
 
 from ka_explore.diagnosis.evidence import CannotCheck, Evidence, judged
 from ka_explore.diagnosis.findings import Attempt, Finding
-from ka_explore.diagnosis.numbers import effective_rank, finite_rows, mean, median, silent, size
+from ka_explore.diagnosis.numbers import covariance_rank, finite_rows, mean, median, silent, size
 from ka_explore.results import Curves, Distribution, Scalars
 from ka_explore.snapshot import ANSWERS
 
@@ -29,7 +29,7 @@ def own_rank(evidence: Evidence, teacher: str) -> float:
     features = group(evidence.last.arrays, f"feature/{teacher}")
     layer = feature_layer(evidence, teacher)
     rows = features.get(layer) if layer in features else next(reversed(list(features.values())), None)
-    return float("nan") if rows is None else effective_rank(rows)
+    return float("nan") if rows is None else covariance_rank(rows)
 
 
 def feature_layer(evidence: Evidence, teacher: str) -> str:
@@ -42,7 +42,7 @@ def feature_layer(evidence: Evidence, teacher: str) -> str:
 def collapsed(evidence: Evidence) -> Iterator[Finding]:
     """Whether the nets met in a point or on a line: rows of the common space that are all alike, or of low rank."""
     common = common_of(evidence)
-    ranks = {net: effective_rank(rows) for net, rows in common.items()}
+    ranks = {net: covariance_rank(rows) for net, rows in common.items()}
     width = max(rows.shape[1] for rows in common.values())
     if width == 1:
         raise CannotCheck("the common space has one channel: see not_reconstructable.")
@@ -51,15 +51,15 @@ def collapsed(evidence: Evidence) -> Iterator[Finding]:
     spread = {net: variation(rows) for net, rows in common.items()}
     steps = [s.step for s in evidence.snapshots if group(s.arrays, "common")]
     over = {
-        net: np.array([effective_rank(s.arrays[f"common/{net}"]) for s in evidence.snapshots if s.step in steps])
+        net: np.array([covariance_rank(s.arrays[f"common/{net}"]) for s in evidence.snapshots if s.step in steps])
         for net in common
         if all(f"common/{net}" in s.arrays for s in evidence.snapshots if s.step in steps)
     }
     figure = Curves(
         {net: np.array(steps) for net in over},
         over,
-        unit="effective rank",
-        title="effective rank of the common space",
+        unit="effective rank of the covariance",
+        title="directions that the common space uses",
         levels={"width": float(width), "the teachers' own": needed},
     )
     why = (
@@ -77,8 +77,8 @@ def collapsed(evidence: Evidence) -> Iterator[Finding]:
     if float(options.get("weight_decay", 0)) > 1e-2:
         attempts.insert(0, Attempt("Decay the weights less.", {"weight_decay": 1e-4}, at=0))
     attempts = [a for a in attempts if all(k in options for k in a.changes)]
-    numbers: dict[str, float | str] = {f"effective rank of {net}": rank for net, rank in ranks.items()}
-    numbers |= {"width": float(width), "effective rank of the teachers' features (median)": needed}
+    numbers: dict[str, float | str] = {f"effective rank of {net}'s covariance": rank for net, rank in ranks.items()}
+    numbers |= {"width": float(width), "effective rank of the covariance of the teachers' features (median)": needed}
     teachers = [net for net in ranks if net != "student"]
     yield judged(
         "collapsed_rank",
@@ -90,7 +90,7 @@ def collapsed(evidence: Evidence) -> Iterator[Finding]:
         why=why,
         attempts=attempts,
         result=figure,
-        measure="effective rank relative to what there is room and need for",
+        measure="effective rank of the covariance relative to what there is room and need for",
     )
     yield judged(
         "collapsed_rows",
@@ -266,7 +266,7 @@ def not_reconstructable(evidence: Evidence) -> Iterator[Finding]:
             + (f": {width} channels are too narrow for it." if narrow else "."),
             depth=4.8 if narrow else 2,
             subject=teacher,
-            evidence={"width of the common space": float(width), "effective rank of its feature": rank},
+            evidence={"width of the common space": float(width), "effective rank of its feature's covariance": rank},
             measure="reconstruction error (1: no better than the mean)",
             why="What the decoder cannot rebuild is not in the common space, so the student cannot learn it there.",
             attempts=tuple(

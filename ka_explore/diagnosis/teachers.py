@@ -9,8 +9,9 @@ import numpy as np
 
 from ka_explore.diagnosis.evidence import CannotCheck, Evidence, judged
 from ka_explore.diagnosis.findings import Attempt, Finding
-from ka_explore.diagnosis.numbers import entropy, finite_rows, log_softmax, logsumexp
+from ka_explore.diagnosis.numbers import finite_rows
 from ka_explore.diagnosis.thresholds import THRESHOLDS
+from ka_explore.logits import entropy, logsumexp, softmax
 from ka_explore.results import Distribution, Matrix, Scalars
 
 Looks = Mapping[str, Any]  # what was found of a teacher, see `ka_explore.examine`
@@ -167,7 +168,7 @@ def company(evidence: Evidence) -> Iterator[Finding]:
         noise = number(seen.get("noise"))
         yield judged(
             "company",
-            moved if not noise > THRESHOLDS["noise"].note else 0.0,  # type: ignore[operator]
+            moved if THRESHOLDS["noise"].grade(noise) == "fine" else 0.0,
             f"Teacher {name!r} answers by the company an image is in: batch norm works in training mode.",
             name="train_mode_batch_norm",
             depth=9.5,
@@ -276,12 +277,12 @@ def layers(evidence: Evidence) -> Iterator[Finding]:
                 subject=name,
                 evidence={
                     "layer": layer,
-                    "effective rank": thin,
+                    "effective rank of its covariance": thin,
                     "channels": float(here["channels"]),
                     "channels that do not vary": number(here["silent"]),
                     "better": best,
                 },
-                measure="effective rank relative to the best layer's",
+                measure="effective rank of the covariance relative to the best layer's",
                 why="A feature that is the same for all images, or one number, has nothing to align or rebuild.",
                 attempts=attempt,
                 result=figure,
@@ -384,7 +385,7 @@ def teachers_disagree(evidence: Evidence) -> Iterator[Finding]:
         if not len(first):
             continue
         pairs += 1
-        sure = np.minimum(*(np.exp(log_softmax(z)).max(axis=1) for z in (first, second))) >= SURE
+        sure = np.minimum(*(softmax(z).max(axis=1) for z in (first, second))) >= SURE
         said_one, said_two = first.argmax(axis=1), second.argmax(axis=1)
         differ = float((said_one != said_two)[sure].mean()) if sure.any() else 0.0
         table = np.zeros((len(shared), len(shared)))
@@ -459,7 +460,7 @@ def claims(evidence: Evidence) -> Iterator[Finding]:
         share = float("nan")
         if len(counts) == 1:
             total = np.stack([logsumexp(z) for z in logits.values()], axis=1)
-            share = float(np.exp(log_softmax(total))[:, 0].mean())
+            share = float(softmax(total)[:, 0].mean())
         numbers: dict[str, float | str] = {
             "share of the joint answer it claims": share,
             "fair share": 1 / len(logits),

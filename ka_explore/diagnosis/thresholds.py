@@ -8,6 +8,10 @@ reason names. Ranges are rounded; ``tests/diagnosis/healthy.py`` and ``faults.py
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+Grade = Literal["warning", "note", "fine"]
+"""How bad it is."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,10 @@ class Threshold:
     reason: str
     above: bool = True
 
-    def grade(self, value: float) -> str:
+    def grade(self, value: float) -> Grade:
         """``warning``, ``note`` or ``fine``; a value that is NaN is fine."""
-        for grade, limit in (("warning", self.warning), ("note", self.note)):
+        limits: tuple[tuple[Grade, float | None], ...] = (("warning", self.warning), ("note", self.note))
+        for grade, limit in limits:
             if limit is not None and (value >= limit if self.above else value <= limit):
                 return grade
         return "fine"

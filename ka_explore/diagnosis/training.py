@@ -1,6 +1,7 @@
 """Checks of the training: terms and teachers that pull too hard or not at all, rates, length, the student's size."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -8,12 +9,9 @@ from ka_explore.diagnosis.evidence import CannotCheck, Evidence, judged, weight_
 from ka_explore.diagnosis.findings import Attempt, Finding
 from ka_explore.diagnosis.numbers import (
     cka,
-    effective_rank,
-    entropy,
+    covariance_rank,
     finite_rows,
     left_over,
-    log_softmax,
-    logsumexp,
     mean,
     median,
     size,
@@ -21,6 +19,7 @@ from ka_explore.diagnosis.numbers import (
 )
 from ka_explore.diagnosis.space import feature_layer, group, pull, smaller
 from ka_explore.diagnosis.thresholds import THRESHOLDS
+from ka_explore.logits import entropy, logsumexp, softmax
 from ka_explore.results import Curves, Scalars
 from ka_explore.snapshot import ANSWERS
 
@@ -367,14 +366,12 @@ def not_learned(evidence: Evidence) -> Iterator[Finding]:
     slow = speed <= limit("slow_start") and len(term) >= 20 and float(evidence.options.get("learning_rate", 0.0)) <= low
     measure = "not learned of the teachers' answers (1: no better than their mean)"
     rate = float(evidence.options.get("learning_rate", float("nan")))
-    common = {"evidence": numbers, "measure": measure, "result": figure}
+    found = partial(judged, "not_learned", value, evidence=numbers, measure=measure, result=figure)
     quick = {"learning_rate": float(f"{min(rate * 30, 3e-3):.3g}")} if rate < 1e-3 else {"learning_rate": rate * 3}
     longer = {"steps": int(max(400, 4 * steps))}
     # One of these three is named; a small student that is not slow for want of steps cannot be helped by more of them.
     if small and not unfinished and len(term) >= 60 and not (rate < 2e-4):
-        yield judged(
-            "not_learned",
-            value,
+        yield found(
             "The student is too small for what its teachers know.",
             name="student_too_small",
             depth=4.9,
@@ -385,24 +382,18 @@ def not_learned(evidence: Evidence) -> Iterator[Finding]:
                 ),
                 Attempt("Take the problem's own width.", {"student_width": 1.0}, at=0),
             ),
-            **common,  # type: ignore[arg-type]
         )
     elif slow and not small:
-        yield judged(
-            "not_learned",
-            value,
+        yield found(
             f"The learning rate of {rate:g} is too low: the student has hardly moved.",
             name="rate_too_low",
             depth=4.9,
             why="At this pace the run ends before the student has left its first, random answers.",
             attempts=(Attempt("Take a larger rate.", quick, at=0), Attempt("Give it more steps.", longer)),
-            **common,  # type: ignore[arg-type]
         )
     else:
         short = unfinished or done < limit("few_steps") or falling >= limit("still_falling")
-        yield judged(
-            "not_learned",
-            value,
+        yield found(
             f"The run stopped too early: after {done} steps the student is far from its teachers' answers."
             if short
             else "The student is far from its teachers' answers, though it has stopped learning.",
@@ -415,7 +406,6 @@ def not_learned(evidence: Evidence) -> Iterator[Finding]:
                 else Attempt("Give it more steps.", longer, at=0),
             ),
             at_most="warning" if short else "note",
-            **common,  # type: ignore[arg-type]
         )
 
 
@@ -439,7 +429,7 @@ def needed_rank(evidence: Evidence) -> float:
         parts = finite_rows(*(evidence.logits(t) for t in evidence.teachers))
     except CannotCheck:
         return float("nan")
-    return effective_rank(np.concatenate([z - z.mean(axis=1, keepdims=True) for z in parts], axis=1))
+    return covariance_rank(np.concatenate([z - z.mean(axis=1, keepdims=True) for z in parts], axis=1))
 
 
 def student_channels(evidence: Evidence) -> float:
@@ -466,9 +456,9 @@ def starved_teacher(evidence: Evidence) -> Iterator[Finding]:
         if kind == "hard":
             weight = (surprise.argmin(axis=1) == 0).astype(float)
         elif kind == "soft":
-            weight = np.exp(log_softmax(-surprise / float(evidence.options.get("selection_temperature", 0.1))))[:, 0]
+            weight = softmax(-surprise / float(evidence.options.get("selection_temperature", 0.1)))[:, 0]
         elif kind == "claim":
-            weight = np.exp(log_softmax(np.stack([logsumexp(z) for z in logits], axis=1)))[:, 0]
+            weight = softmax(np.stack([logsumexp(z) for z in logits], axis=1))[:, 0]
         else:
             weight = np.full(len(surprise), 1 / len(logits))
         yield judged(

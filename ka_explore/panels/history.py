@@ -33,7 +33,10 @@ class History(Panel):
     All rows are sent once; while a run plays only what is new.
     """
 
-    _esm = source("shared.js", "history.js")
+    _esm = source(
+        "shared.js", "history/rows.js", "history/scene.js", "history/axes.js", "history/lines.js", "history/terms.js",
+        "history/pointing.js", "history.js",
+    )  # fmt: skip
     _css = source("shared.css", "history.css")
     topics = frozenset({"rows", "branches", "place"})
 

@@ -13,14 +13,15 @@ import numpy as np
 import traitlets
 from jaxtyping import Float, Float32, Int64
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import unknown
+from ka_explore.logits import softmax
+from ka_explore.panels.answering import answer_rows, answers_of, truth_of
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.frames import answer_rows, pictures, png, truth_of
+from ka_explore.panels.images import images_of, sheet_of
 from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import colour_of, marker_of
 from ka_explore.plots.comparing import run_colour
 from ka_explore.probes.classes import classes_said, columns_of, tasks_of
-from ka_explore.probes.selection import logsumexp
 from ka_explore.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 DRAWN = 200  # images at most; of more the first are drawn, and how many there are is said
 HANDFUL = 24  # images where nothing is selected
 SIDE = 64  # pixels of an image's longer side at most
-FRAMES = 200  # steps of a branch whose answers are sent at most
 KEPT_BYTES = 32 * 2**20  # of answers in memory
 PORTION = 0.15  # seconds of computing before somebody else may have the view thread
 
@@ -148,7 +148,7 @@ class Samples(Panel):
         if desk.busy or first:
             return state | (self._latest(branches) if same else self._whole(branches, snapshot, stamp))
         for branch in branches:
-            for step in spread(branch.steps_seen()):
+            for step in branch.steps_sent():
                 if (branch.folder, step) not in self._answers:
                     if time.perf_counter() - begun > PORTION:
                         desk.changed(self._more)
@@ -209,7 +209,7 @@ class Samples(Panel):
     # What is sent.
 
     def _known(self, branch: Branch) -> list[int]:
-        return [step for step in spread(branch.steps_seen()) if (branch.folder, step) in self._answers]
+        return [step for step in branch.steps_sent() if (branch.folder, step) in self._answers]
 
     def _whole(self, branches: Sequence[Branch], snapshot: Snapshot, stamp: Any) -> dict[str, Any]:
         steps = [self._known(branch) for branch in branches]
@@ -227,7 +227,7 @@ class Samples(Panel):
             place = names.get(branch.name, 0)
             about.append({"name": branch.name, "colour": run_colour(place), "steps": mine})
             parts += [self._answers[branch.folder, step][:, places].ravel() for step in mine]
-        url, lying = self._images(branches, snapshot)
+        url, lying = self._images(snapshot)
         several = len(tasks_of(snapshot)) > 1
         return {
             "sheet": url,
@@ -272,15 +272,17 @@ class Samples(Panel):
             about.append({"name": branch.name, "frames": frames})
         return {"newest": {"version": self._version, "branches": about}}
 
-    def _images(self, branches: Sequence[Branch], snapshot: Snapshot) -> tuple[str, dict[str, int]]:
+    def _images(self, snapshot: Snapshot) -> tuple[str, dict[str, int]]:
         """The images that are shown on one sheet; none where no branch has its problem at hand."""
-        problem = next((branch.run.problem for branch in branches if branch.run is not None), self.desk.problem)
-        if problem is None or not len(self._places):
-            return "", {}
         index = np.asarray(snapshot.index)[self._places]
+        if not len(index):
+            return "", {}
         if self._pictures[0] != index.tobytes():
-            url, lying = sheet_of(problem.pool.images[index].numpy())
-            self._pictures = (index.tobytes(), url, lying)
+            images = images_of(self.desk, index)
+            if images is None:
+                return "", {}
+            sheet, lying = sheet_of(images, SIDE)
+            self._pictures = (index.tobytes(), f"data:image/png;base64,{base64.b64encode(sheet).decode()}", lying)
         return self._pictures[1:]
 
     # In words.
@@ -367,8 +369,8 @@ def disagreement(snapshot: Snapshot) -> Float[np.ndarray, "sample"]:
     gaps = []
     rows = np.arange(len(snapshot.index))
     for teacher, columns in snapshot.knows.items():
-        taught = shares_of(snapshot.arrays[f"logits/{teacher}"])
-        own = shares_of(snapshot.arrays["scores"][:, list(columns)])
+        taught = softmax(snapshot.arrays[f"logits/{teacher}"])
+        own = softmax(snapshot.arrays["scores"][:, list(columns)])
         best = np.nan_to_num(taught).argmax(axis=1)
         gaps.append(taught[rows, best] - own[rows, best])
     return np.max(gaps, axis=0)
@@ -414,50 +416,3 @@ def mostly_of(snapshot: Snapshot, selection: Int64[np.ndarray, "_"]) -> str | No
 def counted(count: int) -> str:
     """So many images."""
     return f"{count} image{'' if count == 1 else 's'}"
-
-
-def spread(steps: Sequence[int]) -> list[int]:
-    """At most so many of the steps as are sent, evenly, the last among them."""
-    every = -(-len(steps) // FRAMES) or 1
-    return sorted({*steps[::every], *steps[-1:]})
-
-
-# What nets say, and images
-
-
-def answers_of(snapshot: Snapshot, *, student: bool) -> Float32[np.ndarray, "row sample 2"]:
-    """The best class (its column) and its probability, a row a task of the student or a teacher; NaN for no answer."""
-    rows = []
-    for net, task in answer_rows(snapshot):
-        if (net == "student") != student:
-            continue
-        columns = columns_of(snapshot, task) if student else list(snapshot.knows[net])
-        logits = snapshot.arrays["scores"][:, columns] if student else snapshot.arrays[f"logits/{net}"]
-        share = shares_of(logits)
-        known = np.isfinite(share).all(axis=1)
-        best = np.nan_to_num(share).argmax(axis=1)
-        pair = np.stack([np.asarray(columns, float)[best], share[np.arange(len(best)), best]], axis=1)
-        rows.append(np.where(known[:, None], pair, np.nan))
-    return np.array(rows, np.float32).reshape(len(rows), len(snapshot.index), 2)
-
-
-def shares_of(logits: Float[np.ndarray, "sample label"]) -> Float[np.ndarray, "sample label"]:
-    """Probabilities of the softmax; NaN in rows with a logit that is not finite."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(np.exp(logits.astype(np.float64) - logsumexp(logits)[:, None]))
-
-
-def sheet_of(images: Float32[np.ndarray, "image channel height width"]) -> tuple[str, dict[str, int]]:
-    """Images in one picture, as the address of a PNG, and how they lie in it."""
-    if not len(images):
-        raise InputError("a sheet needs at least one image.")
-    small = pictures(images, SIDE)
-    count, height, width = small.shape[:3]
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    whole = np.zeros((rows * columns, *small.shape[1:]), np.uint8)
-    whole[:count] = small
-    lying = whole.reshape(rows, columns, *small.shape[1:]).swapaxes(1, 2)
-    made = png(lying.reshape(rows * height, columns * width, *small.shape[3:]))
-    about = {"width": width, "height": height, "columns": columns, "rows": rows}
-    return f"data:image/png;base64,{base64.b64encode(made).decode()}", about

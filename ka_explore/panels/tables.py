@@ -2,8 +2,8 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,64 +11,23 @@ from uuid import uuid4
 
 import numpy as np
 import traitlets
-from jaxtyping import Bool
 from matplotlib.axes import Axes
 
 from ka_explore.errors import InputError, KaError
 from ka_explore.panels.branch import Branch
+from ka_explore.panels.cells import images_of
+from ka_explore.panels.choices import Choice, as_table, choices_of, preferred
 from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import colour_of, draw_matrix, marker_of
-from ka_explore.probes import PROBES
-from ka_explore.probes.classes import classes_said, columns_of, names_of, task_of, tasks_of
-from ka_explore.probes.selection import shares
-from ka_explore.results import Curves, Matrix, Result, Scalars
+from ka_explore.results import Matrix
 from ka_explore.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from ka_explore.panels.desk import Desk
 
-FRAMES = 200  # steps of a branch at most; of more, every second one
 KEPT = 3_000  # tables in memory
 CHEAP = 0.02  # seconds of computing that a table may cost while a run plays
 PORTION = 0.15  # seconds of computing before somebody else may have the view thread
-POINTS = 64  # of a curve at most, to be a row of numbers
-
-NAMES = {
-    "error_by_class": "reconstruction error by class",
-    "cka": "CKA",
-    "mmd": "MMD",
-    "mmd_curve": "MMD by bandwidth",
-}
-PREFERRED = ("error_by_class", "agreement_by_class")
-WITH_TEACHER = ("confusion_with", "worst_channels")  # a table a teacher
-WITH_TASK = ("error_by_class", "confusion")  # a table a task
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A table that can be chosen.
-
-    Attributes:
-        key: the probe, and behind a colon whose.
-        name: in words.
-        tip: what it is, a sentence.
-        ask: the probe with its options.
-    """
-
-    key: str
-    name: str
-    tip: str
-    ask: Callable[[Snapshot], Result]
-
-    @property
-    def probe(self) -> str:
-        """The probe's name."""
-        return self.key.partition(":")[0]
-
-    @property
-    def whose(self) -> str:
-        """The teacher or task of a table that there is one of each."""
-        return self.key.partition(":")[2]
 
 
 class Tables(Panel):
@@ -124,7 +83,7 @@ class Tables(Panel):
         if first or self.desk.busy:
             return state | some(branches, choice)
         for branch in branches:
-            for step in spread(branch.steps_seen()):
+            for step in branch.steps_sent():
                 if (branch.folder, step, choice.key) not in self._tables:
                     if time.perf_counter() - begun > PORTION:
                         self.desk.changed(self._more)
@@ -214,7 +173,7 @@ class Tables(Panel):
 
     def _known(self, branch: Branch, choice: Choice) -> list[tuple[int, Matrix | None]]:
         """The steps that were asked, with their tables; None where the stage has none."""
-        keys = ((step, (branch.folder, step, choice.key)) for step in spread(branch.steps_seen()))
+        keys = ((step, (branch.folder, step, choice.key)) for step in branch.steps_sent())
         return [(step, self._tables[key]) for step, key in keys if key in self._tables]
 
     def _whole(self, branches: Sequence[Branch], choice: Choice) -> dict[str, Any]:
@@ -275,8 +234,8 @@ class Tables(Panel):
     def _layout(self, branch: Branch, step: int, table: Matrix, choice: Choice, layouts: list[dict[str, Any]]) -> int:
         """The place of a table's names, unit and what can be clicked among the layouts; it is added if it is new."""
         title = table.title.split(", step ")[0]
-        made = {"rows": list(table.rows), "columns": list(table.columns), "unit": table.unit, "title": title}
-        made["centre"] = table.centre  # type: ignore[assignment]
+        made: dict[str, Any] = {"rows": list(table.rows), "columns": list(table.columns), "unit": table.unit}
+        made |= {"title": title, "centre": table.centre}
         for place, layout in enumerate(layouts):
             if all(layout[name] == value for name, value in made.items()):
                 return place
@@ -339,9 +298,6 @@ class Tables(Panel):
         draw_matrix(replace(table, title=f"{own}{table.title.split(', step ')[0]}, step {step}"), ax)
 
 
-# Tables
-
-
 def nets_of(branches: Sequence[Branch]) -> dict[str, list[str]]:
     """Colour and marker of every net that may name a row or a column."""
     nets: dict[str, None] = {}
@@ -350,210 +306,3 @@ def nets_of(branches: Sequence[Branch]) -> dict[str, list[str]]:
         snapshot = branch.snapshot(steps[-1]) if steps else None
         nets |= dict.fromkeys(snapshot.teachers if snapshot is not None else ())
     return {net: [colour_of(net, list(nets)), marker_of(net, list(nets))] for net in nets}
-
-
-def choices_of(snapshot: Snapshot) -> dict[str, Choice]:
-    """The probes that may have a table, one a teacher or task where they take one; the same for every stage."""
-    found = {}
-    for name, probe in PROBES.items():
-        said = NAMES.get(name, name.replace("_", " "))
-        tip = (probe.__doc__ or "").strip().split("\n")[0]
-        whose: Sequence[str] = ()
-        option = "teacher" if name in WITH_TEACHER else "task"
-        if name in WITH_TEACHER:
-            whose = snapshot.teachers
-        elif name in WITH_TASK and len(tasks_of(snapshot)) > 1:
-            whose = tasks_of(snapshot)
-        if whose:
-            for one in whose:
-                key = f"{name}:{one}"
-                found[key] = Choice(key, f"{said} · {one}", tip, partial(probe, **{option: one}))
-        else:
-            found[name] = Choice(name, said, tip, probe)
-    return found
-
-
-def preferred(choices: Mapping[str, Choice], offered: Sequence[Mapping[str, Any]]) -> Choice:
-    """The table that is shown unasked: reconstruction error by class where there is one, else the agreement."""
-    there = [str(entry["key"]) for entry in offered if not entry["reason"]]
-    for name in PREFERRED:
-        for key in there:
-            if choices[key].probe == name:
-                return choices[key]
-    return choices[there[0]] if there else next(iter(choices.values()))
-
-
-def as_table(result: Result) -> Matrix | None:
-    """A result as a table: numbers as one column, curves over the same few places as rows; None for other shapes."""
-    if isinstance(result, Matrix):
-        return result
-    if isinstance(result, Scalars):
-        values = np.array(list(result.values.values()), float)[:, None]
-        return Matrix(values, tuple(result.values), (result.unit or "value",), result.unit, result.title)
-    if isinstance(result, Curves) and result.x:
-        first = next(iter(result.x.values()))
-        if len(first) <= POINTS and all(np.array_equal(x, first) for x in result.x.values()):
-            levels = [f"{name} = {value:.3g}" for name, value in result.levels.items()]
-            return Matrix(
-                np.stack([np.asarray(y, float) for y in result.y.values()]),
-                tuple(result.y),
-                tuple(f"{x:g}" for x in first),
-                result.unit,
-                result.title,
-                note="; ".join([f"columns: {result.across}", *levels, *([result.note] if result.note else [])]),
-            )
-    return None
-
-
-def spread(steps: Sequence[int]) -> list[int]:
-    """At most so many of the steps as are sent, evenly, the last among them."""
-    every = -(-len(steps) // FRAMES) or 1
-    return sorted({*steps[::every], *steps[-1:]})
-
-
-# The images that a row, a column or a cell stands for
-
-
-Mask = Bool[np.ndarray, "sample"]
-
-
-def images_of(snapshot: Snapshot, table: str, row: Any, column: Any) -> Mask | None:
-    """Which images a row, a column or a cell of a table stands for; None where it stands for none.
-
-    Args:
-        snapshot: whose.
-        table: the key of a `Choice`.
-        row: its name, or None for a whole column.
-        column: its name, or None for a whole row.
-    """
-    probe, _, whose = table.partition(":")
-    given = [(name, place) for place, name in enumerate((row, column)) if name is not None]
-    masks = [side_of(snapshot, probe, whose, str(name), place) for name, place in given]
-    if probe in ("error_by_class", "agreement_by_class", "worst_reconstructed") and len(masks) == 2:
-        # the error of a teacher on the images of a class: these images, whoever knows the class
-        place = 0 if probe == "worst_reconstructed" else 1
-        if probe != "agreement_by_class":
-            return masks[place]
-        said = [i for i, name in enumerate(class_names(snapshot)) if name == str(column)]
-        return None if not said or row not in snapshot.knows else teacher_says(snapshot, str(row), said[0])
-    if probe == "claims" and len(masks) == 2:
-        return claimed_most(snapshot, str(row), str(column))
-    there = [mask for mask in masks if mask is not None]  # a column of numbers alone stands for no images
-    return np.logical_and.reduce(there) if there else None
-
-
-def side_of(snapshot: Snapshot, probe: str, whose: str, name: str, place: int) -> Mask | None:
-    """The images of a row (place 0) or a column (1) by its name."""
-    if probe == "worst_reconstructed" and place == 0:
-        return np.asarray(snapshot.index.astype(str) == name)
-    if probe == "selection" and place == 0 and name == "all images":
-        return np.ones(len(snapshot.index), bool)
-    if probe == "selection" and place == 1 and (chosen := chosen_by(snapshot, name)) is not None:
-        return chosen
-    if probe == "confusion_with" and whose in snapshot.knows:
-        label = name.partition(": ")[2]
-        columns = snapshot.knows[whose]
-        at = next((i for i, c in enumerate(columns) if snapshot.classes[c][1] == label), None)
-        if at is None:
-            return None
-        logits = snapshot.arrays[f"logits/{whose}"] if place == 0 else snapshot.arrays["scores"][:, list(columns)]
-        return answered(logits, at)
-    task = whose if whose in tasks_of(snapshot) else next(iter(snapshot.labels or {}), tasks_of(snapshot)[0])
-    if probe == "confusion":
-        label = name.partition(": ")[2]
-        return class_images(snapshot, task, label, student=place == 1)
-    if name in snapshot.knows:
-        return teacher_images(snapshot, name)
-    if probe == "error_by_class":
-        return class_images(snapshot, task, name, said=True)
-    if name in class_names(snapshot):
-        its_task, label = snapshot.classes[class_names(snapshot).index(name)]
-        return class_images(snapshot, its_task, label)
-    return None
-
-
-def class_names(snapshot: Snapshot) -> list[str]:
-    """Readable names of all classes: with their task in front where there are several."""
-    several = len(tasks_of(snapshot)) > 1
-    return [f"{task}: {label}" if several else label for task, label in snapshot.classes]
-
-
-def answered(logits: np.ndarray, place: int) -> Mask:
-    """Where the largest logit stands at a place; nowhere where one is not finite."""
-    return np.asarray((logits.argmax(axis=1) == place) & np.isfinite(logits).all(axis=1))
-
-
-def class_images(
-    snapshot: Snapshot, task: str, label: str, *, student: bool = False, said: bool = False
-) -> Mask | None:
-    """The images of a class: truly, or where nobody knows as the student answers.
-
-    Args:
-        snapshot: whose.
-        task: of the class.
-        label: of the class.
-        student: as the student answers in any case.
-        said: where there are no labels, as the teachers together name them, which is what the table counts.
-    """
-    names = names_of(snapshot, task)
-    if label not in names:
-        return None
-    labels = (snapshot.labels or {}).get(task)
-    if labels is not None and not student:
-        return np.asarray(labels == names.index(label))
-    if said and not student:
-        return np.asarray(classes_said(snapshot, task) == names.index(label))
-    return answered(snapshot.arrays["scores"][:, columns_of(snapshot, task)], names.index(label))
-
-
-def teacher_images(snapshot: Snapshot, teacher: str) -> Mask:
-    """The images of a teacher's classes: truly, or where nobody knows as the student answers."""
-    task = task_of(snapshot, teacher)
-    columns = columns_of(snapshot, task)
-    places = [columns.index(column) for column in snapshot.knows[teacher]]
-    labels = (snapshot.labels or {}).get(task)
-    if labels is None:
-        scores = snapshot.arrays["scores"][:, columns]
-        labels = np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1)
-    return np.isin(labels, places)
-
-
-def teacher_says(snapshot: Snapshot, teacher: str, column: int) -> Mask | None:
-    """The images of which a teacher says so; None where it does not know the class."""
-    if column not in snapshot.knows[teacher]:
-        return None
-    return answered(snapshot.arrays[f"logits/{teacher}"], snapshot.knows[teacher].index(column))
-
-
-def chosen_by(snapshot: Snapshot, teacher: str) -> Mask | None:
-    """The images that a teacher teaches most; None where the stage chooses none."""
-    if teacher not in snapshot.knows:
-        return None
-    task = task_of(snapshot, teacher)
-    chosen = snapshot.arrays.get(f"selected/{task}")
-    if chosen is None:
-        return None
-    teachers = [name for name in snapshot.teachers if task_of(snapshot, name) == task]
-    return np.asarray(chosen == teachers.index(teacher))
-
-
-def claimed_most(snapshot: Snapshot, by: str, teacher: str) -> Mask | None:
-    """The images of which a teacher claims more than the others of its task, by an evidence of the claims' table."""
-    claims = claims_by(snapshot, by)
-    if teacher not in claims:
-        return None
-    mine = [name for name in claims if task_of(snapshot, name) == task_of(snapshot, teacher)]
-    together = np.stack([claims[name] for name in mine], axis=1)
-    return answered(together, mine.index(teacher))
-
-
-def claims_by(snapshot: Snapshot, by: str) -> dict[str, np.ndarray]:
-    """Every teacher's claim of every image by an evidence: share of the joint softmax of its task."""
-    if by == "own answers":
-        logits = {teacher: snapshot.arrays[f"logits/{teacher}"] for teacher in snapshot.knows}
-    elif by == "student":
-        logits = {t: snapshot.arrays["scores"][:, list(columns)] for t, columns in snapshot.knows.items()}
-    else:
-        given = {teacher: f"claim/{by}/{teacher}" for teacher in snapshot.knows}
-        return {teacher: snapshot.arrays[name] for teacher, name in given.items() if name in snapshot.arrays}
-    return dict(zip(logits, shares(snapshot, logits).T, strict=True))

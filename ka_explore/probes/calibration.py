@@ -3,10 +3,10 @@
 import numpy as np
 
 from ka_explore.errors import InputError
+from ka_explore.logits import entropy, relative_entropy, softmax
 from ka_explore.probes.agreement import place_among
 from ka_explore.probes.classes import columns_of, one_task, tasks_of, teachers_of, told_task, truth
 from ka_explore.probes.samples import finite, left_out
-from ka_explore.probes.selection import logsumexp
 from ka_explore.results import Curves, Distribution, Scalars
 from ka_explore.snapshot import Snapshot
 
@@ -87,7 +87,7 @@ def entropies(snapshot: Snapshot, relative: bool = False) -> Distribution:
     }
     logits |= {teacher: snapshot.arrays[f"logits/{teacher}"] for teacher in snapshot.teachers}
     return Distribution(
-        {net: entropy(z[finite(z)], relative) for net, z in logits.items()},
+        {net: (relative_entropy if relative else entropy)(z[finite(z)]) for net, z in logits.items()},
         unit="share of log(labels)" if relative else "nats",
         title=f"entropy of the answers, step {snapshot.step}{left_out(finite(*logits.values()))}",
     )
@@ -103,7 +103,7 @@ def judged(snapshot: Snapshot, task: str) -> tuple[Judged, np.ndarray]:
     found = {}
     for net, (logits, right) in sides.items():
         used = finite(logits) & (right >= 0)
-        found[net] = (confidence(logits[used]), logits[used].argmax(axis=1) == right[used])
+        found[net] = (softmax(logits[used]).max(axis=1), logits[used].argmax(axis=1) == right[used])
     return found, finite(*(logits for logits, _ in sides.values()))
 
 
@@ -115,24 +115,11 @@ def judged_by_teachers(snapshot: Snapshot, task: str) -> tuple[Judged, np.ndarra
         logits = snapshot.arrays[f"logits/{teacher}"]
         used = finite(own, logits)
         found[f"student within {teacher}"] = (
-            confidence(own[used]),
+            softmax(own[used]).max(axis=1),
             own[used].argmax(axis=1) == logits[used].argmax(axis=1),
         )
         masks.append(used)
     return found, np.logical_and.reduce(masks)
-
-
-def confidence(logits: np.ndarray) -> np.ndarray:
-    """(sample,): the largest probability of the softmax."""
-    return np.asarray(np.exp(logits.max(axis=1).astype(np.float64) - logsumexp(logits)))
-
-
-def entropy(logits: np.ndarray, relative: bool) -> np.ndarray:
-    """(sample,): entropy of the softmax, in nats or as a share of log(labels)."""
-    log = logits.astype(np.float64) - logsumexp(logits)[:, None]
-    nats = -(np.exp(log) * log).sum(axis=1)
-    most = np.log(logits.shape[1]) if relative and logits.shape[1] > 1 else 1.0
-    return np.asarray(nats / most)
 
 
 def binned(sure: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ka_explore.errors import InputError
+from ka_explore.logits import logsumexp, relative_entropy
 from ka_explore.probes.classes import names_of, task_of, teachers_of
 from ka_explore.probes.samples import average, averages, finite, left_out
 from ka_explore.results import Matrix, Scalars
@@ -100,17 +101,3 @@ def shares(snapshot: Snapshot, logits: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(invalid="ignore"):
             result[:, mine] = np.exp(totals[:, mine] - whole[:, None])
     return result
-
-
-def relative_entropy(logits: np.ndarray) -> np.ndarray:
-    """Entropy of the softmax as a share of log(labels); 0 for a single label, NaN where a logit is not finite."""
-    with np.errstate(invalid="ignore"):
-        log = logits.astype(np.float64) - logsumexp(logits)[:, None]
-        entropy = -(np.exp(log) * log).sum(axis=1)
-    return np.asarray(entropy / np.log(logits.shape[1]) if logits.shape[1] > 1 else 0 * entropy)
-
-
-def logsumexp(rows: np.ndarray) -> np.ndarray:
-    """log Σ exp of each row; NaN where there is one."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.logaddexp.reduce(rows.astype(np.float64), axis=1))

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from ka_explore.logits import softmax
 from ka_explore.probes.classes import columns_of, names_of, tasks_of
 from ka_explore.report.parts import Exhibit, Picture
 from ka_explore.snapshot import Snapshot
@@ -123,10 +124,3 @@ def misunderstood(snapshot: Snapshot, count: int) -> tuple[list[int], list[str]]
 def logits_of(snapshot: Snapshot, teacher: str) -> Float[np.ndarray, "sample label"]:
     """What a teacher says."""
     return snapshot.arrays[f"logits/{teacher}"]
-
-
-def softmax(logits: Float[np.ndarray, "sample label"]) -> Float[np.ndarray, "sample label"]:
-    """Probabilities; NaN where a logit is not finite."""
-    with np.errstate(invalid="ignore"):
-        exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))

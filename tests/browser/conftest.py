@@ -437,9 +437,13 @@ def browser(chromium: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def lab(browser: Any, server: Server) -> Iterator[Lab]:
-    """A page for one notebook; at the end no error stands in its console and no other host was asked."""
-    opened = Lab(browser, server)
+def lab(request: pytest.FixtureRequest, browser: Any, server: Server) -> Iterator[Lab]:
+    """A page for one notebook; at the end no error stands in its console and no other host was asked.
+
+    Its width and height in pixels can be given as the fixture's parameter.
+    """
+    width, height = getattr(request, "param", (1280, 800))
+    opened = Lab(browser, server, width=width, height=height)
     yield opened
     opened.screenshot(f"{opened.name}-end")
     opened.close()

@@ -72,83 +72,76 @@ def look(lab, state: str, places=("player", "samples", "findings")) -> None:
     lab.set_theme("light")
 
 
-@pytest.mark.parametrize(("size", "layout"), [((1280, 800), "laptop"), ((1920, 1080), "projector")])
-def test_nothing_overlaps_or_jumps_in_any_state(browser, server, size, layout):
-    from tests.browser.conftest import Lab
+@pytest.mark.parametrize(("lab", "layout"), [((1280, 800), "laptop"), ((1920, 1080), "projector")], indirect=["lab"])
+def test_nothing_overlaps_or_jumps_in_any_state(lab, layout):
+    lab.open([SETUP, f"bench = workbench(run, layout={layout!r})\ndesk = bench._desk\nbench"])
+    if layout == "laptop":
+        lab.do("app => app.commands.execute('application:toggle-left-area')")
+    lab.run(0, timeout=180)
+    lab.run(1)
+    page = lab.page
+    page.wait_for_selector(".ka-points[data-ready]", timeout=30_000)
+    page.wait_for_timeout(1500)
+    look(lab, "fresh")
 
-    lab = Lab(browser, server, width=size[0], height=size[1])
-    try:
-        lab.open([SETUP, f"bench = workbench(run, layout={layout!r})\ndesk = bench._desk\nbench"])
-        if layout == "laptop":
-            lab.do("app => app.commands.execute('application:toggle-left-area')")
-        lab.run(0, timeout=180)
-        lab.run(1)
-        page = lab.page
-        page.wait_for_selector(".ka-points[data-ready]", timeout=30_000)
-        page.wait_for_timeout(1500)
-        look(lab, "fresh")
+    # While it plays nothing moves but what is drawn.
+    lab.kernel_value("setattr(desk, 'play_interval', 0.02)")
+    page.locator(".ka-player-play").click()
+    lab.wait_for("() => Number(document.querySelector('section.ka-player').dataset.step) >= 45", timeout=60)
+    before, moved = page.evaluate(PLACES), {}
+    begin = time.monotonic()
+    while time.monotonic() - begin < 3:
+        for name, box in page.evaluate(PLACES).items():
+            was = before.get(name)
+            if was is None or max(abs(a - b) for a, b in zip(was, box, strict=True)) > 1.5:
+                moved[name] = (was, box)
+        page.wait_for_timeout(50)
+    assert moved == {}
+    look(lab, "playing")
+    lab.kernel_value("desk.pause()")
+    lab.wait_for("() => document.querySelector('section.ka-player').textContent.includes('waits')", timeout=30)
 
-        # While it plays nothing moves but what is drawn.
-        lab.kernel_value("setattr(desk, 'play_interval', 0.02)")
-        page.locator(".ka-player-play").click()
-        lab.wait_for("() => Number(document.querySelector('section.ka-player').dataset.step) >= 45", timeout=60)
-        before, moved = page.evaluate(PLACES), {}
-        begin = time.monotonic()
-        while time.monotonic() - begin < 3:
-            for name, box in page.evaluate(PLACES).items():
-                was = before.get(name)
-                if was is None or max(abs(a - b) for a, b in zip(was, box, strict=True)) > 1.5:
-                    moved[name] = (was, box)
-            page.wait_for_timeout(50)
-        assert moved == {}
-        look(lab, "playing")
-        lab.kernel_value("desk.pause()")
-        lab.wait_for("() => document.querySelector('section.ka-player').textContent.includes('waits')", timeout=30)
+    # Selected and pointed at.
+    lab.kernel_value("bool(bench.select(list(range(0, 40, 3))))")
+    page.wait_for_timeout(800)
+    look(lab, "selected")
+    box = page.locator(".ka-points-over").first.bounding_box()
+    for share in range(5, 95, 2):
+        page.mouse.move(box["x"] + share / 100 * box["width"], box["y"] + box["height"] / 2)
+        page.wait_for_timeout(60)
+        if page.locator(".ka-points-tip").is_visible():
+            break
+    page.wait_for_timeout(400)
+    tip = page.locator(".ka-points-tip")
+    assert tip.is_visible()
+    assert tip.evaluate("tip => tip.scrollWidth - tip.clientWidth") <= 0
+    lab.screenshot(f"pointed-{layout}")
 
-        # Selected and pointed at.
-        lab.kernel_value("bool(bench.select(list(range(0, 40, 3))))")
-        page.wait_for_timeout(800)
-        look(lab, "selected")
-        box = page.locator(".ka-points-over").first.bounding_box()
-        for share in range(5, 95, 2):
-            page.mouse.move(box["x"] + share / 100 * box["width"], box["y"] + box["height"] / 2)
-            page.wait_for_timeout(60)
-            if page.locator(".ka-points-tip").is_visible():
-                break
-        page.wait_for_timeout(400)
-        tip = page.locator(".ka-points-tip")
-        assert tip.is_visible()
-        assert tip.evaluate("tip => tip.scrollWidth - tip.clientWidth") <= 0
-        lab.screenshot(f"pointed-{size[0]}")
+    # Branches, two and three of them.
+    lab.kernel_value("bool(bench.fork('the same without the discrepancy', at=40, mmd_weight=0.0))")
+    lab.kernel_value("bool(bench.advance(20))", timeout=60)
+    page.wait_for_timeout(1500)
+    look(lab, "forked")
+    lab.kernel_value("bool(bench.fork('twice the reconstruction error', at=20, reconstruction_weight=2.0))")
+    lab.kernel_value("bool(bench.advance(40))", timeout=60)
+    lab.kernel_value("desk.show(*desk.branches)")
+    page.wait_for_timeout(1500)
+    look(lab, "three")
 
-        # Branches, two and three of them.
-        lab.kernel_value("bool(bench.fork('the same without the discrepancy', at=40, mmd_weight=0.0))")
-        lab.kernel_value("bool(bench.advance(20))", timeout=60)
-        page.wait_for_timeout(1500)
-        look(lab, "forked")
-        lab.kernel_value("bool(bench.fork('twice the reconstruction error', at=20, reconstruction_weight=2.0))")
-        lab.kernel_value("bool(bench.advance(40))", timeout=60)
-        lab.kernel_value("desk.show(*desk.branches)")
-        page.wait_for_timeout(1500)
-        look(lab, "three")
+    # A changed option, findings, a view that is computed.
+    slider = page.locator('[data-option="mmd_weight"] input[type=range]')
+    slider.scroll_into_view_if_needed()
+    slider.focus()
+    page.keyboard.press("PageUp")
+    page.get_by_role("button", name="diagnose").first.click()
+    page.wait_for_timeout(2500)
+    look(lab, "changed", ("what_if", "findings"))
+    page.locator(".ka-points-bar select").first.select_option("tsne")
+    page.wait_for_timeout(300)
+    look(lab, "computing", ("player",))
 
-        # A changed option, findings, a view that is computed.
-        slider = page.locator('[data-option="mmd_weight"] input[type=range]')
-        slider.scroll_into_view_if_needed()
-        slider.focus()
-        page.keyboard.press("PageUp")
-        page.get_by_role("button", name="diagnose").first.click()
-        page.wait_for_timeout(2500)
-        look(lab, "changed", ("what_if", "findings"))
-        page.locator(".ka-points-bar select").first.select_option("tsne")
-        page.wait_for_timeout(300)
-        look(lab, "computing", ("player",))
-
-        # What goes wrong is said.
-        lab.run(lab.add("with torch.no_grad():\n    next(bench.run.student.parameters()).fill_(float('nan'))"))
-        page.locator(".ka-player-play").click()
-        page.locator("section.ka-player").get_by_role("alert").wait_for()
-        look(lab, "diverged", ("player",))
-        lab.check()
-    finally:
-        lab.close()
+    # What goes wrong is said.
+    lab.run(lab.add("with torch.no_grad():\n    next(bench.run.student.parameters()).fill_(float('nan'))"))
+    page.locator(".ka-player-play").click()
+    page.locator("section.ka-player").get_by_role("alert").wait_for()
+    look(lab, "diverged", ("player",))

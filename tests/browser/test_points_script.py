@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ def test_a_frame_that_comes_while_it_plays_is_glided_to(shown):
     end = np.array(inspect(bridge)["plane"])
     assert data(bridge, "step") == 16
     assert not np.allclose(start, end)
-    expected = panel.films[desk.active].frames[16].xy
+    expected = panel.scene.plane.films[0].frames[16].xy
     np.testing.assert_allclose(end.reshape(-1, 2), expected, atol=1e-5)
     desk.doing = ""
 
@@ -231,12 +232,14 @@ def test_other_axes_are_glided_to(shown):
         " const painted = new MutationObserver(() => window.between.push(p.inspect().plane));"
         " painted.observe(p, {attributeFilter: ['data-painted']}); }"
     )
-    panel.basis = type(panel.basis)(panel.basis.mean, panel.basis.axes[::-1], panel.basis.kept, panel.basis.steps)
-    for film in panel.films.values():
-        for step, frame in film.frames.items():
-            film.frames[step] = type(frame)(frame.step, frame.stage, frame.xy[:, ::-1].copy(), frame.note, frame.said)
-    panel._fit += 1
-    panel._sync(panel._film_traits())
+    plane = panel.scene.plane
+    plane.basis = replace(plane.basis, axes=plane.basis.axes[::-1])
+    for film in plane.films:
+        film.frames = {step: replace(frame, xy=frame.xy[:, ::-1].copy()) for step, frame in film.frames.items()}
+    plane.fit += 1
+    with panel.hold_sync():
+        for name, value in panel.scene.traits().items():
+            setattr(panel, name, value)
     bridge.pump(0.6)
     still(bridge)
     end = np.array(inspect(bridge)["plane"])
@@ -476,7 +479,7 @@ def test_a_job_is_shown_and_can_be_cancelled(shown):
     job.locator("button").click()
     bridge.pump(0.5)
     assert not job.is_visible()
-    assert panel.how == "pca"
+    assert panel.picture["how"] == "pca"
     assert bridge.page.locator("select").first.input_value() == "pca"
 
 

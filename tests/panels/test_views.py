@@ -16,10 +16,12 @@ from PIL import Image
 from ka_explore import Run
 from ka_explore.panels import history, samples
 from ka_explore.panels.branch import Branch
+from ka_explore.panels.cells import images_of
+from ka_explore.panels.choices import as_table, choices_of
 from ka_explore.panels.desk import Desk
 from ka_explore.panels.history import History, Record, extremes
 from ka_explore.panels.samples import Samples
-from ka_explore.panels.tables import Tables, as_table, choices_of, images_of
+from ka_explore.panels.tables import Tables
 from ka_explore.plots import smooth
 from ka_explore.probes import PROBES
 from ka_explore.probes.classes import classes_said

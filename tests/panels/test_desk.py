@@ -429,7 +429,7 @@ def test_what_a_cell_does_to_the_run_itself_is_seen(desk, run):
     desk.tell(view.told)
     run.advance(5)
     assert until(lambda: seen and seen[-1] == 5)
-    assert len(desk.branch.rows) == 5
+    assert until(lambda: len(desk.branch.rows) == 5)
     desk.play_interval = 0.02
     desk.play(15)
     run.advance(3)  # takes its turn between the steps of the worker

@@ -13,8 +13,14 @@ from torch import nn
 from ka_explore import LabelSpace, Problem, Run, Student
 from ka_explore.errors import InputError
 from ka_explore.panels import frames as film
+from ka_explore.panels import points
+from ka_explore.panels.answering import answer_rows, answers_of, packed
 from ka_explore.panels.branch import Branch
+from ka_explore.panels.colouring import coloured, numbers_of
 from ka_explore.panels.desk import Desk
+from ka_explore.panels.images import sheet_of
+from ka_explore.panels.pieces import SLICE, Pieces
+from ka_explore.panels.plane import fitted, laid_onto
 from ka_explore.panels.points import Points
 from ka_explore.probes import embedding
 from ka_explore.probes.colouring import colour
@@ -77,7 +83,7 @@ def test_the_buffer_holds_what_the_probes_project(tiny_problem, ready):
     assert panel.branches[0]["steps"] == [0, 3, 6, 9, 12]
     assert [net["name"] for net in panel.nets] == ["student", "teacher 0", "teacher 1", "teacher 2"]
     for step, xy in zip(panel.branches[0]["steps"], positions(panel)[0], strict=True):
-        expected = embedding.pca(desk.branch.snapshot(step), panel.basis)
+        expected = embedding.pca(desk.branch.snapshot(step), panel.scene.plane.basis)
         np.testing.assert_allclose(xy, expected.xy, atol=1e-6)
 
 
@@ -94,7 +100,7 @@ def test_a_frame_that_comes_while_it_plays_is_sent_by_itself_and_stays_for_a_pag
     (content, buffers) = sent[-1]
     assert content["steps"] == [0, 3, 6, 9, 12]
     assert content["fit"] == panel.picture["fit"]
-    expected = embedding.pca(desk.branch.snapshot(12), panel.basis).xy
+    expected = embedding.pca(desk.branch.snapshot(12), panel.scene.plane.basis).xy
     np.testing.assert_allclose(np.frombuffer(buffers[0], np.float32).reshape(-1, 2), expected, atol=1e-6)
     state = panel.get_state()
     assert len(state["frames"]) == len(before) + len(buffers[0])
@@ -113,28 +119,28 @@ def test_where_the_run_stands_is_a_last_frame_that_is_replaced(tiny_problem, rea
 
 def test_axes_are_fitted_anew_when_the_history_has_doubled_and_at_the_end(tiny_problem, ready):
     panel, desk = ready(trained(tiny_problem(), steps=24, done=0))
-    fitted = [panel.basis.steps]
+    fits = [panel.scene.plane.basis.steps]
     for _ in range(8):
         desk.play(desk.branch.step + 3).result(20)
         until(lambda: not desk.busy)
         panel.settle()
-        if panel.basis.steps != fitted[-1]:
-            fitted.append(panel.basis.steps)
-    assert [max(steps) for steps in fitted] == [0, 3, 9, 21, 24]
-    assert all(len(steps) <= 5 for steps in fitted)
+        if panel.scene.plane.basis.steps != fits[-1]:
+            fits.append(panel.scene.plane.basis.steps)
+    assert [max(steps) for steps in fits] == [0, 3, 9, 21, 24]
+    assert all(len(steps) <= 5 for steps in fits)
 
 
 def test_laying_axes_onto_old_ones_keeps_distances_and_undoes_a_flip(base):
     snapshot = base.snapshot()
-    old = film.fitted([snapshot], "common")
+    old = fitted([snapshot], "common")
     flipped = replace(old, axes=old.axes[::-1] * np.array([[-1.0], [1.0]]))
     parts = list(rows_of(snapshot, "common").values())
-    laid = film.laid_onto(flipped, old, snapshot, "common")
+    laid = laid_onto(flipped, old, snapshot, "common")
     np.testing.assert_allclose(project(parts, laid)[0], project(parts, old)[0], atol=1e-9)
 
     random = np.random.default_rng(0)
     other = replace(old, axes=np.linalg.qr(random.normal(size=(old.axes.shape[1], 2)))[0].T)
-    laid = film.laid_onto(other, old, snapshot, "common")
+    laid = laid_onto(other, old, snapshot, "common")
     there, here = project(parts, laid)[0], project(parts, other)[0]
     distances = [np.linalg.norm(xy[:, None] - xy[None], axis=-1) for xy in (there, here)]
     np.testing.assert_allclose(*distances, atol=1e-9)
@@ -170,22 +176,75 @@ def test_branches_share_axes_and_a_fork_begins_as_its_parent(base, ready):
     np.testing.assert_array_equal(one[:3], other[:3])
     assert not np.array_equal(one[-1], other[-1])
     for branch, xy in zip(desk.compared, (one[-1], other[-1]), strict=True):
-        np.testing.assert_allclose(xy, embedding.pca(branch.snapshot(12), panel.basis).xy, atol=1e-6)
+        np.testing.assert_allclose(xy, embedding.pca(branch.snapshot(12), panel.scene.plane.basis).xy, atol=1e-6)
 
 
 def test_showing_another_branch_keeps_the_axes_and_the_frames(base, ready):
     panel, desk = ready(base)
-    before, basis = positions(panel)[0], panel.basis
+    before, basis = positions(panel)[0], panel.scene.plane.basis
     desk.fork({"learning_rate": 0.01}, name="other", at=6).result(20)
     until(lambda: len(panel.branches) == 2)
     panel.settle()
     assert [branch["name"] for branch in panel.branches] == [desk.shown[0], "other"]
-    assert panel.basis is basis
+    assert panel.scene.plane.basis is basis
     np.testing.assert_array_equal(positions(panel)[0], before)
     np.testing.assert_array_equal(positions(panel)[1], before[:3])
     desk.show("other")
     until(lambda: len(panel.branches) == 1)
     assert [branch["name"] for branch in panel.branches] == ["other"]
+
+
+def test_branches_in_another_order_show_the_plane_again(base, ready):
+    fork = base.fork("swapped", at=6, learning_rate=0.01)
+    panel, desk = ready(base, fork)
+    scene, shown = panel.scene, desk.shown
+    scene.drawn["tsne"] = {film.branch: dict(film.frames) for film in scene.plane.films}
+    scene.how = "tsne"
+    desk.show(*reversed(shown))
+    panel.settle()
+    assert [branch["name"] for branch in panel.branches] == list(reversed(shown))
+    assert panel.picture["how"] == "pca"
+    assert panel.picture["empty"] == ""
+    assert [len(branch["steps"]) for branch in panel.branches] == [3, 5]
+
+
+def test_a_branch_that_is_renamed_keeps_its_frames(base, ready):
+    panel, desk = ready(base)
+    before = panel.frames
+    branch = desk.branches.pop(desk.active)
+    branch.name = desk.active = "renamed"
+    desk.branches["renamed"], desk.shown = branch, ("renamed",)
+    desk.changed("branches")
+    panel.settle()
+    assert [about["name"] for about in panel.branches] == ["renamed"]
+    assert panel.frames == before
+
+
+# Work in pieces
+
+
+def test_work_is_done_in_slices_and_only_the_last_that_waits_comes_after():
+    done, asks = [], []
+
+    def work(name: str, count: int = 3, pause: float = 0.0) -> Iterator[None]:
+        for piece in range(count):
+            time.sleep(pause)
+            done.append((name, piece))
+            yield
+
+    pieces = Pieces(lambda: asks.append(len(done)))
+    pieces.begin(work("first", 3, pause=SLICE))
+    assert done == [("first", 0)], "it did not look up after a slice"
+    assert asks == [1]
+    pieces.then(work("second"))
+    pieces.then(work("third", 2))
+    while pieces.at_hand:
+        pieces.go_on()
+    assert done == [("first", 0), ("first", 1), ("first", 2), ("third", 0), ("third", 1)]
+    pieces.ask()
+    pieces.go_on()
+    assert len(done) == 5
+    assert asks[-1] < 5, "it asked though nothing was left"
 
 
 # Colours, answers, images
@@ -198,7 +257,7 @@ def test_colours_are_the_probe_s_own(base, ready, by):
     tint = tint.reshape(1 if panel.colouring["fixed"] else 5, -1)
     for step, numbers in zip((0, 3, 6, 9, 12), tint, strict=False):
         snapshot = desk.branch.snapshot(step)
-        expected = colour(embedding.pca(snapshot, panel.basis), snapshot, by)
+        expected = colour(embedding.pca(snapshot, panel.scene.plane.basis), snapshot, by)
         wanted = expected.value if expected.value is not None else expected.label
         np.testing.assert_allclose(numbers, np.asarray(wanted, np.float32), rtol=1e-6)
 
@@ -209,7 +268,7 @@ def test_entropy_is_a_share_of_its_largest_value(base):
     sure = np.full_like(snapshot.arrays["logits/teacher 1"], -50.0)
     sure[:, 0] = 50.0
     snapshot = replace(snapshot, arrays=arrays | {"logits/teacher 1": sure})
-    tint, _ = film.tint_of(snapshot, "entropy", ("student", "teacher 0", "teacher 1"), snapshot.index)
+    tint = numbers_of(coloured(snapshot, "entropy", ("student", "teacher 0", "teacher 1"), snapshot.index))
     student, uniform, certain = tint.reshape(3, -1)
     np.testing.assert_allclose(uniform, 1, atol=1e-6)
     np.testing.assert_allclose(certain, 0, atol=1e-6)
@@ -218,10 +277,10 @@ def test_entropy_is_a_share_of_its_largest_value(base):
 
 def test_answers_are_the_largest_share_of_each_net(tiny_problem):
     snapshot = trained(tiny_problem(teachers=4, tasks=2)).snapshot()
-    rows = film.answer_rows(snapshot)
+    rows = answer_rows(snapshot)
     assert [net for net, _ in rows] == ["student", "student", *snapshot.teachers]
-    packed = np.concatenate([film.answers_of(snapshot, True), film.answers_of(snapshot, False)])
-    for (net, task), numbers in zip(rows, packed, strict=True):
+    numbers_of_nets = np.concatenate([packed(answers_of(snapshot, student=own)) for own in (True, False)])
+    for (net, task), numbers in zip(rows, numbers_of_nets, strict=True):
         columns = [
             i
             for i, (t, _) in enumerate(snapshot.classes)
@@ -251,7 +310,7 @@ def test_the_sheet_holds_every_image_where_it_says(blobs, channels):
     from PIL import Image
 
     images = blobs(11, (channels, 12, 10))
-    data, about = film.sheet_of(images)
+    data, about = sheet_of(images, 40)
     sheet = np.asarray(Image.open(io.BytesIO(data)))
     assert sheet.ndim == (2 if channels == 1 else 3)
     for place, image in enumerate(images):
@@ -264,7 +323,7 @@ def test_the_sheet_holds_every_image_where_it_says(blobs, channels):
 def test_many_large_images_are_sent_one_by_one(base, ready, monkeypatch):
     from PIL import Image
 
-    monkeypatch.setattr(film, "SHEET_BYTES", 100)
+    monkeypatch.setattr(points, "SHEET_BYTES", 100)
     panel, desk = ready(base)
     assert panel.sheet == b""
     assert panel.sheet_about["count"] == 60
@@ -325,14 +384,14 @@ def test_nan_rows_one_sample_and_no_labels_are_survived(tiny_problem, base, read
     assert len(positions(panel)[0][0]) == 3
 
     spoiled = broken(base.snapshot())
-    basis = film.fitted([spoiled], "common")
+    basis = fitted([spoiled], "common")
     frame = film.frame_of(spoiled, "common", basis, film.nets_in(spoiled, "common"), spoiled.index)
     assert np.isfinite(frame.xy).all()
-    answers = film.answers_of(spoiled, True)
+    answers = packed(answers_of(spoiled, student=True))
     assert (answers[:, :5] == -1).all()
     assert (answers[:, 5:] >= 0).all()
     for by in ("error", "entropy", "agreement", "teacher"):
-        film.tint_of(spoiled, by, film.nets_in(spoiled, "common"), spoiled.index)
+        assert coloured(spoiled, by, film.nets_in(spoiled, "common"), spoiled.index) is not None
 
 
 def broken(snapshot: Snapshot) -> Snapshot:
@@ -371,17 +430,17 @@ def test_two_panels_of_a_desk_are_asked_one_by_one(base, ready):
     other = Points(desk)
     other.colour("net")
     other.settle()
-    assert (panel.by, other.by) == ("class", "net")
+    assert (panel.colouring["by"], other.colouring["by"]) == ("class", "net")
     desk.receive({"do": "points", "colour": "error"})
     other.settle()
     panel.settle()
-    assert (panel.by, other.by) == ("error", "error")
+    assert (panel.colouring["by"], other.colouring["by"]) == ("error", "error")
 
 
 def test_a_picture_for_paper_is_what_the_panel_shows(base, ready):
     panel, desk = ready(base)
     (shown,) = panel.result(step=6).values()
-    expected = colour(embedding.pca(desk.branch.snapshot(6), panel.basis), desk.branch.snapshot(6))
+    expected = colour(embedding.pca(desk.branch.snapshot(6), panel.scene.plane.basis), desk.branch.snapshot(6))
     np.testing.assert_allclose(shown.xy, expected.xy, atol=1e-6)
     np.testing.assert_array_equal(shown.label, expected.label)
     assert shown.labels == expected.labels
@@ -400,7 +459,7 @@ def test_tsne_is_made_in_the_background_and_swapped_in(base, ready, tmp_path, mo
     panel.observe(lambda change: jobs.append(change["new"]), "job")
     panel.view("tsne")
     panel.settle(120)
-    assert panel.how == "tsne"
+    assert panel.picture["how"] == "tsne"
     assert panel.trouble == ""
     assert jobs[-1] == {}
     assert jobs[0]["name"] == "t-SNE"
@@ -411,7 +470,7 @@ def test_tsne_is_made_in_the_background_and_swapped_in(base, ready, tmp_path, mo
     np.testing.assert_allclose(positions(panel)[0][-1], found[-1].xy, atol=1e-3)
     panel.view("pca")
     panel.settle()
-    assert panel.how == "pca"
+    assert panel.picture["how"] == "pca"
     assert threading.active_count() < 50
 
 
@@ -424,7 +483,7 @@ def test_cancelling_leaves_the_picture_as_it_was(base, ready, tmp_path, monkeypa
     until(lambda: bool(panel.job))
     desk.receive({"do": "points", "panel": panel.id, "cancel": True})
     panel.settle()
-    assert (panel.how, panel.job, panel.frames) == ("pca", {}, before)
+    assert (panel.picture["how"], panel.job, panel.frames) == ("pca", {}, before)
 
 
 def test_branches_and_place_that_change_together_are_both_seen(ready, tiny_problem):

@@ -1,0 +1,154 @@
+"""The images that a row, a column or a cell of a table stands for."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from ka_explore.probes.classes import classes_said, columns_of, names_of, task_of, tasks_of
+from ka_explore.probes.selection import shares
+from ka_explore.snapshot import Snapshot
+
+Mask = Bool[np.ndarray, "sample"]
+
+
+def images_of(snapshot: Snapshot, table: str, row: Any, column: Any) -> Mask | None:
+    """Which images a row, a column or a cell of a table stands for; None where it stands for none.
+
+    Args:
+        snapshot: whose.
+        table: the key of a `Choice`.
+        row: its name, or None for a whole column.
+        column: its name, or None for a whole row.
+    """
+    probe, _, whose = table.partition(":")
+    given = [(name, place) for place, name in enumerate((row, column)) if name is not None]
+    masks = [side_of(snapshot, probe, whose, str(name), place) for name, place in given]
+    if probe in ("error_by_class", "agreement_by_class", "worst_reconstructed") and len(masks) == 2:
+        # the error of a teacher on the images of a class: these images, whoever knows the class
+        place = 0 if probe == "worst_reconstructed" else 1
+        if probe != "agreement_by_class":
+            return masks[place]
+        said = [i for i, name in enumerate(class_names(snapshot)) if name == str(column)]
+        return None if not said or row not in snapshot.knows else teacher_says(snapshot, str(row), said[0])
+    if probe == "claims" and len(masks) == 2:
+        return claimed_most(snapshot, str(row), str(column))
+    there = [mask for mask in masks if mask is not None]  # a column of numbers alone stands for no images
+    return np.logical_and.reduce(there) if there else None
+
+
+def side_of(snapshot: Snapshot, probe: str, whose: str, name: str, place: int) -> Mask | None:
+    """The images of a row (place 0) or a column (1) by its name."""
+    if probe == "worst_reconstructed" and place == 0:
+        return np.asarray(snapshot.index.astype(str) == name)
+    if probe == "selection" and place == 0 and name == "all images":
+        return np.ones(len(snapshot.index), bool)
+    if probe == "selection" and place == 1 and (chosen := chosen_by(snapshot, name)) is not None:
+        return chosen
+    if probe == "confusion_with" and whose in snapshot.knows:
+        label = name.partition(": ")[2]
+        columns = snapshot.knows[whose]
+        at = next((i for i, c in enumerate(columns) if snapshot.classes[c][1] == label), None)
+        if at is None:
+            return None
+        logits = snapshot.arrays[f"logits/{whose}"] if place == 0 else snapshot.arrays["scores"][:, list(columns)]
+        return answered(logits, at)
+    task = whose if whose in tasks_of(snapshot) else next(iter(snapshot.labels or {}), tasks_of(snapshot)[0])
+    if probe == "confusion":
+        label = name.partition(": ")[2]
+        return class_images(snapshot, task, label, student=place == 1)
+    if name in snapshot.knows:
+        return teacher_images(snapshot, name)
+    if probe == "error_by_class":
+        return class_images(snapshot, task, name, said=True)
+    if name in class_names(snapshot):
+        its_task, label = snapshot.classes[class_names(snapshot).index(name)]
+        return class_images(snapshot, its_task, label)
+    return None
+
+
+def class_names(snapshot: Snapshot) -> list[str]:
+    """Readable names of all classes: with their task in front where there are several."""
+    several = len(tasks_of(snapshot)) > 1
+    return [f"{task}: {label}" if several else label for task, label in snapshot.classes]
+
+
+def answered(logits: np.ndarray, place: int) -> Mask:
+    """Where the largest logit stands at a place; nowhere where one is not finite."""
+    return np.asarray((logits.argmax(axis=1) == place) & np.isfinite(logits).all(axis=1))
+
+
+def class_images(
+    snapshot: Snapshot, task: str, label: str, *, student: bool = False, said: bool = False
+) -> Mask | None:
+    """The images of a class: truly, or where nobody knows as the student answers.
+
+    Args:
+        snapshot: whose.
+        task: of the class.
+        label: of the class.
+        student: as the student answers in any case.
+        said: where there are no labels, as the teachers together name them, which is what the table counts.
+    """
+    names = names_of(snapshot, task)
+    if label not in names:
+        return None
+    labels = (snapshot.labels or {}).get(task)
+    if labels is not None and not student:
+        return np.asarray(labels == names.index(label))
+    if said and not student:
+        return np.asarray(classes_said(snapshot, task) == names.index(label))
+    return answered(snapshot.arrays["scores"][:, columns_of(snapshot, task)], names.index(label))
+
+
+def teacher_images(snapshot: Snapshot, teacher: str) -> Mask:
+    """The images of a teacher's classes: truly, or where nobody knows as the student answers."""
+    task = task_of(snapshot, teacher)
+    columns = columns_of(snapshot, task)
+    places = [columns.index(column) for column in snapshot.knows[teacher]]
+    labels = (snapshot.labels or {}).get(task)
+    if labels is None:
+        scores = snapshot.arrays["scores"][:, columns]
+        labels = np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1)
+    return np.isin(labels, places)
+
+
+def teacher_says(snapshot: Snapshot, teacher: str, column: int) -> Mask | None:
+    """The images of which a teacher says so; None where it does not know the class."""
+    if column not in snapshot.knows[teacher]:
+        return None
+    return answered(snapshot.arrays[f"logits/{teacher}"], snapshot.knows[teacher].index(column))
+
+
+def chosen_by(snapshot: Snapshot, teacher: str) -> Mask | None:
+    """The images that a teacher teaches most; None where the stage chooses none."""
+    if teacher not in snapshot.knows:
+        return None
+    task = task_of(snapshot, teacher)
+    chosen = snapshot.arrays.get(f"selected/{task}")
+    if chosen is None:
+        return None
+    teachers = [name for name in snapshot.teachers if task_of(snapshot, name) == task]
+    return np.asarray(chosen == teachers.index(teacher))
+
+
+def claimed_most(snapshot: Snapshot, by: str, teacher: str) -> Mask | None:
+    """The images of which a teacher claims more than the others of its task, by an evidence of the claims' table."""
+    claims = claims_by(snapshot, by)
+    if teacher not in claims:
+        return None
+    mine = [name for name in claims if task_of(snapshot, name) == task_of(snapshot, teacher)]
+    together = np.stack([claims[name] for name in mine], axis=1)
+    return answered(together, mine.index(teacher))
+
+
+def claims_by(snapshot: Snapshot, by: str) -> dict[str, np.ndarray]:
+    """Every teacher's claim of every image by an evidence: share of the joint softmax of its task."""
+    if by == "own answers":
+        logits = {teacher: snapshot.arrays[f"logits/{teacher}"] for teacher in snapshot.knows}
+    elif by == "student":
+        logits = {t: snapshot.arrays["scores"][:, list(columns)] for t, columns in snapshot.knows.items()}
+    else:
+        given = {teacher: f"claim/{by}/{teacher}" for teacher in snapshot.knows}
+        return {teacher: snapshot.arrays[name] for teacher, name in given.items() if name in snapshot.arrays}
+    return dict(zip(logits, shares(snapshot, logits).T, strict=True))

@@ -1,0 +1,172 @@
+"""What colours the points of the points panel: a number a point, made once a frame, and what the numbers mean."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+
+from ka_explore.errors import InputError, unknown
+from ka_explore.logits import relative_entropy
+from ka_explore.panels.branch import Branch
+from ka_explore.panels.plane import Plane
+from ka_explore.plots import label_colours
+from ka_explore.plots.looks import UNKNOWN, hexadecimal
+from ka_explore.probes.classes import columns_of, tasks_of
+from ka_explore.probes.colouring import colour
+from ka_explore.results import Points
+from ka_explore.snapshot import Snapshot
+
+AGREEMENT = ("#0072b2", "#d55e00")  # agrees, differs
+
+
+class Colours:
+    """The colours of all frames of a plane, one way at a time.
+
+    Attributes:
+        by: one of ``ways``; until the first snapshot what was asked for, empty for the class where it is known.
+        ways: what there is to colour by, in words.
+    """
+
+    def __init__(self, by: str, plane: Plane):
+        self.by = by
+        self.ways: dict[str, str] = {}
+        self._plane = plane
+        self._tints: dict[tuple[Branch, int], np.ndarray] = {}
+        self._meaning: Points | None = None  # a picture whose labels or values the numbers are
+
+    @property
+    def fixed(self) -> bool:
+        """Whether colours are the same in all frames."""
+        return self.by == "net" or self.by.split("/")[0] == "class"
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Everything anew, in the ways of a snapshot."""
+        self.ways = ways_to_colour(snapshot)
+        self.by = (self._class_way() or "net") if self.by in ("", "class") else self.by
+        self.clear()
+
+    def checked(self, by: str) -> str:
+        """A way by its name, or by ``class`` for the first class, ``selected`` for the teacher.
+
+        Raises InputError for what is not known here.
+        """
+        way = {"class": self._class_way(), "selected": "teacher"}.get(by, by)
+        if way not in self.ways:
+            raise unknown("colour", by, self.ways)
+        return way
+
+    def change(self, by: str) -> None:
+        """Colour by something else."""
+        self.by = by
+        self.clear()
+
+    def clear(self) -> None:
+        """Let go of all colours."""
+        self._tints, self._meaning = {}, None
+
+    def forget(self, kept: Collection[tuple[Branch, int]]) -> None:
+        """Let go of the colours of other frames than these."""
+        self._tints = {key: tint for key, tint in self._tints.items() if key in kept}
+
+    def add(self, branch: Branch, snapshot: Snapshot) -> None:
+        """Make the colours of a new frame, unless there are those of all."""
+        if self.fixed and self._meaning is not None:
+            return
+        found = coloured(snapshot, self.by, self._plane.nets, self._plane.index)
+        self._meaning = found or self._meaning
+        self._tints[branch, snapshot.step] = self._unknown() if found is None else numbers_of(found)
+
+    def tint(self, branch: Branch, step: int) -> Float32[np.ndarray, "point"]:
+        """The colours of a frame; NaN where its snapshot is gone."""
+        if self.fixed and self._meaning is not None:
+            return numbers_of(self._meaning)
+        if (branch, step) not in self._tints:
+            snapshot = branch.snapshot(step)
+            if snapshot is None:
+                return self._unknown()
+            self.add(branch, snapshot)
+        return self._tints[branch, step]
+
+    def traits(self, frames: Sequence[tuple[Branch, int]]) -> dict[str, Any]:
+        """The colours of some frames, once where they are the same in all, and what they mean."""
+        rows = [self.tint(*frame) for frame in (frames[:1] if self.fixed else frames)]
+        about = {"by": self.by, "ways": self.ways, "fixed": self.fixed, "kind": "net", "said": ""} | self._about(rows)
+        return {"colouring": about, "tint": b"".join(row.tobytes() for row in rows)}
+
+    def _about(self, rows: Sequence[Float32[np.ndarray, "point"]]) -> dict[str, Any]:
+        """What the numbers mean; empty where points are coloured by net."""
+        found, way = self._meaning, self.ways.get(self.by, self.by)
+        if found is None:
+            return {"said": f"No {way} in this stage: coloured by net."}
+        if found.value is not None:
+            low, high = (0.0, 1.0) if self.by == "entropy" else range_of(rows)
+            return {"kind": "value", "unit": found.unit, "low": low, "high": high, "legend": way}
+        if found.label is not None:
+            rule = "net" if found.legend == "claimed by" else found.legend
+            colours = AGREEMENT if self.by == "agreement" else map(hexadecimal, label_colours(found.labels, rule))
+            labels = [{"name": name, "colour": one} for name, one in zip(found.labels, colours, strict=True)]
+            return {"kind": "label", "legend": found.legend, "unknown": UNKNOWN, "labels": labels}
+        return {}
+
+    def _unknown(self) -> Float32[np.ndarray, "point"]:
+        return np.full(self._plane.points, np.nan, np.float32)
+
+    def _class_way(self) -> str:
+        """The first way to colour by a class; empty where no class is known."""
+        return next((way for way in self.ways if way.split("/")[0] == "class"), "")
+
+
+def ways_to_colour(snapshot: Snapshot) -> dict[str, str]:
+    """What points can be coloured by, in words."""
+    tasks = list(snapshot.labels or {})
+    classes = {"class": "class"} if len(tasks) == 1 else {f"class/{task}": f"class: {task}" for task in tasks}
+    return classes | {
+        "net": "net", "teacher": "teacher that claims or teaches it", "error": "reconstruction error",
+        "agreement": "agreement with the student", "entropy": "entropy of the answer",
+    }  # fmt: skip
+
+
+def dyed(points: Points, snapshot: Snapshot, by: str) -> Points:
+    """A picture of a snapshot, coloured in a way. Raises InputError where the snapshot has not what it takes."""
+    if by == "entropy":
+        value = entropies(snapshot, points.groups)[points.group, points.sample]
+        return replace(points, value=value, unit="entropy of the answer (1: knows nothing)")
+    kind, _, task = by.partition("/")
+    return colour(points, snapshot, kind, task or None)
+
+
+def coloured(snapshot: Snapshot, by: str, nets: Sequence[str], index: Int64[np.ndarray, "sample"]) -> Points | None:
+    """All points, net after net, all in one place, dyed; None where the snapshot has not what it takes."""
+    count = len(index)
+    group, sample = np.repeat(np.arange(len(nets)), count), np.tile(np.arange(count), len(nets))
+    if not np.array_equal(snapshot.index, index):
+        return None
+    try:
+        return dyed(Points(np.zeros((len(group), 2)), group, tuple(nets), sample), snapshot, by)
+    except InputError:
+        return None
+
+
+def numbers_of(points: Points) -> Float32[np.ndarray, "point"]:
+    """A number a point that says its colour: the place of a label (−1: unknown), a value, or NaN."""
+    numbers = points.label if points.value is None else points.value
+    return np.full(len(points.xy), np.nan, np.float32) if numbers is None else np.asarray(numbers, np.float32)
+
+
+def entropies(snapshot: Snapshot, nets: Sequence[str]) -> Float[np.ndarray, "net sample"]:
+    """Entropy of each net's answer as a share of its largest value; of several tasks the mean."""
+    scores = [snapshot.arrays["scores"][:, columns_of(snapshot, task)] for task in tasks_of(snapshot)]
+    parts = {net: [snapshot.arrays[f"logits/{net}"]] if net in snapshot.knows else scores for net in nets}
+    means = [np.mean([relative_entropy(logits) for logits in parts[net]], axis=0) for net in nets]
+    return np.array(means).reshape(len(nets), len(snapshot.index))
+
+
+def range_of(values: Sequence[Float32[np.ndarray, "_"]]) -> tuple[float, float]:
+    """The range of some values: 2nd to 98th percentile; 0 to 1 where there are none."""
+    finite = np.concatenate([np.zeros(0, np.float32), *(some[np.isfinite(some)] for some in values)])
+    if not len(finite):
+        return 0.0, 1.0
+    low, high = np.percentile(finite, [2, 98])
+    return float(low), float(high)

@@ -1,0 +1,135 @@
+// The pictures as a file: SVG, and PNG drawn from it, with title, legend and words.
+
+const escaped = text => String(text).replace(/[&<>"]/g, letter => ({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}[letter]));
+const short = value => value.toFixed(2);
+
+// Points of a view that look the same: {marker, colour, size, places}, from the lowest to the highest.
+function groupsOf(scene, view) {
+  const {film, palette, chosen, hiddenLabels} = scene, {scale, ox, oy} = view.lens, n = film.samples, groups = new Map();
+  const size = markerSize(scene, view, n * film.nets.length), some = scene.selection.length > 0;
+  for (let pass = some ? 0 : 1; pass < 2; pass++) {
+    for (const net of film.upwards) {
+      if (!scene.shows(net)) continue;
+      for (let s = 0; s < n; s++) {
+        const p = net * n + s, kind = view.kinds[p], x = view.now[2 * p] * scale + ox, y = oy - view.now[2 * p + 1] * scale;
+        if (x !== x || hiddenLabels.has(kind) || (some && chosen[s] !== pass) || x < 0 || y < 0 || x > view.width || y > view.height) continue;
+        const key = `${pass} ${net} ${kind}`;
+        if (!groups.has(key)) {
+          const colour = written(unpacked(pass ? palette[kind].full : palette[kind].dim));
+          groups.set(key, {marker: film.nets[net].marker, colour, size: size * (pass && some ? SELECTED : 1), places: []});
+        }
+        groups.get(key).places.push(x, y);
+      }
+    }
+  }
+  return [...groups.values()];
+}
+
+// The path of a marker at many places, [x, y, x, y, …].
+function pathOf(marker, places, size) {
+  const parts = [];
+  for (let i = 0; i < places.length; i += 2) {
+    const x = places[i], y = places[i + 1];
+    if (marker === "o") {
+      const r = size * 0.9;
+      parts.push(`M${short(x - r)} ${short(y)}a${short(r)} ${short(r)} 0 1 0 ${short(2 * r)} 0a${short(r)} ${short(r)} 0 1 0 ${short(-2 * r)} 0`);
+    } else {
+      parts.push(`M${(CORNERS[marker] ?? CORNERS.s).map(([dx, dy]) => `${short(x + size * dx)} ${short(y + size * dy)}`).join("L")}Z`);
+    }
+  }
+  return parts.join("");
+}
+
+// The lines and points of a view.
+function marksOf(scene, view, back) {
+  const {film, palette, lines} = scene, {now, lens} = view, n = film.samples, start = film.student, part = Number(lines), out = [];
+  if (!view.frame || view.frame.said) return out;
+  const joined = part > 0 ? film.order.subarray(0, Math.round(part * n)) : lines === "pointed" ? scene.selection : [];
+  const place = at => `${short(now[at] * lens.scale + lens.ox)} ${short(lens.oy - now[at + 1] * lens.scale)}`;
+  film.nets.forEach((_, index) => {
+    if (index === start || !scene.shows(index) || !joined.length) return;
+    const path = [];
+    for (const s of joined) {
+      const a = 2 * (start * n + s), b = 2 * (index * n + s);
+      if (now[a] === now[a] && now[b] === now[b]) path.push(`M${place(a)}L${place(b)}`);
+    }
+    out.push(`<path d="${path.join("")}" stroke="${palette.nets[index]}" stroke-opacity=".3" fill="none"/>`);
+  });
+  for (const {marker, colour, size, places} of groupsOf(scene, view)) {
+    const look = marker === "o" ? `fill="${colour}" stroke="${back}" stroke-width=".7"` : `fill="${colour}" fill-opacity=".16" stroke="${colour}" stroke-width="1.3"`;
+    out.push(`<path d="${pathOf(marker, places, size)}" ${look}/>`);
+  }
+  return out;
+}
+
+// The legend, from a place downwards.
+function legendOf({film: {nets, colouring}, palette}, left, top, front) {
+  const out = [];
+  let y = top;
+  const row = (text, mark, bold) => {
+    out.push(mark ?? "", `<text x="${left + (mark ? 20 : 0)}" y="${y}" fill="${front}"${bold ? ' font-weight="600"' : ""}>${escaped(text)}</text>`);
+    y += 20;
+  };
+  row("net", null, true);
+  nets.forEach(({name, marker}, i) => {
+    const fill = marker === "o" ? palette.nets[i] : "none";
+    row(name, `<path d="${pathOf(marker, [left + 7, y - 4], 5)}" fill="${fill}" stroke="${palette.nets[i]}" stroke-width="1.5"/>`);
+  });
+  if (colouring.kind === "label") {
+    row(colouring.legend, null, true);
+    colouring.labels.forEach((label, i) => {
+      row(label.name, `<rect x="${left + 1}" y="${y - 10}" width="11" height="11" rx="2" fill="${written(palette[i].rgb)}"/>`);
+    });
+  } else if (colouring.kind === "value") {
+    row(colouring.unit, null, true);
+    for (let i = 0; i < 20; i++) out.push(`<rect x="${left + 7 * i}" y="${y - 10}" width="7.5" height="10" fill="${mapped(i / 19, 0, 1)}"/>`);
+    y += 18;
+    row(`${readable(colouring.low, 2)} to ${readable(colouring.high, 2)}`);
+  }
+  return out;
+}
+
+// All pictures side by side, whatever rows they have on the screen.
+function svgOf(scene, note) {
+  const {film, views, root} = scene, gap = 8, side = 190, top = 30, bottom = 46;
+  const width = views.reduce((sum, view) => sum + view.width + gap, gap) + side;
+  const keys = film.nets.length + (film.colouring.labels?.length ?? 3) + 2;
+  const height = Math.max(views[0].height + top + bottom, 20 * keys + top + 10);
+  const front = styleOf(root, "--ka-front"), quiet = styleOf(root, "--ka-quiet"), back = styleOf(root, "--ka-back"), line = styleOf(root, "--ka-line");
+  const out = [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13">`
+    + `<rect width="100%" height="100%" fill="${back}"/>`,
+  ];
+  let left = gap;
+  views.forEach((view, i) => {
+    const place = `x="${left}" y="${top}" width="${view.width}" height="${view.height}"`;
+    out.push(`<text x="${left}" y="20" fill="${front}" font-weight="600">${escaped(`${film.branches[i].name}, ${view.where.textContent}`)}</text>`);
+    out.push(`<svg ${place}>`, ...marksOf(scene, view, back), `</svg><rect ${place} fill="none" stroke="${line}"/>`);
+    left += view.width + gap;
+  });
+  out.push(...legendOf(scene, left, top + 12, front));
+  out.push(`<text x="${gap}" y="${top + views[0].height + 22}" fill="${quiet}" font-size="11">${escaped(note)}</text></svg>`);
+  return {text: out.join("\n"), width, height};
+}
+
+function download(blob, name) {
+  const link = make("a", null, {href: URL.createObjectURL(blob), download: name});
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+async function savePictures(scene, note, kind) {
+  if (!scene.views.length || !scene.views[0].width) return;
+  const {text, width, height} = svgOf(scene, note), vector = new Blob([text], {type: "image/svg+xml"});
+  const name = `points-${scene.film.picture.how}-step-${Math.round(scene.motion.step)}.${kind}`;
+  if (kind === "svg") { download(vector, name); return; }
+  const picture = new Image(), address = URL.createObjectURL(vector);
+  picture.src = address;
+  await picture.decode();
+  const canvas = document.createElement("canvas");
+  canvas.width = 2 * width;
+  canvas.height = 2 * height;
+  canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+  URL.revokeObjectURL(address);
+  canvas.toBlob(blob => download(blob, name));
+}

@@ -1,0 +1,110 @@
+// The tip beside the pointer: the image, its class, and what every net says of it.
+
+// Images of the samples: cut from one sheet, or asked for one by one where all are too much for a sheet.
+class Images {
+  constructor(model, ask, arrived) {
+    this.model = model;
+    this.ask = ask;
+    this.arrived = arrived;
+    this.sheet = null;
+    this.single = new Map();  // by sample; null while it is on its way
+  }
+
+  async readSheet() {
+    const data = this.model.get("sheet");
+    if (!data?.byteLength) return;
+    this.sheet = await createImageBitmap(new Blob([data], {type: "image/png"})).catch(() => null);
+    this.arrived();
+  }
+
+  take(sample, data) {
+    createImageBitmap(new Blob([data], {type: "image/png"})).then(bitmap => { this.single.set(sample, bitmap); this.arrived(); }, () => {});
+  }
+
+  // A sample's image, {from, x, y, width, height}, or null while it is not there.
+  of(sample) {
+    const about = this.model.get("sheet_about") ?? {}, {columns, width, height} = about;
+    if (!about.count) return null;
+    if (this.sheet) return {from: this.sheet, x: (sample % columns) * width, y: Math.floor(sample / columns) * height, width, height};
+    if (this.model.get("sheet")?.byteLength) return null;
+    if (this.single.has(sample)) {
+      const bitmap = this.single.get(sample);
+      return bitmap && {from: bitmap, x: 0, y: 0, width: bitmap.width, height: bitmap.height};
+    }
+    this.single.set(sample, null);
+    this.ask({image: sample});
+    return null;
+  }
+}
+
+class Tip {
+  constructor(scene, images) {
+    this.scene = scene;
+    this.images = images;
+    this.element = make("div", scene.root, {class: "ka-tip ka-points-tip", hidden: true, role: "tooltip"});
+    this.key = "";  // what is told of
+  }
+
+  show() {
+    const {film, hovered, pointer, lasso, views} = this.scene, {element} = this;
+    if (hovered === null || !pointer || hovered >= film.samples || lasso) { element.hidden = true; this.key = ""; return; }
+    const branch = film.branches[views.indexOf(pointer.view)], {frame} = pointer.view;
+    if (!branch || !frame) { element.hidden = true; return; }
+    const image = this.images.of(hovered), key = `${hovered} ${frame.step} ${branch.name} ${image ? 1 : 0} ${film.picture.fit}`;
+    if (key !== this.key) {
+      this.key = key;
+      element.replaceChildren();
+      const top = make("div", element, {class: "ka-points-tip-top"});
+      if (image) this.draw(image, top);
+      this.tell(hovered, frame, make("div", top));
+    }
+    element.hidden = false;
+    this.place(pointer);
+  }
+
+  draw(image, into) {
+    const side = Math.round(5.2 * parseFloat(getComputedStyle(this.scene.root).fontSize)), fit = side / Math.max(image.width, image.height);
+    const canvas = make("canvas", into);
+    canvas.width = image.width;
+    canvas.height = image.height;
+    canvas.style.width = `${image.width * fit}px`;
+    canvas.style.height = `${image.height * fit}px`;
+    canvas.getContext("2d").drawImage(image.from, image.x, image.y, image.width, image.height, 0, 0, image.width, image.height);
+  }
+
+  // The class in every task, and a row a net and task. An answer is packed: class * 256 + its probability * 255.
+  tell(sample, frame, into) {
+    const {film, palette} = this.scene, {names, rows, tasks, knows} = film.classes, n = film.samples;
+    const truth = Object.fromEntries(tasks.map((task, i) => [task, film.truth[i * n + sample]]));
+    make("div", into, {class: "ka-quiet ka-small"}, `image ${film.index[sample]}`);
+    for (const task of tasks) {
+      if (truth[task] >= 0) make("div", into, {class: "ka-head"}, `${tasks.length > 1 ? `${task}: ` : ""}${names[truth[task]]}`);
+    }
+    const table = make("table", into), ratio = window.devicePixelRatio || 1;
+    let student = 0, teacher = 0;
+    for (const [net, task] of rows) {
+      const own = net === "student", packed = own ? frame.answers[student++ * n + sample] : film.teachers[teacher++ * n + sample];
+      const known = truth[task] === undefined || truth[task] < 0 || own || (knows[net] ?? []).includes(truth[task]);
+      const line = make("tr", table), mark = make("canvas", make("td", line));
+      mark.width = mark.height = Math.round(14 * ratio);
+      const look = film.nets.findIndex(one => one.name === net), ctx = mark.getContext("2d");
+      ctx.scale(ratio, ratio);
+      if (look >= 0) drawMarker(ctx, film.nets[look].marker, 7, 7, 4.6, palette.nets[look]);
+      make("td", line, {}, net);
+      make("td", line, {}, packed < 0 ? "–" : names[packed >> 8]);
+      make("td", line, {class: "ka-numbers"}, packed < 0 ? "" : `${Math.round((packed & 255) / 2.55)} %`);
+      if (!known) { line.classList.add("ka-points-outside"); line.title = "does not know this class"; }
+      else if (packed >= 0 && truth[task] >= 0 && packed >> 8 !== truth[task]) line.classList.add("ka-points-wrong");
+    }
+  }
+
+  // Beside and below the pointer, or on its other side where there is no room.
+  place({view, x, y}) {
+    const {root} = this.scene, place = view.plot.getBoundingClientRect(), whole = root.getBoundingClientRect();
+    const left = place.left - whole.left + x, up = place.top - whole.top + y, {offsetWidth, offsetHeight, style} = this.element;
+    const beside = left + 16 + offsetWidth < root.clientWidth ? left + 16 : left - 16 - offsetWidth;
+    const below = up + 14 + offsetHeight < root.clientHeight ? up + 14 : up - 14 - offsetHeight;
+    style.left = `${Math.max(beside, 2)}px`;
+    style.top = `${Math.min(Math.max(below, 2), Math.max(root.clientHeight - offsetHeight - 2, 2))}px`;
+  }
+}

@@ -1,0 +1,70 @@
+// What the panel says in words: above the pictures, below them, and of what is being made.
+
+// A step as it is told: whole where it nearly is.
+function stepInWords(step) {
+  return Math.abs(step - Math.round(step)) < 0.05 ? String(Math.round(step)) : step.toFixed(1);
+}
+
+// A title a picture. A branch that has no frame at the step names the step of the frame that it shows.
+function entitle({film, views}, step) {
+  const words = stepInWords(step), several = film.branches.length > 1, nets = film.nets.map(net => net.name).join(", ");
+  film.branches.forEach((branch, i) => {
+    const view = views[i], {frame} = view, first = branch.steps[0], last = branch.steps.at(-1);
+    view.name.textContent = several ? branch.name : "";
+    view.name.hidden = !several;
+    const shown = step > last ? last : step < first ? first : words;
+    view.where.textContent = !frame ? "no frame yet" : `step ${shown}${view.width < 380 && several ? "" : ` · ${frame.stage}`}`;
+    view.where.title = frame?.stage ?? "";
+    view.said.hidden = !frame?.said;
+    view.said.textContent = frame?.said ?? "";
+    view.over.setAttribute("aria-label", `${film.picture.label} of the ${film.picture.space}, ${branch.name}, step ${words}: ${film.samples} images of ${nets}. ${frame?.note ?? ""}`);
+  });
+}
+
+// The line below the pictures: what is selected, what the view keeps, and what is left out. `count` samples are drawn.
+function remarks({film, views, lines, selection}, count) {
+  const frame = views.find(view => view.frame)?.frame, parts = [], {picture, samples} = film;
+  if (!frame) return "";
+  if (count < samples) parts.push(`showing ${spaced(count * film.nets.length * views.length)} of ${spaced(film.points * views.length)} points while it moves`);
+  if (selection.length) parts.push(`${spaced(selection.length)} of ${spaced(samples)} images selected`);
+  if (picture.how !== "pca") {
+    parts.push(frame.note);
+  } else if (views.length > 1) {
+    const kept = views.map(view => view.frame?.note.match(/^keeps (\S+) of the variance$/)?.[1] ?? "–");
+    parts.push(`PCA keeps ${kept.join(", ")} of the variance`);
+  } else if (frame.note) {
+    parts.push(`PCA ${frame.note}`);
+  }
+  if (picture.note) parts.push(picture.note);
+  const every = Math.max(...film.branches.map(branch => branch.every));
+  if (every > 1) parts.push(`every ${every}${every === 2 ? "nd" : every === 3 ? "rd" : "th"} snapshot`);
+  if (picture.behind) parts.push("the run has gone on since: choose the view again");
+  if (film.colouring.said) parts.push(film.colouring.said);
+  const part = Number(lines);
+  if (part > 0 && part < 1) parts.push(`lines for ${spaced(Math.round(part * samples))} of ${spaced(samples)} images`);
+  return parts.join(" · ");
+}
+
+// What is being made in the background, with a button to end it; or what went wrong.
+function showJob(into, about, trouble, cancel) {
+  into.hidden = !about.how && !trouble;
+  into.classList.toggle("ka-points-trouble", Boolean(trouble));
+  if (about.how) {
+    if (into.dataset.kind !== "job") {
+      into.dataset.kind = "job";
+      into.replaceChildren();
+      make("span", into);
+      make("progress", into, {max: 1});
+      button(into, "cancel", "End it; the picture stays as it is", cancel);
+    }
+    const left = about.announced ? ` of about ${seconds(about.announced)}` : "", [text, progress] = into.children;
+    text.textContent = `${about.name} ${Math.round(100 * about.share)} %${left}`;
+    text.title = about.words;
+    progress.value = about.share;
+  } else if (trouble) {
+    into.dataset.kind = "trouble";
+    into.replaceChildren();
+    make("span", into, {}, trouble);
+    button(into, "close", "Hide this", () => { into.hidden = true; });
+  }
+}

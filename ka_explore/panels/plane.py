@@ -1,0 +1,236 @@
+"""The plane of the points panel: one pair of axes for all frames of all branches: what moves there has moved."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+
+from ka_explore.embed import read_basis, view_path
+from ka_explore.errors import InputError, unknown
+from ka_explore.panels.branch import Branch
+from ka_explore.panels.frames import MOST_FRAMES, Film, Frame, frame_of, in_order, most_frames, nets_in, seen, spaces_of
+from ka_explore.panels.pieces import Work
+from ka_explore.probes.linear import Basis, fit_basis, project
+from ka_explore.probes.spaces import rows_of, width_of
+from ka_explore.snapshot import Snapshot
+
+FIT_SNAPSHOTS = 5  # at most: what axes are fitted to
+
+
+class Plane:
+    """The films of the branches that are compared, on axes fitted to the longest of them.
+
+    Attributes:
+        of: the space; empty until the first snapshot where nobody chose one.
+        spaces: all that some snapshot has.
+        index: which images of the pool.
+        teachers: all that the student learns from.
+        nets: those that the space has.
+        films: of the branches, in order.
+        basis: the axes; None while no snapshot has the space.
+        fit: how often axes were fitted: frames of other axes do not belong.
+    """
+
+    def __init__(self, of: str):
+        self.of = of
+        self.spaces: tuple[str, ...] = ()
+        self.index: np.ndarray = np.zeros(0, np.int64)
+        self.teachers: tuple[str, ...] = ()
+        self.nets: tuple[str, ...] = ()
+        self.films: list[Film] = []
+        self.basis: Basis | None = None
+        self.fit = 0
+        self._fitted_to = 0  # snapshots there were
+
+    @property
+    def points(self) -> int:
+        """How many points a frame has."""
+        return len(self.nets) * len(self.index)
+
+    @property
+    def branches(self) -> list[Branch]:
+        """Those that are compared."""
+        return [film.branch for film in self.films]
+
+    def checked(self, of: str) -> str:
+        """A space that some snapshot has. Raises InputError for another one."""
+        if of not in self.spaces:
+            raise unknown("space", of, self.spaces)
+        return of
+
+    def begin(self, branches: Sequence[Branch], snapshot: Snapshot) -> None:
+        """Everything anew for the images of a snapshot: the nets of the space, its axes, films without frames."""
+        self.of = self.of or spaces_of(snapshot)[0]
+        self.index, self.teachers = np.asarray(snapshot.index, np.int64), snapshot.teachers
+        self._see(snapshot)
+        self.nets, self.films = (), []
+        for branch in branches:
+            for one in last_first(branch):
+                with suppress(InputError):
+                    self._take(one)
+                    break
+        self.basis = kept_axes(branches[0], self.of)
+        self._lay(branches)
+        self._fitted_to = self._snapshots()
+
+    def compare(self, branches: Sequence[Branch]) -> None:
+        """Other branches, or other ones of the same name: axes and frames that are there stay."""
+        films = {film.branch: film for film in self.films}
+        self.films = [films.get(branch) or Film(branch) for branch in branches]
+        for film in self.films:
+            film.most = most_frames(self.points, len(branches))
+        self._fitted_to = min(self._fitted_to, self._snapshots())
+
+    def grows(self, snapshot: Snapshot) -> bool:
+        """Whether a snapshot has a net that was not there before; then all frames are to be made anew."""
+        self._see(snapshot)
+        with suppress(InputError):
+            if self._take(snapshot):
+                branches, self.films = self.branches, []
+                self._lay(branches)
+                return True
+        return False
+
+    def frame(self, snapshot: Snapshot) -> Frame:
+        """A snapshot on the axes."""
+        return frame_of(snapshot, self.of, self.basis, self.nets, self.index)
+
+    def due(self, busy: bool) -> bool:
+        """Whether the history has doubled since axes were fitted, or the run has come to its end since."""
+        count, run = self._snapshots(), longest_first(self.branches)[0].run
+        ended = run is not None and run.done and self._fitted_to < count
+        return count >= 2 * max(self._fitted_to, 1) or (ended and not busy)
+
+    def refit(self) -> Work:
+        """New axes from the snapshots there are, laid onto the old picture; then all frames on them at once."""
+        count, basis = self._snapshots(), axes_of(self.branches, self.of)
+        yield
+        now = newest(self.branches)
+        if basis is not None and self.basis is not None and now is not None:
+            basis = laid_onto(basis, self.basis, now, self.of)
+        made: list[dict[int, Frame]] = []
+        for film in self.films:
+            made.append({})
+            for step in list(film.frames):
+                snapshot = film.branch.snapshot(step)
+                if snapshot is not None:
+                    made[-1][step] = frame_of(snapshot, self.of, basis, self.nets, self.index)
+                yield
+        for film, frames in zip(self.films, made, strict=True):
+            film.frames = frames
+        self.basis, self.fit, self._fitted_to = basis, self.fit + 1, count
+
+    def _lay(self, branches: Sequence[Branch]) -> None:
+        """Films without frames, on axes that are there or else are fitted now."""
+        self.compare(branches)
+        self.basis = self.basis or axes_of(branches, self.of)
+        self.fit += 1
+
+    def _see(self, snapshot: Snapshot) -> None:
+        self.spaces = tuple(dict.fromkeys((*self.spaces, *spaces_of(snapshot))))
+
+    def _take(self, snapshot: Snapshot) -> bool:
+        """Take in the nets that a snapshot has in the space; whether one is new. Raises InputError for none."""
+        nets = dict.fromkeys((*self.nets, *nets_in(snapshot, self.of)))
+        if len(nets) == len(self.nets):
+            return False
+        self.nets = in_order(nets, snapshot)
+        return True
+
+    def _snapshots(self) -> int:
+        """How many the longest branch has."""
+        return max(len(branch.steps_seen()) for branch in self.branches)
+
+
+# Snapshots of branches
+
+
+def last_first(branch: Branch) -> Iterator[Snapshot]:
+    """The snapshots of a branch, from the last on."""
+    for step in reversed(branch.steps_seen()):
+        snapshot = branch.snapshot(step)
+        if snapshot is not None:
+            yield snapshot
+
+
+def newest(branches: Iterable[Branch]) -> Snapshot | None:
+    """The last snapshot of the first branch that has one."""
+    return next((snapshot for branch in branches for snapshot in last_first(branch)), None)
+
+
+def longest_first(branches: Iterable[Branch]) -> list[Branch]:
+    """The branch with the most snapshots first, a parent before its forks."""
+    return sorted(branches, key=lambda branch: -len(branch.steps_seen()))
+
+
+def spread(steps: Sequence[int], most: int) -> list[int]:
+    """So many steps, the first, the last and evenly between."""
+    if len(steps) <= most:
+        return list(steps)
+    return [steps[place] for place in np.unique(np.linspace(0, len(steps) - 1, most).round().astype(int))]
+
+
+# Axes
+
+
+def kept_axes(branch: Branch, of: str) -> Basis | None:
+    """The axes that the run's folder keeps, where they were fitted to most of what is stored."""
+    found = read_basis(view_path(branch.store.folder, of), of)
+    stored = branch.store.snapshot_steps()
+    return found if found is not None and stored and max(found.steps, default=0) >= 0.5 * stored[-1] else None
+
+
+def axes_of(branches: Sequence[Branch], of: str) -> Basis | None:
+    """Axes fitted to a few snapshots of the longest branch that has the space; None where none has it."""
+    for branch in longest_first(branches):
+        steps = branch.steps_seen()
+        for tried in (spread(steps, FIT_SNAPSHOTS), spread(steps, MOST_FRAMES)):  # few stages may have the space
+            snapshots = [snapshot for step in tried if (snapshot := branch.snapshot(step)) is not None]
+            with suppress(InputError):
+                return fitted(snapshots, of)
+    return None
+
+
+def fitted(snapshots: Sequence[Snapshot], of: str) -> Basis:
+    """Axes of a few snapshots; those of stages without the space, or of another width than the last, are left out.
+
+    Raises InputError where none has it.
+    """
+    usable: list[Snapshot] = []
+    width, name = 0, of
+    refused: InputError | None = None
+    for snapshot in sorted(snapshots, key=lambda s: s.step, reverse=True):
+        try:
+            shown, name = seen(snapshot, of)
+            own = width_of(shown, name)
+        except InputError as error:
+            refused = refused or error
+            continue
+        width = width or own
+        if own == width:
+            usable.append(shown)
+    if not usable:
+        raise refused or InputError("axes need at least one snapshot, got none.")
+    return fit_basis(usable[::-1], name)
+
+
+def laid_onto(basis: Basis, before: Basis, snapshot: Snapshot, of: str) -> Basis:
+    """The same plane, its axes turned or mirrored so that a snapshot comes near where the old axes put it.
+
+    The best rotation or reflection in the sense of least squares (Schönemann 1966): distances within the plane stay
+    as they are. Axes of another width are left alone.
+    """
+    if len(basis.mean) != len(before.mean):
+        return basis
+    try:
+        parts = list(rows_of(*seen(snapshot, of)).values())
+    except InputError:
+        return basis
+    if parts[0].shape[1] != len(basis.mean):
+        return basis
+    here, there = (project(parts, axes)[0] for axes in (basis, before))
+    left, _, right = np.linalg.svd((here - here.mean(axis=0)).T @ (there - there.mean(axis=0)))
+    turn = left @ right
+    kept = np.diag(turn.T @ np.diag(basis.kept) @ turn)
+    return replace(basis, axes=turn.T @ basis.axes, kept=(float(kept[0]), float(kept[1])))
