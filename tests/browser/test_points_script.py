@@ -414,6 +414,28 @@ def test_pictures_are_saved_by_the_browser(shown):
     assert asked(bridge) == []
 
 
+def test_a_saved_picture_has_the_lines_that_are_seen(shown):
+    _, _, bridge = shown
+    more = bridge.page.locator(".ka-points-more")
+    if more.is_visible():
+        more.click()
+    bridge.page.locator(".ka-points-bar select").nth(2).select_option("1")
+
+    def lines() -> int:
+        still(bridge)
+        with bridge.page.expect_download() as download:
+            bridge.page.select_option(".ka-points-save", "svg")
+        svg = Path(download.value.path()).read_text()
+        return sum(path.count("L") for path in re.findall(r' d="(M[^"]*)" stroke="[^"]*" stroke-opacity', svg))
+
+    assert lines() == 2 * 60, "from every image's student to both teachers"
+    legend = bridge.page.locator(".ka-points-legend")
+    legend.get_by_role("button", name="teacher 1").click()
+    assert lines() == 60
+    legend.get_by_role("button", name="student").click()
+    assert lines() == 0
+
+
 def test_dark_and_small_and_no_picture(desk_of, bridge, run):
     desk, panel = desk_of(Branch(run))
     page = bridge(desk, panel, dark=True)

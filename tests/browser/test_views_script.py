@@ -3,11 +3,13 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import ka_explore
 from ka_explore import Run
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.desk import Desk
@@ -165,6 +167,18 @@ def test_terms_are_chosen_in_the_legend_and_steps_by_zooming(bridge, desk):
     page.pump(0.2)
     assert not page.page.get_by_text("↔ all").is_visible()
     clean(page)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-3.0, 2.0), (-0.02, -0.01), (-5000.0, 1.0)])
+def test_terms_below_zero_have_ticks(browser, low, high):
+    axes = (Path(ka_explore.__file__).parent / "panels/js/history/axes.js").read_text(encoding="utf-8")
+    page = browser.new_page()
+    box = {"y": {"log": False, "low": low, "high": high}, "height": 200, "type": 11}
+    ticks = page.evaluate(f"box => {{ {axes}; return tickValues(box); }}", box)
+    page.close()
+    assert len(ticks) >= 3
+    assert low - 1e-9 <= ticks[0] < ticks[-1] <= high + 1e-9
+    np.testing.assert_allclose(np.diff(ticks), ticks[1] - ticks[0])
 
 
 def test_rows_of_a_playing_run_come_one_by_one_and_a_late_view_asks_for_all(bridge, runs, monkeypatch):

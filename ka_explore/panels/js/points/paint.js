@@ -109,23 +109,33 @@ function paintAxes(ctx, root, {width, height}, [across, up]) {
 
 // Lines from the student's point of some images to the teachers', one path a teacher.
 function paintLines(ctx, scene, view, samples, alpha, width) {
-  const {film, hiddenLabels} = scene, {now, kinds, lens: {scale, ox, oy}} = view, n = film.samples, start = film.student;
-  if (!film.nets.length || !scene.shows(start)) return;
+  const {now, lens: {scale, ox, oy}} = view;
   ctx.globalAlpha = alpha;
   ctx.lineWidth = width;
-  film.nets.forEach((_, index) => {
-    if (index === start || !scene.shows(index)) return;
-    ctx.strokeStyle = scene.palette.nets[index];
+  for (const net of joinedNets(scene)) {
+    ctx.strokeStyle = scene.palette.nets[net];
     ctx.beginPath();
-    for (const s of samples) {
-      const from = start * n + s, to = index * n + s, a = 2 * from, b = 2 * to;
-      if (now[a] !== now[a] || now[b] !== now[b] || hiddenLabels.has(kinds[from]) || hiddenLabels.has(kinds[to])) continue;
+    eachLine(scene, view, net, samples, (a, b) => {
       ctx.moveTo(now[a] * scale + ox, oy - now[a + 1] * scale);
       ctx.lineTo(now[b] * scale + ox, oy - now[b + 1] * scale);
-    }
+    });
     ctx.stroke();
-  });
+  }
   ctx.globalAlpha = 1;
+}
+
+// The nets whose points are joined with the student's.
+function joinedNets(scene) {
+  const {nets, student} = scene.film;
+  return nets.length && scene.shows(student) ? [...nets.keys()].filter(net => net !== student && scene.shows(net)) : [];
+}
+
+// Visit what a net's lines join: the places of the student's and the net's coordinates of every sample that is shown.
+function eachLine({film: {samples: n, student}, hiddenLabels}, {now, kinds}, net, samples, visit) {
+  for (const sample of samples) {
+    const from = student * n + sample, to = net * n + sample, a = 2 * from, b = 2 * to;
+    if (now[a] === now[a] && now[b] === now[b] && !hiddenLabels.has(kinds[from]) && !hiddenLabels.has(kinds[to])) visit(a, b);
+  }
 }
 
 // The nets' stamps in the usual size and in that of what is selected.

@@ -42,19 +42,15 @@ function pathOf(marker, places, size) {
 
 // The lines and points of a view.
 function marksOf(scene, view, back) {
-  const {film, palette, lines} = scene, {now, lens} = view, n = film.samples, start = film.student, part = Number(lines), out = [];
+  const {film, palette, lines} = scene, {now, lens} = view, part = Number(lines), out = [];
   if (!view.frame || view.frame.said) return out;
-  const joined = part > 0 ? film.order.subarray(0, Math.round(part * n)) : lines === "pointed" ? scene.selection : [];
+  const joined = part > 0 ? film.order.subarray(0, Math.round(part * film.samples)) : lines === "pointed" ? scene.selection : [];
   const place = at => `${short(now[at] * lens.scale + lens.ox)} ${short(lens.oy - now[at + 1] * lens.scale)}`;
-  film.nets.forEach((_, index) => {
-    if (index === start || !scene.shows(index) || !joined.length) return;
+  for (const net of joined.length ? joinedNets(scene) : []) {
     const path = [];
-    for (const s of joined) {
-      const a = 2 * (start * n + s), b = 2 * (index * n + s);
-      if (now[a] === now[a] && now[b] === now[b]) path.push(`M${place(a)}L${place(b)}`);
-    }
-    out.push(`<path d="${path.join("")}" stroke="${palette.nets[index]}" stroke-opacity=".3" fill="none"/>`);
-  });
+    eachLine(scene, view, net, joined, (a, b) => path.push(`M${place(a)}L${place(b)}`));
+    out.push(`<path d="${path.join("")}" stroke="${palette.nets[net]}" stroke-opacity=".3" fill="none"/>`);
+  }
   for (const {marker, colour, size, places} of groupsOf(scene, view)) {
     const look = marker === "o" ? `fill="${colour}" stroke="${back}" stroke-width=".7"` : `fill="${colour}" fill-opacity=".16" stroke="${colour}" stroke-width="1.3"`;
     out.push(`<path d="${pathOf(marker, places, size)}" ${look}/>`);
