@@ -80,6 +80,7 @@ def test_several_tasks_have_a_column_each():
     assert "joint size" not in text
 
 
+@pytest.mark.slow
 def test_differences_are_paired_by_seed():
     result = trial("digits", candidates=DEFAULT, seeds=(3, 1), jobs=1, progress=False)
     for candidate in DEFAULT:

@@ -21,6 +21,7 @@ def short(monkeypatch):
     monkeypatch.setattr(demonstration, "trial", few_steps)
 
 
+@pytest.mark.slow
 def test_table_figure_report_and_what_to_try_next(short, tmp_path, capsys):
     (tmp_path / "demo/runs-left-by-an-interrupted-one").mkdir(parents=True)
     result = demonstration.demo(tmp_path / "demo", seeds=2)

@@ -53,6 +53,7 @@ def test_moments_are_those_of_numpy(stacked):
     assert np.allclose(covariance, np.cov(rows.T, bias=True))
 
 
+@pytest.mark.slow
 def test_the_trained_autoencoder_reaches_the_principal_components(problem):
     run = Run(
         problem, "layer_wise", steps=2600, compress_share=0.9, regress_share=0.0, batch_size=96, learning_rate=2e-3,

@@ -27,7 +27,7 @@ SHRINK = {
     },
     "06_debug_an_alignment": {},  # its runs are prepared, and small
 }
-SLOW = ("04_adaptive", "06_debug_an_alignment")
+QUICK = ("01_the_loop_by_hand",)
 
 # By notebook: the line with dots that its exercise asks to replace, a right answer and a wrong one.
 EXERCISES = {
@@ -77,7 +77,7 @@ def test_a_notebook_says_what_it_is_for_and_is_kept_without_output(path):
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else [], id=path.stem) for path in PATHS],
+    [pytest.param(path, marks=[] if path.stem in QUICK else [pytest.mark.slow], id=path.stem) for path in PATHS],
 )
 def test_a_notebook_runs(path):
     notebook = nbformat.read(path, as_version=4)

@@ -60,6 +60,7 @@ LAYOUTS: Mapping[str, Sequence[tuple[tuple[str, ...], int]]] = {
         (("findings",), 340),
     ),
 }
+TREE = 0.6  # how high, of its row, a tree of branches is that has the row for itself
 ALONE = 1.5  # how much higher a panel is that stands alone
 WIDTHS: Mapping[str, tuple[int, int]] = {"laptop": (56, 44), "projector": (60, 40)}  # of two columns, in percent
 
@@ -262,7 +263,7 @@ def areas_of(parts: Iterable[str], layout: str) -> list[tuple[list[str], int]]:
     """Which part stands in each of two columns, a row, and how high the row is; what is not there leaves no gap."""
     there = set(parts)
     rows = [([name for name in names if name in there], height) for names, height in LAYOUTS[layout]]
-    rows = [row for row in rows if row[0]]
+    rows = [(names, round(TREE * height) if names == ["branches"] else height) for names, height in rows if names]
     beside: dict[str, str] = {}  # what stands beside a part that spans rows
     for names, _ in rows:
         if len(names) == 2:

@@ -37,7 +37,7 @@ def draw_points(
     result: Points,
     ax: Axes | None = None,
     *,
-    legend: bool = True,
+    legend: int = 1,
     limits: Limits | None = None,
     range_: tuple[float, float] | None = None,
     bar: bool = True,
@@ -47,7 +47,7 @@ def draw_points(
     Args:
         result: what is drawn.
         ax: where.
-        legend: whether nets and labels are named beside it.
+        legend: beside how many rows of pictures nets and labels are named, this one's first; 0 for not at all.
         limits: of both axes, to compare several; by default the points' own.
         range_: of the values that the colours span; by default the 2nd to the 98th percentile.
         bar: whether the colours of values are explained under it.
@@ -98,18 +98,18 @@ def draw_points(
         ax.set(xlim=limits[0], ylim=limits[1])
     if legend:
         names = [*zip(colours, result.labels, strict=True)] if by_label and len(result.labels) <= NAMED else []
-        write_legends(ax, handles, names, result.legend)
+        write_legends(ax, handles, names, result.legend, rows=legend)
     if bar and by_value is not None:
         by_value.explain(ax, result.unit)
     return ax
 
 
-def write_legends(ax: Axes, nets: Sequence[Line2D], names: Sequence[tuple[Any, str]], what: str) -> None:
+def write_legends(ax: Axes, nets: Sequence[Line2D], names: Sequence[tuple[Any, str]], what: str, rows: int = 1) -> None:
     """Nets, then colours, in one list beside the axes: where it is long in smaller type, then in columns."""
     width, height = room_of(ax)
     size = 0.8 * type_of(ax)
     lines = len(nets) + (len(names) + 1 if names else 0)
-    room = height - 11 * type_of(ax)  # what title, ticks, the axis' name and a note leave
+    room = rows * height - 11 * type_of(ax)  # what title, ticks, the axis' name and a note leave
     size = max(min(size, room / (1.35 * lines)), min(size, 4.5))
     columns = -(-lines // max(int(room / (1.35 * size)), 4))
     each = (0.22 if columns == 1 else 0.4 / columns) * width - 2 * size
@@ -205,7 +205,7 @@ def draw_steps(frames: Sequence[Points] | Mapping[str, Points], figure: Figure |
             continue
         frame = shown[place]
         last = place == min(columns, len(shown)) - 1  # the legend stands at the first row's end
-        draw_points(frame, ax, legend=last, limits=limits, range_=range_, bar=False)
+        draw_points(frame, ax, legend=rows if last else 0, limits=limits, range_=range_, bar=False)
         size = type_of(ax)
         ax.set_title(plain(own[place]), fontsize=size, pad=0.4 * size)
         ax.tick_params(labelbottom=False, labelleft=False, length=0)

@@ -31,6 +31,7 @@ REDUCED = dict.fromkeys(("common_feature", "layer_wise", "logit_space", "distill
 QUICK = dict.fromkeys(REDUCED, 100) | {"common_feature": 150, "layer_wise": 200, "adaptive": 300}
 
 
+@pytest.mark.slow
 def test_no_warning_on_a_healthy_run():
     seen = dict(healthy.healthy(toy.digits(), 0, QUICK))
     assert set(seen) == set(METHODS) - {"permutation_merging"}
