@@ -49,6 +49,8 @@ test: $(VENV)/installed-dev $(VENV)/ipykernel6
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
+# Toy teachers are kept from one quick run to the next.
+quick: export KA_EXPLORE_TEST_CACHE ?= $(CURDIR)/.pytest_cache/toy
 quick: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
