@@ -57,6 +57,7 @@ def test_the_answer_is_not_given_away_where_a_student_looks_first():
         assert str(answer).startswith(answer.finding)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_diagnosis_names_the_fault_first_or_second(name):
     problem, options = toy.broken(name)

@@ -27,7 +27,6 @@ SHRINK = {
     },
     "06_debug_an_alignment": {},  # its runs are prepared, and small
 }
-QUICK = ("01_the_loop_by_hand",)
 
 # By notebook: the line with dots that its exercise asks to replace, a right answer and a wrong one.
 EXERCISES = {
@@ -75,10 +74,8 @@ def test_a_notebook_says_what_it_is_for_and_is_kept_without_output(path):
         assert not one.cell_type == two.cell_type == three.cell_type == "code", f"say something before {three.source}"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=[] if path.stem in QUICK else [pytest.mark.slow], id=path.stem) for path in PATHS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path):
     notebook = nbformat.read(path, as_version=4)
     assert path.stem in SHRINK, "say here how the notebook is made small for the test"
