@@ -33,6 +33,7 @@ from ka_explore.plots import (
     smooth,
 )
 from ka_explore.plots.layered import laid_out, layers_of, separated
+from ka_explore.plots.looks import type_of
 from ka_explore.results import Box, Curves, Diagram, Distribution, Matrix, Points, Scalars
 
 NETS = ("student", "one", "two", "three")
@@ -585,6 +586,17 @@ def test_steps_have_the_same_limits_one_legend_and_their_own_titles():
     assert sum(ax.get_legend() is not None for ax in figure.axes) == 1
     with pytest.raises(InputError, match="at least one"):
         draw_steps([])
+
+
+def test_a_legend_of_several_rows_of_steps_has_the_room_of_all_of_them():
+    sizes = {}
+    for count in (4, 8):  # one row and two of four
+        figure = draw_steps([points(classes=10)] * count, Figure(figsize=(12, 3 * count / 4), layout="constrained"))
+        check_free(figure)
+        (legend,) = [ax.get_legend() for ax in figure.axes if ax.get_legend() is not None]
+        sizes[count] = legend.get_texts()[0].get_fontsize() / type_of(figure.axes[0])
+    assert sizes[8] >= sizes[4]
+    assert sizes[8] == pytest.approx(0.8), "no smaller than beside a single picture"
 
 
 def test_steps_by_value_share_one_range_of_colours():

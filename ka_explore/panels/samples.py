@@ -140,9 +140,8 @@ class Samples(Panel):
         }
         begun = time.perf_counter()
         for branch in branches:
-            near = branch.nearest(desk.place)
-            for step in {near, max(branch.steps_seen(), default=None)} - {None}:
-                self._said(branch, step)  # type: ignore[arg-type]
+            for step in self._foremost(branch):
+                self._said(branch, step)
         stamp = (self._places.tobytes(), [branch.name for branch in branches], self._shows)
         same = self._stamp is not None and self._stamp[0] == stamp
         if desk.busy or first:
@@ -159,6 +158,11 @@ class Samples(Panel):
     def _snapshot(self, branch: Branch) -> Snapshot | None:
         step = branch.nearest(self.desk.place)
         return None if step is None else branch.snapshot(step)
+
+    def _foremost(self, branch: Branch) -> list[int]:
+        """The step that is looked at and the newest one, in order; none before the first snapshot."""
+        near = branch.nearest(self.desk.place)
+        return [] if near is None else sorted({near, max(branch.steps_seen(), default=near)})
 
     def _count(self) -> int:
         snapshot = self._snapshot(self.desk.compared[0])
@@ -263,11 +267,11 @@ class Samples(Panel):
         """The answers of the newest step and the one that is looked at, where they are not there already."""
         about = []
         for branch, there in zip(branches, self._stamp[1], strict=True):
-            near = {branch.nearest(self.desk.place), max(branch.steps_seen(), default=None)} - {None}
-            fresh = sorted(s for s in near if s not in there and (branch.folder, s) in self._answers)  # type: ignore[type-var]
             frames = []
-            for step in fresh:
-                values = self._answers[branch.folder, step][:, self._places]  # type: ignore[index]
+            for step in self._foremost(branch):
+                if step in there or (branch.folder, step) not in self._answers:
+                    continue
+                values = self._answers[branch.folder, step][:, self._places]
                 frames.append([step, [None if math.isnan(v) else round(float(v), 6) for v in values.ravel()]])
             about.append({"name": branch.name, "frames": frames})
         return {"newest": {"version": self._version, "branches": about}}
