@@ -45,8 +45,9 @@ class Told:
 
 
 def in_notebook() -> bool:
-    """Whether this process is a Jupyter kernel."""
-    return "ipykernel" in sys.modules and "IPython" in sys.modules
+    """Whether this process is a Jupyter kernel; to have imported one's modules is not enough."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def progress_bar(
