@@ -448,25 +448,28 @@ def test_a_picture_for_paper_is_what_the_panel_shows(base, ready):
     assert panel.drawable
 
 
-# t-SNE in the background
+# t-SNE and UMAP in the background
 
 
 @pytest.mark.slow
-def test_tsne_is_made_in_the_background_and_swapped_in(base, ready, tmp_path, monkeypatch):
+@pytest.mark.parametrize("how", [how for how in embedding.COSTS if how != "pca"])
+def test_a_film_is_made_in_the_background_and_swapped_in(how, base, ready, tmp_path, monkeypatch):
+    if how != "tsne":
+        pytest.importorskip("umap", reason="umap-learn is not installed: pip install umap-learn")
     monkeypatch.setenv("KA_EXPLORE_CACHE", str(tmp_path / "cache"))  # where no film is kept yet
     panel, desk = ready(base)
     jobs = []
     panel.observe(lambda change: jobs.append(change["new"]), "job")
-    panel.view("tsne")
+    panel.view(how)
     panel.settle(120)
-    assert panel.picture["how"] == "tsne"
+    assert panel.picture["how"] == how
     assert panel.trouble == ""
     assert jobs[-1] == {}
-    assert jobs[0]["name"] == "t-SNE"
+    assert jobs[0]["name"] == embedding.NAMES[how]
     assert jobs[0]["announced"] > 0
     assert panel.branches[0]["steps"] == [0, 3, 6, 9, 12]
     assert "mean little" in panel.branches[0]["notes"][-1]
-    found = embedding.film([desk.branch.snapshot(step) for step in (0, 3, 6, 9, 12)], "tsne")
+    found = embedding.film([desk.branch.snapshot(step) for step in (0, 3, 6, 9, 12)], how)
     np.testing.assert_allclose(positions(panel)[0][-1], found[-1].xy, atol=1e-3)
     panel.view("pca")
     panel.settle()
