@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ka_explore import losses
 from ka_explore.errors import InputError
 from ka_explore.labels import LabelSpace
 from ka_explore.losses import (
@@ -104,6 +105,27 @@ def test_what_every_image_adds_to_the_mmd_is_the_definitions_and_its_mean_is_the
                     distance = float(np.square(rows[a][i] - rows[b][j]).sum())
                     added += sign * np.exp(-distance / (2 * bandwidth**2)) / 9
             assert float(found[1, k, i]) == pytest.approx(added, abs=2e-6)
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_what_every_image_adds_to_the_mmd_is_the_same_in_blocks_of_any_size(noise: float | None, monkeypatch) -> None:
+    student, teacher = rows(noise, 24)
+    whole = mmd_by_sample(student, [teacher, -teacher])
+    for images in (1, 3, len(student) - 1):
+        monkeypatch.setattr(losses, "BLOCK", images * 4 * len(student))
+        torch.testing.assert_close(mmd_by_sample(student, [teacher, -teacher]), whole, atol=1e-6, rtol=1e-5)
+
+
+def test_kernels_too_small_to_be_added_leave_the_mmd_and_its_gradient_as_they_are(monkeypatch) -> None:
+    """float32 has no digits for them: the same bits with the bare exponential."""
+    student, teacher = rows(0.1, 256)
+    student.requires_grad_()
+    found = mmd(student, [teacher])
+    (gradient,) = torch.autograd.grad(found.sum(), student)
+    monkeypatch.setattr(losses, "kernel", lambda squared, scale: torch.exp(squared * -scale))
+    expected = mmd(student, [teacher])
+    assert torch.equal(found, expected)
+    assert torch.equal(gradient, torch.autograd.grad(expected.sum(), student)[0])
 
 
 def test_the_error_of_a_channel_is_relative_to_its_own_variance() -> None:

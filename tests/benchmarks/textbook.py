@@ -170,7 +170,7 @@ class GoodLoop:
         squared = (own[:, None] + own - 2 * gram).clamp_min(1e-12)
         nearest = float(squared.detach().clone().fill_diagonal_(4).min())
         live = [sigma for sigma in BANDWIDTHS if nearest / (2 * sigma**2) < 30]
-        kernel = torch.stack([torch.exp(squared * (-1 / (2 * sigma**2))) for sigma in live]).sum(0)
+        kernel = torch.stack([torch.exp((squared * (-1 / (2 * sigma**2))).clamp_min(-80)) for sigma in live]).sum(0)
         mean = kernel.view(nets, n, nets, n).mean((1, 3))
         constant = (len(BANDWIDTHS) - len(live)) * 2 / n
         return (mean[0, 0] + mean.diagonal()[1:] - 2 * mean[0, 1:] + constant).relu().sum()
