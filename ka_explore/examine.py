@@ -22,6 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ka_explore.environment import computing
 from ka_explore.layers import read_logits, to_map
+from ka_explore.logits import softmax
 from ka_explore.pool import permutation
 from ka_explore.problem import Problem
 from ka_explore.teachers import Preprocess, Teacher
@@ -334,8 +335,7 @@ def layer_numbers(rows: np.ndarray, logits: np.ndarray) -> Numbers:
     centred = logits - logits.mean(axis=1, keepdims=True)
     kind = "feature"
     if rows.shape == logits.shape:
-        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        for name, values in (("logits", logits), ("probabilities", exponents / exponents.sum(axis=1, keepdims=True))):
+        for name, values in (("logits", logits), ("probabilities", softmax(logits))):
             if np.abs(rows - values).max() <= 1e-4 * max(np.abs(values).max(), 1e-12):
                 kind = name
     return {

@@ -65,13 +65,16 @@ def export_student(run: Run, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     student = trained(run)
+    with run.turn():
+        step = run.step
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in student.state_dict().items()}
     about = {
         "format": FORMAT,
         "kind": "ka_explore student",
         "name": run.name,
         "method": run.store.about["method"],
         "uses_labels": run.method.uses_labels,
-        "steps": run.step,
+        "steps": step,
         "classes": [list(pair) for pair in run.method.labels.classes],
         "columns": [asdict(column) for column in run.method.labels.columns],
         "images": {"shape": list(run.problem.pool.images.shape), "range": run.problem.pool.images.value_range},
@@ -79,7 +82,6 @@ def export_student(run: Run, folder: str | Path) -> Path:
     }
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in student.state_dict().items()}
         replace_file(folder / "student.safetensors", lambda file: file.write(save(tensors)))
         replace_file(folder / "student.json", lambda file: file.write(to_json(about)))
     return folder
@@ -143,7 +145,8 @@ def export_program(run: Run, path: str | Path) -> Path:
 
     Raises InputError for a method without a trained student, StoreError when the file cannot be written.
     """
-    student = copy.deepcopy(trained(run))
+    with run.turn():
+        student = copy.deepcopy(trained(run))
     if isinstance(student, Chain):  # a program is Python text, in which a task called "class" cannot be a name
         student = Chain(
             {f"segment{i}": segment for i, segment in enumerate(student.segments.values())},

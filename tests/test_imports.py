@@ -164,7 +164,7 @@ def test_a_store_does_not_know_what_runs():
         (("answers",), ("cache", "layers", "pool", "problem", "randomness", "targets")),
         (("randomness", "turns", "logits"), ()),
         (("state",), ("config", "errors", "method", "problem", "training")),
-        (("examine",), ("environment", "layers", "pool", "problem", "teachers")),
+        (("examine",), ("environment", "layers", "logits", "pool", "problem", "teachers")),
         (("film",), ("errors", "plots", "results")),
         (("diagram",), ("errors", "method", "methods", "results", "run", "student", "teachers")),
         (("embed",), ("errors", "folders", "probes", "progress", "results", "snapshot", "store")),

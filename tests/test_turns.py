@@ -1,13 +1,15 @@
 """Laws of turns: threads that share a run, or a family of runs, leave it as if they had come one after the other."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from ka_explore import InputError, Problem, Run, toy
+from ka_explore import InputError, Problem, Run, export_student, toy
 from ka_explore.turns import Turns
 
 
@@ -89,6 +91,22 @@ def test_looking_from_another_thread_sees_whole_steps_and_changes_nothing(proble
         known = alone.store.load_snapshot(snapshot.step)
         for name in ("scores", "common/student", "feature/student/features"):
             assert (snapshot.arrays[name] == known.arrays[name]).all()
+
+
+def test_an_exported_student_is_one_of_a_whole_step(problem, tmp_path):
+    run = small(problem, snapshot_every=0)
+    with run.turn():
+        waits = threading.Thread(target=export_student, args=(run, tmp_path))
+        waits.start()
+        run.advance(5)
+        waits.join(0.2)
+        assert waits.is_alive()
+        assert not (tmp_path / "student.json").exists()
+        expected = {name: value.clone() for name, value in run.method.student.state_dict().items()}
+    waits.join(20)
+    run.advance(1)
+    assert json.loads((tmp_path / "student.json").read_text())["steps"] == 5
+    assert equal(load_file(tmp_path / "student.safetensors"), expected)
 
 
 def test_nobody_who_waits_is_overtaken():

@@ -96,9 +96,8 @@ def answer(logits: Float[np.ndarray, "label"], names: Sequence[str]) -> str:
     """The best label with its probability."""
     if not np.isfinite(logits).all():
         return "not finite"
-    exponents = np.exp(logits.astype(np.float64) - logits.max())
     best = int(logits.argmax())
-    return f"{names[best]} ({100 * exponents[best] / exponents.sum():.0f} %)"
+    return f"{names[best]} ({100 * softmax(logits[None])[0, best]:.0f} %)"
 
 
 def misunderstood(snapshot: Snapshot, count: int) -> tuple[list[int], list[str]]:
