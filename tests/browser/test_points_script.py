@@ -272,6 +272,39 @@ def test_a_lasso_selects_exactly_what_lies_inside(desk_of, bridge, made):
         assert inspect(bridge)["selection"] == expected.tolist()
 
 
+def test_a_lasso_that_ends_before_other_branches_are_drawn_selects_nothing(desk_of, bridge, made):
+    desk, panel = desk_of(made(150), made(150, "other"))
+    desk.show("made")
+    panel.settle()
+    bridge = bridge(desk, panel)
+    ready(bridge)
+    desk.select([3])
+    bridge.pump(0.3)
+    page, places = bridge.page, pixels(bridge)
+    (left, top), (right, bottom) = places.min(axis=(0, 1)), places.max(axis=(0, 1))
+    page.mouse.move(left, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom)):
+        page.mouse.move(x, y)
+    page.evaluate(  # from here on what waits for a picture's turn gets it when told
+        "() => { window.later = []; window.frame = window.requestAnimationFrame;"
+        " window.requestAnimationFrame = callback => window.later.push(callback); }"
+    )
+    desk.show("other")
+    panel.settle()
+    bridge.pump(0.5)
+    page.evaluate("() => { for (const callback of window.later.splice(0)) callback(performance.now()); }")
+    page.mouse.up()
+    page.evaluate(
+        "() => { window.requestAnimationFrame = window.frame; for (const each of window.later) window.frame(each); }"
+    )
+    still(bridge)
+    assert desk.selection.tolist() == [3]
+    assert bridge.console == []
+    lasso(bridge, np.array([[left, top], [right, top], [right, bottom], [left, bottom]]))
+    assert len(desk.selection) > 100
+
+
 def test_shift_adds_ctrl_removes_escape_clears(shown):
     desk, _, bridge = shown
     places = pixels(bridge).reshape(-1, 2)

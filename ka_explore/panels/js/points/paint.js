@@ -25,6 +25,11 @@ class View {
     this.image = null;  // what points are stamped into
   }
 
+  // Whether there are points to be seen: none while others are read, or where a frame only says why it has none.
+  get drawn() {
+    return Boolean(this.frame && !this.frame.said && this.now && this.lens);
+  }
+
   // Make the canvases as sharp as the screen; false where the picture has no room.
   fit() {
     const ratio = window.devicePixelRatio || 1, width = this.plot.clientWidth, height = this.plot.clientHeight;
@@ -161,7 +166,7 @@ function paintPoints(scene, view, count) {
   const {image, pixels, now, kinds} = view, bytes = image.data, length = pixels.length;
   pixels.fill(0);
   let drawn = 0;
-  if (view.frame && !view.frame.said) {
+  if (view.drawn) {
     const {scale, ox, oy} = view.lens, {ratio} = view, {order} = film, some = scene.selection.length > 0, all = count >= n;
     const [small, large] = stampsOf(film, view, markerSize(scene, view, count * film.nets.length));
     // pass 0: what is not selected while something is; pass 1: the rest, larger where it is selected
@@ -194,7 +199,7 @@ function paintPoints(scene, view, count) {
 // What is pointed at, in all nets, and the lasso.
 function paintOver(scene, view) {
   const ctx = view.cleared(view.over), {film, hovered, lasso} = scene;
-  if (!view.frame || !view.now || !view.lens) return;
+  if (!view.drawn) return;
   if (hovered !== null && hovered < film.samples) {
     if (scene.lines !== "off") paintLines(ctx, scene, view, [hovered], 0.95, 2);
     paintHovered(ctx, scene, view);

@@ -14,7 +14,7 @@ function inside(x, y, polygon) {
 
 // The sample of the nearest visible point within reach of a place, or null.
 function nearest(scene, view, x, y) {
-  if (!view.frame || view.frame.said || !view.now || !view.lens) return null;
+  if (!view.drawn) return null;
   const {film, hiddenLabels} = scene, {now, kinds, lens: {scale, ox, oy}} = view, n = film.samples;
   let best = REACH * REACH, found = null;
   for (let net = 0; net < film.nets.length; net++) {
@@ -98,7 +98,7 @@ function pointers(scene, view, drawing, actions) {
     const {path} = scene.lasso;
     scene.lasso = null;
     drawing.pointedChanged();
-    if (event.type === "pointercancel") return;
+    if (event.type === "pointercancel" || !view.drawn) return;
     const long = path.reduce((sum, [x, y], i) => (i ? sum + Math.hypot(x - path[i - 1][0], y - path[i - 1][1]) : 0), 0);
     const sample = long < 5 ? nearest(scene, view, ...path[0]) : null;
     if (long >= 5) {

@@ -43,7 +43,7 @@ function pathOf(marker, places, size) {
 // The lines and points of a view.
 function marksOf(scene, view, back) {
   const {film, palette, lines} = scene, {now, lens} = view, part = Number(lines), out = [];
-  if (!view.frame || view.frame.said) return out;
+  if (!view.drawn) return out;
   const joined = part > 0 ? film.order.subarray(0, Math.round(part * film.samples)) : lines === "pointed" ? scene.selection : [];
   const place = at => `${short(now[at] * lens.scale + lens.ox)} ${short(lens.oy - now[at + 1] * lens.scale)}`;
   for (const net of joined.length ? joinedNets(scene) : []) {
