@@ -305,6 +305,27 @@ def test_a_lasso_that_ends_before_other_branches_are_drawn_selects_nothing(desk_
     assert len(desk.selection) > 100
 
 
+def test_a_lasso_in_a_picture_that_goes_is_forgotten(desk_of, bridge, made):
+    desk, panel = desk_of(made(150), made(150, "other"))
+    bridge = bridge(desk, panel)
+    ready(bridge)
+    page, places = bridge.page, pixels(bridge, branch=1)
+    x, y = places[0].mean(axis=0)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 20, y + 20)
+    desk.show("made")
+    panel.settle()
+    still(bridge)
+    page.wait_for_function("document.querySelectorAll('.ka-points-over').length === 1")
+    page.mouse.up()
+    still(bridge)
+    page.mouse.move(*pixels(bridge)[0, 0])
+    page.locator(".ka-points-tip").wait_for(state="visible", timeout=3000)
+    assert len(desk.selection) == 0
+    assert bridge.console == []
+
+
 def test_shift_adds_ctrl_removes_escape_clears(shown):
     desk, _, bridge = shown
     places = pixels(bridge).reshape(-1, 2)

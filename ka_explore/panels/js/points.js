@@ -109,7 +109,12 @@ export default {
     }
 
     function arrangeViews() {
-      while (views.length > film.branches.length) views.pop().plot.remove();
+      while (views.length > film.branches.length) {
+        const gone = views.pop();
+        gone.plot.remove();
+        if (scene.lasso?.view === gone) scene.lasso = null;  // nobody will hear of its end
+        if (scene.pointer?.view === gone) scene.pointer = null;
+      }
       while (views.length < film.branches.length) {
         const view = new View(stage, empty);
         views.push(view);
