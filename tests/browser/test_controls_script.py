@@ -14,6 +14,7 @@ from ka_explore.panels.branches import Branches
 from ka_explore.panels.desk import Desk
 from ka_explore.panels.findings import Findings
 from ka_explore.panels.forking import values_of
+from ka_explore.panels.player import Player
 from ka_explore.panels.what_if import WhatIf
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -283,4 +284,39 @@ def test_nothing_overlaps_or_sticks_out(desk, bridge, width, height, dark):
     page.page.add_style_tag(content=size)
     page.pump(0.3)
     assert page.page.evaluate(MISPLACED) == []
+    check(page)
+
+
+# What is interrupted
+
+
+@pytest.mark.parametrize("release", ["pointerup", "blur"])
+def test_the_timeline_is_let_go_also_where_the_browser_tells_of_no_change(desk, bridge, release):
+    page = bridge(desk, Player(desk))
+    slider = page.page.locator(".ka-player-track input")
+    slider.evaluate("e => { e.value = 4; e.dispatchEvent(new Event('input')); }")
+    slider.evaluate(f"e => e.dispatchEvent(new PointerEvent('{release}'))")
+    until(page, lambda: desk.branch.run.step == 4)
+    desk.receive({"do": "step", "n": 1})
+    until(page, lambda: page.page.locator(".ka-player").get_attribute("data-step") == "5")
+    assert slider.input_value() == "5"
+    check(page)
+
+
+def test_a_branch_that_goes_while_it_is_renamed_leaves_the_others_to_be_renamed(desk, bridge):
+    desk.fork({"mmd_weight": 0.0}, name="other", at=4).result(30)
+    page = bridge(desk, Branches(desk))
+    line = page.page.locator('[data-branch="other"]')
+    line.click()
+    page.page.keyboard.press("F2")
+    page.page.locator(".ka-br-edit").fill("half a na")
+    desk.receive({"do": "delete", "name": "other"})
+    until(page, lambda: line.count() == 0)
+    page.pump(0.3)
+    assert page.page.locator(".ka-br-error").count() == 0  # nobody asked for another name of what is gone
+    page.page.locator('[data-branch="base"]').click()
+    page.page.keyboard.press("F2")
+    page.page.locator(".ka-br-edit").fill("first")
+    page.page.keyboard.press("Enter")
+    until(page, lambda: list(desk.branches) == ["first"])
     check(page)

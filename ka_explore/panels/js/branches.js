@@ -133,7 +133,12 @@ export default {
       }
       if (!found.some(line => line.name === marked)) marked = (found.find(line => line.active) ?? found[0])?.name ?? null;
       const inside = tree.contains(document.activeElement) && document.activeElement.closest("[role=treeitem]");
-      for (const [name, {made}] of lines) if (!found.some(line => line.name === name)) { made.remove(); lines.delete(name); }
+      for (const [name, {made}] of lines) {
+        if (found.some(line => line.name === name)) continue;
+        if (editing?.name === name) editing = null;
+        lines.delete(name);
+        made.remove();
+      }
       found.forEach((line, i) => {
         if (!lines.has(line.name)) lines.set(line.name, lineFor(line.name));
         const {made} = lines.get(line.name);

@@ -65,8 +65,10 @@ export default {
       desk.emit("time", {step: dragged, by: "player", moving: true});
       words();
     });
-    slider.addEventListener("change", () => {
-      const wanted = Math.min(Number(slider.value), status().recorded);
+    // Not every browser tells of a change where the handle is let go at the step it was taken from.
+    for (const end of ["change", "pointerup", "pointercancel", "blur"]) slider.addEventListener(end, () => {
+      if (dragged === null) return;
+      const wanted = Math.min(dragged, status().recorded);
       dragged = null;
       goto(wanted);
     });
