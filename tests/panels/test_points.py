@@ -11,6 +11,7 @@ import pytest
 from torch import nn
 
 from ka_explore import LabelSpace, Problem, Run, Student
+from ka_explore.embed import embed
 from ka_explore.errors import InputError
 from ka_explore.panels import frames as film
 from ka_explore.panels import points
@@ -461,7 +462,7 @@ def test_a_film_is_made_in_the_background_and_swapped_in(how, base, ready, tmp_p
     jobs = []
     panel.observe(lambda change: jobs.append(change["new"]), "job")
     panel.view(how)
-    panel.settle(120)
+    panel.settle(400)  # UMAP is compiled first
     assert panel.picture["how"] == how
     assert panel.trouble == ""
     assert jobs[-1] == {}
@@ -469,7 +470,7 @@ def test_a_film_is_made_in_the_background_and_swapped_in(how, base, ready, tmp_p
     assert jobs[0]["announced"] > 0
     assert panel.branches[0]["steps"] == [0, 3, 6, 9, 12]
     assert "mean little" in panel.branches[0]["notes"][-1]
-    found = embedding.film([desk.branch.snapshot(step) for step in (0, 3, 6, 9, 12)], how)
+    found = embed([desk.branch.snapshot(step) for step in (0, 3, 6, 9, 12)], how).result()  # kept on disk
     np.testing.assert_allclose(positions(panel)[0][-1], found[-1].xy, atol=1e-3)
     panel.view("pca")
     panel.settle()
