@@ -294,6 +294,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_guard_and_takes_its_worker_along_when_it_is_killed(folder, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))

@@ -165,6 +165,7 @@ document.getElementById("said").textContent = JSON.stringify(said);
 """
 
 
+@pytest.mark.slow
 def test_the_page_scrubs_switches_and_tells_in_a_browser(chromium, tmp_path):
     path = tmp_path / "film.html"
     page = film_html(frames(names=("student", "<b>one</b>", "two")), title="title")

@@ -299,6 +299,7 @@ def amalgamate(teachers: list[Teacher], problem: Problem) -> None:
     assert all(np.isfinite(row["loss"]) for row in run.history())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_nets_of_transformers_are_teachers(tiny_problem, vision_schemas):
     transformers = pytest.importorskip("transformers")

@@ -146,6 +146,7 @@ print("untouched" if random.getstate() == before else "touched")
 """
 
 
+@pytest.mark.slow
 def test_pythons_own_generator_is_not_touched():
     # in a process of its own, as the checker of shapes draws from it here
     done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, timeout=120, check=False)

@@ -22,6 +22,8 @@ from ka_explore.report.story import MOST, Story
 from ka_explore.results import Points
 from ka_explore.snapshot import Snapshot
 
+pytestmark = pytest.mark.slow
+
 SECTIONS = (
     "Problem", "Run", "On the test images", "Findings", "The amalgamation", "Terms of the loss",
     "Embeddings over the steps", "Reconstruction", "Worst images", "MMD by bandwidth", "Likeness of layers (CKA)",

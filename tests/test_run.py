@@ -170,6 +170,7 @@ def child(folder: Path, steps: str) -> None:
     subprocess.run([sys.executable, "-c", CHILD, str(folder), steps], check=True, env=dict(os.environ), timeout=120)
 
 
+@pytest.mark.slow
 def test_stop_and_resume_in_another_process(problem, uninterrupted, tmp_path):
     small(problem, folder=tmp_path / "run").advance(10).save()
     child(tmp_path / "run", "all")
@@ -179,6 +180,7 @@ def test_stop_and_resume_in_another_process(problem, uninterrupted, tmp_path):
     assert rows(run) == rows(uninterrupted)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_from_the_last_checkpoint(problem, tmp_path):
     run = Run(problem, "distillation", folder=tmp_path / "run", steps=100_000, checkpoint_every=5, schedule="constant")
     process = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "run"), "all"], env=dict(os.environ))

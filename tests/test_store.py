@@ -477,6 +477,7 @@ for name, every, more in (("rows", 100, (0, 1, 100)), ("checkpoints", 5, (3_000,
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_was_written_and_the_run_goes_on_when_there_is_room(tmp_path):
     done = child(FULL_DISK, tmp_path)
     assert done.returncode == 0, done.stderr

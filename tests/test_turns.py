@@ -127,6 +127,7 @@ def test_nobody_who_waits_is_overtaken():
     assert order == ["who waited", "who had it"] * 20
 
 
+@pytest.mark.slow
 def test_forks_of_one_family_advance_in_threads_as_one_after_the_other(problem):
     options = {"targets": "consistent", "snapshot_every": 5}
     base = small(problem, **options).advance(6)
@@ -157,6 +158,7 @@ def test_teachers_that_runs_share_are_asked_in_threads(problem):
         assert all(torch.equal(f, expected[name].features[layer]) for layer, f in outputs.features.items())
 
 
+@pytest.mark.slow
 def test_a_fork_and_a_rewind_wait_for_the_call_at_hand(problem):
     alone = small(problem).advance(None)
     run = small(problem)
