@@ -66,7 +66,7 @@ export default {
       words();
     });
     // Not every browser tells of a change where the handle is let go at the step it was taken from.
-    for (const end of ["change", "pointerup", "pointercancel", "blur"]) slider.addEventListener(end, () => {
+    for (const kind of ["change", "pointerup", "pointercancel", "blur"]) slider.addEventListener(kind, () => {
       if (dragged === null) return;
       const wanted = Math.min(dragged, status().recorded);
       dragged = null;
