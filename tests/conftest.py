@@ -48,7 +48,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from ka_explore import Labelled, LabelSpace, Pool, Problem, Student, Teacher  # noqa: E402
-from ka_explore.pool import Images  # noqa: E402
+from ka_explore.problem.pool import Images  # noqa: E402
 
 torch.set_num_threads(1)
 

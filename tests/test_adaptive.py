@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ka_explore import InputError, Labelled, Pool, Problem, Run, Teacher, toy
-from ka_explore.losses import selection_weights
 from ka_explore.methods.adaptive import Bridge
+from ka_explore.methods.losses import selection_weights
 
 SHORT = {"steps": 8, "batch_size": 16}
 

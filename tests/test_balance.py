@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ka_explore import Run, toy
-from ka_explore.balance import EXPONENT, GradNorm, gradient_norm
+from ka_explore.methods.balance import EXPONENT, GradNorm, gradient_norm
 
 
 class Net(nn.Module):

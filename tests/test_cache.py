@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from ka_explore import InputError, Preprocess, StoreError, Teacher
-from ka_explore.cache import CHUNK, TeacherCache, cache_root
-from ka_explore.pool import Images
+from ka_explore.problem.cache import CHUNK, TeacherCache, cache_root
+from ka_explore.problem.pool import Images
 
 ALL = np.arange(60)
 
@@ -297,8 +297,8 @@ import resource, sys, numpy as np, torch
 from pathlib import Path
 from torch import nn
 from ka_explore import StoreError, Teacher
-from ka_explore.cache import TeacherCache
-from ka_explore.pool import Images
+from ka_explore.problem.cache import TeacherCache
+from ka_explore.problem.pool import Images
 folder = Path(sys.argv[1])
 torch.manual_seed(0)
 net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())

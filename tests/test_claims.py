@@ -2,9 +2,10 @@
 
 import pytest
 
-from ka_explore import METHODS, InputError, Run, compare, tables, toy
-from ka_explore.tables import METHODS_AND_BASELINES, SECTIONS, Section, section
-from ka_explore.trial import DEFAULT, Candidate, Spread, table, trial
+from ka_explore import METHODS, InputError, Run, compare, toy
+from ka_explore.benchmark import tables
+from ka_explore.benchmark.tables import METHODS_AND_BASELINES, SECTIONS, Section, section
+from ka_explore.benchmark.trial import DEFAULT, Candidate, Spread, table, trial
 
 BY_LABEL = {candidate.label: candidate for candidate in METHODS_AND_BASELINES}
 A, B, PAIRED, C = (label for label in BY_LABEL if label.startswith(("A:", "B:", "B in", "C:")))

@@ -14,8 +14,8 @@ import torch
 
 from ka_explore import METHODS, PROBES, Run, __version__, toy
 from ka_explore.cli import main, make_parser
-from ka_explore.export import load_student
-from ka_explore.results import Matrix
+from ka_explore.probes.results import Matrix
+from ka_explore.run.export import load_student
 
 COMMANDS = (
     "run", "resume", "fork", "compare", "report", "diagnose", "probe", "plot", "list", "export", "tables", "trial",
@@ -372,7 +372,7 @@ def test_trial_compares_a_method_with_itself_under_other_options(do):
 
 
 def test_trial_prints_lines_over_seeds(do, here):
-    from ka_explore.trial import Candidate
+    from ka_explore.benchmark.trial import Candidate
 
     found = json.loads(
         do("trial", "digits", "--methods", "ensemble", "--seeds", "1", "--option", "unlabelled=50", "--json")

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from ka_explore import Labelled, LabelSpace, Pool, Preprocess, Problem, Run, Student, Teacher
-from ka_explore.losses import BANDWIDTHS
-from ka_explore.pool import Images
+from ka_explore.methods.losses import BANDWIDTHS
+from ka_explore.problem.pool import Images
 
 
 class Tokens(nn.Module):
@@ -177,7 +177,7 @@ def test_the_mmd_reaches_student_and_teachers_sides(teachers):
 
 
 def test_a_perfect_decoder_costs_nothing_and_the_channel_mean_costs_one(teachers):
-    from ka_explore.losses import reconstruction
+    from ka_explore.methods.losses import reconstruction
 
     feature = torch.rand(16, 5, 3, 3, generator=torch.Generator().manual_seed(2)) * 7
     mean = feature.mean(dim=(0, 2, 3), keepdim=True).expand_as(feature)

@@ -3,8 +3,8 @@
 import pytest
 
 from ka_explore import InputError
-from ka_explore import demo as demonstration
-from ka_explore.trial import DEFAULT, trial
+from ka_explore.benchmark import demo as demonstration
+from ka_explore.benchmark.trial import DEFAULT, trial
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from ka_explore import METHODS, InputError, Run
-from ka_explore.diagram import DRAWINGS, diagram, inner, sketch_of
 from ka_explore.plots import TEACHERS, draw, figure_for
 from ka_explore.plots.layered import layers_of
-from ka_explore.results import Box, Diagram
+from ka_explore.probes.results import Box, Diagram
+from ka_explore.report.diagram import DRAWINGS, diagram, inner, sketch_of
 
 FORMS = {
     "common_feature": [{}, {"mmd_weight": 0.0, "paired_weight": 1.0}, {"balance": "gradnorm"}],

@@ -14,11 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ka_explore import embed as jobs
-from ka_explore.embed import EmbeddingFailed, basis_of, embed, forget, refreeze
 from ka_explore.errors import InputError, StoreError
+from ka_explore.probes import jobs as jobs
 from ka_explore.probes.embedding import checked_options, film, fit_basis, frames_of, pca, tsne
-from ka_explore.snapshot import Snapshot
+from ka_explore.probes.jobs import EmbeddingFailed, basis_of, embed, forget, refreeze
+from ka_explore.run.snapshot import Snapshot
 
 WIDTH = 8
 
@@ -378,12 +378,12 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path, monkeypatch):
 def test_a_worker_has_one_thread_and_no_torch():
     code = """
 import sys
-from ka_explore.embed import lay_out, frames_of
+from ka_explore.probes.jobs import lay_out, frames_of
 from ka_explore.probes.embedding import Rows
 import numpy as np
 values = np.random.default_rng(0).normal(size=(30, 4))
 lay_out([Rows(values, np.zeros(30, int), ("student",), np.arange(30))], "tsne", {"iterations": 250})
-print("torch" in sys.modules, "ka_explore.store" in sys.modules)
+print("torch" in sys.modules, "ka_explore.run.store" in sys.modules)
 """
     env = jobs.environment()
     assert {env[f"{name}_NUM_THREADS"] for name in ("OMP", "NUMBA", "OPENBLAS", "MKL")} == {"1"}
@@ -425,7 +425,7 @@ ABOUT = {
 @pytest.fixture
 def store(tmp_path):
     """A run with two snapshots."""
-    from ka_explore.store import Store
+    from ka_explore.run.store import Store
 
     made_store = Store.create(tmp_path / "run", ABOUT)
     for snapshot in SNAPSHOTS:
@@ -496,7 +496,7 @@ def test_damaged_axes_are_fitted_anew(store, damage):
 
 
 def test_axes_need_a_run_with_snapshots(tmp_path, monkeypatch, store):
-    from ka_explore import store as stores
+    from ka_explore.run import store as stores
 
     with pytest.raises(InputError, match="there is no run"):
         basis_of(tmp_path / "nothing")

@@ -24,8 +24,8 @@ from ka_explore.probes.embedding import (
     tsne,
 )
 from ka_explore.probes.quality import judge, neighbour_agreement, sampled, trustworthiness
-from ka_explore.results import Points
-from ka_explore.snapshot import Snapshot
+from ka_explore.probes.results import Points
+from ka_explore.run.snapshot import Snapshot
 
 WIDTH = 8
 NETS = ("student", "one", "two")
@@ -580,7 +580,7 @@ def test_the_length_of_a_pair_is_that_in_the_space_and_not_in_the_picture():
 def test_pictures_of_axes_bring_neither_torch_nor_scikit_learn():
     code = """
 import sys
-import ka_explore.embed, ka_explore.probes.embedding, ka_explore.probes.quality
+import ka_explore.probes.jobs, ka_explore.probes.embedding, ka_explore.probes.quality
 print(*[name for name in ("torch", "sklearn", "umap", "scipy", "pandas") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)

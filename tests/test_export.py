@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ka_explore import InputError, Preprocess, Problem, Run, StoreError, Student
-from ka_explore.export import (
+from ka_explore.run.export import (
     STANDARD,
     build_module,
     describe_module,

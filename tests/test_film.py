@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from ka_explore import InputError
-from ka_explore.film import film_fragment, film_gif, film_html
 from ka_explore.plots import STUDENT, TEACHERS
-from ka_explore.results import Points
+from ka_explore.plots.film import film_fragment, film_gif, film_html
+from ka_explore.probes.results import Points
 
 NASTY = "</script><script>alert(1)</script><!-- & \" ' $x$ \u2028"
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ka_explore import InputError
-from ka_explore.fold import fold, linear_end, output_moments
+from ka_explore.methods.fold import fold, linear_end, output_moments
 
 PRECISION = [(torch.float64, 1e-10), (torch.float32, 1e-5)]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ka_explore import METHODS, Run
-from ka_explore.gradients import gradients, marked
+from ka_explore.run.gradients import gradients, marked
 
 
 def made(tiny_problem, method="common_feature", **options) -> Run:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ka_explore import InputError, LabelSpace
-from ka_explore.labels import Column
+from ka_explore.problem.labels import Column
 
 DISJOINT = {"one": ("class", ("a", "b")), "two": ("class", ("c", "d", "e"))}
 OVERLAPPING = {"one": ("class", ("a", "b", "c")), "two": ("class", ("c", "a", "d")), "three": ("class", ("c",))}

@@ -9,7 +9,7 @@ from jaxtyping import TypeCheckError
 from torch import nn
 
 from ka_explore import InputError, LabelSpace, Preprocess, Problem, Run, Student, Teacher
-from ka_explore.layers import find_layers, forward, layers_of, layout_of, logits_of, read_logits, tap, to_map
+from ka_explore.problem.layers import find_layers, forward, layers_of, layout_of, logits_of, read_logits, tap, to_map
 
 
 def hooks(module: nn.Module) -> int:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ka_explore import InputError, Run, Student
-from ka_explore.losses import cross_entropy
 from ka_explore.methods import METHODS
 from ka_explore.methods.logit_space import branch, enhanced_cross_entropy
-from ka_explore.pool import Batch
-from ka_explore.training import build
+from ka_explore.methods.losses import cross_entropy
+from ka_explore.problem.pool import Batch
+from ka_explore.run.step import build
 
 
 def by_definition(student: np.ndarray, target: np.ndarray, temperature: float, gamma: float) -> float:

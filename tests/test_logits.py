@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from ka_explore.logits import entropy, log_softmax, logsumexp, relative_entropy, softmax
+from ka_explore.probes.logits import entropy, log_softmax, logsumexp, relative_entropy, softmax
 
 
 @pytest.fixture(params=[0.01, 1.0, 30.0, 1e4], ids=lambda scale: f"times {scale:g}")

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ka_explore import losses
 from ka_explore.errors import InputError
-from ka_explore.labels import LabelSpace
-from ka_explore.losses import (
+from ka_explore.methods import METHODS, losses
+from ka_explore.methods.losses import (
     BANDWIDTHS,
     SoftTarget,
     channel_error,
@@ -31,12 +30,12 @@ from ka_explore.losses import (
     soft_target,
     soft_target_parts,
 )
-from ka_explore.methods import METHODS
-from ka_explore.pool import Batch, Pool
-from ka_explore.problem import Problem
-from ka_explore.student import Student
-from ka_explore.teachers import Teacher
-from ka_explore.training import build
+from ka_explore.problem.labels import LabelSpace
+from ka_explore.problem.pool import Batch, Pool
+from ka_explore.problem.problem import Problem
+from ka_explore.problem.student import Student
+from ka_explore.problem.teachers import Teacher
+from ka_explore.run.step import build
 
 textbook = SimpleNamespace(**run_path(str(Path(__file__).parent / "benchmarks" / "textbook.py")))
 

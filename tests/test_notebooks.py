@@ -51,7 +51,7 @@ EXERCISES = {
     "05_what_if": ("copy = ...", 'copy = run.fork("copy", at=switches[0]).advance(None)', "copy = run"),
     "06_debug_an_alignment": (
         'guess = {"first": ..., "second": ..., "third": ...}',
-        'guess = {"first": "wrongly_fed", "second": "labels_permuted", "third": "dominating_term"}',
+        'guess = {"first": "wrong_preprocessing", "second": "labels_permuted", "third": "dominating_term"}',
         'guess = {"first": "collapsed", "second": "collapsed", "third": "collapsed"}',
     ),
 }

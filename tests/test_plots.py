@@ -33,8 +33,8 @@ from ka_explore.plots import (
     smooth,
 )
 from ka_explore.plots.layered import laid_out, layers_of, separated
-from ka_explore.plots.looks import type_of
-from ka_explore.results import Box, Curves, Diagram, Distribution, Matrix, Points, Scalars
+from ka_explore.plots.style import type_of
+from ka_explore.probes.results import Box, Curves, Diagram, Distribution, Matrix, Points, Scalars
 
 NETS = ("student", "one", "two", "three")
 
@@ -119,7 +119,7 @@ import matplotlib
 style = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != "backend"}  # asking loads pyplot
 before = style()
 from ka_explore.plots import draw, draw_history
-from ka_explore.results import Curves, Distribution, Matrix, Points, Scalars
+from ka_explore.probes.results import Curves, Distribution, Matrix, Points, Scalars
 draw(Scalars({"a": 1.0})); draw(Curves({"a": np.arange(3)}, {"a": np.arange(3.)}))
 draw(Matrix(np.eye(2), ("a", "b"), ("c", "d"))); draw(Distribution({"a": np.arange(3.)}))
 ax = draw(Points(np.zeros((2, 2)), np.arange(2), ("student", "b"), np.zeros(2), np.zeros(2, int), ("x",)))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ka_explore import Batch, InputError, Pool
-from ka_explore.pool import Images
+from ka_explore.problem.pool import Images
 
 
 def pool(count: int = 23, **options) -> Pool:

@@ -9,7 +9,8 @@ import torch
 from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
 from sklearn.preprocessing import normalize
 
-from ka_explore import InputError, Snapshot, losses
+from ka_explore import InputError, Snapshot
+from ka_explore.methods import losses
 from ka_explore.probes.samples import centred
 from ka_explore.probes.similarity import (
     BANDWIDTHS,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ka_explore import InputError, Labelled, LabelSpace, Pool, Preprocess, Problem, Run, Student, Teacher
-from ka_explore.pool import Images
+from ka_explore.problem.pool import Images
 
 
 def test_tiny_problems_of_every_kind_work(tiny_problem):

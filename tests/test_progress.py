@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ka_explore.progress import progress_bar, watched
+from ka_explore.problem.progress import progress_bar, watched
 
 LONGER_THAN_ITS_DELAY = 0.6
 
@@ -31,7 +31,7 @@ def test_in_a_kernel_it_is_a_widget():
     nbformat = pytest.importorskip("nbformat", reason='needs nbformat: pip install "ka-explore[lab]"')
     nbclient = pytest.importorskip("nbclient", reason='needs nbclient: pip install "ka-explore[lab]"')
     code = (
-        "from ka_explore.progress import progress_bar\n"
+        "from ka_explore.problem.progress import progress_bar\n"
         "import time\n"
         "with progress_bar(2, 'counting') as bar:\n"
         f"    time.sleep({LONGER_THAN_ITS_DELAY})\n"

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ka_explore import METHODS, Problem, Run, Student, toy
-from ka_explore.randomness import OwnNumbers, draws, may_draw
-from ka_explore.training import build
+from ka_explore.run.rng import LocalGenerator, draws, uses_rng
+from ka_explore.run.step import build
 
 
 @pytest.fixture(scope="module")
@@ -194,10 +194,10 @@ def test_every_way_to_draw_gives_what_it_gives_after_manual_seed():
         torch.manual_seed(11)
         expected = net(x)
     before = torch.get_rng_state()
-    with OwnNumbers(11):
+    with LocalGenerator(11):
         found = net(x)
         again = net(x)
-    with OwnNumbers(12):
+    with LocalGenerator(12):
         other = net(x)
     assert torch.equal(found, expected)
     assert not torch.equal(found, again)
@@ -221,7 +221,7 @@ def test_recurrent_nets_and_attention_draw_their_own_numbers(context):
         torch.manual_seed(4)
         expected = run()
     before = torch.get_rng_state()
-    with OwnNumbers(4):
+    with LocalGenerator(4):
         found = run()
     assert torch.equal(found, expected)
     assert torch.equal(torch.get_rng_state(), before)
@@ -232,7 +232,7 @@ def test_in_inference_mode_too_nothing_is_drawn_from_the_global_generator():
     found = []
     before = torch.get_rng_state()
     for seed in (4, 4, 5):
-        with OwnNumbers(seed), torch.inference_mode():
+        with LocalGenerator(seed), torch.inference_mode():
             found.append(torch.cat([recurrent(x)[0].flatten(), functional.dropout(x, 0.5).flatten()]))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(found[0], found[1])
@@ -241,7 +241,7 @@ def test_in_inference_mode_too_nothing_is_drawn_from_the_global_generator():
 
 def test_the_gradient_goes_where_nothing_was_dropped():
     x = torch.ones(1000, requires_grad=True)
-    with OwnNumbers(0):
+    with LocalGenerator(0):
         y, kept = torch.ops.aten.native_dropout(x, 0.25, True)
     y.sum().backward()
     assert torch.equal(y != 0, kept)
@@ -250,23 +250,23 @@ def test_the_gradient_goes_where_nothing_was_dropped():
 
 
 def test_a_generator_that_is_given_is_used():
-    with OwnNumbers(0):
+    with LocalGenerator(0):
         found = torch.rand(4, generator=torch.Generator().manual_seed(5))
     assert torch.equal(found, torch.rand(4, generator=torch.Generator().manual_seed(5)))
 
 
 def test_what_may_draw_is_known_or_taken_for_granted(problem, noisy):
     plain = Run(problem, "common_feature", steps=2)
-    assert not may_draw(plain.method)
-    assert may_draw(Run(noisy, "distillation", steps=2).method)
-    assert may_draw(Run(Problem(problem.teachers, problem.pool, wild), "distillation", steps=2).method)
-    assert may_draw(nn.LSTM(2, 2, num_layers=2, dropout=0.1))
-    assert not may_draw(nn.LSTM(2, 2))
-    assert may_draw(nn.MultiheadAttention(4, 2, dropout=0.1))
-    assert may_draw(nn.RReLU())
+    assert not uses_rng(plain.method)
+    assert uses_rng(Run(noisy, "distillation", steps=2).method)
+    assert uses_rng(Run(Problem(problem.teachers, problem.pool, wild), "distillation", steps=2).method)
+    assert uses_rng(nn.LSTM(2, 2, num_layers=2, dropout=0.1))
+    assert not uses_rng(nn.LSTM(2, 2))
+    assert uses_rng(nn.MultiheadAttention(4, 2, dropout=0.1))
+    assert uses_rng(nn.RReLU())
     hooked = copy.deepcopy(plain.student)
     hooked.register_forward_hook(lambda *_: None)
-    assert may_draw(hooked)
+    assert uses_rng(hooked)
 
 
 def test_whatever_torch_says_draws_is_known():

@@ -12,15 +12,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ka_explore import InputError, Labelled, Pool, Problem, Run, StoreError
-from ka_explore.pool import Images
+from ka_explore.probes.results import Points
+from ka_explore.problem.pool import Images
 from ka_explore.report import write_report
 from ka_explore.report.images import answer, misunderstood, said, shown
 from ka_explore.report.page import escaped, verbatim
 from ka_explore.report.parts import Table
+from ka_explore.report.run_report import MOST, RunReport
 from ka_explore.report.space import evenly, thinned, what_to_draw
-from ka_explore.report.story import MOST, Story
-from ka_explore.results import Points
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -168,7 +168,7 @@ def test_figures_are_pictures_that_hold_no_script(hostile_page):
 
 
 def test_the_film_has_a_frame_a_snapshot_and_the_numbers_of_the_probe(hostile, hostile_page):
-    from ka_explore.embed import basis_of
+    from ka_explore.probes.jobs import basis_of
     from ka_explore.probes.linear import pca
 
     (film,) = Page(hostile_page).films
@@ -220,7 +220,7 @@ def page_of(tmp_path, no_figures, monkeypatch):
 
     Films that earlier tests left on the disk are out of sight.
     """
-    monkeypatch.setattr("ka_explore.embed.kept_folder", lambda: tmp_path / "films")
+    monkeypatch.setattr("ka_explore.probes.jobs.kept_folder", lambda: tmp_path / "films")
 
     def make(*runs: Run, **options) -> Page:
         text = write_report(runs, tmp_path / "page.html", **options).read_text()
@@ -469,14 +469,14 @@ def test_what_is_thinned_keeps_first_and_last_and_whole_images():
 
 def test_many_snapshots_are_thinned_evenly(tiny_problem):
     run = Run(tiny_problem(), "distillation", steps=60, batch_size=8, snapshot_every=1).advance(None)
-    steps = [snapshot.step for snapshot in Story(run).snapshots]
+    steps = [snapshot.step for snapshot in RunReport(run).snapshots]
     assert len(steps) == MOST
     assert (steps[0], steps[-1]) == (0, 60)
     assert max(np.diff(steps)) <= 2
 
 
 def test_of_a_space_that_few_snapshots_have_the_next_is_drawn(layer_wise):
-    of, snapshots = what_to_draw(Story(layer_wise(1)).snapshots)
+    of, snapshots = what_to_draw(RunReport(layer_wise(1)).snapshots)
     assert of == "feature/student/features"
     assert len(snapshots) == 13
 

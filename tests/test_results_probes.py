@@ -7,8 +7,8 @@ from ka_explore import InputError, Run, Snapshot, toy
 from ka_explore.probes.agreement import accuracy, agreement
 from ka_explore.probes.embedding import fit_basis, pca
 from ka_explore.probes.reconstruction import reconstruction_error
+from ka_explore.probes.results import Distribution, Matrix, Points, Scalars
 from ka_explore.probes.selection import claims, selection
-from ka_explore.results import Distribution, Matrix, Points, Scalars
 
 WIDTH = 6
 

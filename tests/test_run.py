@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ka_explore import Diverged, InputError, NotApplicable, Problem, ReplayMismatch, Run, StoreError, toy
-from ka_explore.training import rate_at
+from ka_explore.run.step import rate_at
 
 
 @pytest.fixture(scope="module")

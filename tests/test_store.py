@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ka_explore import InputError, KaError, Problem, Run, Snapshot, StoreError, toy
-from ka_explore.store import FORMAT, Store
+from ka_explore.run.store import FORMAT, Store
 
 
 @pytest.fixture(scope="module")
@@ -450,7 +450,7 @@ FULL_DISK = """
 import os, resource, sys
 from pathlib import Path
 from ka_explore import Run, StoreError, toy
-from ka_explore.store import Store
+from ka_explore.run.store import Store
 
 def room(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -497,7 +497,7 @@ def test_a_full_disk_keeps_what_was_written_and_the_run_goes_on_when_there_is_ro
 
 HOLD = """
 import sys
-from ka_explore.store import Store
+from ka_explore.run.store import Store
 with Store(sys.argv[1]).lock():
     print("held", flush=True)
     sys.stdin.read()

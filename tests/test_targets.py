@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ka_explore.errors import InputError
-from ka_explore.labels import LabelSpace
-from ka_explore.targets import Targets, balance, consistent, make_targets, own_answers, standardised
+from ka_explore.problem.labels import LabelSpace
+from ka_explore.problem.targets import Targets, balance, consistent, make_targets, own_answers, standardised
 
 ONE_TASK = {"first": ("class", "abc"), "second": ("class", "de")}
 SEVERAL_TASKS = {"colour": ("colour", "rgb"), "first": ("shape", "abc"), "second": ("shape", "de")}
@@ -260,7 +260,7 @@ def test_a_pool_of_one_teachers_images_is_not_made_an_even_one():
 def test_many_images_are_looked_at_block_by_block(monkeypatch):
     given = answers(ONE_TASK, 70)
     expected = consistent(*given)
-    monkeypatch.setattr("ka_explore.targets.BLOCK", 70 * 9)
+    monkeypatch.setattr("ka_explore.problem.targets.BLOCK", 70 * 9)
     got = consistent(*given)
     assert torch.equal(got.neighbours, expected.neighbours)
     assert got.chosen == pytest.approx(expected.chosen)
@@ -361,7 +361,7 @@ def test_what_does_not_fit_is_said():
 
 def test_a_run_learns_from_the_targets_it_says(tmp_path):
     from ka_explore import Run, toy
-    from ka_explore.targets import consistent, thumbnails
+    from ka_explore.problem.targets import consistent, thumbnails
 
     problem = toy.digits(unlabelled=300)
     run = Run(problem, "distillation", targets="consistent", steps=4, batch_size=16)

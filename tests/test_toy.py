@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from ka_explore import toy
-from ka_explore.cache import TeacherCache
 from ka_explore.errors import InputError
-from ka_explore.fingerprint import described
-from ka_explore.labels import LabelSpace
-from ka_explore.problem import Problem
+from ka_explore.problem.cache import TeacherCache
+from ka_explore.problem.fingerprint import described
+from ka_explore.problem.labels import LabelSpace
+from ka_explore.problem.problem import Problem
 from ka_explore.toy import drawing, multitask, reading, shared, teaching
 from ka_explore.toy.nets import HeadOf
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from ka_explore import METHODS, InputError, NotApplicable, Problem, Run
-from ka_explore.config import options_of, parse
 from ka_explore.diagnosis import diagnose
-from ka_explore.diagram import diagram
-from ka_explore.losses import mmd, mmd_sum
-from ka_explore.method import AmalgamationConfig
+from ka_explore.methods.base import AmalgamationConfig
+from ka_explore.methods.config import options_of, parse
+from ka_explore.methods.losses import mmd, mmd_sum
 from ka_explore.probes import PROBES
-from ka_explore.snapshot import VOCABULARY
-from ka_explore.training import prepare
+from ka_explore.report.diagram import diagram
+from ka_explore.run.snapshot import VOCABULARY
+from ka_explore.run.step import prepare
 
 OFF = "teacher 1"
 CASES = [

@@ -23,8 +23,8 @@ class Known:
 def known_names() -> Known:
     """The names there are; none where there is no torch, without which nothing trains."""
     try:
+        from ka_explore.benchmark.tables import SECTIONS
         from ka_explore.methods import METHODS
-        from ka_explore.tables import SECTIONS
         from ka_explore.toy import PROBLEMS
     except ModuleNotFoundError as error:
         if error.name != "torch":
@@ -136,14 +136,14 @@ def add_training(add: Add, known: Known) -> None:
 
 def add_looking(add: Add) -> None:
     """The commands that look at runs."""
-    comparison = add("compare", "looking", "mark runs on the test images, with the teachers beside them")
+    comparison = add("compare", "viewing", "mark runs on the test images, with the teachers beside them")
     comparison.add_argument("runs", type=Path, nargs="+", help="the runs' folders")
     comparison.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_problem(comparison)
 
     page = add(
         "report",
-        "looking",
+        "viewing",
         "write runs up as one page with everything there is to see",
         ("runs/base -o report.html", "runs/base runs/no-mmd -o both.html --embedding tsne", "runs/base -o report.md"),
     )
@@ -160,7 +160,7 @@ def add_looking(add: Add) -> None:
 
     doctor = add(
         "diagnose",
-        "looking",
+        "viewing",
         "say what is wrong with a run, worst first, why it hurts and what to try",
         ("runs/base", "runs/base --json"),
     )
@@ -170,7 +170,7 @@ def add_looking(add: Add) -> None:
 
     probe = add(
         "probe",
-        "looking",
+        "viewing",
         "print the numbers of a probe of a stored snapshot; needs no torch",
         (
             "runs/base                                  which probes there are",
@@ -188,7 +188,7 @@ def add_looking(add: Add) -> None:
 
     plot = add(
         "plot",
-        "looking",
+        "viewing",
         "draw a probe, the diagram, the terms of the loss or the film of the embeddings into a file",
         (
             "runs/base pca -o common.png --step 100",
@@ -215,7 +215,7 @@ def add_looking(add: Add) -> None:
     add_pairs(plot, "--option", "an option of the probe, such as of=feature")
     add_problem(plot)
 
-    listing = add("list", "looking", "list the runs in a folder")
+    listing = add("list", "viewing", "list the runs in a folder")
     listing.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="default: %(default)s")
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
 

@@ -8,19 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ka_explore.config import options_of, parse
 from ka_explore.errors import InputError, unknown
-from ka_explore.store import Store
+from ka_explore.methods.config import options_of, parse
+from ka_explore.run.store import Store
 
 if TYPE_CHECKING:
-    from ka_explore.evaluate import Comparison
-    from ka_explore.problem import Problem
-    from ka_explore.run import Run
+    from ka_explore.benchmark.evaluate import Comparison
+    from ka_explore.problem.problem import Problem
+    from ka_explore.run.run import Run
 
 
 def make_problem(name: str, pairs: Sequence[str]) -> "Problem":
     """A problem of ours by name, or of a function the user names; the user's word is what makes it run."""
-    from ka_explore.problem import Problem
+    from ka_explore.problem.problem import Problem
     from ka_explore.toy import PROBLEMS
 
     options = problem_options(pairs)
@@ -46,7 +46,7 @@ def make_problem(name: str, pairs: Sequence[str]) -> "Problem":
 
 def opened(folder: Path, problem: str | None) -> "Run":
     """A run from its folder; what was left out is told."""
-    from ka_explore.run import Run
+    from ka_explore.run.run import Run
 
     run = Run.open(folder, None if problem is None else make_problem(problem, []))
     for note in run.notes:
@@ -56,7 +56,7 @@ def opened(folder: Path, problem: str | None) -> "Run":
 
 def all_opened(folders: Sequence[Path], problem: str | None) -> "list[Run]":
     """Runs from their folders; those of one problem share it, so that teachers are asked once."""
-    from ka_explore.run import Run
+    from ka_explore.run.run import Run
 
     runs: list[Run] = []
     for folder in folders:

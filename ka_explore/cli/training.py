@@ -6,6 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ka_explore.benchmark.evaluate import compare
+from ka_explore.benchmark.tables import SECTIONS, section
+from ka_explore.benchmark.trial import DEFAULT, Candidate, table, trial
 from ka_explore.cli.shared import (
     comparison_table,
     finite,
@@ -16,13 +19,10 @@ from ka_explore.cli.shared import (
     settings,
     to_the_end,
 )
-from ka_explore.config import options_of, typed
 from ka_explore.errors import unknown
-from ka_explore.evaluate import compare
 from ka_explore.methods import METHODS
-from ka_explore.run import Run
-from ka_explore.tables import SECTIONS, section
-from ka_explore.trial import DEFAULT, Candidate, table, trial
+from ka_explore.methods.config import options_of, typed
+from ka_explore.run.run import Run
 
 
 def command_run(chosen: argparse.Namespace) -> None:
@@ -64,7 +64,7 @@ def command_fork(chosen: argparse.Namespace) -> None:
 
 def command_export(chosen: argparse.Namespace) -> None:
     """Write a student."""
-    from ka_explore.export import export_program, export_student
+    from ka_explore.run.export import export_program, export_student
 
     run = to_the_end(opened(chosen.run, chosen.problem))
     print(f"written: {export_student(run, chosen.folder)}")
@@ -101,7 +101,7 @@ def command_tables(chosen: argparse.Namespace) -> None:
 
 def command_demo(chosen: argparse.Namespace) -> None:
     """From nothing to a report."""
-    from ka_explore.demo import demo
+    from ka_explore.benchmark.demo import demo
 
     demo(chosen.folder, seeds=positive("seeds", chosen.seeds), jobs=positive("jobs", chosen.jobs))
 

@@ -18,12 +18,12 @@ from ka_explore.diagnosis.thresholds import THRESHOLDS, Threshold
 from ka_explore.errors import InputError, StoreError
 
 if TYPE_CHECKING:
-    from ka_explore.run import Run
-    from ka_explore.store import Store
+    from ka_explore.run.run import Run
+    from ka_explore.run.store import Store
 
 CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
-    "wrongly_fed": teachers.wrongly_fed,
-    "company": teachers.company,
+    "wrong_preprocessing": teachers.wrong_preprocessing,
+    "batch_dependence": teachers.batch_dependence,
     "says_nothing": teachers.says_nothing,
     "layers": teachers.layers,
     "labels_permuted": teachers.labels_permuted,
@@ -52,9 +52,9 @@ OF_A_TEACHER = ("says_nothing", "wrong_layer", "too_early_layer", "labels_permut
 
 # What a finding explains, if it stands deeper: these are then its consequences.
 EXPLAINS: Mapping[str, Sequence[str]] = {
-    "train_mode_batch_norm": ("wrongly_fed", *OF_A_TEACHER, *CLAIMS, *SPACE, *PULL, *LEARNED),
+    "train_mode_batch_norm": ("wrong_preprocessing", *OF_A_TEACHER, *CLAIMS, *SPACE, *PULL, *LEARNED),
     "random_answers": (*OF_A_TEACHER, *CLAIMS, *SPACE, *PULL, *LEARNED),
-    "wrongly_fed": (*OF_A_TEACHER, *CLAIMS, *SPACE, *PULL, *LEARNED),
+    "wrong_preprocessing": (*OF_A_TEACHER, *CLAIMS, *SPACE, *PULL, *LEARNED),
     "not_finite": ("rate_too_high", "dead_channels", *SPACE, *PULL, *LEARNED),
     "labels_permuted": ("teachers_disagree",),
     "says_nothing": ("wrong_layer", "too_early_layer", *CLAIMS, *SPACE, *PULL, *LEARNED),
@@ -97,7 +97,7 @@ def evidence_of(run: "Run | Store | str | Path | Evidence") -> Evidence:
     if isinstance(run, Evidence):
         return run
     if isinstance(run, (str, Path)):
-        from ka_explore.store import Store
+        from ka_explore.run.store import Store
 
         run = Store(Path(run))
     thing: Any = run  # Run and Store are known by what they have, as torch must not be imported to name them
@@ -133,8 +133,8 @@ def read_examination(store: "Store") -> dict[str, Any] | None:
 
 def live(run: "Run") -> Evidence:
     """The run's folder and its present state; teachers are examined unless that is in the folder already."""
-    from ka_explore.examine import examine
-    from ka_explore.store import replace_file, to_json
+    from ka_explore.diagnosis.examine import examine
+    from ka_explore.run.store import replace_file, to_json
 
     known = stored(run.store)
     found = known.examination or examine(run.problem)

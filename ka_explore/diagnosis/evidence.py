@@ -12,8 +12,8 @@ import numpy as np
 from ka_explore.diagnosis.findings import Attempt, Finding, Value
 from ka_explore.diagnosis.thresholds import THRESHOLDS, Grade
 from ka_explore.errors import KaError
-from ka_explore.results import Result
-from ka_explore.snapshot import ANSWERS, Snapshot
+from ka_explore.probes.results import Result
+from ka_explore.run.snapshot import SOFT_TERMS, Snapshot
 
 
 class CannotCheck(KaError):
@@ -28,7 +28,7 @@ class Evidence:
         about: what ``run.json`` holds.
         rows: of the history, a step each.
         snapshots: in order of their steps.
-        examination: what `ka_explore.examine` found of the teachers; None if they were not examined.
+        examination: what `ka_explore.diagnosis.examine` found of the teachers; None if they were not examined.
         steps: of all stages together; None where it is not known.
     """
 
@@ -132,7 +132,7 @@ class Evidence:
     def answer_term(self) -> str:
         """The term of the last stage that carries the teachers' answers. Raises CannotCheck for none."""
         rows = self.last_stage()
-        for name in ANSWERS:
+        for name in SOFT_TERMS:
             if rows and name in rows[-1]["terms"]:
                 return name
         raise CannotCheck("no step of the last stage has a term that carries the teachers' answers.")

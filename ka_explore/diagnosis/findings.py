@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ka_explore.diagnosis.thresholds import Grade
 from ka_explore.errors import InputError
-from ka_explore.results import Result
+from ka_explore.probes.results import Result
 
 if TYPE_CHECKING:
     import pandas
 
-    from ka_explore.run import Run
+    from ka_explore.run.run import Run
 
 Value = float | str
 
@@ -87,7 +87,7 @@ class Finding:
         evidence: the numbers it rests on, thresholds among them, by what they are.
         why: why it hurts.
         attempts: what to try, best first.
-        result: its figure, a shape of `ka_explore.results`; None where there is none.
+        result: its figure, a shape of `ka_explore.probes.results`; None where there is none.
         subject: the teacher, layer or term it is about; empty for the whole run.
         because: the finding that most likely causes this one, in words; empty if it stands for itself.
         threshold: its key in the table of thresholds.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ka_explore.logits import entropy, log_softmax
+from ka_explore.probes.logits import entropy, log_softmax
 
 
 def finite_rows(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:

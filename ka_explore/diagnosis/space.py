@@ -7,8 +7,8 @@ import numpy as np
 from ka_explore.diagnosis.evidence import CannotCheck, Evidence, judged
 from ka_explore.diagnosis.findings import Attempt, Finding
 from ka_explore.diagnosis.numbers import covariance_rank, finite_rows, mean, median, silent, size
-from ka_explore.results import Curves, Distribution, Scalars
-from ka_explore.snapshot import ANSWERS
+from ka_explore.probes.results import Curves, Distribution, Scalars
+from ka_explore.run.snapshot import SOFT_TERMS
 
 
 def group(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -238,7 +238,7 @@ def pull(evidence: Evidence, term: str) -> float:
     ratios = []
     for snapshot in evidence.snapshots:
         sizes = {k: size(a) for k, a in group(snapshot.arrays, "gradient").items() if "/" not in k}
-        answer = next((sizes[k] for k in ANSWERS if k in sizes), float("nan"))
+        answer = next((sizes[k] for k in SOFT_TERMS if k in sizes), float("nan"))
         if term in sizes and answer > 0:
             ratios.append(sizes[term] / answer)
     return median(ratios)

@@ -11,10 +11,10 @@ from ka_explore.diagnosis.evidence import CannotCheck, Evidence, judged
 from ka_explore.diagnosis.findings import Attempt, Finding
 from ka_explore.diagnosis.numbers import finite_rows
 from ka_explore.diagnosis.thresholds import THRESHOLDS
-from ka_explore.logits import entropy, logsumexp, softmax
-from ka_explore.results import Distribution, Matrix, Scalars
+from ka_explore.probes.logits import entropy, logsumexp, softmax
+from ka_explore.probes.results import Distribution, Matrix, Scalars
 
-Looks = Mapping[str, Any]  # what was found of a teacher, see `ka_explore.examine`
+Looks = Mapping[str, Any]  # what was found of a teacher, see `ka_explore.diagnosis.examine`
 FEW = 8  # samples below which nothing is said of a distribution
 SURE = 0.8  # probability from which a teacher is sure of its answer
 STILL = 1e-5  # variation relative to the feature's size below which rounding is all that varies
@@ -39,7 +39,7 @@ class Sign:
     at_most: Literal["warning", "note"] = "warning"
 
 
-def wrongly_fed(evidence: Evidence) -> Iterator[Finding]:
+def wrong_preprocessing(evidence: Evidence) -> Iterator[Finding]:
     """Whether a teacher gets images as it was trained on them: its batch norms and its answers under other feeding."""
     for name, seen in evidence.examined().items():
         signs = [sign for sign in (norms_off(seen), size_off(seen), labels_off(seen), answers_off(seen)) if sign]
@@ -65,7 +65,7 @@ def norms_off(seen: Looks) -> Sign | None:
     # a net that says nothing however it is fed has another fault
     sure = sure and told >= 2 * THRESHOLDS["says_nothing"].warning
     measure = "divergence of its batch norms' inputs from training"
-    return Sign("wrongly_fed", value, best, measure, "warning" if sure else "note")
+    return Sign("wrong_preprocessing", value, best, measure, "warning" if sure else "note")
 
 
 def size_off(seen: Looks) -> Sign | None:
@@ -136,7 +136,7 @@ def fed_badly(name: str, seen: Looks, sign: Sign) -> Finding:
         sign.threshold,
         sign.value,
         f"Teacher {name!r} is fed images {what}" + (f"; {best} suits it better." if best else "."),
-        name="wrongly_fed",
+        name="wrong_preprocessing",
         depth=9,
         subject=name,
         evidence=numbers,
@@ -159,15 +159,15 @@ def fed_badly(name: str, seen: Looks, sign: Sign) -> Finding:
     )
 
 
-def company(evidence: Evidence) -> Iterator[Finding]:
+def batch_dependence(evidence: Evidence) -> Iterator[Finding]:
     """Whether an answer depends on the other images of the batch: batch norm that stayed in training mode."""
     for name, seen in evidence.examined().items():
-        moved = 1.0 if seen.get("alone_refused") else number(seen.get("company"))
+        moved = 1.0 if seen.get("alone_refused") else number(seen.get("batch_dependence"))
         stays = ", ".join(seen["training"][:5])
-        refused = seen["failed"].get("company", "")
+        refused = seen["failed"].get("batch_dependence", "")
         noise = number(seen.get("noise"))
         yield judged(
-            "company",
+            "batch_dependence",
             moved if THRESHOLDS["noise"].grade(noise) == "fine" else 0.0,
             f"Teacher {name!r} answers by the company an image is in: batch norm works in training mode.",
             name="train_mode_batch_norm",
@@ -175,7 +175,7 @@ def company(evidence: Evidence) -> Iterator[Finding]:
             subject=name,
             evidence={"modules still in training mode": stays or "none that say so"}
             | ({"refused": refused} if refused else {}),
-            measure="answers move with the company (share of their deviation)",
+            measure="answers move with the batch_dependence (share of their deviation)",
             why="Batch norm in training mode normalises by the batch at hand, so a cached answer is not the one it "
             "would give, and the mix of classes in a batch leaks into every feature.",
             attempts=(

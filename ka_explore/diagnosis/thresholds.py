@@ -50,7 +50,7 @@ class Threshold:
 
 THRESHOLDS: Mapping[str, Threshold] = {
     # How a teacher is fed.
-    "wrongly_fed": Threshold(
+    "wrong_preprocessing": Threshold(
         0.15,
         0.2,
         "divergence of what batch norms get from what they kept: healthy 0.001 to 0.13, although half of a pool is of "
@@ -85,7 +85,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         "at most 1.2; and a tenth of log K more in fact",
     ),
     # Whether it speaks for itself.
-    "company": Threshold(
+    "batch_dependence": Threshold(
         1e-3,
         0.02,
         "how far answers move with the batch: healthy 1e-7, half precision 1e-3; batch norm in training mode 0.1 to 1",

@@ -19,9 +19,9 @@ from ka_explore.diagnosis.numbers import (
 )
 from ka_explore.diagnosis.space import feature_layer, group, pull, smaller
 from ka_explore.diagnosis.thresholds import THRESHOLDS
-from ka_explore.logits import entropy, logsumexp, softmax
-from ka_explore.results import Curves, Scalars
-from ka_explore.snapshot import ANSWERS
+from ka_explore.probes.logits import entropy, logsumexp, softmax
+from ka_explore.probes.results import Curves, Scalars
+from ka_explore.run.snapshot import SOFT_TERMS
 
 NOT_BY_STEPS = ("oracle", "ensemble", "permutation_merging")
 
@@ -57,10 +57,10 @@ def pulls(evidence: Evidence) -> tuple[list[int], dict[str, list[float]]]:
     steps, found = [], []
     for snapshot in evidence.snapshots:
         sizes = {k: size(a) for k, a in group(snapshot.arrays, "gradient").items() if "/" not in k}
-        answer = next((sizes[k] for k in ANSWERS if k in sizes), float("nan"))
+        answer = next((sizes[k] for k in SOFT_TERMS if k in sizes), float("nan"))
         if answer > 0:
             steps.append(snapshot.step)
-            found.append({term: value / answer for term, value in sizes.items() if term not in ANSWERS})
+            found.append({term: value / answer for term, value in sizes.items() if term not in SOFT_TERMS})
     if not steps:
         raise CannotCheck("no snapshot holds gradients beside a soft target's.")
     terms = dict.fromkeys(term for ratios in found for term in ratios)
@@ -116,7 +116,7 @@ def dominating_term(evidence: Evidence) -> Iterator[Finding]:
         parts = {t: w * mean(evidence.term(t)[-max(len(rows) // 4, 1) :].tolist()) for t, w in weights.items()}
         total = sum(abs(v) for v in parts.values() if v == v)
         for term, part in parts.items():
-            if term in ANSWERS or not total > 0:
+            if term in SOFT_TERMS or not total > 0:
                 continue
             yield judged(
                 "dominating_loss",
@@ -215,11 +215,11 @@ def feature_power(evidence: Evidence, teacher: str) -> float:
 def inert_term(evidence: Evidence) -> Iterator[Finding]:
     """Whether a term with a weight does nothing: its gradient, or its part of the loss, is next to none."""
     weights, rows = evidence.weights(), evidence.last_stage()
-    terms = [t for t, w in weights.items() if w > 0 and t not in ANSWERS]
+    terms = [t for t, w in weights.items() if w > 0 and t not in SOFT_TERMS]
     if not terms:
         raise CannotCheck("no term besides the soft target has a weight.")
     first = rows[: max(len(rows) // 10, 1)]
-    answer = next((t for t in ANSWERS if first and t in first[0]["terms"] and weights.get(t, 1.0)), "")
+    answer = next((t for t in SOFT_TERMS if first and t in first[0]["terms"] and weights.get(t, 1.0)), "")
     # beside the soft target, not beside the loss, which another term may dominate
     total = mean([abs(float(row["terms"][answer] if answer else row["loss"])) for row in first])
     for term in terms:

@@ -31,14 +31,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ka_explore.config import TrainingConfig, option
-from ka_explore.labels import LabelSpace
-from ka_explore.layers import Outputs
-from ka_explore.losses import SoftTarget, entropy, gate, gate_parts, selection_weights, variance
-from ka_explore.method import AmalgamationConfig, Method, Stage, StepOutput, share_of
-from ka_explore.pool import Batch
-from ka_explore.problem import Problem
-from ka_explore.student import Student
+from ka_explore.methods.base import AmalgamationConfig, Method, Stage, StepOutput, share_of
+from ka_explore.methods.config import TrainingConfig, option
+from ka_explore.methods.losses import SoftTarget, entropy, gate, gate_parts, selection_weights, variance
+from ka_explore.problem.labels import LabelSpace
+from ka_explore.problem.layers import Outputs
+from ka_explore.problem.pool import Batch
+from ka_explore.problem.problem import Problem
+from ka_explore.problem.student import Student
 
 Map = Float[Tensor, "batch _ _ _"]
 Logits = Float[Tensor, "batch _"]

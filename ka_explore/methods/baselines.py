@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from ka_explore.config import TrainingConfig, option
 from ka_explore.errors import InputError
-from ka_explore.method import AmalgamationConfig, Method, Stage, StepOutput
-from ka_explore.pool import Batch
-from ka_explore.problem import Problem
+from ka_explore.methods.base import AmalgamationConfig, Method, Stage, StepOutput
+from ka_explore.methods.config import TrainingConfig, option
+from ka_explore.problem.pool import Batch
+from ka_explore.problem.problem import Problem
 
 
 class Distillation(Method):

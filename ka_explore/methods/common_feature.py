@@ -24,9 +24,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ka_explore.config import TrainingConfig, option
-from ka_explore.layers import Outputs
-from ka_explore.losses import (
+from ka_explore.methods.base import AmalgamationConfig, Method, Stage, StepOutput
+from ka_explore.methods.config import TrainingConfig, option
+from ka_explore.methods.losses import (
     BANDWIDTHS,
     channel_error,
     classwise_mmd,
@@ -37,9 +37,9 @@ from ka_explore.losses import (
     reconstruction,
     variance,
 )
-from ka_explore.method import AmalgamationConfig, Method, Stage, StepOutput
-from ka_explore.pool import Batch
-from ka_explore.problem import Problem
+from ka_explore.problem.layers import Outputs
+from ka_explore.problem.pool import Batch
+from ka_explore.problem.problem import Problem
 
 
 @dataclass(frozen=True)

@@ -31,16 +31,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ka_explore.config import TrainingConfig, option
 from ka_explore.errors import InputError, unknown
-from ka_explore.fold import assign, fold, linear_end
-from ka_explore.layers import Outputs, to_map
-from ka_explore.losses import SoftTarget, channel_error, variance
-from ka_explore.method import AmalgamationConfig, Batches, Method, Stage, StepOutput, share_of
+from ka_explore.methods.base import AmalgamationConfig, Batches, Method, Stage, StepOutput, share_of
 from ka_explore.methods.compress import Compressor, Map, moments
-from ka_explore.pool import Batch
-from ka_explore.problem import Problem
-from ka_explore.student import Chain
+from ka_explore.methods.config import TrainingConfig, option
+from ka_explore.methods.fold import assign, fold, linear_end
+from ka_explore.methods.losses import SoftTarget, channel_error, variance
+from ka_explore.problem.layers import Outputs, to_map
+from ka_explore.problem.pool import Batch
+from ka_explore.problem.problem import Problem
+from ka_explore.problem.student import Chain
 
 
 @dataclass(frozen=True)

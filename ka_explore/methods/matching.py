@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ka_explore.errors import InputError
-from ka_explore.layers import logits_of
-from ka_explore.teachers import Preprocess, Teacher
+from ka_explore.problem.layers import logits_of
+from ka_explore.problem.teachers import Preprocess, Teacher
 
 WAY_OUT = "Use common_feature, logit_space or distillation, which take teachers of any architecture."
 

@@ -28,10 +28,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ka_explore.config import TrainingConfig, option
 from ka_explore.errors import InputError
-from ka_explore.labels import LabelSpace
-from ka_explore.method import AmalgamationConfig, Batches, Method, Stage, StepOutput
+from ka_explore.methods.base import AmalgamationConfig, Batches, Method, Stage, StepOutput
+from ka_explore.methods.config import TrainingConfig, option
 from ka_explore.methods.matching import (
     NORMS,
     Moments,
@@ -47,9 +46,10 @@ from ka_explore.methods.matching import (
     weights_of,
     weighty_parts,
 )
-from ka_explore.pool import Batch
-from ka_explore.problem import Problem
-from ka_explore.student import Chain, Student
+from ka_explore.problem.labels import LabelSpace
+from ka_explore.problem.pool import Batch
+from ka_explore.problem.problem import Problem
+from ka_explore.problem.student import Chain, Student
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,6 @@ if missing:
         "of ka_explore works without."
     )
 
-from ka_explore.panels.workbench import PARTS, Workbench, workbench  # noqa: E402
+from ka_explore.panels.workbench import PANELS, Workbench, workbench  # noqa: E402
 
-__all__ = ["PARTS", "Workbench", "workbench"]
+__all__ = ["PANELS", "Workbench", "workbench"]

@@ -1,4 +1,4 @@
-"""What was deleted from a desk and can be had back for a while, and what its trees say."""
+"""What was deleted from a session and can be had back for a while, and what its trees say."""
 
 import threading
 import weakref
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ka_explore.panels.branch import Branch
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 UNDO = 60.0  # seconds for which a branch that was deleted can be had back
 
 
 @dataclass
 class Deleted:
-    """A branch that was deleted, how the desk was before, and what was shown and active just after."""
+    """A branch that was deleted, how the session was before, and what was shown and active just after."""
 
     branch: Branch
     order: list[str]
@@ -30,7 +30,7 @@ class Deleted:
 
 @dataclass
 class Bin:
-    """What can be had back, and what all trees of a desk say.
+    """What can be had back, and what all trees of a session say.
 
     Attributes:
         deleted: the branch deleted last, for as long as it can be had back.
@@ -60,11 +60,11 @@ class Bin:
         """Say this, in place of what was said before."""
         self.note, self.error, self.number = note, error, self.number + 1
 
-    def put(self, desk: "Desk", was: Deleted) -> None:
+    def put(self, session: "Session", was: Deleted) -> None:
         """A branch was deleted; the one before is gone for good."""
         self.take()
         self.deleted = was
-        here = weakref.ref(desk)
+        here = weakref.ref(session)
 
         def over() -> None:
             at = here()
@@ -89,9 +89,9 @@ def nothing() -> None:
     """A job that does nothing."""
 
 
-BINS: "weakref.WeakKeyDictionary[Desk, Bin]" = weakref.WeakKeyDictionary()
+BINS: "weakref.WeakKeyDictionary[Session, Bin]" = weakref.WeakKeyDictionary()
 
 
-def bin_of(desk: "Desk") -> Bin:
-    """What was deleted from a desk and what is to be said there."""
-    return BINS.setdefault(desk, Bin())
+def bin_of(session: "Session") -> Bin:
+    """What was deleted from a session and what is to be said there."""
+    return BINS.setdefault(session, Bin())

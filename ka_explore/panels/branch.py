@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ka_explore.errors import StoreError
-from ka_explore.run import Row, Run
-from ka_explore.snapshot import Snapshot
-from ka_explore.store import Store
+from ka_explore.run.run import Row, Run
+from ka_explore.run.snapshot import Snapshot
+from ka_explore.run.store import Store
 
 KEPT = 32  # snapshots in memory, a branch
 SENT = 200  # steps of which tables and answers lie in the browser, about

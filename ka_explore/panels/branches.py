@@ -19,11 +19,11 @@ from ka_explore.panels.widget import Panel, source
 from ka_explore.probes.agreement import agreement
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 
 class Branches(Panel):
-    """The runs of a desk as a tree of forks, and what can be done with them."""
+    """The runs of a session as a tree of forks, and what can be done with them."""
 
     _esm = source("shared.js", "copying.js", "branches.js")
     _css = source("shared.css", "branches.css")
@@ -32,28 +32,28 @@ class Branches(Panel):
     tree: "traitlets.List[Any]" = traitlets.List().tag(sync=True)
     said = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, desk: "Desk"):
+    def __init__(self, session: "Session"):
         self._agreements: weakref.WeakKeyDictionary[Branch, tuple[int, dict[str, float]]] = weakref.WeakKeyDictionary()
         self._verb = f"agreements {uuid4().hex}"
-        super().__init__(desk)
+        super().__init__(session)
         mine = weakref.WeakMethod(self._look_on)
-        desk.answer(self._verb, lambda _: (look := mine()) and look())
-        answer_branches(desk)
-        desk.receive({"do": self._verb})
+        session.answer(self._verb, lambda _: (look := mine()) and look())
+        answer_branches(session)
+        session.receive({"do": self._verb})
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """A line a branch, parents before their forks, and what is to be said."""
         if "snapshots" in changed:
-            for branch in self.desk.compared:
+            for branch in self.session.compared:
                 self._look(branch)
-        return {"tree": tree_of(self.desk, self._agreements), "said": bin_of(self.desk).said()}
+        return {"tree": tree_of(self.session, self._agreements), "said": bin_of(self.session).said()}
 
     def summary(self) -> str:
         """The branches, which plays and how far they are."""
-        desk = self.desk
+        session = self.session
         parts = [
-            f"{name}{' (plays)' if name == desk.active else ''}: step {branch.step}"
-            for name, branch in desk.branches.items()
+            f"{name}{' (plays)' if name == session.active else ''}: step {branch.step}"
+            for name, branch in session.branches.items()
         ]
         return f"branches: {'; '.join(parts)}"
 
@@ -72,20 +72,20 @@ class Branches(Panel):
 
     def _look_on(self) -> None:
         """Look at one more branch, and come back for the next: what else is asked comes between."""
-        if any(self._look(branch) for branch in list(self.desk.branches.values())):
+        if any(self._look(branch) for branch in list(self.session.branches.values())):
             self.refresh({"branches"})
-            if not self.desk.closed:
-                self.desk.receive({"do": self._verb})
+            if not self.session.closed:
+                self.session.receive({"do": self._verb})
 
 
 # What the browser asks
 
 
-def answer_branches(desk: "Desk") -> None:
-    """Let a desk answer what its trees ask; what goes wrong is said in the trees."""
-    here = weakref.ref(desk)
+def answer_branches(session: "Session") -> None:
+    """Let a session answer what its trees ask; what goes wrong is said in the trees."""
+    here = weakref.ref(session)
 
-    def answer(verb: str, act: Callable[["Desk", Mapping[str, Any]], "Future[Any] | None"]) -> None:
+    def answer(verb: str, act: Callable[["Session", Mapping[str, Any]], "Future[Any] | None"]) -> None:
         def answered(message: Mapping[str, Any]) -> None:
             at = here()
             if at is None:
@@ -100,7 +100,7 @@ def answer_branches(desk: "Desk") -> None:
             if future is not None:
                 future.add_done_callback(lambda done: ended(at, done))
 
-        desk.answer(verb, answered)
+        session.answer(verb, answered)
 
     answer("activate", lambda at, m: at.activate(str(m["name"])))
     answer("show", lambda at, m: show_or_hide(at, str(m["name"]), bool(m["shown"])))
@@ -111,17 +111,17 @@ def answer_branches(desk: "Desk") -> None:
     answer("open", lambda at, m: open_more(at, str(m["folder"])))
 
 
-def ended(desk: "Desk", future: "Future[Any]") -> None:
+def ended(session: "Session", future: "Future[Any]") -> None:
     """Say what went wrong, where it did."""
     with contextlib.suppress(CancelledError):
         error = future.exception()
         if error is not None:
-            failed(desk, error)
+            failed(session, error)
 
 
-def failed(desk: "Desk", error: BaseException) -> None:
+def failed(session: "Session", error: BaseException) -> None:
     """Say it in the trees; what is not ours in the player as well, with its trace."""
-    bin_of(desk).say(error=str(error))
+    bin_of(session).say(error=str(error))
     if not isinstance(error, KaError):
-        desk.fail(error)
-    desk.changed("branches")
+        session.fail(error)
+    session.changed("branches")

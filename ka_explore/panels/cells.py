@@ -7,7 +7,7 @@ from jaxtyping import Bool
 
 from ka_explore.probes.classes import classes_said, columns_of, names_of, task_of, tasks_of
 from ka_explore.probes.selection import shares
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 Mask = Bool[np.ndarray, "sample"]
 

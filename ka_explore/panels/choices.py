@@ -9,8 +9,8 @@ import numpy as np
 
 from ka_explore.probes import PROBES
 from ka_explore.probes.classes import tasks_of
-from ka_explore.results import Curves, Matrix, Result, Scalars
-from ka_explore.snapshot import Snapshot
+from ka_explore.probes.results import Curves, Matrix, Result, Scalars
+from ka_explore.run.snapshot import Snapshot
 
 POINTS = 64  # of a curve at most, to be a row of numbers
 NAMES = {

@@ -8,15 +8,15 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from ka_explore.errors import InputError, unknown
-from ka_explore.logits import relative_entropy
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.plane import Plane
 from ka_explore.plots import label_colours
-from ka_explore.plots.looks import UNKNOWN, hexadecimal
+from ka_explore.plots.style import UNKNOWN, hexadecimal
 from ka_explore.probes.classes import columns_of, tasks_of
 from ka_explore.probes.colouring import colour
-from ka_explore.results import Points
-from ka_explore.snapshot import Snapshot
+from ka_explore.probes.logits import relative_entropy
+from ka_explore.probes.results import Points
+from ka_explore.run.snapshot import Snapshot
 
 AGREEMENT = ("#0072b2", "#d55e00")  # agrees, differs
 

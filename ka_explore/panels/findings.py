@@ -18,16 +18,16 @@ from ka_explore.diagnosis.findings import Attempt, Finding, shown
 from ka_explore.errors import InputError, KaError
 from ka_explore.panels.as_python import called
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.desk import name_of, plain_name
 from ka_explore.panels.forking import PANELS, answer_forks, fork_as_asked, values_of
+from ka_explore.panels.session import name_of, plain_name
 from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import draw
-from ka_explore.plots.looks import dress
-from ka_explore.results import Matrix, Result, Scalars
-from ka_explore.store import Store
+from ka_explore.plots.style import dress
+from ka_explore.probes.results import Matrix, Result, Scalars
+from ka_explore.run.store import Store
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 GRADES = {"warning": "▲", "note": "●", "fine": "✓"}
 
@@ -50,8 +50,8 @@ class Report:
 REPORTS: "weakref.WeakKeyDictionary[Branch, Report]" = weakref.WeakKeyDictionary()
 """The last diagnosis of every branch, for all panels that show it."""
 
-EXAMINED: "weakref.WeakKeyDictionary[Desk, Branch]" = weakref.WeakKeyDictionary()
-"""The branch of a desk that is examined just now."""
+EXAMINED: "weakref.WeakKeyDictionary[Session, Branch]" = weakref.WeakKeyDictionary()
+"""The branch of a session that is examined just now."""
 
 
 class Findings(Panel):
@@ -67,18 +67,18 @@ class Findings(Panel):
     pictures = traitlets.Dict().tag(sync=True)
     problem = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, desk: "Desk"):
+    def __init__(self, session: "Session"):
         self._problem: dict[str, Any] = {}
-        super().__init__(desk)
+        super().__init__(session)
         self.panel_id = uuid4().hex
         PANELS[self.panel_id] = self
-        answer_forks(desk)
-        answer_findings(desk)
+        answer_forks(session)
+        answer_findings(session)
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """The findings, of which step they are, and whether something is examined just now."""
-        desk, branch = self.desk, self.desk.branch
-        examined = EXAMINED.get(desk)
+        session, branch = self.session, self.session.branch
+        examined = EXAMINED.get(session)
         now = {
             "branch": branch.name,
             "step": len(branch.rows) if branch.run is None else branch.run.step,
@@ -97,7 +97,7 @@ class Findings(Panel):
 
     def summary(self) -> str:
         """How many warnings and notes there are, and the worst."""
-        report = REPORTS.get(self.desk.branch)
+        report = REPORTS.get(self.session.branch)
         if report is None:
             return "findings: not diagnosed yet"
         worst = f" Worst: {report.found[0].title}" if report.found.warnings else ""
@@ -110,10 +110,10 @@ class Findings(Panel):
     def start(self) -> "Future[diagnosis.Findings]":
         """Diagnose the active branch between two steps; what goes wrong is shown in the panel."""
         self._problem = {}
-        desk, branch = self.desk, self.desk.branch
-        if desk in EXAMINED:
-            raise InputError(f"{EXAMINED[desk].name!r} is examined just now: wait for what is found.")
-        future = diagnosed(desk, branch)
+        session, branch = self.session, self.session.branch
+        if session in EXAMINED:
+            raise InputError(f"{EXAMINED[session].name!r} is examined just now: wait for what is found.")
+        future = diagnosed(session, branch)
         mine = weakref.ref(self)
 
         def done(made: "Future[diagnosis.Findings]") -> None:
@@ -131,11 +131,11 @@ class Findings(Panel):
     def fork(self, message: Mapping[str, Any]) -> None:
         """Fork as an attempt or an offer says; what is wrong with it is shown in the panel."""
         self.tell({})
-        fork_as_asked(self.desk, message, self._failed)
+        fork_as_asked(self.session, message, self._failed)
 
     def attempt(self, message: Mapping[str, Any]) -> None:
         """Fork the active branch as a finding suggests; the fork plays at once."""
-        branch = self.desk.branches.get(str(message.get("of", ""))) or self.desk.branch
+        branch = self.session.branches.get(str(message.get("of", ""))) or self.session.branch
         report = REPORTS.get(branch)
         if report is None:
             raise InputError(f"{branch.name!r} was not diagnosed: press diagnose first.")
@@ -156,14 +156,14 @@ class Findings(Panel):
     def tell(self, problem: dict[str, Any]) -> None:
         """Show what went wrong."""
         self._problem = problem
-        self.desk.changed("findings")
+        self.session.changed("findings")
 
     def _failed(self, problem: dict[str, Any]) -> None:
         self.tell(problem)
 
     def drawn(self, ax: Axes) -> None:
         """The findings as a list, worst first. Raises InputError where nothing was diagnosed yet."""
-        report = REPORTS.get(self.desk.branch)
+        report = REPORTS.get(self.session.branch)
         if report is None:
             raise InputError("not diagnosed yet: press diagnose.")
         ax.set_axis_off()
@@ -171,14 +171,14 @@ class Findings(Panel):
         dress(ax, title=f"findings at step {report.step}", note="\n".join(lines) or "✓ healthy: nothing found")
 
 
-def diagnosed(desk: "Desk", branch: Branch) -> "Future[diagnosis.Findings]":
+def diagnosed(session: "Session", branch: Branch) -> "Future[diagnosis.Findings]":
     """Diagnose a branch on the worker's thread; a folder that is not opened is judged by what it holds."""
-    EXAMINED[desk] = branch
-    desk.changed("findings")
+    EXAMINED[session] = branch
+    session.changed("findings")
 
     def job() -> diagnosis.Findings:
-        before, desk.doing = desk.doing, "examines"
-        desk.stir()
+        before, session.doing = session.doing, "examines"
+        session.notify()
         try:
             run = branch.run
             step = len(branch.rows) if run is None else run.step
@@ -186,20 +186,20 @@ def diagnosed(desk: "Desk", branch: Branch) -> "Future[diagnosis.Findings]":
             REPORTS[branch] = Report(found, step)
             return found
         finally:
-            if desk.doing == "examines":
-                desk.doing = before
-            EXAMINED.pop(desk, None)
-            desk.changed("findings")
-            desk.stir()
+            if session.doing == "examines":
+                session.doing = before
+            EXAMINED.pop(session, None)
+            session.changed("findings")
+            session.notify()
 
-    future = desk.worker.do(job)
+    future = session.worker.do(job)
     if future.cancelled():
-        EXAMINED.pop(desk, None)
+        EXAMINED.pop(session, None)
     return future
 
 
-def answer_findings(desk: "Desk") -> None:
-    """Let a desk answer what its findings panels ask."""
+def answer_findings(session: "Session") -> None:
+    """Let a session answer what its findings panels ask."""
 
     def asked(name: str) -> None:
         def answered(message: Mapping[str, Any]) -> None:
@@ -212,25 +212,25 @@ def answer_findings(desk: "Desk") -> None:
                 elif name == "attempt":
                     panel.attempt(message)
                 else:
-                    picture_of(panel.desk, int(message["finding"]))
+                    picture_of(panel.session, int(message["finding"]))
             except (KaError, CancelledError, IndexError) as error:
                 panel.tell({"text": str(error), "offers": []})
 
-        desk.answer(name, answered)
+        session.answer(name, answered)
 
     for name in ("diagnose", "attempt", "evidence"):
         asked(name)
 
 
-def picture_of(desk: "Desk", place: int) -> None:
+def picture_of(session: "Session", place: int) -> None:
     """Draw the evidence of a finding of the active branch, unless that is done."""
-    report = REPORTS.get(desk.branch)
+    report = REPORTS.get(session.branch)
     if report is None or not 0 <= place < len(report.found) or place in report.pictures:
         return
     result = report.found[place].result
     if result is not None:
         report.pictures[place] = png_of(result)
-        desk.changed("findings")
+        session.changed("findings")
 
 
 def png_of(result: Result) -> str:

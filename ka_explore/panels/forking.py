@@ -8,16 +8,16 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ka_explore.config import TrainingConfig, options_of, parse
 from ka_explore.errors import InputError, KaError, NotApplicable, unknown
 from ka_explore.methods import METHODS
+from ka_explore.methods.config import TrainingConfig, options_of, parse
 from ka_explore.panels.as_python import config_at, fork_call, from_scratch, plain_value, with_fork
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.desk import name_of, plain_name
+from ka_explore.panels.session import name_of, plain_name
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
-    from ka_explore.run import Run
+    from ka_explore.panels.session import Session
+    from ka_explore.run.run import Run
 
 WITHOUT = "without"  # the option that names the teachers which do not teach
 
@@ -25,9 +25,9 @@ PANELS: "weakref.WeakValueDictionary[str, Any]" = weakref.WeakValueDictionary()
 """Panels that ask for forks, by their id: what goes wrong is shown where it was asked."""
 
 
-def answer_forks(desk: "Desk") -> None:
-    """Let a desk answer ``fork`` and ``propose``, whichever panel asks, or none that is left."""
-    here = weakref.ref(desk)
+def answer_forks(session: "Session") -> None:
+    """Let a session answer ``fork`` and ``propose``, whichever panel asks, or none that is left."""
+    here = weakref.ref(session)
 
     def fork(message: Mapping[str, Any]) -> None:
         panel, at = PANELS.get(str(message.get("panel", ""))), here()
@@ -41,8 +41,8 @@ def answer_forks(desk: "Desk") -> None:
         if panel is not None:
             panel.propose(message)
 
-    desk.answer("fork", fork)
-    desk.answer("propose", propose)
+    session.answer("fork", fork)
+    session.answer("propose", propose)
 
 
 # Values
@@ -82,9 +82,9 @@ def read(kind: type[TrainingConfig], changes: Mapping[str, Any]) -> dict[str, An
 # Forks
 
 
-def proposed(desk: "Desk", message: Mapping[str, Any]) -> dict[str, Any]:
+def proposed(session: "Session", message: Mapping[str, Any]) -> dict[str, Any]:
     """Name, Python and what is wrong, option by option, of a fork that a message asks for."""
-    branch = desk.branches.get(str(message.get("of", ""))) or desk.branch
+    branch = session.branches.get(str(message.get("of", ""))) or session.branch
     at, sent = int(message.get("at", branch.step)), dict(message.get("changes", {}))
     kind = kind_of(branch)
     config = kind.of(config_at(branch.about["configs"], at))
@@ -96,8 +96,8 @@ def proposed(desk: "Desk", message: Mapping[str, Any]) -> dict[str, Any]:
             wrong[name] = str(error)
     told = {name: changes[name] for name in message.get("told", changes) if name in changes}
     wanted = plain_name(str(message.get("name", ""))) or plain_name(name_of(told or changes)) or f"{branch.name} again"
-    name = free_name(desk, branch, wanted)
-    others = differing_names(desk, branch)
+    name = free_name(session, branch, wanted)
+    others = differing_names(session, branch)
     code = f"# run is {branch.name!r}\nfork = {fork_call(name, at, changes)}\nfork.advance(None)\n"
     about = with_fork(branch.about, name, at, changes)
     return {
@@ -108,11 +108,11 @@ def proposed(desk: "Desk", message: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def differing_names(desk: "Desk", branch: Branch) -> dict[int, str]:
+def differing_names(session: "Session", branch: Branch) -> dict[int, str]:
     """What the runs on the way to a branch are called, by the step at which they were forked."""
     names: dict[int, str] = {}
     seen: set[Branch] = set()
-    by_name = {other.about["name"]: other for other in desk.branches.values()}
+    by_name = {other.about["name"]: other for other in session.branches.values()}
     found: Branch | None = branch
     while found is not None and found not in seen:
         seen.add(found)
@@ -122,35 +122,35 @@ def differing_names(desk: "Desk", branch: Branch) -> dict[int, str]:
     return names
 
 
-def free_name(desk: "Desk", parent: Branch, wanted: str) -> str:
+def free_name(session: "Session", parent: Branch, wanted: str) -> str:
     """A name that no branch has and no run beside a kept parent: the wanted one, or with a number."""
     beside: Path | None = parent.folder.parent if parent.kept else None
 
     def taken(name: str) -> bool:
-        return name in desk.branches or (beside is not None and (beside / name).exists())
+        return name in session.branches or (beside is not None and (beside / name).exists())
 
     numbered = (wanted if i == 1 else f"{wanted} {i}" for i in itertools.count(1))
     return next(name for name in numbered if not taken(name))
 
 
 def fork_as_asked(
-    desk: "Desk", message: Mapping[str, Any], told: Callable[[dict[str, Any]], object]
+    session: "Session", message: Mapping[str, Any], told: Callable[[dict[str, Any]], object]
 ) -> "Future[Run] | None":
     """Fork a branch: ``{changes, name, of, at, play}``; the new one plays on where that is asked.
 
     Args:
-        desk: of the branch.
+        session: of the branch.
         message: what is changed, the name wanted, the parent, the step, and whether to play at once.
         told: called with what went wrong, in words, by option, and with the steps where it can be done instead.
 
     Returns None where the changes do not even fit the options.
     """
-    of = str(message.get("of") or desk.active)
+    of = str(message.get("of") or session.active)
     sent = dict(message.get("changes", {}))
     try:
-        if of not in desk.branches:
-            raise unknown("branch", of, desk.branches)
-        parent = desk.branches[of]
+        if of not in session.branches:
+            raise unknown("branch", of, session.branches)
+        parent = session.branches[of]
         kind = kind_of(parent)
         at = int(message["at"]) if message.get("at") is not None else parent.step
         if not 0 <= at <= len(parent.rows):
@@ -165,7 +165,7 @@ def fork_as_asked(
                 return None
         named = {name: changes[name] for name in message.get("told", changes) if name in changes}
         wanted = plain_name(str(message.get("name") or "")) or name_of(named or changes) or f"{of} again"
-        future = desk.fork(changes, name=free_name(desk, parent, wanted), of=of, at=at)
+        future = session.fork(changes, name=free_name(session, parent, wanted), of=of, at=at)
     except KaError as error:
         told(problem_of(error, message))
         return None
@@ -175,11 +175,11 @@ def fork_as_asked(
             return
         error = made.exception()
         if error is not None:
-            if desk.error == str(error):
-                desk.dismiss()  # it is told where it was asked
+            if session.error == str(error):
+                session.dismiss()  # it is told where it was asked
             told(problem_of(error, message))
         elif message.get("play"):
-            desk.play()
+            session.play()
 
     future.add_done_callback(done)
     return future

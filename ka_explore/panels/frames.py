@@ -11,18 +11,18 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
 from ka_explore.errors import InputError
-from ka_explore.logits import softmax
-from ka_explore.panels.answering import answers_of, packed
 from ka_explore.panels.branch import Branch
+from ka_explore.panels.predictions import answers_of, packed
 from ka_explore.probes.classes import columns_of, tasks_of
 from ka_explore.probes.linear import Basis, project
+from ka_explore.probes.logits import softmax
 from ka_explore.probes.spaces import members, rows_of, spaces, width_of
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 MOST_FRAMES = 64  # of a branch; beyond that every second one is dropped
 MOST_BYTES = 16 * 2**20  # of positions that are sent to the browser, of all branches together
 
-ANSWERS = "answers"
+PREDICTIONS = "answers"
 """The space that every stage of every method has: each net's answer as shares of the classes it knows."""
 
 
@@ -32,7 +32,7 @@ ANSWERS = "answers"
 def spaces_of(snapshot: Snapshot) -> tuple[str, ...]:
     """What can be drawn of a snapshot, what is drawn unasked first: the common space, or the answers."""
     found = [name for name in spaces(snapshot) if name != "logits"]
-    return (*(["common"] if "common" in found else []), ANSWERS, *(n for n in found if n != "common"))
+    return (*(["common"] if "common" in found else []), PREDICTIONS, *(n for n in found if n != "common"))
 
 
 def with_answers(snapshot: Snapshot) -> Snapshot:
@@ -52,12 +52,12 @@ def with_answers(snapshot: Snapshot) -> Snapshot:
 
 def seen(snapshot: Snapshot, of: str) -> tuple[Snapshot, str]:
     """What the probes are asked for, so that they draw a space."""
-    return (with_answers(snapshot), "logits") if of == ANSWERS else (snapshot, of)
+    return (with_answers(snapshot), "logits") if of == PREDICTIONS else (snapshot, of)
 
 
 def nets_in(snapshot: Snapshot, of: str) -> tuple[str, ...]:
     """The nets of a space in order. Raises InputError where there are none."""
-    if of == ANSWERS:
+    if of == PREDICTIONS:
         return ("student", *snapshot.teachers)
     width_of(snapshot, of)  # refuses what makes no picture
     if of.startswith("code/"):
@@ -74,7 +74,7 @@ def in_order(nets: Iterable[str], snapshot: Snapshot) -> tuple[str, ...]:
 def said_of(of: str) -> str:
     """A space in words."""
     kind, _, rest = of.partition("/")
-    if of == ANSWERS:
+    if of == PREDICTIONS:
         return "answers (shares of the classes)"
     if kind == "feature" and rest:
         net, _, layer = rest.partition("/")

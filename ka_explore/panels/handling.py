@@ -15,36 +15,36 @@ from uuid import uuid4
 from ka_explore.errors import InputError, KaError, unknown
 from ka_explore.panels.bin import Deleted, bin_of
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.desk import plain_name
+from ka_explore.panels.session import plain_name
 from ka_explore.panels.tree import parent_of
-from ka_explore.store import Store, writing
+from ka_explore.run.store import Store, writing
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 KEPT = Path("runs")  # where branches are kept, in the working directory
 DELETED = ".deleted"  # beside a run's folder, where it lies after it was deleted
 MOST = 3  # branches that are compared
 
 
-def rename(desk: "Desk", name: str, new: str) -> "Future[None]":
+def rename(session: "Session", name: str, new: str) -> "Future[None]":
     """Give a branch another name, in its ``run.json`` and in those of its forks.
 
     Raises InputError for an unknown branch, and for a name that is taken or no plain one.
     """
-    branch = known(desk, name)
+    branch = known(session, name)
     wanted = plain_name(new)
     if not wanted or wanted != new.strip():
         raise InputError(f"{new!r} is no plain name: expected letters that a folder's name may have, not /\\:*?\"<>|.")
     if wanted == name:
         return finished()
-    if wanted in desk.branches:
+    if wanted in session.branches:
         raise InputError(f"there is a branch {wanted!r}: choose another name.")
 
     def job() -> None:
-        if wanted in desk.branches:
+        if wanted in session.branches:
             raise InputError(f"there is a branch {wanted!r}: choose another name.")
-        everybody = list(desk.branches.values())
+        everybody = list(session.branches.values())
         forks = [other for other in everybody if parent_of(other, everybody) is branch]
         amend(branch, name=wanted)
         for fork in forks:
@@ -52,15 +52,15 @@ def rename(desk: "Desk", name: str, new: str) -> "Future[None]":
             amend(fork, parent=(wanted, fork.parent[1]))
         branch.name = wanted
         both: dict[str, Branch] = {}
-        for old, other in desk.branches.items():
+        for old, other in session.branches.items():
             both |= {old: other, wanted: other} if old == name else {old: other}
-        desk.branches = both  # readers on other threads find either name while it changes
-        desk.active = wanted if desk.active == name else desk.active
-        desk.shown = tuple(wanted if each == name else each for each in desk.shown)
-        desk.branches = {key: value for key, value in both.items() if key != name}
-        desk.changed("branches")
+        session.branches = both  # readers on other threads find either name while it changes
+        session.active = wanted if session.active == name else session.active
+        session.shown = tuple(wanted if each == name else each for each in session.shown)
+        session.branches = {key: value for key, value in both.items() if key != name}
+        session.changed("branches")
 
-    return desk.worker.do(job)
+    return session.worker.do(job)
 
 
 def amend(branch: Branch, *, name: str | None = None, parent: tuple[str, int] | None = None) -> None:
@@ -106,12 +106,12 @@ def keep(branch: Branch, target: str | Path) -> Path:
     return target
 
 
-def keep_named(desk: "Desk", name: str, folder: str | Path | None = None) -> "Future[Path]":
+def keep_named(session: "Session", name: str, folder: str | Path | None = None) -> "Future[Path]":
     """Keep a branch in ``runs/`` of the working directory, under its name or that with a number, or in a folder.
 
     Raises InputError for an unknown branch, or one that stays already.
     """
-    branch = known(desk, name)
+    branch = known(session, name)
     if branch.kept:
         raise InputError(f"{name!r} is kept already, in {branch.folder}.")
 
@@ -121,14 +121,14 @@ def keep_named(desk: "Desk", name: str, folder: str | Path | None = None) -> "Fu
         else:
             places = (KEPT / (name if i == 1 else f"{name} {i}") for i in range(1, 10_000))
             target = keep(branch, next(place for place in places if not place.exists()))
-        bin_of(desk).say(f"⚑ kept {name!r} in {target}")
-        desk.changed("branches")
+        bin_of(session).say(f"⚑ kept {name!r} in {target}")
+        session.changed("branches")
         return target
 
-    return desk.worker.do(job)
+    return session.worker.do(job)
 
 
-def delete(desk: "Desk", name: str) -> "Future[None]":
+def delete(session: "Session", name: str) -> "Future[None]":
     """Take a branch away; `undo` brings it back, within a minute and until the next one is deleted.
 
     A folder that stays is moved to ``.deleted`` beside it, a temporary one goes when the minute is over. Forks of the
@@ -136,35 +136,35 @@ def delete(desk: "Desk", name: str) -> "Future[None]":
 
     Raises InputError for an unknown branch, and for the last one.
     """
-    branch = known(desk, name)
-    if len(desk.branches) == 1:
+    branch = known(session, name)
+    if len(session.branches) == 1:
         raise InputError(f"{name!r} is the last branch: a workbench needs one.")
-    if name == desk.active:
-        desk.pause()
+    if name == session.active:
+        session.pause()
 
     def job() -> None:
-        if len(desk.branches) == 1 or desk.branches.get(name) is not branch:
+        if len(session.branches) == 1 or session.branches.get(name) is not branch:
             raise InputError(f"{name!r} cannot be deleted: it is the last branch, or gone.")
-        was = Deleted(branch, list(desk.branches), desk.shown, desk.active, branch.folder, desk.place)
+        was = Deleted(branch, list(session.branches), session.shown, session.active, branch.folder, session.place)
         branch.follow()  # from here on nobody needs its history
         if branch.kept:
             was.moved = move_away(branch.folder)
-        others = [other for other in desk.branches if other != name]
-        if desk.active == name:
-            parent = parent_of(branch, list(desk.branches.values()))
-            place = list(desk.branches).index(name)
-            shown = [other for other in desk.shown if other != name]
+        others = [other for other in session.branches if other != name]
+        if session.active == name:
+            parent = parent_of(branch, list(session.branches.values()))
+            place = list(session.branches).index(name)
+            shown = [other for other in session.shown if other != name]
             near = parent.name if parent is not None else shown[0] if shown else others[max(place - 1, 0)]
-            desk.active = near
-            desk.place = float(desk.branches[near].step)
-        left = tuple(other for other in desk.shown if other != name)
-        desk.shown = left if desk.active in left else (desk.active, *left)[:MOST]
-        desk.branches = {key: value for key, value in desk.branches.items() if key != name}
-        was.then = desk.shown, desk.active
-        bin_of(desk).put(desk, was)
-        desk.changed("branches", "place")
+            session.active = near
+            session.place = float(session.branches[near].step)
+        left = tuple(other for other in session.shown if other != name)
+        session.shown = left if session.active in left else (session.active, *left)[:MOST]
+        session.branches = {key: value for key, value in session.branches.items() if key != name}
+        was.then = session.shown, session.active
+        bin_of(session).put(session, was)
+        session.changed("branches", "place")
 
-    return desk.worker.do(job)
+    return session.worker.do(job)
 
 
 def move_away(folder: Path) -> Path:
@@ -178,12 +178,12 @@ def move_away(folder: Path) -> Path:
     return target
 
 
-def undo(desk: "Desk") -> "Future[str]":
+def undo(session: "Session") -> "Future[str]":
     """Bring back the branch that was deleted last, where it stood; its name comes back.
 
     Raises InputError where there is none, or its place is taken.
     """
-    bin = bin_of(desk)
+    bin = bin_of(session)
     if bin.deleted is None:
         raise InputError("there is nothing to bring back: a branch can be had back for a minute.")
 
@@ -192,7 +192,7 @@ def undo(desk: "Desk") -> "Future[str]":
         if was is None:
             raise InputError("there is nothing to bring back: a branch can be had back for a minute.")
         branch = was.branch
-        if branch.name in desk.branches:
+        if branch.name in session.branches:
             raise InputError(f"there is another branch {branch.name!r} now: rename it first.")
         if was.moved is not None:
             if was.folder.exists():
@@ -201,17 +201,17 @@ def undo(desk: "Desk") -> "Future[str]":
                 os.rename(was.moved, was.folder)
                 with contextlib.suppress(OSError):
                     was.moved.parent.rmdir()  # if nothing else was deleted
-        desk.branches = in_order(was.order, desk.branches | {branch.name: branch})
-        if (desk.shown, desk.active) == was.then and all(name in desk.branches for name in was.shown):
-            if desk.active != was.active:
-                desk.worker.stop()
-                desk.active, desk.place = was.active, was.place
-            desk.shown = was.shown
+        session.branches = in_order(was.order, session.branches | {branch.name: branch})
+        if (session.shown, session.active) == was.then and all(name in session.branches for name in was.shown):
+            if session.active != was.active:
+                session.worker.stop()
+                session.active, session.place = was.active, was.place
+            session.shown = was.shown
         bin.take()
-        desk.changed("branches", "place")
+        session.changed("branches", "place")
         return branch.name
 
-    return desk.worker.do(job)
+    return session.worker.do(job)
 
 
 def in_order(order: list[str], branches: Mapping[str, Branch]) -> dict[str, Branch]:
@@ -220,7 +220,7 @@ def in_order(order: list[str], branches: Mapping[str, Branch]) -> dict[str, Bran
     return {name: branches[name] for name in [*names, *(name for name in branches if name not in names)]}
 
 
-def open_more(desk: "Desk", folder: str | Path) -> "Future[list[str]]":
+def open_more(session: "Session", folder: str | Path) -> "Future[list[str]]":
     """Add the run of a folder, or all runs of the folders in it, where they are of the same teachers and images.
 
     Raises InputError where there is no run, or none that fits, with the reason.
@@ -234,8 +234,8 @@ def open_more(desk: "Desk", folder: str | Path) -> "Future[list[str]]":
         raise InputError(f"there is no run in {place}: expected a folder with run.json, or one of such folders.")
 
     def job() -> list[str]:
-        known_folders = {branch.folder.resolve() for branch in desk.branches.values()}
-        like = desk.branch.about["fingerprints"]
+        known_folders = {branch.folder.resolve() for branch in session.branches.values()}
+        like = session.branch.about["fingerprints"]
         added: list[str] = []
         refused: list[str] = []
         for path in found:
@@ -248,17 +248,17 @@ def open_more(desk: "Desk", folder: str | Path) -> "Future[list[str]]":
             if reason:
                 refused.append(f"{path.name}: {reason}")
                 continue
-            branch.name = desk.free_name(plain_name(branch.name) or path.name)
-            desk.branches = desk.branches | {branch.name: branch}
+            branch.name = session.free_name(plain_name(branch.name) or path.name)
+            session.branches = session.branches | {branch.name: branch}
             added.append(branch.name)
         if not added:
             raise InputError(f"no run was added from {place}. {' '.join(f'{each}.' for each in refused)}")
         left_out = f" Left out: {'; '.join(refused)}." if refused else ""
-        bin_of(desk).say(f"added {', '.join(added)}.{left_out}")
-        desk.changed("branches", "rows", "snapshots")
+        bin_of(session).say(f"added {', '.join(added)}.{left_out}")
+        session.changed("branches", "rows", "snapshots")
         return added
 
-    return desk.worker.do(job)
+    return session.worker.do(job)
 
 
 def unlike(fingerprints: Mapping[str, Any], branch: Branch) -> str:
@@ -271,30 +271,30 @@ def unlike(fingerprints: Mapping[str, Any], branch: Branch) -> str:
     return f"it has another {different[0].replace('/', ' ')}" if different else ""
 
 
-def show_or_hide(desk: "Desk", name: str, shown: bool) -> None:
+def show_or_hide(session: "Session", name: str, shown: bool) -> None:
     """Compare a branch in every view, or do not; of more than three the one shown longest gives way.
 
     Raises InputError for an unknown branch, and for hiding the one that plays.
     """
-    known(desk, name)
-    if not shown and name == desk.active:
+    known(session, name)
+    if not shown and name == session.active:
         raise InputError(f"{name!r} is the branch that plays, which is always shown: let another play first.")
-    if shown and name not in desk.shown:
-        left = list(desk.shown)
+    if shown and name not in session.shown:
+        left = list(session.shown)
         if len(left) >= MOST:
-            gone = next(other for other in left if other != desk.active)
+            gone = next(other for other in left if other != session.active)
             left.remove(gone)
-            bin_of(desk).say(f"at most {MOST} are compared: {gone!r} is not shown any more")
-        desk.show(*left, name)
-    elif not shown and name in desk.shown:
-        desk.show(*(other for other in desk.shown if other != name))
+            bin_of(session).say(f"at most {MOST} are compared: {gone!r} is not shown any more")
+        session.show(*left, name)
+    elif not shown and name in session.shown:
+        session.show(*(other for other in session.shown if other != name))
 
 
-def known(desk: "Desk", name: str) -> Branch:
+def known(session: "Session", name: str) -> Branch:
     """A branch by name. Raises InputError for an unknown one."""
-    if name not in desk.branches:
-        raise unknown("branch", name, desk.branches)
-    return desk.branches[name]
+    if name not in session.branches:
+        raise unknown("branch", name, session.branches)
+    return session.branches[name]
 
 
 def finished() -> "Future[None]":

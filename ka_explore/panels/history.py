@@ -17,10 +17,10 @@ from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import TEACHERS, draw_history, draw_terms
 from ka_explore.plots.comparing import run_colour
 from ka_explore.plots.history import WINDOW
-from ka_explore.run import Row
+from ka_explore.run.run import Row
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 LOSS = "loss"
 MOST = 12_000  # rows of a branch that are sent whole; of longer ones, those that are some term's extremes
@@ -43,15 +43,15 @@ class History(Panel):
     lines = traitlets.Dict().tag(sync=True)
     data = traitlets.Bytes().tag(sync=True)
 
-    def __init__(self, desk: "Desk"):
+    def __init__(self, session: "Session"):
         self._records: dict[Path, Record] = {}
         self._pasts: dict[tuple[Path, Path], int] = {}
         self._sent: list[tuple[Path, int, int, int]] = []  # of every branch shown: folder, columns, stages, rows
         self._version = 0
         self._renewed_at = 0  # rows in all when all were sent last
         self._verb = f"history {uuid4().hex}"
-        desk.answer(self._verb, lambda _: self._renew())
-        super().__init__(desk)
+        session.answer(self._verb, lambda _: self._renew())
+        super().__init__(session)
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """Everything anew where the run stands still; while it plays the new rows alone go to the browser."""
@@ -59,10 +59,10 @@ class History(Panel):
         now = [(b.folder, len(r.terms), len(r.stages), r.count) for b, r in shown]
         if now == self._sent and "branches" not in changed:
             standing = self._renewed_at == sum(r.count for _, r in shown)
-            return {} if standing or self.desk.busy else self._whole(shown)
+            return {} if standing or self.session.busy else self._whole(shown)
         same = [known[:3] for known in now] == [known[:3] for known in self._sent]
         fresh = sum(record.count for _, record in shown) - self._renewed_at
-        if same and "branches" not in changed and self.desk.busy and fresh < RENEWED:
+        if same and "branches" not in changed and self.session.busy and fresh < RENEWED:
             starts = [known[3] for known in self._sent]
             self._sent = now
             records = [record for _, record in shown]
@@ -88,7 +88,7 @@ class History(Panel):
 
     def _follow(self) -> "list[tuple[Branch, Record]]":
         """The branches that are compared with what is recorded of them; what is no longer compared is forgotten."""
-        branches = self.desk.compared
+        branches = self.session.compared
         kept = {branch.folder for branch in branches}
         self._records = {folder: record for folder, record in self._records.items() if folder in kept}
         self._pasts = {pair: count for pair, count in self._pasts.items() if kept.issuperset(pair)}
@@ -101,7 +101,7 @@ class History(Panel):
         self._sent = [(b.folder, len(r.terms), len(r.stages), r.count) for b, r in shown]
         self._renewed_at = sum(record.count for _, record in shown)
         terms = list(dict.fromkeys(term for _, record in shown for term in record.terms))
-        places = {name: place for place, name in enumerate(list(self.desk.branches))}
+        places = {name: place for place, name in enumerate(list(self.session.branches))}
         about, buffers = [], [np.array([self._version], "<f4").tobytes()]
         for place, (branch, record) in enumerate(shown):
             kept = record.kept()
@@ -148,7 +148,7 @@ class History(Panel):
     def summary(self) -> str:
         """The last loss and terms of every branch that is compared."""
         said = []
-        for branch in self.desk.compared:
+        for branch in self.session.compared:
             rows = branch.rows
             if not rows:
                 said.append(f"{branch.name}: no step yet")
@@ -160,7 +160,7 @@ class History(Panel):
 
     def drawn(self, ax: Axes) -> None:
         """The terms of one branch, or the loss of several."""
-        branches = self.desk.compared
+        branches = self.session.compared
         if not any(branch.rows for branch in branches):
             raise InputError("no step is recorded yet: press play.")
         if len(branches) == 1:

@@ -11,14 +11,14 @@ from jaxtyping import Float32, Int64, UInt8
 from ka_explore.errors import InputError
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 
 def images_of(
-    desk: "Desk", index: Int64[np.ndarray, "image"]
+    session: "Session", index: Int64[np.ndarray, "image"]
 ) -> Float32[np.ndarray, "image channel height width"] | None:
     """The images at some places of the pool; None where no branch that is compared has its problem at hand."""
-    problem = next((branch.run.problem for branch in desk.compared if branch.run is not None), desk.problem)
+    problem = next((branch.run.problem for branch in session.compared if branch.run is not None), session.problem)
     if problem is None or index.max(initial=-1) >= len(problem.pool):
         return None
     return np.asarray(problem.pool.images[index])

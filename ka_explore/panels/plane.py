@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from ka_explore.embed import read_basis, view_path
 from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.frames import MOST_FRAMES, Film, Frame, frame_of, in_order, most_frames, nets_in, seen, spaces_of
 from ka_explore.panels.pieces import Work
+from ka_explore.probes.jobs import read_basis, view_path
 from ka_explore.probes.linear import Basis, fit_basis, project
 from ka_explore.probes.spaces import rows_of, width_of
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 FIT_SNAPSHOTS = 5  # at most: what axes are fitted to
 

@@ -12,7 +12,7 @@ from ka_explore.panels.status import Status
 from ka_explore.panels.widget import Panel, source
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 MARKS = 400  # checkpoints and snapshots drawn on the timeline at most; beyond that every second one, and so on
 
@@ -28,25 +28,25 @@ class Player(Panel):
     timeline = traitlets.Dict().tag(sync=True)
     intervals = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, desk: "Desk"):
-        super().__init__(desk)
-        desk.tell(self._told)
+    def __init__(self, session: "Session"):
+        super().__init__(session)
+        session.tell(self._told)
 
     def _told(self, status: Status) -> None:
         self.status = shown(status)
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """The timeline's marks; the status comes by itself."""
-        desk = self.desk
-        state: dict[str, Any] = {"timeline": timeline(desk.branch, list(desk.branches.values()))}
+        session = self.session
+        state: dict[str, Any] = {"timeline": timeline(session.branch, list(session.branches.values()))}
         if frozenset(changed) == self.topics:
-            state["status"] = shown(desk.status)
-            state["intervals"] = {"play": desk.play_interval, "render": desk.render_interval}
+            state["status"] = shown(session.status)
+            state["intervals"] = {"play": session.play_interval, "render": session.render_interval}
         return state
 
     def summary(self) -> str:
         """Where the active branch stands."""
-        status = self.desk.status
+        status = self.session.status
         at = f"step {status.step} of {status.steps}" if status.steps else "no steps"
         return f"{status.run}: {at}" + (f", stage {status.stage}" if status.stage else "")
 

@@ -15,17 +15,17 @@ import numpy as np
 import traitlets
 
 from ka_explore.errors import InputError, KaError
-from ka_explore.panels.answering import answer_rows, answers_of, packed, truth_of
-from ka_explore.panels.desk import Desk
 from ka_explore.panels.drawing import Drawing, behind
 from ka_explore.panels.images import images_of, png, sheet_of, shrunk
 from ka_explore.panels.pieces import SLICE, Pieces, Work
 from ka_explore.panels.plane import newest
+from ka_explore.panels.predictions import answer_rows, answers_of, packed, truth_of
 from ka_explore.panels.scene import NO_SNAPSHOT, Scene
+from ka_explore.panels.session import Session
 from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import draw
 from ka_explore.probes.embedding import checked_options
-from ka_explore.results import Points as Picture
+from ka_explore.probes.results import Points as Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ LARGE_SIDE = 96  # pixels a side of an image that is sent by itself
 
 
 class Asked:
-    """What all points panels of a desk are asked: ``{do: "points", panel: id or nothing for all, …}``."""
+    """What all points panels of a session are asked: ``{do: "points", panel: id or nothing for all, …}``."""
 
     def __init__(self) -> None:
         self.panels: weakref.WeakSet[Points] = weakref.WeakSet()
@@ -55,7 +55,7 @@ class Points(Panel):
     """Student and teachers in one plane: a marker a net, coloured by class, error, agreement or entropy.
 
     Args:
-        desk: whose branches are shown, side by side where several are compared.
+        session: whose branches are shown, side by side where several are compared.
         how: a way to draw: ``pca``, ``tsne``, ``umap`` or ``aligned_umap``.
         by: what points are coloured by: ``class`` (``class/<task>`` of several tasks), ``net``, ``teacher``, ``error``,
             ``agreement`` or ``entropy``; by default the class where it is known.
@@ -88,17 +88,17 @@ class Points(Panel):
     trouble = traitlets.Unicode().tag(sync=True)  # what went wrong with it
     selected = traitlets.Bytes().tag(sync=True)  # int32
 
-    def __init__(self, desk: Desk, *, how: str = "pca", by: str | None = None, of: str | None = None):
+    def __init__(self, session: Session, *, how: str = "pca", by: str | None = None, of: str | None = None):
         self.scene = Scene(by or "", of or "")
-        self._pieces = Pieces(lambda: self._ask(4 * SLICE if desk.busy else 0.0, again=True))
+        self._pieces = Pieces(lambda: self._ask(4 * SLICE if session.busy else 0.0, again=True))
         self._drawing: Drawing | None = None
         self._reached = threading.Event()
         self._lock = threading.RLock()
-        super().__init__(desk)
-        asked = desk.verbs.get("points")
+        super().__init__(session)
+        asked = session.verbs.get("points")
         if not isinstance(asked, Asked):
             asked = Asked()
-            desk.answer("points", asked)
+            session.answer("points", asked)
         asked.panels.add(self)
         self._pieces.ask()
         if how != "pca":
@@ -127,7 +127,7 @@ class Points(Panel):
         until = time.monotonic() + timeout
         while True:
             self._reached.clear()
-            self.desk.changed("place")  # what was asked and changed before is done when this is looked at
+            self.session.changed("place")  # what was asked and changed before is done when this is looked at
             reached = self._reached.wait(max(until - time.monotonic(), 0.0))
             while self._pieces.at_hand and time.monotonic() < until:  # asking again would begin it again
                 time.sleep(0.01)
@@ -135,14 +135,14 @@ class Points(Panel):
                 return
             if time.monotonic() > until:
                 raise TimeoutError(
-                    f"the points panel is not done after {timeout:g} s: {self.desk.error or self.job or 'it draws'}"
+                    f"the points panel is not done after {timeout:g} s: {self.session.error or self.job or 'it draws'}"
                 )
             time.sleep(0.01)
 
     def result(self, step: float | None = None) -> dict[str, Picture]:
         """What is shown at a step, a branch, as `ka_explore.plots.draw` takes it; by default the place looked at."""
         with self._lock:
-            return self.scene.result(self.desk.place if step is None else step)
+            return self.scene.result(self.session.place if step is None else step)
 
     def summary(self) -> str:
         """What is shown, in words."""
@@ -156,7 +156,7 @@ class Points(Panel):
         found = self.result()
         if not found:
             raise InputError(f"points: {self.scene.empty or 'no frame yet.'}")
-        draw(found.get(self.desk.active, next(iter(found.values()))), ax)
+        draw(found.get(self.session.active, next(iter(found.values()))), ax)
 
     # What the browser asks; on the view thread.
 
@@ -239,9 +239,9 @@ class Points(Panel):
         """Have the view thread take up a request, at once or after some seconds."""
         message = {"do": "points", "panel": self.id, **what}
         if not seconds:
-            self.desk.receive(message)
+            self.session.receive(message)
             return
-        timer = threading.Timer(seconds, self.desk.receive, [message])
+        timer = threading.Timer(seconds, self.session.receive, [message])
         timer.daemon = True
         timer.start()
 
@@ -253,7 +253,7 @@ class Points(Panel):
             changed = set(changed)
             found: dict[str, Any] = {}
             if "selection" in changed:
-                found["selected"] = np.asarray(self.desk.selection, np.int32).tobytes()
+                found["selected"] = np.asarray(self.session.selection, np.int32).tobytes()
             if not self.id:
                 return found | {"id": uuid4().hex[:8]} | self._first()
             if not self.scene.plane.nets and changed - {"selection"}:
@@ -265,7 +265,7 @@ class Points(Panel):
                 if changed & {"snapshots", "place"}:  # both may come together
                     self._pieces.then(self._catch_up())
             if changed & {"snapshots", "place"}:
-                if self.scene.stale and not self._pieces.at_hand and not self.desk.busy:
+                if self.scene.stale and not self._pieces.at_hand and not self.session.busy:
                     found |= self.scene.traits()
                 self._reached.set()
             return found
@@ -279,10 +279,10 @@ class Points(Panel):
 
     def _first(self) -> dict[str, Any]:
         """Everything anew: space, nets, axes, and the frames that are quickly there."""
-        branches = self.desk.compared
+        branches = self.session.compared
         snapshot = newest(branches)
         if snapshot is None:
-            run = self.desk.branch.run
+            run = self.session.branch.run
             idle = run is not None and run.steps == 0
             empty = "This method trains nothing: there are no steps to look at." if idle else NO_SNAPSHOT
             return {"picture": {"empty": empty}, "nets": []}
@@ -306,7 +306,7 @@ class Points(Panel):
 
     def _other_branches(self) -> dict[str, Any]:
         """Other branches are compared, other ones of the same name, or the same by another name."""
-        compared, plane = self.desk.compared, self.scene.plane
+        compared, plane = self.session.compared, self.scene.plane
         names = [about["name"] for about in self.branches]
         if plane.branches == compared and names == [branch.name for branch in compared]:
             return {}
@@ -320,7 +320,7 @@ class Points(Panel):
         """Make the frames that are missing, and send them one by one while a run plays, else all together."""
         scene = self.scene
         fresh = yield from scene.make()
-        busy, known = self.desk.busy, scene.plane.fit == self.picture.get("fit")
+        busy, known = self.session.busy, scene.plane.fit == self.picture.get("fit")
         if fit or (scene.how == "pca" and scene.plane.due(busy)):
             yield from scene.plane.refit()
             self._set(scene.traits())
@@ -343,7 +343,7 @@ class Points(Panel):
 
     def _send_sheet(self) -> None:
         """All images, once, after the first picture is out."""
-        images = images_of(self.desk, self.scene.plane.index)
+        images = images_of(self.session, self.scene.plane.index)
         if images is not None:
             sheet, about = sheet_of(images, SHEET_SIDE, SHEET_BYTES)
             self._set({"sheet": sheet, "sheet_about": about})
@@ -351,7 +351,7 @@ class Points(Panel):
     def _send_image(self, sample: int) -> None:
         """One image by itself, where all are too much for a sheet."""
         index = self.scene.plane.index
-        images = images_of(self.desk, index[sample : sample + 1]) if 0 <= sample < len(index) else None
+        images = images_of(self.session, index[sample : sample + 1]) if 0 <= sample < len(index) else None
         if images is not None:
             self.send({"kind": "image", "sample": sample}, [png(shrunk(images, LARGE_SIDE)[0])])
 

@@ -14,18 +14,18 @@ import traitlets
 from jaxtyping import Float, Float32, Int64
 
 from ka_explore.errors import unknown
-from ka_explore.logits import softmax
-from ka_explore.panels.answering import answer_rows, answers_of, truth_of
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.images import images_of, sheet_of
+from ka_explore.panels.predictions import answer_rows, answers_of, truth_of
 from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import colour_of, marker_of
 from ka_explore.plots.comparing import run_colour
 from ka_explore.probes.classes import classes_said, columns_of, tasks_of
-from ka_explore.snapshot import Snapshot
+from ka_explore.probes.logits import softmax
+from ka_explore.run.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 DRAWN = 200  # images at most; of more the first are drawn, and how many there are is said
 HANDFUL = 24  # images where nothing is selected
@@ -62,12 +62,12 @@ class Samples(Panel):
     kept = traitlets.List(traitlets.Dict()).tag(sync=True)
     header = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, desk: "Desk"):
+    def __init__(self, session: "Session"):
         self._answers: OrderedDict[tuple[Path, int], Float32[np.ndarray, "task sample 2"]] = OrderedDict()
         self._bytes = 0
         self._mode = "handful"
-        self._shows = SELECTION if len(desk.selection) else self._mode
-        self._selection = desk.selection  # as it was when images were chosen last
+        self._shows = SELECTION if len(session.selection) else self._mode
+        self._selection = session.selection  # as it was when images were chosen last
         self._places: np.ndarray = np.zeros(0, np.int64)
         self._title = ""
         self._stamp: Any = None
@@ -78,14 +78,14 @@ class Samples(Panel):
         self._verb = f"samples {uuid4().hex}"
         self._more = f"samples {uuid4().hex}"  # a topic of its own: there is more to compute
         self.topics = self.topics | {self._more}
-        desk.answer(self._verb, self._asked)
-        super().__init__(desk)
-        desk.changed(self._more)
+        session.answer(self._verb, self._asked)
+        super().__init__(session)
+        session.changed(self._more)
 
     # What is asked.
 
     def _asked(self, message: Mapping[str, Any]) -> None:
-        desk = self.desk
+        session = self.session
         count = self._count()
         if "mode" in message:
             mode = str(message["mode"])
@@ -95,38 +95,38 @@ class Samples(Panel):
             self._mode = self._mode if mode == SELECTION else mode
             self._chosen_for = None
         elif "toggle" in message:
-            self._own(np.setxor1d(desk.selection, [int(message["toggle"])]))
+            self._own(np.setxor1d(session.selection, [int(message["toggle"])]))
         elif "all" in message:
-            self._own(np.union1d(desk.selection, self._places))
+            self._own(np.union1d(session.selection, self._places))
         elif "invert" in message:
-            desk.select(np.setdiff1d(np.arange(count), desk.selection))
+            session.select(np.setdiff1d(np.arange(count), session.selection))
         elif "clear" in message:
-            desk.select([])
-        elif "keep" in message and len(desk.selection):
-            name = " ".join(str(message["keep"]).split())[:40] or self._called(desk.selection)
+            session.select([])
+        elif "keep" in message and len(session.selection):
+            name = " ".join(str(message["keep"]).split())[:40] or self._called(session.selection)
             names = {kept["name"] for kept in self._keeping}
             free = next(n for n in (name, *(f"{name} ({i})" for i in range(2, 1000))) if n not in names)
-            self._keeping.append({"name": free, "samples": desk.selection.tolist()})
+            self._keeping.append({"name": free, "samples": session.selection.tolist()})
         elif "again" in message:
-            desk.select(next(kept["samples"] for kept in self._keeping if kept["name"] == message["again"]))
+            session.select(next(kept["samples"] for kept in self._keeping if kept["name"] == message["again"]))
         elif "forget" in message:
             self._keeping = [kept for kept in self._keeping if kept["name"] != message["forget"]]
-        desk.changed(self._more)
+        session.changed(self._more)
 
     def _own(self, samples: Int64[np.ndarray, "_"]) -> None:
         """Select without changing which images are shown: a tile that is clicked must not run away."""
-        self.desk.select(samples)
-        self._selection = self.desk.selection
+        self.session.select(samples)
+        self._selection = self.session.selection
 
     # What is shown.
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """Images and answers anew where other images are shown or all answers are there; else the newest answers."""
         del changed  # what is there says what is missing
-        desk, branches = self.desk, self.desk.compared
+        session, branches = self.session, self.session.compared
         first = self._stamp is None
         state: dict[str, Any] = {
-            "selected": desk.selection.astype("<i4").tobytes(),
+            "selected": session.selection.astype("<i4").tobytes(),
             "kept": [{"name": kept["name"], "count": len(kept["samples"])} for kept in self._keeping],
         }
         snapshot = self._snapshot(branches[0])
@@ -135,8 +135,8 @@ class Samples(Panel):
         self._choose(snapshot)
         state["header"] = {
             "title": self._title,
-            "all": len(desk.selection) if self._shows == SELECTION else len(self._places),
-            "suggested": self._called(desk.selection),
+            "all": len(session.selection) if self._shows == SELECTION else len(self._places),
+            "suggested": self._called(session.selection),
         }
         begun = time.perf_counter()
         for branch in branches:
@@ -144,33 +144,33 @@ class Samples(Panel):
                 self._said(branch, step)
         stamp = (self._places.tobytes(), [branch.name for branch in branches], self._shows)
         same = self._stamp is not None and self._stamp[0] == stamp
-        if desk.busy or first:
+        if session.busy or first:
             return state | (self._latest(branches) if same else self._whole(branches, snapshot, stamp))
         for branch in branches:
             for step in branch.steps_sent():
                 if (branch.folder, step) not in self._answers:
                     if time.perf_counter() - begun > PORTION:
-                        desk.changed(self._more)
+                        session.changed(self._more)
                         return state | (self._latest(branches) if same else self._whole(branches, snapshot, stamp))
                     self._said(branch, step)
         return state | self._whole(branches, snapshot, stamp)
 
     def _snapshot(self, branch: Branch) -> Snapshot | None:
-        step = branch.nearest(self.desk.place)
+        step = branch.nearest(self.session.place)
         return None if step is None else branch.snapshot(step)
 
     def _foremost(self, branch: Branch) -> list[int]:
         """The step that is looked at and the newest one, in order; none before the first snapshot."""
-        near = branch.nearest(self.desk.place)
+        near = branch.nearest(self.session.place)
         return [] if near is None else sorted({near, max(branch.steps_seen(), default=near)})
 
     def _count(self) -> int:
-        snapshot = self._snapshot(self.desk.compared[0])
+        snapshot = self._snapshot(self.session.compared[0])
         return 0 if snapshot is None else len(snapshot.index)
 
     def _choose(self, snapshot: Snapshot) -> None:
         """Which images are shown: what somebody selected elsewhere, or by the mode; while a run plays they stay."""
-        selection = self.desk.selection
+        selection = self.session.selection
         if not np.array_equal(selection, self._selection):
             self._selection = selection
             self._shows = SELECTION if len(selection) else self._mode
@@ -184,7 +184,7 @@ class Samples(Panel):
             self._title = described(snapshot, selection)
             return
         wanted = (self._shows, 0 if self._shows == "handful" else snapshot.step)
-        stays = self.desk.busy and self._chosen_for is not None and self._chosen_for[0] == self._shows
+        stays = self.session.busy and self._chosen_for is not None and self._chosen_for[0] == self._shows
         if self._chosen_for != wanted and not stays:
             places = ranked(snapshot, self._shows)
             if places is None:
@@ -225,7 +225,7 @@ class Samples(Panel):
         tasks, truth = truth_of(snapshot)
         parts = [np.array([self._version], np.float32), truth[:, places].astype(np.float32).ravel()]
         parts.append(answers_of(snapshot, student=False)[:, places].ravel())
-        names = {name: place for place, name in enumerate(list(self.desk.branches))}
+        names = {name: place for place, name in enumerate(list(self.session.branches))}
         about = []
         for branch, mine in zip(branches, steps, strict=True):
             place = names.get(branch.name, 0)
@@ -282,7 +282,7 @@ class Samples(Panel):
         if not len(index):
             return "", {}
         if self._pictures[0] != index.tobytes():
-            images = images_of(self.desk, index)
+            images = images_of(self.session, index)
             if images is None:
                 return "", {}
             sheet, lying = sheet_of(images, SIDE)
@@ -293,13 +293,13 @@ class Samples(Panel):
 
     def _called(self, selection: Int64[np.ndarray, "_"]) -> str:
         """A name for a selection that is kept."""
-        snapshot = self._snapshot(self.desk.compared[0])
+        snapshot = self._snapshot(self.session.compared[0])
         mostly = None if snapshot is None else mostly_of(snapshot, selection)
         return f"{counted(len(selection))}{'' if mostly is None else f' of {mostly}'}"
 
     def summary(self) -> str:
         """Which images are shown, and how many of them the student answers as is true, where that is known."""
-        snapshot = self._snapshot(self.desk.compared[0])
+        snapshot = self._snapshot(self.session.compared[0])
         if snapshot is None or not len(self._places):
             return self._title
         tasks, truth = truth_of(snapshot)

@@ -14,8 +14,8 @@ from ka_explore.panels.frames import Film, Frame, nothing, said_of
 from ka_explore.panels.plane import Plane, newest
 from ka_explore.plots import colour_of, marker_of
 from ka_explore.probes.embedding import NAMES
-from ka_explore.results import Points as Picture
-from ka_explore.snapshot import Snapshot
+from ka_explore.probes.results import Points as Picture
+from ka_explore.run.snapshot import Snapshot
 
 NO_SNAPSHOT = "No snapshot yet. Press play: the first one is taken at step 0."
 NO_NET = "#808080"  # of what is no net: a teachers' code

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 
 from ka_explore.errors import KaError
 from ka_explore.panels.widget import Panel
-from ka_explore.plots.looks import dress
+from ka_explore.plots.style import dress
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 EVERY = 2.0  # seconds between two pictures at least
 
@@ -28,18 +28,18 @@ class Static:
     """The picture of a workbench in a notebook's file.
 
     Args:
-        desk: it is drawn anew when this stands still.
+        session: it is drawn anew when this stands still.
         panels: what is in the picture: those that can draw themselves with matplotlib (`Panel.drawn`), and their words.
     """
 
     topics = frozenset({"rows", "snapshots", "branches", "selection"})
 
-    def __init__(self, desk: "Desk", panels: Mapping[str, Panel]):
-        self._desk, self._panels = desk, dict(panels)
+    def __init__(self, session: "Session", panels: Mapping[str, Panel]):
+        self._session, self._panels = session, dict(panels)
         self._handle: Any = None
         self._drawn_at = 0.0
         self._state: Any = None
-        desk.join(self)
+        session.join(self)
 
     def display(self) -> None:
         """Put it into the cell that is running."""
@@ -49,14 +49,14 @@ class Static:
         self._handle = display(bundle, raw=True, display_id=True)
 
     def refresh(self, _changed: frozenset[str]) -> None:
-        """Draw it anew where the desk stands still and anything is new; called on the view thread."""
-        desk = self._desk
-        if self._handle is None or desk.busy:
+        """Draw it anew where the session stands still and anything is new; called on the view thread."""
+        session = self._session
+        if self._handle is None or session.busy:
             return
         if self._seen() == self._state:
             return
         if time.monotonic() < self._drawn_at + EVERY:
-            desk.later(EVERY, *self.topics)
+            session.later(EVERY, *self.topics)
             return
         self._handle.update(self.bundle(), raw=True)
 
@@ -65,19 +65,19 @@ class Static:
         if self._handle is None or self._seen() == self._state:
             return
         if time.monotonic() < self._drawn_at + EVERY:
-            self._desk.later(EVERY, *self.topics)
+            self._session.later(EVERY, *self.topics)
         else:
             self._handle.update(self.bundle(), raw=True)
 
     def _seen(self) -> Any:
         """What the picture depends on."""
-        return [(branch.name, branch.step, len(branch.rows)) for branch in self._desk.compared], len(
-            self._desk.selection
+        return [(branch.name, branch.step, len(branch.rows)) for branch in self._session.compared], len(
+            self._session.selection
         )
 
     def bundle(self) -> dict[str, str]:
         """HTML with the picture in it, the picture alone, and the words alone."""
-        desk = self._desk
+        session = self._session
         self._drawn_at = time.monotonic()
         self._state = self._seen()
         words = [line for panel in self._panels.values() for line in panel.summary().splitlines() if line]
@@ -90,7 +90,7 @@ class Static:
             said = html.escape(text, quote=True)
             inside = f'<img style="max-width:100%" alt="{said}" src="data:image/png;base64,{png}">'
             bundle["image/png"] = png
-        page = f'<figure class="ka-static ka-static-{desk.id}">{inside}<figcaption>{caption}</figcaption></figure>'
+        page = f'<figure class="ka-static ka-static-{session.id}">{inside}<figcaption>{caption}</figcaption></figure>'
         return bundle | {"text/html": page}
 
     def picture(self) -> bytes | None:

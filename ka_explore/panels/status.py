@@ -1,4 +1,4 @@
-"""What a desk says of itself: how it stands, and what of it can change."""
+"""What a session says of itself: how it stands, and what of it can change."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +10,7 @@ diagnosis found, and the step that is looked at (``place``)."""
 
 @dataclass(frozen=True)
 class Status:
-    """How a desk stands, for the player.
+    """How a session stands, for the player.
 
     Attributes:
         run: the active branch.
@@ -48,7 +48,7 @@ class Status:
 
 
 class View(Protocol):
-    """What a desk keeps up to date."""
+    """What a session keeps up to date."""
 
     topics: frozenset[str]
 

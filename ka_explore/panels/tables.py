@@ -19,11 +19,11 @@ from ka_explore.panels.cells import images_of
 from ka_explore.panels.choices import Choice, as_table, choices_of, preferred
 from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import colour_of, draw_matrix, marker_of
-from ka_explore.results import Matrix
-from ka_explore.snapshot import Snapshot
+from ka_explore.probes.results import Matrix
+from ka_explore.run.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 KEPT = 3_000  # tables in memory
 CHEAP = 0.02  # seconds of computing that a table may cost while a run plays
@@ -46,7 +46,7 @@ class Tables(Panel):
     cells = traitlets.Bytes().tag(sync=True)
     newest = traitlets.Dict().tag(sync=True)  # a table that came since, by branch
 
-    def __init__(self, desk: "Desk"):
+    def __init__(self, session: "Session"):
         self._tables: OrderedDict[tuple[Path, int, str], Matrix | None] = OrderedDict()
         self._reasons: dict[tuple[Path, str], dict[str, str]] = {}  # by run and stage: why a table is not there
         self._costs: dict[str, float] = {}
@@ -57,14 +57,14 @@ class Tables(Panel):
         self._verb = f"table {uuid4().hex}"
         self._more = f"table {uuid4().hex}"  # a topic of its own: there is more to compute
         self.topics = self.topics | {self._more}
-        desk.answer(self._verb, self._asked)
-        super().__init__(desk)
-        desk.changed(self._more)
+        session.answer(self._verb, self._asked)
+        super().__init__(session)
+        session.changed(self._more)
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:  # noqa: ARG002 - what is there says what is missing
         """What can be chosen, the newest table, and when the run stands still all of them."""
         first = not self._sent
-        branches = self.desk.compared
+        branches = self.session.compared
         state: dict[str, Any] = {}
         choices, offered = self._offered(branches)
         if offered != getattr(self, "choices", None):
@@ -73,20 +73,24 @@ class Tables(Panel):
             return state | {"frames": self._about({}, [], ""), "cells": b""}
         choice = choices.get(self._chosen) or preferred(choices, offered)
         begun = time.perf_counter()
-        if not self.desk.busy or self._costs.get(choice.key, 0.0) <= CHEAP:
+        if not self.session.busy or self._costs.get(choice.key, 0.0) <= CHEAP:
             for branch in branches:
-                near = branch.nearest(self.desk.place) if not self.desk.busy else max(branch.steps_seen(), default=None)
+                near = (
+                    branch.nearest(self.session.place)
+                    if not self.session.busy
+                    else max(branch.steps_seen(), default=None)
+                )
                 if near is not None:
                     self._table(branch, near, choice)
         same = self._sent is not None and self._sent[:2] == (choice.key, [branch.name for branch in branches])
         some = self._latest if same else self._whole
-        if first or self.desk.busy:
+        if first or self.session.busy:
             return state | some(branches, choice)
         for branch in branches:
             for step in branch.steps_sent():
                 if (branch.folder, step, choice.key) not in self._tables:
                     if time.perf_counter() - begun > PORTION:
-                        self.desk.changed(self._more)
+                        self.session.changed(self._more)
                         return state | some(branches, choice)
                     self._table(branch, step, choice)
         return state | self._whole(branches, choice)
@@ -95,9 +99,9 @@ class Tables(Panel):
         """Another table, or the images of a row, a column or a cell."""
         if "choose" in message:
             self._chosen = str(message["choose"])
-            self.desk.changed(self._more)
+            self.session.changed(self._more)
             return
-        branch = self.desk.branches.get(str(message.get("branch")))
+        branch = self.session.branches.get(str(message.get("branch")))
         seen = None if branch is None else branch.nearest(float(message["step"]))
         snapshot = None if branch is None or seen is None else branch.snapshot(seen)
         if snapshot is None:
@@ -106,7 +110,7 @@ class Tables(Panel):
         mask = images_of(snapshot, str(message["table"]), row, column)
         if mask is None:
             raise InputError(f"{row or ''} {column or ''} of {message['table']} stands for no images.")
-        self.desk.select(np.flatnonzero(mask))
+        self.session.select(np.flatnonzero(mask))
 
     # What there is.
 
@@ -115,7 +119,7 @@ class Tables(Panel):
         choices: dict[str, Choice] = {}
         reasons: list[dict[str, str]] = []
         for branch in branches:
-            step = branch.nearest(self.desk.place)
+            step = branch.nearest(self.session.place)
             snapshot = None if step is None else branch.snapshot(step)
             if snapshot is not None:
                 mine = choices_of(snapshot)
@@ -206,7 +210,7 @@ class Tables(Panel):
         layouts: list[dict[str, Any]] = []
         about = []
         for branch, there in zip(branches, stamp, strict=False):
-            near = branch.nearest(self.desk.place)
+            near = branch.nearest(self.session.place)
             entries: list[list[Any]] = []
             for step, table in self._known(branch, choice):
                 if step not in there and (step == near or step == max(branch.steps_seen())):
@@ -257,14 +261,14 @@ class Tables(Panel):
 
     def _shown(self) -> list[tuple[Branch, int, Matrix]]:
         """The tables that are looked at, of the branches that have one."""
-        branches = self.desk.compared
+        branches = self.session.compared
         choices, offered = self._offered(branches)
         if not choices:
             return []
         choice = choices.get(self._chosen) or preferred(choices, offered)
         found = []
         for branch in branches:
-            step = branch.nearest(self.desk.place)
+            step = branch.nearest(self.session.place)
             table = None if step is None else self._table(branch, step, choice)
             if step is not None and table is not None:
                 found.append((branch, step, table))
@@ -294,7 +298,7 @@ class Tables(Panel):
         if not found:
             raise InputError("no snapshot has such a table yet: press play.")
         branch, step, table = found[0]
-        own = f"{branch.name}: " if len(self.desk.compared) > 1 else ""
+        own = f"{branch.name}: " if len(self.session.compared) > 1 else ""
         draw_matrix(replace(table, title=f"{own}{table.title.split(', step ')[0]}, step {step}"), ax)
 
 

@@ -1,4 +1,4 @@
-"""The two threads of a desk that tell: one how it stands, one draws what panels show and answers what they ask."""
+"""The two threads of a session that tell: one how it stands, one draws what panels show and answers what they ask."""
 
 import queue
 import threading
@@ -15,13 +15,13 @@ GLANCE = 1.0  # seconds
 SHARE = 0.03  # of the time that views may compute while a run plays
 
 
-class Teller:
-    """Tells listeners how a desk stands: at once after a request, every so often while steps go by.
+class StatusThread:
+    """Tells listeners how a session stands: at once after a request, every so often while steps go by.
 
     Args:
         status: gives how it stands.
         interval: gives the seconds between two words at least, where nobody asked for anything.
-        glance: called every second, to see what others than the desk did to its runs.
+        glance: called every second, to see what others than the session did to its runs.
         failed: told what a listener raised; it is told no more.
     """
 
@@ -42,13 +42,13 @@ class Teller:
     def tell(self, listener: Callable[[Status], None]) -> None:
         """Call a method with every change, on this thread, for as long as its object lives."""
         self._listeners.append(weakref.WeakMethod(listener))
-        self.stir()
+        self.notify()
 
     def forget(self, owner: object) -> None:
         """Tell the methods of an object no more."""
         self._listeners = [method for method in self._listeners if getattr(method(), "__self__", None) is not owner]
 
-    def stir(self, *, urgent: bool = True) -> None:
+    def notify(self, *, urgent: bool = True) -> None:
         """Something may have changed; urgent where somebody waits for it."""
         self._urgent |= urgent
         self._stirred.set()
@@ -84,7 +84,7 @@ class Teller:
                         self._failed(error)
 
 
-class Drawer:
+class RenderThread:
     """Draws views anew when what they look at has changed, and answers what panels are asked, in the order asked.
 
     Args:

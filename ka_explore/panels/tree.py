@@ -1,4 +1,4 @@
-"""The branches of a desk as a tree of forks: what was forked from what, with which changes, and how far each is."""
+"""The branches of a session as a tree of forks: what was forked from what, with which changes, and how far each is."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,12 @@ from ka_explore.panels.forking import differing_names
 from ka_explore.plots.comparing import run_colour
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 
-def tree_of(desk: "Desk", agreements: Mapping[Branch, tuple[int, dict[str, float]]]) -> list[dict[str, Any]]:
-    """A line a branch: forks below what they were forked from, in the order of the desk."""
-    branches = list(desk.branches.values())
+def tree_of(session: "Session", agreements: Mapping[Branch, tuple[int, dict[str, float]]]) -> list[dict[str, Any]]:
+    """A line a branch: forks below what they were forked from, in the order of the session."""
+    branches = list(session.branches.values())
     parents = {branch: parent_of(branch, branches) for branch in branches}
     for branch in branches:  # names that were used twice must not make a circle
         above, seen = parents[branch], {branch}
@@ -31,7 +31,7 @@ def tree_of(desk: "Desk", agreements: Mapping[Branch, tuple[int, dict[str, float
     lines: list[dict[str, Any]] = []
 
     def add(branch: Branch, level: int) -> None:
-        line = line_of(desk, branch, parents[branch], branches.index(branch), agreements.get(branch))
+        line = line_of(session, branch, parents[branch], branches.index(branch), agreements.get(branch))
         lines.append(line | {"level": level, "forks": len(below.get(branch, ()))})
         for fork in below.get(branch, ()):
             add(fork, level + 1)
@@ -42,7 +42,7 @@ def tree_of(desk: "Desk", agreements: Mapping[Branch, tuple[int, dict[str, float
 
 
 def line_of(
-    desk: "Desk", branch: Branch, parent: Branch | None, place: int, agreed: tuple[int, dict[str, float]] | None
+    session: "Session", branch: Branch, parent: Branch | None, place: int, agreed: tuple[int, dict[str, float]] | None
 ) -> dict[str, Any]:
     """What the tree says of a branch."""
     about, rows, run = branch.about, branch.rows, branch.run
@@ -66,11 +66,11 @@ def line_of(
         "agreement": float(np.mean(list(shares.values()))) if shares else None,
         "agreements": [f"{teacher} {100 * share:.0f} %" for teacher, share in shares.items()],
         "agreed_at": agreed[0] if agreed else None,
-        "active": branch.name == desk.active,
-        "shown": branch.name in desk.shown,
+        "active": branch.name == session.active,
+        "shown": branch.name in session.shown,
         "kept": branch.kept,
         "folder": str(branch.folder) if branch.kept else "",
-        "code": code_of(desk, branch),
+        "code": code_of(session, branch),
     }
 
 
@@ -122,8 +122,8 @@ def said(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def code_of(desk: "Desk", branch: Branch) -> str:
+def code_of(session: "Session", branch: Branch) -> str:
     """The Python that opens a branch that stays, or makes one that goes with the kernel anew."""
     if branch.kept:
         return open_call(branch.folder)
-    return from_scratch(branch.about, names=differing_names(desk, branch))
+    return from_scratch(branch.about, names=differing_names(session, branch))

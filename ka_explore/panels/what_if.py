@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import traitlets
 
-from ka_explore.config import Option, options_of
+from ka_explore.methods.config import Option, options_of
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.forking import (
     PANELS,
@@ -23,7 +23,7 @@ from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import colour_of, marker_of
 
 if TYPE_CHECKING:
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 DECADES = 100.0  # a logarithmic slider reaches so many times above and below what is in force
 FIRST = ("alpha", "temperature", "learning_rate", "without")  # with all weights: what is tried first
@@ -44,18 +44,18 @@ class WhatIf(Panel):
     proposal = traitlets.Dict().tag(sync=True)
     problem = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, desk: "Desk"):
+    def __init__(self, session: "Session"):
         self._problem: dict[str, Any] = {}
         self._branch: Branch | None = None
-        super().__init__(desk)
+        super().__init__(session)
         self.panel_id = uuid4().hex
         PANELS[self.panel_id] = self
-        answer_forks(desk)
+        answer_forks(session)
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """The active branch's options, their values by step, and how far it is recorded."""
-        branch, desk = self.desk.branch, self.desk
-        state: dict[str, Any] = {"recorded": len(branch.rows), "place": float(desk.place)}
+        branch, session = self.session.branch, self.session
+        state: dict[str, Any] = {"recorded": len(branch.rows), "place": float(session.place)}
         if "branches" in changed:
             if branch is not self._branch:
                 self._branch, self._problem = branch, {}
@@ -70,21 +70,21 @@ class WhatIf(Panel):
 
     def summary(self) -> str:
         """The branch whose options can be changed."""
-        branch = self.desk.branch
+        branch = self.session.branch
         return f"what if: {len(options_of(kind_of(branch)))} options of {branch.name} ({branch.about['method']})"
 
     def propose(self, message: Mapping[str, Any]) -> None:
         """Say what a fork with these changes would be called, whether it can be, and the Python that makes it."""
-        self.proposal = {"view": message.get("view", ""), **proposed(self.desk, message)}
+        self.proposal = {"view": message.get("view", ""), **proposed(self.session, message)}
 
     def fork(self, message: Mapping[str, Any]) -> None:
         """Fork as the message says; what is wrong with it is shown in the panel."""
         self._told({}, message)
-        fork_as_asked(self.desk, message, lambda problem: self._told(problem, message))
+        fork_as_asked(self.session, message, lambda problem: self._told(problem, message))
 
     def _told(self, problem: dict[str, Any], message: Mapping[str, Any]) -> None:
         self._problem = {"view": message.get("view", ""), **problem} if problem else {}
-        self.desk.changed("branches")
+        self.session.changed("branches")
 
 
 # Controls

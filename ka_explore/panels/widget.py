@@ -17,7 +17,7 @@ from ipywidgets import Widget, widget_serialization
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ka_explore.panels.desk import Desk
+    from ka_explore.panels.session import Session
 
 
 @cache
@@ -56,27 +56,27 @@ class Channel(anywidget.AnyWidget):
 
 
 class Panel(anywidget.AnyWidget):
-    """A view of a desk: traits that the browser draws.
+    """A view of a session: traits that the browser draws.
 
     A subclass names its scripts, its traits (``.tag(sync=True)``), the topics it looks at, and gives ``state``.
-    Panels never know each other: what they share is the desk in Python and its bus in the browser (``shared.js``).
+    Panels never know each other: what they share is the session in Python and its bus in the browser (``shared.js``).
 
     Attributes:
-        topics: what the panel is drawn anew for; see `ka_explore.panels.desk.TOPICS`.
+        topics: what the panel is drawn anew for; see `ka_explore.panels.session.TOPICS`.
     """
 
     topics: frozenset[str] = frozenset()
 
-    desk_id = traitlets.Unicode().tag(sync=True)
+    session_id = traitlets.Unicode().tag(sync=True)
     channel = traitlets.Instance(Widget).tag(sync=True, **widget_serialization)
 
-    def __init__(self, desk: "Desk"):
-        self.desk = desk
-        super().__init__(desk_id=desk.id, channel=desk.channel, **self.state(self.topics))
-        desk.join(self)
+    def __init__(self, session: "Session"):
+        self.session = session
+        super().__init__(session_id=session.id, channel=session.channel, **self.state(self.topics))
+        session.join(self)
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
-        """The traits that these topics change, by name; called on the desk's view thread, and once before all else."""
+        """The traits that these topics change, by name; called on the view thread, and once before all else."""
         raise NotImplementedError
 
     def refresh(self, changed: Iterable[str]) -> None:
@@ -86,8 +86,8 @@ class Panel(anywidget.AnyWidget):
                 setattr(self, name, value)
 
     def close(self) -> None:
-        """Take the panel off the page and off the desk."""
-        self.desk.forget(self)
+        """Take the panel off the page and off the session."""
+        self.session.forget(self)
         super().close()
 
     def summary(self) -> str:

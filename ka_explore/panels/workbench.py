@@ -1,4 +1,4 @@
-"""The workbench: panels around one desk, in one notebook cell."""
+"""The workbench: panels around one session, in one notebook cell."""
 
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,23 +13,23 @@ from jaxtyping import Int64
 from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.branches import Branches
-from ka_explore.panels.desk import Desk
 from ka_explore.panels.findings import Findings
 from ka_explore.panels.history import History
 from ka_explore.panels.player import Player
 from ka_explore.panels.points import Points
 from ka_explore.panels.samples import Samples
+from ka_explore.panels.session import Session
 from ka_explore.panels.static import Static
 from ka_explore.panels.tables import Tables
 from ka_explore.panels.what_if import WhatIf
 from ka_explore.panels.widget import Panel
-from ka_explore.run import Run
+from ka_explore.run.run import Run
 
 if TYPE_CHECKING:
     from ka_explore import diagnosis
-    from ka_explore.problem import Problem
+    from ka_explore.problem.problem import Problem
 
-PARTS: Mapping[str, type[Panel]] = {
+PANELS: Mapping[str, type[Panel]] = {
     "player": Player,
     "points": Points,
     "history": History,
@@ -73,11 +73,11 @@ def workbench(
 ) -> "Workbench":
     """Panels that play runs and look inside, in the cell that this is the last line of.
 
-    Workbenches of the same runs share one desk: what is selected in one is selected in all.
+    Workbenches of the same runs share one session: what is selected in one is selected in all.
 
     Args:
         runs: runs, folders of runs, or folders with such folders in them (``"runs/"``).
-        show: which parts, by name (`PARTS`); all by default.
+        show: which parts, by name (`PANELS`); all by default.
         layout: ``laptop``, or ``projector`` with larger type and pictures.
         problem: of folders whose problem is not one of ``ka_explore.toy``, to drive them on; looking needs none.
 
@@ -87,28 +87,28 @@ def workbench(
         raise InputError("workbench() needs a run, or a folder of runs: workbench(run), workbench('runs/').")
     if layout not in LAYOUTS:
         raise unknown("layout", layout, LAYOUTS)
-    parts = list(PARTS) if show is None else list(show)
+    parts = list(PANELS) if show is None else list(show)
     for part in parts:
-        if part not in PARTS:
-            raise unknown("part", part, PARTS)
+        if part not in PANELS:
+            raise unknown("part", part, PANELS)
     if not parts or len(set(parts)) < len(parts) or isinstance(show, str):
-        raise InputError(f"show={show!r}: expected a list of different parts of {', '.join(PARTS)}.")
+        raise InputError(f"show={show!r}: expected a list of different parts of {', '.join(PANELS)}.")
     return Workbench(desk_of(runs, problem), parts, layout)
 
 
 class Workbench:
-    """Panels around one desk. Made by `workbench`.
+    """Panels around one session. Made by `workbench`.
 
     Attributes:
         panels: by name.
     """
 
-    def __init__(self, desk: Desk, parts: Sequence[str], layout: str):
-        self._desk = desk
-        self.panels: dict[str, Panel] = {name: PARTS[name](desk) for name in PARTS if name in parts}
+    def __init__(self, session: Session, parts: Sequence[str], layout: str):
+        self._session = session
+        self.panels: dict[str, Panel] = {name: PANELS[name](session) for name in PANELS if name in parts}
         self._box = arranged(self.panels, layout)
-        self._static = Static(desk, self.panels)
-        desk.enter(self)
+        self._static = Static(session, self.panels)
+        session.enter(self)
 
     def _ipython_display_(self) -> None:
         """The live panels, and below them, hidden while these live, a picture for where no kernel is."""
@@ -126,16 +126,16 @@ class Workbench:
     @property
     def run(self) -> Run:
         """The active run, opened if it is only a folder so far."""
-        branch = self._desk.branch
+        branch = self._session.branch
         if branch.run is None:
-            waited(self._desk.open())
+            waited(self._session.open())
         assert branch.run is not None
         return branch.run
 
     @property
     def runs(self) -> dict[str, Run]:
         """The runs of all branches that are open, by name."""
-        return {name: branch.run for name, branch in self._desk.branches.items() if branch.run is not None}
+        return {name: branch.run for name, branch in self._session.branches.items() if branch.run is not None}
 
     def advance(self, n: int | None = 1) -> "Workbench":
         """Do the next ``n`` steps of the active run, or all that are left for None; returns when they are done.
@@ -144,33 +144,33 @@ class Workbench:
         """
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
             raise InputError(f"advance({n!r}): expected a number of steps from 0 on, or None for all that are left.")
-        self._wait(self._desk.play(None if n is None else self.run.step + n))
+        self._wait(self._session.play(None if n is None else self.run.step + n))
         return self
 
     def play(self) -> None:
         """Train on, in the background."""
-        self._desk.play()
+        self._session.play()
 
     def pause(self) -> None:
         """Stop after the step at hand."""
-        self._desk.pause()
+        self._session.pause()
 
     def rewind(self, step: int) -> "Workbench":
         """Stand at a recorded step; returns when the run does."""
-        self._wait(self._desk.go_to(step))
+        self._wait(self._session.go_to(step))
         return self
 
     def fork(self, name: str, *, at: int | None = None, **changes: Any) -> Run:
         """A new branch with other options from a step on, shown beside its parent and active."""
-        made: Run = waited(self._desk.fork(changes, name=name, at=at))
+        made: Run = waited(self._session.fork(changes, name=name, at=at))
         return made
 
     def _wait(self, future: "Future[Any]") -> None:
         try:
             waited(future)
-            self._desk.settle()
+            self._session.settle()
         except KeyboardInterrupt:
-            self._desk.pause()
+            self._session.pause()
             raise
         self._static.renew()
 
@@ -178,7 +178,7 @@ class Workbench:
 
     def show(self, *names: str) -> "Workbench":
         """Compare these branches in every view: one to three."""
-        self._desk.show(*names)
+        self._session.show(*names)
         return self
 
     def view(self, how: str) -> "Workbench":
@@ -194,11 +194,11 @@ class Workbench:
     @property
     def selection(self) -> Int64[np.ndarray, "sample"]:
         """The selected samples, as places in the probe set."""
-        return self._desk.selection.copy()
+        return self._session.selection.copy()
 
     def select(self, samples: Sequence[int]) -> "Workbench":
         """Select samples by their places in the probe set, in every view."""
-        self._desk.select(samples)
+        self._session.select(samples)
         return self
 
     def diagnose(self) -> "diagnosis.Findings":
@@ -207,11 +207,11 @@ class Workbench:
         return found
 
     def close(self) -> None:
-        """End the workbench: its panels, and its threads where no other shares the desk. Runs stay as they are."""
+        """End the workbench: its panels, and its threads where no other shares the session. Runs stay as they are."""
         for panel in self.panels.values():
             panel.close()
         self._box.close()
-        self._desk.leave(self)
+        self._session.leave(self)
 
     def _part(self, name: str) -> Any:
         if name not in self.panels:
@@ -227,12 +227,12 @@ def waited(future: "Future[Any]") -> Any:
         return None
 
 
-# The desks that are open, by the runs they were made of.
-DESKS: "weakref.WeakValueDictionary[tuple[Any, ...], Desk]" = weakref.WeakValueDictionary()
+# The sessions that are open, by the runs they were made of.
+SESSIONS: "weakref.WeakValueDictionary[tuple[Any, ...], Session]" = weakref.WeakValueDictionary()
 
 
-def desk_of(runs: Sequence[Run | str | Path], problem: "Problem | None") -> Desk:
-    """The desk of these runs: the one that is open, or a new one."""
+def desk_of(runs: Sequence[Run | str | Path], problem: "Problem | None") -> Session:
+    """The session of these runs: the one that is open, or a new one."""
     parts: list[tuple[Run | None, Path]] = []
     for run in runs:
         if isinstance(run, Run):
@@ -240,10 +240,10 @@ def desk_of(runs: Sequence[Run | str | Path], problem: "Problem | None") -> Desk
         else:
             parts += [(None, folder) for folder in folders_in(Path(run))]
     key = tuple(str(folder.resolve()) for _, folder in parts)
-    if key not in DESKS or DESKS[key].closed:
-        found = Desk([Branch(run, folder) for run, folder in parts], problem)
-        DESKS[key] = found
-    return DESKS[key]
+    if key not in SESSIONS or SESSIONS[key].closed:
+        found = Session([Branch(run, folder) for run, folder in parts], problem)
+        SESSIONS[key] = found
+    return SESSIONS[key]
 
 
 def folders_in(folder: Path) -> list[Path]:

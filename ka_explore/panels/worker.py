@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any
 
-from ka_explore.progress import Watcher, watched
+from ka_explore.problem.progress import Watcher, watched
 
 Task = Generator[float, None, None]
 """Every ``yield`` ends a slice; what it gives is how many seconds may pass before the next one."""
@@ -30,7 +30,7 @@ class Worker:
     Args:
         changed: called on the thread after every slice and job, and when a task has ended.
         failed: called on the thread with what a task raised.
-        progress: told what long work inside a slice is doing and how far it is, 0 to 1 (see `ka_explore.progress`).
+        progress: told what long work inside a slice does and how far it is, 0 to 1 (`ka_explore.problem.progress`).
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Worker:
             raise Paused
 
     def _work(self) -> None:
-        with Turns() as self._turns:
+        with SwitchInterval() as self._turns:
             self._work_on()
 
     def _work_on(self) -> None:
@@ -199,7 +199,7 @@ class Worker:
         return lambda: future.set_result(result)
 
 
-class Turns:
+class SwitchInterval:
     """How often Python's threads take turns: every millisecond while any worker works, else as it was.
 
     A step asks for its turn dozens of times; beside a cell that computes in Python it would wait 5 ms each time.
@@ -212,7 +212,7 @@ class Turns:
     def __init__(self) -> None:
         self._quick = False
 
-    def __enter__(self) -> "Turns":
+    def __enter__(self) -> "SwitchInterval":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -228,13 +228,13 @@ class Turns:
         if quick == self._quick:
             return
         self._quick = quick
-        with Turns.lock:
-            if quick and Turns.working == 0:
-                Turns.before = sys.getswitchinterval()
+        with SwitchInterval.lock:
+            if quick and SwitchInterval.working == 0:
+                SwitchInterval.before = sys.getswitchinterval()
                 sys.setswitchinterval(0.001)
-            Turns.working += 1 if quick else -1
-            if Turns.working == 0:
-                sys.setswitchinterval(Turns.before)
+            SwitchInterval.working += 1 if quick else -1
+            if SwitchInterval.working == 0:
+                sys.setswitchinterval(SwitchInterval.before)
 
 
 def nothing() -> None:

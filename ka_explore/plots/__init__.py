@@ -19,7 +19,9 @@ from ka_explore.plots.comparing import draw_comparison
 from ka_explore.plots.heat import draw_matrix
 from ka_explore.plots.history import draw_history, draw_terms, smooth
 from ka_explore.plots.lines import draw_curves
-from ka_explore.plots.looks import (
+from ka_explore.plots.saving import replacing, save, save_film
+from ka_explore.plots.scatter import draw_points, draw_steps
+from ka_explore.plots.style import (
     DASHES,
     MARKERS,
     STUDENT,
@@ -30,9 +32,7 @@ from ka_explore.plots.looks import (
     marker_of,
     plain,
 )
-from ka_explore.plots.saving import replacing, save, save_film
-from ka_explore.plots.scatter import draw_points, draw_steps
-from ka_explore.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars
+from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars
 
 __all__ = [
     "DASHES",

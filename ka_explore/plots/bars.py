@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ka_explore.plots.looks import (
+from ka_explore.plots.style import (
     DASHES,
     axes_of,
     beside,
@@ -18,7 +18,7 @@ from ka_explore.plots.looks import (
     type_of,
     wrapped,
 )
-from ka_explore.results import Distribution, Scalars
+from ka_explore.probes.results import Distribution, Scalars
 
 NEUTRAL = "#7b8ba5"  # no net's
 

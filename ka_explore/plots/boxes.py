@@ -10,8 +10,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from ka_explore.plots.layered import Layout, laid_out
-from ka_explore.plots.looks import STUDENT, axes_of, colour_of, plain, room_of, type_of, width_of, wrapped
-from ka_explore.results import Box, Diagram
+from ka_explore.plots.style import STUDENT, axes_of, colour_of, plain, room_of, type_of, width_of, wrapped
+from ka_explore.probes.results import Box, Diagram
 
 TYPE = 10.0  # points at which boxes are measured
 SMALL = 0.82  # of what stands under a box's name

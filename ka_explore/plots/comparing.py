@@ -12,7 +12,8 @@ from ka_explore.plots.bars import draw_distribution, edges_of
 from ka_explore.plots.boxes import draw_diagram
 from ka_explore.plots.heat import draw_matrix
 from ka_explore.plots.lines import draw_curves
-from ka_explore.plots.looks import (
+from ka_explore.plots.scatter import draw_steps
+from ka_explore.plots.style import (
     MARKERS,
     STUDENT,
     TEACHERS,
@@ -23,8 +24,7 @@ from ka_explore.plots.looks import (
     shortened,
     type_of,
 )
-from ka_explore.plots.scatter import draw_steps
-from ka_explore.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars
+from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars
 
 
 def run_colour(place: int) -> str:

@@ -7,8 +7,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, Normalize
 
-from ka_explore.plots.looks import axes_of, dress, plain, room_of, shortened, type_of, width_of
-from ka_explore.results import Matrix
+from ka_explore.plots.style import axes_of, dress, plain, room_of, shortened, type_of, width_of
+from ka_explore.probes.results import Matrix
 
 NUMBERS = 150  # cells that may have their numbers printed
 SMALLEST = 0.5  # of the figure's type: smaller names are thinned, smaller numbers left out

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from ka_explore.errors import InputError
 from ka_explore.plots.lines import draw_curves
-from ka_explore.plots.looks import STUDENT, TEACHERS
-from ka_explore.results import Curves
+from ka_explore.plots.style import STUDENT, TEACHERS
+from ka_explore.probes.results import Curves
 
 WINDOW = 9  # steps of the running mean
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from ka_explore.plots.looks import (
+from ka_explore.plots.style import (
     DASHES,
     QUIET,
     axes_of,
@@ -21,7 +21,7 @@ from ka_explore.plots.looks import (
     type_of,
     width_of,
 )
-from ka_explore.results import Curves
+from ka_explore.probes.results import Curves
 
 ROWS = 3  # of marks' names above the axes
 LEVELS: tuple[Any, ...] = ((0, (6, 3)), (0, (1.5, 2)), (0, (6, 2, 1.5, 2)))

@@ -12,9 +12,9 @@ from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.figure import Figure
 
 from ka_explore.errors import InputError
-from ka_explore.plots.looks import plain, type_of
 from ka_explore.plots.scatter import common_limits, common_range, draw_points
-from ka_explore.results import Points
+from ka_explore.plots.style import plain, type_of
+from ka_explore.probes.results import Points
 
 # What would put the date of saving into the file, by format.
 UNDATED: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ka_explore.errors import InputError
-from ka_explore.plots.looks import (
+from ka_explore.plots.style import (
     UNKNOWN,
     axes_of,
     beside,
@@ -26,7 +26,7 @@ from ka_explore.plots.looks import (
     shortened,
     type_of,
 )
-from ka_explore.results import Points
+from ka_explore.probes.results import Points
 
 NAMED = 20  # classes that a legend can name
 

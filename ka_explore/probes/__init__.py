@@ -14,11 +14,11 @@ from ka_explore.probes.reconstruction import (
     worst_channels,
     worst_reconstructed,
 )
+from ka_explore.probes.results import Result
 from ka_explore.probes.selection import claims, selection, selection_share
 from ka_explore.probes.similarity import cka, median_distance, mmd, mmd_curve
 from ka_explore.probes.spectrum import dead_channels, effective_rank, principal_angles, spectrum
-from ka_explore.results import Result
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 PROBES: dict[str, Callable[[Snapshot], Result]] = {
     # the common space

@@ -3,9 +3,9 @@
 import numpy as np
 
 from ka_explore.probes.classes import columns_of, names_of, one_teacher, task_of, tasks_of, told_task, truth
+from ka_explore.probes.results import Matrix, Scalars
 from ka_explore.probes.samples import average, finite, left_out
-from ka_explore.results import Matrix, Scalars
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 
 def agreement(snapshot: Snapshot) -> Scalars:

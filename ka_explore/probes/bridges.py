@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from ka_explore.probes.results import Matrix
 from ka_explore.probes.samples import average, finite, left_out
-from ka_explore.results import Matrix
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 
 def bridges(snapshot: Snapshot) -> Matrix:

@@ -3,12 +3,12 @@
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.logits import entropy, relative_entropy, softmax
 from ka_explore.probes.agreement import place_among
 from ka_explore.probes.classes import columns_of, one_task, tasks_of, teachers_of, told_task, truth
+from ka_explore.probes.logits import entropy, relative_entropy, softmax
+from ka_explore.probes.results import Curves, Distribution, Scalars
 from ka_explore.probes.samples import finite, left_out
-from ka_explore.results import Curves, Distribution, Scalars
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 DIAGONAL = "as sure as right"
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from ka_explore.errors import InputError, unknown
 from ka_explore.probes.samples import finite
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 
 def tasks_of(snapshot: Snapshot) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ def classes_said(snapshot: Snapshot, task: str) -> np.ndarray:
     """(sample,): the class of a task that its teachers name together, -1 where an answer is not finite.
 
     It is the class of the largest logit among all their columns side by side, as a class-wise alignment without
-    labels takes it (`ka_explore.losses.classwise_mmd`); an over-confident teacher takes images from the others.
+    labels takes it (`ka_explore.methods.losses.classwise_mmd`); an over-confident teacher takes images from the others.
     """
     mine = columns_of(snapshot, task)
     teachers = teachers_of(snapshot, task)

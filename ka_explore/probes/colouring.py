@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Int64
 
 from ka_explore.errors import InputError, unknown
+from ka_explore.probes.results import Points, Scalars
 from ka_explore.probes.selection import shares
 from ka_explore.probes.spaces import class_labels, rows_of
-from ka_explore.results import Points, Scalars
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 
 def colour(points: Points, snapshot: Snapshot, by: str = "class", task: str | None = None) -> Points:

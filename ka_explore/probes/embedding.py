@@ -1,7 +1,7 @@
 """The nets' features in the plane: student and teachers in one picture, by PCA, t-SNE or UMAP.
 
 PCA is the picture for every day: instant, and with one basis all steps of a run are drawn alike. t-SNE and UMAP show
-neighbourhoods better and everything else worse; they take seconds to minutes (`ka_explore.embed` makes them in a
+neighbourhoods better and everything else worse; they take seconds to minutes (`ka_explore.probes.jobs` makes them in a
 process of their own and keeps them). Every picture says in its note how far it can be trusted.
 """
 
@@ -22,9 +22,9 @@ from ka_explore.errors import InputError, unknown
 from ka_explore.probes.colouring import colour, join_pairs, pair_length
 from ka_explore.probes.linear import Basis, dressed, fit_basis, flat, pca, principal_axes, project
 from ka_explore.probes.quality import judge
+from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import Rows, class_labels, rows_of, rows_together, spaces
-from ka_explore.results import Points
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 __all__ = [
     "OPTIONS",
@@ -106,7 +106,7 @@ def umap(snapshot: Snapshot, of: str = "common", start: Points | None = None, **
 def aligned_umap(snapshots: Sequence[Snapshot], of: str = "common", **options: float) -> list[Points]:
     """UMAP of several steps at once, each image drawn near where it is in the neighbouring steps.
 
-    The slowest picture there is: see `announced_seconds`, and `ka_explore.embed`.
+    The slowest picture there is: see `announced_seconds`, and `ka_explore.probes.jobs`.
 
     Args:
         snapshots: of one probe set.

@@ -1,13 +1,13 @@
 """How hard each term, and each teacher in it, pulls at the student's feature, and whether where the soft target does.
 
-Gradients are weighted as in the loss, at the samples that were asked (see `ka_explore.gradients`).
+Gradients are weighted as in the loss, at the samples that were asked (see `ka_explore.run.gradients`).
 """
 
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.results import Matrix, Scalars
-from ka_explore.snapshot import ANSWERS, Snapshot
+from ka_explore.probes.results import Matrix, Scalars
+from ka_explore.run.snapshot import SOFT_TERMS, Snapshot
 
 ALL = "all"
 
@@ -67,12 +67,12 @@ def gradient_ratio(snapshot: Snapshot) -> Scalars:
 
 def soft_target_of(snapshot: Snapshot, sizes: dict[str, np.ndarray]) -> str:
     """The name of the soft target among the terms; raises InputError when there is none."""
-    for name in ANSWERS:
+    for name in SOFT_TERMS:
         if name in sizes:
             return name
     terms = ", ".join(name for name in sizes if "/" not in name)
     raise InputError(
-        f"this snapshot (stage {snapshot.stage!r}) has no gradient of a soft target ({', '.join(ANSWERS)}): its "
+        f"this snapshot (stage {snapshot.stage!r}) has no gradient of a soft target ({', '.join(SOFT_TERMS)}): its "
         f"terms are {terms}. gradient_size needs none."
     )
 

@@ -8,9 +8,9 @@ from jaxtyping import Float
 
 from ka_explore.errors import InputError
 from ka_explore.probes.quality import judge
+from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import CHUNK, Rows, class_labels, rows_of, rows_together
-from ka_explore.results import Points
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 
 @dataclass(frozen=True)

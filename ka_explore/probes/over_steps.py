@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.results import Curves, Distribution, Matrix, Result, Scalars
-from ka_explore.snapshot import Snapshot
+from ka_explore.probes.results import Curves, Distribution, Matrix, Result, Scalars
+from ka_explore.run.snapshot import Snapshot
 
 
 def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **options: Any) -> Curves:

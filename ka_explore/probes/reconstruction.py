@@ -4,9 +4,9 @@ import numpy as np
 
 from ka_explore.errors import unknown
 from ka_explore.probes.classes import classes_said, names_of, one_task, told_task, truth
+from ka_explore.probes.results import Distribution, Matrix, Scalars
 from ka_explore.probes.samples import average, averages, finite, left_out
-from ka_explore.results import Distribution, Matrix, Scalars
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 UNIT = "share of the feature's variance"
 

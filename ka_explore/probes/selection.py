@@ -3,11 +3,11 @@
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.logits import logsumexp, relative_entropy
 from ka_explore.probes.classes import names_of, task_of, teachers_of
+from ka_explore.probes.logits import logsumexp, relative_entropy
+from ka_explore.probes.results import Matrix, Scalars
 from ka_explore.probes.samples import average, averages, finite, left_out
-from ka_explore.results import Matrix, Scalars
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 
 def claims(snapshot: Snapshot, sample: int | None = None) -> Matrix:

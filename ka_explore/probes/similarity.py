@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ka_explore.errors import InputError
+from ka_explore.probes.results import Curves, Matrix, Scalars
 from ka_explore.probes.samples import averages, centred, finite, finite_in_all, left_out
-from ka_explore.results import Curves, Matrix, Scalars
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
-# Bandwidths of the published code of Luo et al. 2019, as in `ka_explore.losses`.
+# Bandwidths of the published code of Luo et al. 2019, as in `ka_explore.methods.losses`.
 BANDWIDTHS = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)
 
 
@@ -140,7 +140,7 @@ def recorded(snapshot: Snapshot) -> Discrepancy | None:
 
 
 def computed(snapshot: Snapshot, of: str, bandwidths: Sequence[float]) -> Discrepancy:
-    """The same from rows: biased, diagonals included, as `ka_explore.losses.mmd` (Luo et al. 2019, L_M)."""
+    """The same from rows: biased, diagonals included, as `ka_explore.methods.losses.mmd` (Luo et al. 2019, L_M)."""
     if any(not bandwidth > 0 for bandwidth in bandwidths):
         raise InputError(f"bandwidths={tuple(bandwidths)}: each must be above zero.")
     rows, kept = unit_rows(snapshot, of)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from ka_explore.errors import InputError
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 CHUNK = 8192  # rows handled at a time in float64
 

@@ -5,9 +5,9 @@ from itertools import combinations
 import numpy as np
 
 from ka_explore.errors import InputError
+from ka_explore.probes.results import Curves, Matrix, Scalars
 from ka_explore.probes.samples import centred, finite, finite_in_all, left_out
-from ka_explore.results import Curves, Matrix, Scalars
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 # Rounding of float32 is a ten-millionth of the largest value, and sums pass it on to every channel.
 ROUNDING = 1e-6

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ka_explore.errors import InputError, unknown
-from ka_explore.progress import progress_bar
+from ka_explore.problem.progress import progress_bar
 from ka_explore.report.chapters import SECTIONS, chapter_of
 from ka_explore.report.compared import comparison_section
 from ka_explore.report.demonstration import demo_figure
 from ka_explore.report.facts import accuracy_section, again_section, problem_section, runs_section
 from ka_explore.report.page import file_name, folder_safe, html_page, markdown_page, pictures_of
 from ka_explore.report.parts import Chapter, Section, Words
-from ka_explore.report.story import Story, names_of
-from ka_explore.store import replace_file, writing
+from ka_explore.report.run_report import RunReport, names_of
+from ka_explore.run.store import replace_file, writing
 
 if TYPE_CHECKING:
-    from ka_explore.run import Run
+    from ka_explore.run.run import Run
 
 __all__ = ["demo_figure", "write_report"]
 
@@ -67,12 +67,12 @@ def write_report(
     with progress_bar(len(runs) * len(SECTIONS) + 1, "report", unit="section", show=progress) as bar:
         first = opening(runs, names)
         bar.update()
-        stories = [Story(run, name, embedding) for run, name in zip(runs, names, strict=True)]
+        stories = [RunReport(run, name, embedding) for run, name in zip(runs, names, strict=True)]
         if len(runs) > 1:
             first.append(comparison_section(stories))
 
-        def told(story: Story, title: str) -> None:
-            bar.set_postfix_str(f"{story.name}: {title}", refresh=False)
+        def told(run_report: RunReport, title: str) -> None:
+            bar.set_postfix_str(f"{run_report.name}: {title}", refresh=False)
             bar.update()
 
         several = len(runs) > 1
@@ -91,7 +91,7 @@ def write_report(
 
 def opening(runs: "Sequence[Run]", names: Sequence[str]) -> list[Section]:
     """Problem, runs and accuracies."""
-    from ka_explore.evaluate import compare
+    from ka_explore.benchmark.evaluate import compare
 
     comparison = compare(runs) if runs[0].problem.test is not None else None
     marks = Section(

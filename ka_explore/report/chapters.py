@@ -14,50 +14,50 @@ from ka_explore.probes import PROBES
 from ka_explore.probes.agreement import confusion_with
 from ka_explore.probes.gradients import gradient_cosine, gradient_ratio, gradient_size
 from ka_explore.probes.reconstruction import error_by_channel, error_by_class, reconstruction_error, worst_reconstructed
+from ka_explore.probes.results import Curves, Matrix, Result, Scalars
 from ka_explore.probes.similarity import cka, mmd, mmd_curve
 from ka_explore.report.facts import options_section, place_of
 from ka_explore.report.figures import height_of, picture, printed
 from ka_explore.report.images import exhibits, misunderstood
 from ka_explore.report.parts import Card, Chapter, Code, Folded, Gallery, Part, Picture, Section, Table, Words
+from ka_explore.report.render import absent, coloured, drawn, fell_between, lone, square, table_of
+from ka_explore.report.run_report import KEEP, RunReport, without
 from ka_explore.report.space import space_parts
-from ka_explore.report.story import KEEP, Story, without
-from ka_explore.report.telling import absent, coloured, drawn, fell_between, lone, square, table_of
-from ka_explore.results import Curves, Matrix, Result, Scalars
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 WORST = 8  # images shown
 LAYERS = 16  # of a CKA matrix: more cannot be read
 
-Build = Callable[[Story], list[Part]]
+Build = Callable[[RunReport], list[Part]]
 
 
-def chapter_of(story: Story, *, titled: bool, told: Callable[[str], None]) -> Chapter:
+def chapter_of(run_report: RunReport, *, titled: bool, told: Callable[[str], None]) -> Chapter:
     """All sections of a run.
 
     Args:
-        story: the run.
+        run_report: the run.
         titled: whether the run's name stands above, because there are several.
         told: called with the title of every section that is done.
     """
     sections = []
     for title, build in SECTIONS.items():
-        parts = build(story)
+        parts = build(run_report)
         if parts:
             sections.append(Section(title, parts))
         told(title)
-    if story.notes:
-        sections.append(Section("Left out", [Words(note) for note in story.notes]))
-    return Chapter(f"Run {story.name}" if titled else "", sections)
+    if run_report.notes:
+        sections.append(Section("Left out", [Words(note) for note in run_report.notes]))
+    return Chapter(f"Run {run_report.name}" if titled else "", sections)
 
 
 # The diagnosis
 
 
-def findings(story: Story) -> list[Part]:
+def findings(run_report: RunReport) -> list[Part]:
     """What the diagnosis says, worst first."""
-    from ka_explore import diagnose
+    from ka_explore.diagnosis import diagnose
 
-    found = diagnose(story.run)
+    found = diagnose(run_report.run)
     parts: list[Part] = [Words(found.summary)]
     for finding in found:
         inside: list[Part] = []
@@ -75,7 +75,7 @@ def findings(story: Story) -> list[Part]:
             if attempt.python():
                 inside.append(Code(attempt.python()))
             if attempt.command():
-                inside.append(Code(attempt.command(place_of(story.run))))
+                inside.append(Code(attempt.command(place_of(run_report.run))))
         parts.append(Card(finding.grade, finding.title, inside))
     if found.checked:
         rows = [[name.replace("_", " "), what] for name, what in found.checked.items()]
@@ -91,11 +91,11 @@ def findings(story: Story) -> list[Part]:
 # What is where
 
 
-def diagrams(story: Story) -> list[Part]:
+def diagrams(run_report: RunReport) -> list[Part]:
     """The amalgamation as it stands, and the other stages."""
-    from ka_explore.diagram import diagram
+    from ka_explore.report.diagram import diagram
 
-    run = story.run
+    run = run_report.run
     stages = [stage.name for stage in run.method.stages()]
     now = run.stage.name if run.stage else None
 
@@ -113,11 +113,11 @@ def diagrams(story: Story) -> list[Part]:
     return parts
 
 
-def terms(story: Story) -> list[Part]:
+def terms(run_report: RunReport) -> list[Part]:
     """The terms of the loss over the steps."""
-    rows = story.run.history()
+    rows = run_report.run.history()
     if not any(row["terms"] for row in rows):
-        why = "no step was done yet" if story.run.steps else "this method trains nothing"
+        why = "no step was done yet" if run_report.run.steps else "this method trains nothing"
         return [Words(f"There is no curve: {why}.", "missing")]
     return [
         Words("The values before weighting, as each batch gave them; the weights stand in the diagram.", "quiet"),
@@ -128,34 +128,36 @@ def terms(story: Story) -> list[Part]:
 # What comes back
 
 
-def reconstruction(story: Story) -> list[Part]:
+def reconstruction(run_report: RunReport) -> list[Part]:
     """Reconstruction errors over the steps, by class and channel."""
-    if not story.has("error"):
-        return [absent(story, "reconstructs no teacher's feature", "common_feature and layer_wise do")]
-    if story.having("error") is None:
+    if not run_report.has("error"):
+        return [absent(run_report, "reconstructs no teacher's feature", "common_feature and layer_wise do")]
+    if run_report.having("error") is None:
         return [fell_between("no stage that reconstructs")]
     parts: list[Part] = [
         Words("0 is perfect, 1 is no better than the feature's mean, so that teachers can be compared.", "quiet")
     ]
-    curves = story.over_steps(reconstruction_error)
+    curves = run_report.over_steps(reconstruction_error)
     if curves is None:
         parts.append(lone())
-        parts.append(drawn("reconstruction error", story.latest(reconstruction_error)))
+        parts.append(drawn("reconstruction error", run_report.latest(reconstruction_error)))
     else:
-        parts.append(picture("reconstruction error over the steps", coloured(story, curves)))
-    by_class = story.latest(error_by_class)
+        parts.append(picture("reconstruction error over the steps", coloured(run_report, curves)))
+    by_class = run_report.latest(error_by_class)
     parts.append(drawn("reconstruction error by class", by_class))
-    if story.has("channel_error"):
-        parts.append(Folded("by channel", [drawn("reconstruction error by channel", story.latest(error_by_channel))]))
+    if run_report.has("channel_error"):
+        parts.append(
+            Folded("by channel", [drawn("reconstruction error by channel", run_report.latest(error_by_channel))])
+        )
     return parts
 
 
-def worst(story: Story) -> list[Part]:
+def worst(run_report: RunReport) -> list[Part]:
     """The images worst reconstructed, or worst understood, with what all nets say of them."""
-    reconstructed = story.having("error")
+    reconstructed = run_report.having("error")
     if reconstructed is not None:
-        return worst_of(story, reconstructed)
-    last = story.last
+        return worst_of(run_report, reconstructed)
+    last = run_report.last
     places, why = misunderstood(last, WORST)
     if not places:
         return [
@@ -170,11 +172,11 @@ def worst(story: Story) -> list[Part]:
             "probability to what a teacher is sure of.",
             "quiet",
         ),
-        Gallery(exhibits(story.run, last, places, why)),
+        Gallery(exhibits(run_report.run, last, places, why)),
     ]
 
 
-def worst_of(story: Story, snapshot: Snapshot) -> list[Part]:
+def worst_of(run_report: RunReport, snapshot: Snapshot) -> list[Part]:
     """The images of a snapshot that are worst reconstructed."""
     ranked = worst_reconstructed(snapshot, count=WORST)
     if not ranked.rows:
@@ -192,18 +194,18 @@ def worst_of(story: Story, snapshot: Snapshot) -> list[Part]:
             "over teachers. Each says its best label with its probability; a teacher always chooses one of its own.",
             "quiet",
         ),
-        Gallery(exhibits(story.run, snapshot, places, why, errors)),
+        Gallery(exhibits(run_report.run, snapshot, places, why, errors)),
     ]
 
 
 # The common space
 
 
-def discrepancy(story: Story) -> list[Part]:
+def discrepancy(run_report: RunReport) -> list[Part]:
     """The MMD a bandwidth, at the first and the last snapshot, with the floor."""
-    having = [s for s in story.snapshots if any(n.startswith(("mmd/", "common/")) for n in s.arrays)]
+    having = [s for s in run_report.snapshots if any(n.startswith(("mmd/", "common/")) for n in s.arrays)]
     if not having:
-        return [absent(story, "has no common space, so no MMD", "common_feature has")]
+        return [absent(run_report, "has no common space, so no MMD", "common_feature has")]
     first, last = mmd_curve(having[0]), mmd_curve(having[-1])
     steps = [f"step {snapshot.step}" for snapshot in (having[0], having[-1])]
     colours = {step: run_colour(i) for i, step in enumerate(steps)}
@@ -222,10 +224,10 @@ def discrepancy(story: Story) -> list[Part]:
     ]
 
 
-def likeness(story: Story) -> list[Part]:
+def likeness(run_report: RunReport) -> list[Part]:
     """The CKA matrix of the layers that matter most."""
-    matrix = story.latest(cka)
-    kept = readable(matrix.rows, story.nets)
+    matrix = run_report.latest(cka)
+    kept = readable(matrix.rows, run_report.nets)
     note = matrix.note
     if len(kept) < len(matrix.rows):
         note += f"; {len(kept)} of {len(matrix.rows)} layers shown: each net's last"
@@ -254,16 +256,16 @@ def readable(names: Sequence[str], nets: Sequence[str], most: int = LAYERS) -> l
     return sorted(place for places in owners.values() for place in places[-each:])
 
 
-def directions(story: Story) -> list[Part]:
+def directions(run_report: RunReport) -> list[Part]:
     """Effective rank, dead channels and angles in the common space, else of the student's features."""
-    of = "common" if story.has("common") else "feature"
-    rank = story.latest(PROBES["effective_rank"], of=of)
-    dead = story.latest(PROBES["dead_channels"], of=of)
+    of = "common" if run_report.has("common") else "feature"
+    rank = run_report.latest(PROBES["effective_rank"], of=of)
+    dead = run_report.latest(PROBES["dead_channels"], of=of)
     assert isinstance(rank, Scalars)
     assert isinstance(dead, Scalars)
     chosen = list(rank.values)
     if of == "feature":  # by net and layer: the last of each
-        chosen = [[name for name in rank.values if name.split("/")[0] == net][-1:] for net in story.nets]  # type: ignore[misc]
+        chosen = [[name for name in rank.values if name.split("/")[0] == net][-1:] for net in run_report.nets]  # type: ignore[misc]
         chosen = [name for names in chosen for name in names]
     rows = [
         [name.replace("/", " "), f"{rank.values[name]:.1f}", f"{100 * dead.values.get(name, np.nan):.0f} %"]
@@ -275,11 +277,11 @@ def directions(story: Story) -> list[Part]:
         Table(["net", "effective rank (directions)", "dead channels"], rows),
     ]
     if of == "common":
-        curves = story.over_steps(PROBES["effective_rank"])
-        shown: list[Result | Callable[..., object]] = [] if curves is None else [coloured(story, curves)]
-        spectrum = story.latest(PROBES["spectrum"])
+        curves = run_report.over_steps(PROBES["effective_rank"])
+        shown: list[Result | Callable[..., object]] = [] if curves is None else [coloured(run_report, curves)]
+        spectrum = run_report.latest(PROBES["spectrum"])
         parts.append(picture("directions in the common space", [*shown, spectrum]))
-        angles = story.latest(PROBES["principal_angles"])
+        angles = run_report.latest(PROBES["principal_angles"])
         parts.append(Folded("angles between the nets' subspaces", [table_of(angles)]))
     return parts
 
@@ -287,9 +289,9 @@ def directions(story: Story) -> list[Part]:
 # What moves the student
 
 
-def gradients(story: Story) -> list[Part]:
+def gradients(run_report: RunReport) -> list[Part]:
     """Sizes and cosines of the terms' gradients."""
-    if not story.has("gradient"):
+    if not run_report.has("gradient"):
         return [
             Words(
                 f"No gradient was recorded: they are part of every snapshot of a stage that trains. {KEEP}", "missing"
@@ -302,16 +304,16 @@ def gradients(story: Story) -> list[Part]:
             "quiet",
         )
     ]
-    size = story.latest(gradient_size)
+    size = run_report.latest(gradient_size)
     height = height_of(size, least=2.6)
     try:
-        cosine: Matrix | None = story.latest(gradient_cosine)
+        cosine: Matrix | None = run_report.latest(gradient_cosine)
     except InputError:
         cosine = None
     shown = [size] if cosine is None else [size, cosine]
     parts.append(picture("size and direction of the gradients", shown, width=8.6 if cosine else 5.0, height=height))
     try:
-        curves = story.over_steps(gradient_ratio)
+        curves = run_report.over_steps(gradient_ratio)
     except InputError:
         curves = None
     if curves is not None:
@@ -336,60 +338,63 @@ def pulls(curves: Curves) -> list[Part]:
 # The answers
 
 
-def agreement(story: Story) -> list[Part]:
+def agreement(run_report: RunReport) -> list[Part]:
     """How often the student says what a teacher says, over the steps, by class, and what is taken for what."""
     parts: list[Part] = [Words("On the probe set, the student's answer within each teacher's classes.", "quiet")]
-    curves = story.over_steps(PROBES["agreement"])
+    curves = run_report.over_steps(PROBES["agreement"])
     if curves is None:
         parts.append(lone())
-        parts.append(table_of(story.latest(PROBES["agreement"])))
+        parts.append(table_of(run_report.latest(PROBES["agreement"])))
     else:
-        drawings: list[Result | Callable[..., object]] = [coloured(story, without(curves, title="agreement"))]
-        accuracy = story.over_steps(PROBES["accuracy"]) if story.last.labels else None
+        drawings: list[Result | Callable[..., object]] = [coloured(run_report, without(curves, title="agreement"))]
+        accuracy = run_report.over_steps(PROBES["accuracy"]) if run_report.last.labels else None
         if accuracy is not None:
-            teachers = {f"within {t}": colour_of(t, story.nets) for t in story.last.teachers}
+            teachers = {f"within {t}": colour_of(t, run_report.nets) for t in run_report.last.teachers}
             colours = {line: teachers.get(line, STUDENT) for line in accuracy.x}
             lines = without(accuracy, title="accuracy")
             drawings.append(lambda ax: draw_curves(lines, ax, colours=colours))
         parts.append(picture("agreement over the steps", drawings))
-    by_class = story.latest(PROBES["agreement_by_class"])
+    by_class = run_report.latest(PROBES["agreement_by_class"])
     parts.append(drawn("agreement by class", without(by_class, unit="share of images")))
     inside: list[Part] = [
-        square(f"student against {teacher}", story.latest(partial(confusion_with, teacher=teacher)))
-        for teacher in story.last.teachers[:5]
+        square(f"student against {teacher}", run_report.latest(partial(confusion_with, teacher=teacher)))
+        for teacher in run_report.last.teachers[:5]
     ]
-    if story.last.labels:
-        inside.append(square("true class and answer", story.latest(PROBES["confusion"])))
+    if run_report.last.labels:
+        inside.append(square("true class and answer", run_report.latest(PROBES["confusion"])))
     parts.append(Folded("what is taken for what", inside))
     return parts
 
 
-def calibration(story: Story) -> list[Part]:
+def calibration(run_report: RunReport) -> list[Part]:
     """Reliability, expected calibration error, entropies."""
     parts: list[Part] = [
-        picture("reliability and entropy", [story.latest(PROBES["reliability"]), story.latest(PROBES["entropies"])])
+        picture(
+            "reliability and entropy",
+            [run_report.latest(PROBES["reliability"]), run_report.latest(PROBES["entropies"])],
+        )
     ]
-    if story.last.labels:
-        parts.append(table_of(story.latest(PROBES["calibration_error"])))
+    if run_report.last.labels:
+        parts.append(table_of(run_report.latest(PROBES["calibration_error"])))
     return parts
 
 
-def choosing(story: Story) -> list[Part]:
+def choosing(run_report: RunReport) -> list[Part]:
     """Who claims which image, who was selected, what bridges leave: where a method has these."""
     parts: list[Part] = [
         Words("Mean share of an image that each teacher's classes have in the joint softmax of its task.", "quiet"),
-        table_of(story.latest(PROBES["claims"])),
+        table_of(run_report.latest(PROBES["claims"])),
     ]
-    if story.has("weight"):
-        parts.append(drawn("who teaches which class", story.latest(PROBES["selection"])))
-    if story.has("bridge"):
-        parts.append(drawn("what transfer bridges leave", story.latest(PROBES["bridges"])))
+    if run_report.has("weight"):
+        parts.append(drawn("who teaches which class", run_report.latest(PROBES["selection"])))
+    if run_report.has("bridge"):
+        parts.append(drawn("what transfer bridges leave", run_report.latest(PROBES["bridges"])))
     return parts
 
 
-def configuration(story: Story) -> list[Part]:
+def configuration(run_report: RunReport) -> list[Part]:
     """All options."""
-    return list(options_section(story.run).parts)
+    return list(options_section(run_report.run).parts)
 
 
 SECTIONS: dict[str, Build] = {

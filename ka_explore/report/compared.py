@@ -9,16 +9,16 @@ from ka_explore.plots import draw_comparison, draw_curves, draw_history
 from ka_explore.plots.comparing import run_colour
 from ka_explore.probes import PROBES
 from ka_explore.probes.over_steps import over_steps
+from ka_explore.probes.results import Curves, Result
 from ka_explore.report.figures import picture, printed
 from ka_explore.report.parts import Part, Section, Words
-from ka_explore.report.story import Story, without
-from ka_explore.results import Curves, Result
+from ka_explore.report.run_report import RunReport, without
 
 
-def comparison_section(stories: Sequence[Story]) -> Section:
+def comparison_section(stories: Sequence[RunReport]) -> Section:
     """Runs in one figure each: terms over the steps, and numbers of the last snapshot."""
     parts: list[Part] = []
-    histories = {story.name: story.run.history() for story in stories}
+    histories = {run_report.name: run_report.run.history() for run_report in stories}
     trained = {name: rows for name, rows in histories.items() if rows}
     found = list(
         dict.fromkeys(term for rows in trained.values() for row in (rows[0], rows[-1]) for term in row["terms"])
@@ -28,16 +28,16 @@ def comparison_section(stories: Sequence[Story]) -> Section:
         parts.append(picture("terms of the loss", drawings, height=3.0))
     for name in ("accuracy", "agreement", "effective_rank", "gradient_ratio"):
         answers: dict[str, Result] = {}
-        for story in stories:
+        for run_report in stories:
             try:
-                answers[story.name] = without(story.latest(PROBES[name]), title=TITLES[name])
+                answers[run_report.name] = without(run_report.latest(PROBES[name]), title=TITLES[name])
             except InputError:
                 continue
         if len(answers) > 1:
             parts.append(printed(f"{name} of the runs".replace("_", " "), draw_comparison(answers)))
     lines = agreement_lines(stories)
     if lines is not None:
-        colours = {story.name: run_colour(i) for i, story in enumerate(stories)}
+        colours = {run_report.name: run_colour(i) for i, run_report in enumerate(stories)}
         parts.append(
             picture("agreement of the runs over the steps", lambda ax: draw_curves(lines, ax, colours=colours))
         )
@@ -54,14 +54,14 @@ TITLES = {
 }
 
 
-def agreement_lines(stories: Sequence[Story]) -> Curves | None:
+def agreement_lines(stories: Sequence[RunReport]) -> Curves | None:
     """The mean agreement with the teachers over the steps, a line a run; None where no run has two snapshots."""
     x, y = {}, {}
-    for story in stories:
-        curves = over_steps(PROBES["agreement"], story.snapshots)
+    for run_report in stories:
+        curves = over_steps(PROBES["agreement"], run_report.snapshots)
         steps = next(iter(curves.x.values()))
         if len(steps) > 1:
-            x[story.name], y[story.name] = steps, np.mean(list(curves.y.values()), axis=0)
+            x[run_report.name], y[run_report.name] = steps, np.mean(list(curves.y.values()), axis=0)
     if not x:
         return None
     return Curves(x, y, unit="share of images", title="mean agreement with the teachers over the steps")

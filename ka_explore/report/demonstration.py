@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 
 from ka_explore.plots import STUDENT, colour_of, draw, draw_history
 from ka_explore.probes.embedding import fit_basis, pca
-from ka_explore.report.story import Story
+from ka_explore.report.run_report import RunReport
 
 if TYPE_CHECKING:
-    from ka_explore.run import Run
-    from ka_explore.trial import Trial
+    from ka_explore.benchmark.trial import Trial
+    from ka_explore.run.run import Run
 
 
 def demo_figure(run: "Run", result: "Trial") -> Figure:
@@ -19,7 +19,7 @@ def demo_figure(run: "Run", result: "Trial") -> Figure:
     figure = Figure(figsize=(12, 8), layout="constrained")
     halves: Any = figure.subfigures(2, 1, height_ratios=(1.1, 1))
     above, below = halves
-    snapshots = Story(run).snapshots
+    snapshots = RunReport(run).snapshots
     basis = fit_basis(snapshots[-1])
     left, right = above.subplots(1, 2, sharex=True, sharey=True)
     draw(pca(snapshots[0], basis), left)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ka_explore.config import TrainingConfig, options_of, typed
+from ka_explore.methods.config import TrainingConfig, options_of, typed
 from ka_explore.report.images import some_of
 from ka_explore.report.parts import Code, Folded, Part, Section, Table, Words
 
 if TYPE_CHECKING:
-    from ka_explore.evaluate import Comparison
-    from ka_explore.run import Run
+    from ka_explore.benchmark.evaluate import Comparison
+    from ka_explore.run.run import Run
 
 ORACLE = "oracle: trained on true labels"
 

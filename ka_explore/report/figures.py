@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ka_explore.plots import draw
+from ka_explore.probes.results import Matrix, Result
 from ka_explore.report.parts import Picture
-from ka_explore.results import Matrix, Result
 
 LARGEST_SVG = 90_000  # bytes; beyond that a PNG is smaller and faster to draw
 WIDTH = 8.0  # inches of the whole column

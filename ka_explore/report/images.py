@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from ka_explore.logits import softmax
 from ka_explore.probes.classes import columns_of, names_of, tasks_of
+from ka_explore.probes.logits import softmax
 from ka_explore.report.parts import Exhibit, Picture
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from ka_explore.run import Run
+    from ka_explore.run.run import Run
 
 SIDE = 112  # pixels of an image's longer side, at least; small images are enlarged without smoothing
 

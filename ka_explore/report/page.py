@@ -11,7 +11,7 @@ import jinja2
 from ka_explore.report.parts import Card, Chapter, Film, Folded, Gallery, Part, Picture, Section
 
 ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.PackageLoader("ka_explore"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    loader=jinja2.PackageLoader("ka_explore.report", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
 
 
@@ -104,7 +104,7 @@ def folder_safe(path: Path) -> str:
 
 
 MARKDOWN = jinja2.Environment(
-    loader=jinja2.PackageLoader("ka_explore"), autoescape=False, trim_blocks=True, lstrip_blocks=True
+    loader=jinja2.PackageLoader("ka_explore.report", ""), autoescape=False, trim_blocks=True, lstrip_blocks=True
 )
 MARKDOWN.filters |= {"escaped": escaped, "verbatim": verbatim, "address": id}
 ENVIRONMENT.filters |= {"data_of": data_of}

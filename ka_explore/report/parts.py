@@ -74,7 +74,7 @@ class Film:
     """Frames that can be scrubbed.
 
     Attributes:
-        fragment: HTML that is safe as it stands (see `ka_explore.film`).
+        fragment: HTML that is safe as it stands (see `ka_explore.plots.film`).
         still: a few frames side by side, for paper, Markdown, and where scripts are off.
         caption: how to read it.
     """

@@ -6,20 +6,20 @@ from typing import TypeVar
 
 import numpy as np
 
-from ka_explore.embed import basis_of, embed, kept
 from ka_explore.errors import InputError, StoreError
-from ka_explore.film import film_fragment
 from ka_explore.plots import draw_steps
+from ka_explore.plots.film import film_fragment
 from ka_explore.probes.colouring import colour
 from ka_explore.probes.embedding import NAMES
+from ka_explore.probes.jobs import basis_of, embed, kept
 from ka_explore.probes.linear import fit_basis, pca
+from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import spaces, width_of
 from ka_explore.report.figures import printed
 from ka_explore.report.parts import Film, Part, Words
-from ka_explore.report.story import KEEP, Story
-from ka_explore.results import Points
-from ka_explore.snapshot import Snapshot
-from ka_explore.store import Store
+from ka_explore.report.run_report import KEEP, RunReport
+from ka_explore.run.snapshot import Snapshot
+from ka_explore.run.store import Store
 
 T = TypeVar("T")
 
@@ -29,26 +29,26 @@ NEIGHBOURHOODS = 8  # frames of t-SNE and UMAP, which take seconds each
 STILLS = 4
 
 
-def space_parts(story: Story) -> list[Part]:
+def space_parts(run_report: RunReport) -> list[Part]:
     """The film by PCA, and the one by t-SNE or UMAP that was asked for or lies on the disk.
 
     Raises InputError where nothing can be drawn, and what drawing raises.
     """
-    of, snapshots = what_to_draw(story.snapshots)
+    of, snapshots = what_to_draw(run_report.snapshots)
     parts: list[Part] = [Words(words_of(of))]
     if len(snapshots) < 2:
         parts.append(Words(f"There is only one snapshot of it, so nothing moves. {KEEP}", "missing"))
-    parts.append(film_of(story, linear(story.run.store, of, snapshots), snapshots, of, "PCA"))
+    parts.append(film_of(run_report, linear(run_report.run.store, of, snapshots), snapshots, of, "PCA"))
     chosen = evenly(snapshots, NEIGHBOURHOODS)
     for way in ("tsne", "umap"):
-        if way == story.embedding:
+        if way == run_report.embedding:
             frames = embed(chosen, way, of).result(show=None)
         else:
             found = kept(chosen, way, of)
             if found is None:
                 continue
             frames = found
-        parts.append(film_of(story, frames, chosen, of, NAMES[way]))
+        parts.append(film_of(run_report, frames, chosen, of, NAMES[way]))
     if len(parts) < (3 if len(snapshots) > 1 else 4):
         parts.append(
             Words(
@@ -107,10 +107,10 @@ def linear(store: Store, of: str, snapshots: Sequence[Snapshot]) -> list[Points]
     return [pca(snapshot, basis, of) for snapshot in snapshots]
 
 
-def film_of(story: Story, frames: Sequence[Points], snapshots: Sequence[Snapshot], of: str, way: str) -> Film:
+def film_of(run_report: RunReport, frames: Sequence[Points], snapshots: Sequence[Snapshot], of: str, way: str) -> Film:
     """Frames coloured by class, by the teacher that claims the image where classes are unknown; as film and stills."""
     coloured = [coloured_by(points, snapshot) for points, snapshot in zip(frames, snapshots, strict=True)]
-    title = f"{'common space' if of == 'common' else of} of {story.name}, {way}"
+    title = f"{'common space' if of == 'common' else of} of {run_report.name}, {way}"
     few = evenly(coloured, STILLS)
     still = printed(title, draw_steps(few))
     shown = evenly(coloured, max(POINTS // max(len(coloured[-1].xy), 1), 2))

@@ -7,7 +7,7 @@ version of torch, the same weights bit for bit.
 
 from collections.abc import Callable
 
-from ka_explore.problem import Problem
+from ka_explore.problem.problem import Problem
 from ka_explore.toy.broken import Answer, broken, broken_answer
 from ka_explore.toy.drawing import sprite_images
 from ka_explore.toy.multitask import sprites

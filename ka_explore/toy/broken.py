@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ka_explore.errors import unknown
-from ka_explore.pool import Pool
-from ka_explore.problem import Labelled, Problem
-from ka_explore.teachers import Preprocess, Teacher
+from ka_explore.problem.pool import Pool
+from ka_explore.problem.problem import Labelled, Problem
+from ka_explore.problem.teachers import Preprocess, Teacher
 from ka_explore.toy.building import TASK
 from ka_explore.toy.problems import digits
 
@@ -107,7 +107,7 @@ CASES: Mapping[str, Case] = {
     "first": Case(
         unnormalised,
         Answer(
-            "wrongly_fed",
+            "wrong_preprocessing",
             "teacher 'digits 5-9' is fed the pool's images as they are (Preprocess()), though it was trained on "
             "standardised ones (mean 0.304, deviation 0.374). Its own accuracy shows it where labels are known; where "
             "they are not, the diagnosis asks it about the same images fed in other ways.",

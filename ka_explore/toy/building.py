@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from ka_explore.errors import InputError
-from ka_explore.labels import LabelSpace
-from ka_explore.pool import Images, Pool
-from ka_explore.problem import Labelled, Problem
-from ka_explore.student import Student
-from ka_explore.teachers import Teacher
+from ka_explore.problem.labels import LabelSpace
+from ka_explore.problem.pool import Images, Pool
+from ka_explore.problem.problem import Labelled, Problem
+from ka_explore.problem.student import Student
+from ka_explore.problem.teachers import Teacher
 from ka_explore.toy.checks import check_seed, share, whole_number
 from ka_explore.toy.nets import student
 from ka_explore.toy.pictures import Pictures, with_wrong_labels

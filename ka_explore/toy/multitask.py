@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from torch import nn
 
-from ka_explore.problem import Problem
-from ka_explore.teachers import Teacher
+from ka_explore.problem.problem import Problem
+from ka_explore.problem.teachers import Teacher
 from ka_explore.toy.building import Numbers, finished, seeds_of, set_aside
 from ka_explore.toy.checks import check_seed
 from ka_explore.toy.drawing import TASKS, draw

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ka_explore.errors import InputError
-from ka_explore.labels import LabelSpace
-from ka_explore.student import Student
+from ka_explore.problem.labels import LabelSpace
+from ka_explore.problem.student import Student
 
 STUDENT_WIDTHS = (12, 24, 48)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ka_explore.errors import unknown
-from ka_explore.problem import Problem
+from ka_explore.problem.problem import Problem
 from ka_explore.toy.building import TASK, Numbers, split_by_class
 from ka_explore.toy.checks import check_seed
 from ka_explore.toy.nets import plain_net, residual_net

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.folders import cache_root
-from ka_explore.store import replace_file
+from ka_explore.problem.folders import cache_root
+from ka_explore.run.store import replace_file
 from ka_explore.toy.pictures import Pictures
 
 DIGITS = tuple("0123456789")

@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 
-from ka_explore.problem import Problem
-from ka_explore.teachers import Teacher
+from ka_explore.problem.problem import Problem
+from ka_explore.problem.teachers import Teacher
 from ka_explore.toy.building import TASK, Numbers, finished, seeds_of, set_aside
 from ka_explore.toy.checks import check_seed
 from ka_explore.toy.nets import plain_net, residual_net

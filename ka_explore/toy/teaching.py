@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ka_explore.errors import StoreError
-from ka_explore.folders import cache_root
-from ka_explore.layers import logits_of
-from ka_explore.pool import Images
-from ka_explore.progress import progress_bar
-from ka_explore.store import replace_file
-from ka_explore.teachers import Preprocess, Teacher
+from ka_explore.problem.folders import cache_root
+from ka_explore.problem.layers import logits_of
+from ka_explore.problem.pool import Images
+from ka_explore.problem.progress import progress_bar
+from ka_explore.problem.teachers import Preprocess, Teacher
+from ka_explore.run.store import replace_file
 from ka_explore.toy.nets import HeadOf, blocks_of, layers_of
 
 VERSION = 1  # of how teachers are trained: one more, and all of them are trained anew

@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from ka_explore import Run, Store, toy
-from ka_explore.embed import basis_of, embed
-from ka_explore.pool import Pool
 from ka_explore.probes.embedding import fit_basis, pca
-from ka_explore.problem import Problem
-from ka_explore.snapshot import Snapshot
+from ka_explore.probes.jobs import basis_of, embed
+from ka_explore.problem.pool import Pool
+from ka_explore.problem.problem import Problem
+from ka_explore.run.snapshot import Snapshot
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ka_explore import toy
-from ka_explore.run import Run
+from ka_explore.run.run import Run
 
 MEGABYTE = 2**20
 

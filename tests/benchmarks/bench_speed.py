@@ -17,12 +17,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ka_explore import cache, losses, toy
-from ka_explore.cache import TeacherCache
-from ka_explore.methods import METHODS
-from ka_explore.problem import Problem
-from ka_explore.run import Run
-from ka_explore.training import build
+from ka_explore import toy
+from ka_explore.methods import METHODS, losses
+from ka_explore.problem import cache
+from ka_explore.problem.cache import TeacherCache
+from ka_explore.problem.problem import Problem
+from ka_explore.run.run import Run
+from ka_explore.run.step import build
 
 textbook = SimpleNamespace(**run_path(str(Path(__file__).with_name("textbook.py"))))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ka_explore.folders import cache_root
+from ka_explore.problem.folders import cache_root
 
 MARGIN = 2.0  # what a loaded machine may take more than the bound
 
@@ -141,7 +141,7 @@ def test_a_drag_paints_stored_frames_without_the_kernel(new_lab: Callable[[], An
       new MutationObserver(() => window.painted.add(Number(points.dataset.step)))
         .observe(points, {attributes: true, attributeFilter: ['data-painted']});
     }""")
-    before = lab.kernel_value("bench._desk.seen")
+    before = lab.kernel_value("bench._session.seen")
     page.mouse.move(left + width, middle)
     page.mouse.down()
     begun = time.perf_counter()
@@ -149,7 +149,7 @@ def test_a_drag_paints_stored_frames_without_the_kernel(new_lab: Callable[[], An
         page.mouse.move(left + width * frame / 29, middle)
         time.sleep(max(begun + (30 - frame) * 0.05 - time.perf_counter(), 0))
     spent = time.perf_counter() - begun
-    asked = lab.kernel_value("bench._desk.seen") - before
+    asked = lab.kernel_value("bench._session.seen") - before
     page.wait_for_timeout(100)
     steps = page.evaluate("[...window.painted]")
     page.mouse.up()
@@ -165,9 +165,9 @@ def test_a_lasso_arrives_in_python(new_lab: Callable[[], Any]) -> None:
     lab = new_lab()
     lab.open([SMALL, "run = Run(toy.digits(), steps=60, snapshot_every=20).advance(None, progress=False)",
               "import time\nheard = []\nbench = workbench(run, show=['points'])\n"
-              "selects = bench._desk.select\n"
+              "selects = bench._session.select\n"
               "def noted(samples):\n    selects(samples)\n    heard.append((time.time(), len(bench.selection)))\n"
-              "bench._desk.select = noted\nbench"])  # fmt: skip
+              "bench._session.select = noted\nbench"])  # fmt: skip
     for index in range(3):
         lab.run(index)
     page = lab.page
@@ -300,7 +300,7 @@ def alone(n=150):
     return n / (time.perf_counter() - begun)
 def played(n=150):
     begun = time.perf_counter()
-    bench._desk.play(run.step + n).result()
+    bench._session.play(run.step + n).result()
     return n / (time.perf_counter() - begun)
 alone(20)
 run = Run(problem, steps=2000)

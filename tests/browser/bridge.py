@@ -1,4 +1,4 @@
-"""Panels in a page of their own, without Jupyter: traits go to the page, messages to the desk."""
+"""Panels in a page of their own, without Jupyter: traits go to the page, messages to the session."""
 
 import base64
 import json
@@ -33,14 +33,14 @@ def packed(state: dict[str, Any]) -> dict[str, Any]:
 
 
 class Bridge:
-    """Panels of one desk in a playwright page (sync API).
+    """Panels of one session in a playwright page (sync API).
 
-    bridge = Bridge(page, desk); bridge.add(panel, "points"); page.click(…); bridge.pump(0.5)
+    bridge = Bridge(page, session); bridge.add(panel, "points"); page.click(…); bridge.pump(0.5)
     Trait changes and custom messages made on other threads are handed to the page by `pump`.
     """
 
-    def __init__(self, page: Any, desk: Any, *, dark: bool = False):
-        self.page, self.desk, self.pending = page, desk, []
+    def __init__(self, page: Any, session: Any, *, dark: bool = False):
+        self.page, self.session, self.pending = page, session, []
         self.messages: list[dict[str, Any]] = []
         self.console: list[str] = []
         page.on("console", self._heard)
@@ -55,7 +55,7 @@ class Bridge:
     def _receive(self, text: str) -> None:
         message = json.loads(text)
         self.messages.append(message)
-        self.desk.receive(message)
+        self.session.receive(message)
 
     def add(self, panel: Any, name: str) -> None:
         state = {k: v for k, v in panel.get_state().items() if k in panel.keys and not k.startswith("_")}

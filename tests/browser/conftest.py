@@ -470,16 +470,16 @@ def kernel(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def bridge(browser: Any) -> Callable[..., Any]:
-    """``bridge(desk, *panels, dark=False, size=(1280, 800))``: panels of one desk in a page, see bridge.py."""
+    """``bridge(session, *panels, dark=False, size=(1280, 800))``: panels of one session in a page, see bridge.py."""
     spec = importlib.util.spec_from_file_location("ka_explore_bridge", Path(__file__).parent / "bridge.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
-    def open_page(desk: Any, *panels: Any, dark: bool = False, size: tuple[int, int] = (1280, 800)) -> Any:
+    def open_page(session: Any, *panels: Any, dark: bool = False, size: tuple[int, int] = (1280, 800)) -> Any:
         page = browser.new_page(viewport={"width": size[0], "height": size[1]})
-        made = module.Bridge(page, desk, dark=dark)
+        made = module.Bridge(page, session, dark=dark)
         for panel in panels:
             made.add(panel, type(panel).__name__.lower())
         return made

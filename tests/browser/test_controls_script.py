@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from ka_explore import Run
-from ka_explore.config import options_of
 from ka_explore.methods import METHODS
+from ka_explore.methods.config import options_of
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.branches import Branches
-from ka_explore.panels.desk import Desk
 from ka_explore.panels.findings import Findings
 from ka_explore.panels.forking import values_of
 from ka_explore.panels.player import Player
+from ka_explore.panels.session import Session
 from ka_explore.panels.what_if import WhatIf
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -45,11 +45,11 @@ MISPLACED = """() => {
 
 
 @pytest.fixture
-def desk(tiny_problem) -> Iterator[Desk]:
+def session(tiny_problem) -> Iterator[Session]:
     """A run of twelve steps, eight of them recorded."""
     problem = tiny_problem(images=30, shape=(1, 8, 8), names=["one", "a teacher with a rather long name"])
     run = Run(problem, name="base", steps=STEPS, batch_size=8, checkpoint_every=4, snapshot_every=4)
-    made = Desk([Branch(run.advance(8, progress=False))])
+    made = Session([Branch(run.advance(8, progress=False))])
     yield made
     made.close()
 
@@ -90,11 +90,13 @@ def shown_by(page: Any, option: str) -> Any:
 @pytest.mark.parametrize("method", ["common_feature", "distillation", "adaptive"])
 def test_every_control_shows_what_is_in_force_and_touching_none_changes_none(method, tiny_problem, bridge):
     problem = tiny_problem(images=30, shape=(1, 8, 8))
-    desk = Desk([Branch(Run(problem, method, steps=4, batch_size=8))])
+    session = Session([Branch(Run(problem, method, steps=4, batch_size=8))])
     try:
-        page = bridge(desk, WhatIf(desk))
+        page = bridge(session, WhatIf(session))
         page.page.locator("summary").click()
-        config = values_of({name: getattr(desk.branch.run.config, name) for name in options_of(METHODS[method].Config)})
+        config = values_of(
+            {name: getattr(session.branch.run.config, name) for name in options_of(METHODS[method].Config)}
+        )
         for option, value in config.items():
             found = shown_by(page, option)
             if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -107,12 +109,12 @@ def test_every_control_shows_what_is_in_force_and_touching_none_changes_none(met
         assert page.page.locator(".ka-wi-fork").is_disabled()
         check(page)
     finally:
-        desk.close()
+        session.close()
 
 
-def test_a_slider_by_keyboard_an_exact_number_and_a_switch_make_a_fork(desk, bridge):
-    panel = WhatIf(desk)
-    page = bridge(desk, panel)
+def test_a_slider_by_keyboard_an_exact_number_and_a_switch_make_a_fork(session, bridge):
+    panel = WhatIf(session)
+    page = bridge(session, panel)
     slider = control(page, "mmd_weight").get_by_role("slider")
     slider.focus()
     slider.press("ArrowRight")
@@ -133,9 +135,9 @@ def test_a_slider_by_keyboard_an_exact_number_and_a_switch_make_a_fork(desk, bri
     until(page, lambda: panel.proposal.get("name"))
     page.page.get_by_label("play it at once").uncheck()
     page.page.locator(".ka-wi-fork").click()
-    until(page, lambda: len(desk.branches) == 2)
-    made = desk.branch.run
-    before = desk.branches["base"].run.config
+    until(page, lambda: len(session.branches) == 2)
+    made = session.branch.run
+    before = session.branches["base"].run.config
     assert made.parent == ("base", 5)
     assert made.config == before.replace(mmd_weight=0.0, learning_rate=0.0123456789012345, without=("one",))
     until(page, lambda: page.page.locator(".ka-wi-changed").count() == 0)  # what was changed is in force now
@@ -143,8 +145,8 @@ def test_a_slider_by_keyboard_an_exact_number_and_a_switch_make_a_fork(desk, bri
     check(page)
 
 
-def test_what_cannot_be_read_stays_in_the_box_and_stops_the_fork(desk, bridge):
-    page = bridge(desk, WhatIf(desk))
+def test_what_cannot_be_read_stays_in_the_box_and_stops_the_fork(session, bridge):
+    page = bridge(session, WhatIf(session))
     box = control(page, "mmd_weight").get_by_role("textbox")
     box.fill("much")
     assert "expected a number" in control(page, "mmd_weight").get_by_role("alert").inner_text()
@@ -159,8 +161,8 @@ def test_what_cannot_be_read_stays_in_the_box_and_stops_the_fork(desk, bridge):
     check(page)
 
 
-def test_what_does_not_fit_in_mid_run_is_offered_from_the_start(desk, bridge):
-    page = bridge(desk, WhatIf(desk))
+def test_what_does_not_fit_in_mid_run_is_offered_from_the_start(session, bridge):
+    page = bridge(session, WhatIf(session))
     page.page.locator("summary").click()
     control(page, "blocks").get_by_role("textbox").fill("1")
     page.page.locator(".ka-wi-fork").click()
@@ -169,15 +171,15 @@ def test_what_does_not_fit_in_mid_run_is_offered_from_the_start(desk, bridge):
     assert "not forked" in page.page.locator(".ka-wi-problem").inner_text()
     assert shown_by(page, "blocks") == "1"  # nothing is lost
     offer.click()
-    until(page, lambda: len(desk.branches) == 2)
-    assert desk.branch.run.config.blocks == 1
+    until(page, lambda: len(session.branches) == 2)
+    assert session.branch.run.config.blocks == 1
     until(page, lambda: not page.page.locator(".ka-wi-problem").is_visible())
-    until(page, lambda: desk.branch.run.done)  # it plays at once
+    until(page, lambda: session.branch.run.done)  # it plays at once
     check(page)
 
 
-def test_the_python_is_shown_for_what_is_set(desk, bridge):
-    page = bridge(desk, WhatIf(desk))
+def test_the_python_is_shown_for_what_is_set(session, bridge):
+    page = bridge(session, WhatIf(session))
     control(page, "mmd_weight").get_by_role("textbox").fill("0")
     page.page.get_by_label("show the Python").click()
     code = page.page.get_by_label("Python: this fork")
@@ -188,9 +190,9 @@ def test_the_python_is_shown_for_what_is_set(desk, bridge):
     check(page)
 
 
-def test_two_views_of_one_panel_have_changes_of_their_own(desk, bridge):
-    panel = WhatIf(desk)
-    page = bridge(desk, panel)
+def test_two_views_of_one_panel_have_changes_of_their_own(session, bridge):
+    panel = WhatIf(session)
+    page = bridge(session, panel)
     page.add(panel, "again")
     first, second = (page.page.locator(".ka-what-if").nth(i) for i in (0, 1))
     first.locator('[data-option="mmd_weight"] input[type="text"]').fill("0.7")
@@ -200,26 +202,26 @@ def test_two_views_of_one_panel_have_changes_of_their_own(desk, bridge):
     check(page)
 
 
-def test_the_tree_by_keyboard(desk, bridge):
-    desk.fork({"mmd_weight": 0.0}, name="child", at=4).result(30)
-    desk.fork({"soft_weight": 2.0}, name="grandchild", at=4).result(30)
-    panel = Branches(desk)
-    page = bridge(desk, panel)
+def test_the_tree_by_keyboard(session, bridge):
+    session.fork({"mmd_weight": 0.0}, name="child", at=4).result(30)
+    session.fork({"soft_weight": 2.0}, name="grandchild", at=4).result(30)
+    panel = Branches(session)
+    page = bridge(session, panel)
     items = page.page.get_by_role("treeitem")
     assert items.count() == 3
     items.nth(2).focus()
     page.page.keyboard.press("Home")
     page.page.keyboard.press("Enter")
-    until(page, lambda: desk.active == "base")
+    until(page, lambda: session.active == "base")
     page.page.keyboard.press("ArrowDown")
     assert items.nth(1).evaluate("item => item === document.activeElement")
-    was = "child" in desk.shown
+    was = "child" in session.shown
     page.page.keyboard.press(" ")
-    until(page, lambda: ("child" in desk.shown) != was)
+    until(page, lambda: ("child" in session.shown) != was)
     page.page.keyboard.press("F2")
     page.page.keyboard.type("no MMD")
     page.page.keyboard.press("Enter")
-    until(page, lambda: list(desk.branches) == ["base", "no MMD", "grandchild"])
+    until(page, lambda: list(session.branches) == ["base", "no MMD", "grandchild"])
     until(page, lambda: "no MMD" in items.nth(1).inner_text())
     assert items.nth(1).evaluate("item => item === document.activeElement")
     page.page.keyboard.press("F2")
@@ -230,17 +232,17 @@ def test_the_tree_by_keyboard(desk, bridge):
     page.page.keyboard.press("ArrowRight")
     until(page, lambda: items.count() == 3)
     page.page.keyboard.press("Delete")
-    until(page, lambda: list(desk.branches) == ["base", "grandchild"])
+    until(page, lambda: list(session.branches) == ["base", "grandchild"])
     undo = page.page.get_by_role("button", name="undo")
     until(page, undo.is_visible)
     undo.click()
-    until(page, lambda: list(desk.branches) == ["base", "no MMD", "grandchild"])
+    until(page, lambda: list(session.branches) == ["base", "no MMD", "grandchild"])
     check(page)
 
 
-def test_what_goes_wrong_with_branches_is_said_there(desk, bridge):
-    panel = Branches(desk)
-    page = bridge(desk, panel)
+def test_what_goes_wrong_with_branches_is_said_there(session, bridge):
+    panel = Branches(session)
+    page = bridge(session, panel)
     page.page.get_by_role("button", name="open…").click()
     page.page.get_by_label("folder of runs to open").fill("/nowhere/at/all")
     page.page.get_by_role("button", name="add").click()
@@ -250,9 +252,9 @@ def test_what_goes_wrong_with_branches_is_said_there(desk, bridge):
     check(page)
 
 
-def test_findings_are_asked_for_and_open_with_their_evidence(desk, bridge):
-    panel = Findings(desk)
-    page = bridge(desk, panel)
+def test_findings_are_asked_for_and_open_with_their_evidence(session, bridge):
+    panel = Findings(session)
+    page = bridge(session, panel)
     assert "Not diagnosed yet" in page.page.locator(".ka-findings").inner_text()
     page.page.get_by_role("button", name="diagnose").click()
     until(page, lambda: page.page.locator(".ka-fi-card").count() > 0)
@@ -263,7 +265,7 @@ def test_findings_are_asked_for_and_open_with_their_evidence(desk, bridge):
     until(
         page, lambda: card.locator("img").count() and card.locator("img").evaluate("image => image.naturalWidth > 100")
     )
-    desk.play(10).result(30)
+    session.play(10).result(30)
     until(page, lambda: "the run is at 10 now" in page.page.locator(".ka-fi-about").inner_text())
     assert card.locator("img").is_visible()  # what is open stays open
     check(page)
@@ -271,12 +273,12 @@ def test_findings_are_asked_for_and_open_with_their_evidence(desk, bridge):
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize(("width", "height"), [(320, 220), (420, 330), (1880, 400)])
-def test_nothing_overlaps_or_sticks_out(desk, bridge, width, height, dark):
+def test_nothing_overlaps_or_sticks_out(session, bridge, width, height, dark):
     for i in range(6):
-        desk.fork(
+        session.fork(
             {"mmd_weight": i + 0.5}, of="base" if i % 2 else None, name=f"a name that is long, the {i}", at=4
         ).result(30)
-    page = bridge(desk, WhatIf(desk), Branches(desk), Findings(desk), dark=dark)
+    page = bridge(session, WhatIf(session), Branches(session), Findings(session), dark=dark)
     page.page.set_viewport_size({"width": width + 40, "height": 1300})
     size = (
         f"#panels {{ grid-template-columns: {width}px !important }} #panels > div {{ height: {height}px !important }}"
@@ -291,26 +293,26 @@ def test_nothing_overlaps_or_sticks_out(desk, bridge, width, height, dark):
 
 
 @pytest.mark.parametrize("release", ["pointerup", "blur"])
-def test_the_timeline_is_let_go_also_where_the_browser_tells_of_no_change(desk, bridge, release):
-    page = bridge(desk, Player(desk))
+def test_the_timeline_is_let_go_also_where_the_browser_tells_of_no_change(session, bridge, release):
+    page = bridge(session, Player(session))
     slider = page.page.locator(".ka-player-track input")
     slider.evaluate("e => { e.value = 4; e.dispatchEvent(new Event('input')); }")
     slider.evaluate(f"e => e.dispatchEvent(new PointerEvent('{release}'))")
-    until(page, lambda: desk.branch.run.step == 4)
-    desk.receive({"do": "step", "n": 1})
+    until(page, lambda: session.branch.run.step == 4)
+    session.receive({"do": "step", "n": 1})
     until(page, lambda: page.page.locator(".ka-player").get_attribute("data-step") == "5")
     assert slider.input_value() == "5"
     check(page)
 
 
-def test_a_branch_that_goes_while_it_is_renamed_leaves_the_others_to_be_renamed(desk, bridge):
-    desk.fork({"mmd_weight": 0.0}, name="other", at=4).result(30)
-    page = bridge(desk, Branches(desk))
+def test_a_branch_that_goes_while_it_is_renamed_leaves_the_others_to_be_renamed(session, bridge):
+    session.fork({"mmd_weight": 0.0}, name="other", at=4).result(30)
+    page = bridge(session, Branches(session))
     line = page.page.locator('[data-branch="other"]')
     line.click()
     page.page.keyboard.press("F2")
     page.page.locator(".ka-br-edit").fill("half a na")
-    desk.receive({"do": "delete", "name": "other"})
+    session.receive({"do": "delete", "name": "other"})
     until(page, lambda: line.count() == 0)
     page.pump(0.3)
     assert page.page.locator(".ka-br-error").count() == 0  # nobody asked for another name of what is gone
@@ -318,5 +320,5 @@ def test_a_branch_that_goes_while_it_is_renamed_leaves_the_others_to_be_renamed(
     page.page.keyboard.press("F2")
     page.page.locator(".ka-br-edit").fill("first")
     page.page.keyboard.press("Enter")
-    until(page, lambda: list(desk.branches) == ["first"])
+    until(page, lambda: list(session.branches) == ["first"])
     check(page)

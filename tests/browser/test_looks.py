@@ -74,7 +74,7 @@ def look(lab, state: str, places=("player", "samples", "findings")) -> None:
 
 @pytest.mark.parametrize(("lab", "layout"), [((1280, 800), "laptop"), ((1920, 1080), "projector")], indirect=["lab"])
 def test_nothing_overlaps_or_jumps_in_any_state(lab, layout):
-    lab.open([SETUP, f"bench = workbench(run, layout={layout!r})\ndesk = bench._desk\nbench"])
+    lab.open([SETUP, f"bench = workbench(run, layout={layout!r})\ndesk = bench._session\nbench"])
     if layout == "laptop":
         lab.do("app => app.commands.execute('application:toggle-left-area')")
     lab.run(0, timeout=180)
@@ -85,7 +85,7 @@ def test_nothing_overlaps_or_jumps_in_any_state(lab, layout):
     look(lab, "fresh")
 
     # While it plays nothing moves but what is drawn.
-    lab.kernel_value("setattr(desk, 'play_interval', 0.02)")
+    lab.kernel_value("setattr(session, 'play_interval', 0.02)")
     page.locator(".ka-player-play").click()
     lab.wait_for("() => Number(document.querySelector('section.ka-player').dataset.step) >= 45", timeout=60)
     before, moved = page.evaluate(PLACES), {}
@@ -98,7 +98,7 @@ def test_nothing_overlaps_or_jumps_in_any_state(lab, layout):
         page.wait_for_timeout(50)
     assert moved == {}
     look(lab, "playing")
-    lab.kernel_value("desk.pause()")
+    lab.kernel_value("session.pause()")
     lab.wait_for("() => document.querySelector('section.ka-player').textContent.includes('waits')", timeout=30)
 
     # Selected and pointed at.
@@ -124,7 +124,7 @@ def test_nothing_overlaps_or_jumps_in_any_state(lab, layout):
     look(lab, "forked")
     lab.kernel_value("bool(bench.fork('twice the reconstruction error', at=20, reconstruction_weight=2.0))")
     lab.kernel_value("bool(bench.advance(40))", timeout=60)
-    lab.kernel_value("desk.show(*desk.branches)")
+    lab.kernel_value("session.show(*session.branches)")
     page.wait_for_timeout(1500)
     look(lab, "three")
 

@@ -19,7 +19,7 @@ from ka_explore import Run, toy
 from ka_explore.panels import workbench
 run = Run(toy.digits(), steps=300, batch_size=32, snapshot_every=10, checkpoint_every=40)
 bench = workbench(run)
-desk = bench._desk
+session = bench._session
 """
 # What may be pressed: everything that is on the page and enabled, but what opens files or leaves the page.
 ALL = ", ".join(f".ka {kind}" for kind in ("button", "select", "input", "canvas", "summary", "td", "[role=treeitem]"))
@@ -89,12 +89,12 @@ def test_whatever_is_pressed_the_runs_are_what_replays_give(lab, seed):
         page.wait_for_timeout(chance.choice([5, 30, 120]))
     assert presses > SECONDS / 10
     page.keyboard.press("Escape")
-    lab.kernel_value("desk.pause()")
+    lab.kernel_value("session.pause()")
     deadline = time.monotonic() + 60
-    while lab.kernel_value("desk.doing") and time.monotonic() < deadline:
+    while lab.kernel_value("session.doing") and time.monotonic() < deadline:
         page.wait_for_timeout(100)
-    assert lab.kernel_value("desk.doing") == "", "the player is stuck"
-    error = lab.kernel_value("desk.error")
+    assert lab.kernel_value("session.doing") == "", "the player is stuck"
+    error = lab.kernel_value("session.error")
     assert "Traceback" not in error, log[-20:]
     assert "Error: " not in error.split("\\n")[0], log[-20:]
     # every run that is open gives its recorded rows again: a row that differs raises ReplayMismatch

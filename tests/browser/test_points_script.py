@@ -14,10 +14,10 @@ import pytest
 
 from ka_explore import Problem, Run
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.desk import Desk
 from ka_explore.panels.points import Points
-from ka_explore.snapshot import Snapshot
-from ka_explore.store import Store
+from ka_explore.panels.session import Session
+from ka_explore.run.snapshot import Snapshot
+from ka_explore.run.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
@@ -54,21 +54,21 @@ def made(tiny_problem: Callable[..., Problem], tmp_path: Path) -> Callable[..., 
 
 
 @pytest.fixture
-def desk_of() -> Iterator[Callable[..., tuple[Desk, Points]]]:
-    """A desk of branches with a points panel that has all its frames; closed in the end."""
-    desks = []
+def desk_of() -> Iterator[Callable[..., tuple[Session, Points]]]:
+    """A session of branches with a points panel that has all its frames; closed in the end."""
+    sessions = []
 
-    def make(*branches: Any, **options: Any) -> tuple[Desk, Points]:
-        desk = Desk(list(branches))
-        desks.append(desk)
-        desk.show(*desk.branches)
-        panel = Points(desk, **options)
+    def make(*branches: Any, **options: Any) -> tuple[Session, Points]:
+        session = Session(list(branches))
+        sessions.append(session)
+        session.show(*session.branches)
+        panel = Points(session, **options)
         panel.settle(20)
-        return desk, panel
+        return session, panel
 
     yield make
-    for desk in desks:
-        desk.close()
+    for session in sessions:
+        session.close()
 
 
 @pytest.fixture
@@ -79,11 +79,11 @@ def run(tiny_problem: Callable[..., Problem]) -> Run:
 
 @pytest.fixture
 def shown(desk_of, bridge, run):
-    """A desk, its panel, and the page that shows it; in the end nothing went the wrong way and the console is empty."""
-    desk, panel = desk_of(Branch(run))
-    page = bridge(desk, panel)
+    """A session, its panel, and its page; in the end nothing went the wrong way and the console is empty."""
+    session, panel = desk_of(Branch(run))
+    page = bridge(session, panel)
     ready(page)
-    yield desk, panel, page
+    yield session, panel, page
     assert page.console == []
     assert page.page.evaluate("window.wrongWay ?? 0") == 0
 
@@ -112,8 +112,8 @@ def data(bridge: Any, name: str) -> float:
 def look_at(bridge: Any, step: float, moving: bool = True) -> None:
     """What a player's timeline does."""
     bridge.page.evaluate(
-        "([step, moving]) => { const desk = [...globalThis[Symbol.for('ka_explore.desks')].values()].at(-1);"
-        " desk.emit('time', {step, by: 'player', moving}); }",
+        "([step, moving]) => { const session = [...globalThis[Symbol.for('ka_explore.sessions')].values()].at(-1);"
+        " session.emit('time', {step, by: 'player', moving}); }",
         [step, moving],
     )
     bridge.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -202,16 +202,16 @@ def test_a_slider_of_its_own_only_where_no_player_is(shown):
     still(bridge)
     assert data(bridge, "step") == 4
     bridge.page.evaluate(
-        "() => [...globalThis[Symbol.for('ka_explore.desks')].values()].at(-1).emit('status', {doing: ''})"
+        "() => [...globalThis[Symbol.for('ka_explore.sessions')].values()].at(-1).emit('status', {doing: ''})"
     )
     assert not row.is_visible()
 
 
 def test_a_frame_that_comes_while_it_plays_is_glided_to(shown):
-    desk, panel, bridge = shown
+    session, panel, bridge = shown
     start = np.array(inspect(bridge)["plane"])
-    desk.doing = "plays"
-    desk.branch.run.advance(4, progress=False)
+    session.doing = "plays"
+    session.branch.run.advance(4, progress=False)
     panel.refresh({"snapshots"})
     bridge.pump(0.0)
     assert [kind for kind, *_ in bridge.pending] == []
@@ -221,7 +221,7 @@ def test_a_frame_that_comes_while_it_plays_is_glided_to(shown):
     assert not np.allclose(start, end)
     expected = panel.scene.plane.films[0].frames[16].xy
     np.testing.assert_allclose(end.reshape(-1, 2), expected, atol=1e-5)
-    desk.doing = ""
+    session.doing = ""
 
 
 def test_other_axes_are_glided_to(shown):
@@ -253,8 +253,8 @@ def test_other_axes_are_glided_to(shown):
 
 
 def test_a_lasso_selects_exactly_what_lies_inside(desk_of, bridge, made):
-    desk, panel = desk_of(made(150))
-    bridge = bridge(desk, panel)
+    session, panel = desk_of(made(150))
+    bridge = bridge(session, panel)
     ready(bridge)
     places = pixels(bridge)
     middle = np.median(places[1], axis=0)
@@ -268,17 +268,17 @@ def test_a_lasso_selects_exactly_what_lies_inside(desk_of, bridge, made):
         lasso(bridge, polygon)
         expected = np.flatnonzero(np.any([within(net, polygon) for net in places], axis=0))
         assert 0 < len(expected) < places.shape[1]
-        np.testing.assert_array_equal(desk.selection, expected)
+        np.testing.assert_array_equal(session.selection, expected)
         assert inspect(bridge)["selection"] == expected.tolist()
 
 
 def test_a_lasso_that_ends_before_other_branches_are_drawn_selects_nothing(desk_of, bridge, made):
-    desk, panel = desk_of(made(150), made(150, "other"))
-    desk.show("made")
+    session, panel = desk_of(made(150), made(150, "other"))
+    session.show("made")
     panel.settle()
-    bridge = bridge(desk, panel)
+    bridge = bridge(session, panel)
     ready(bridge)
-    desk.select([3])
+    session.select([3])
     bridge.pump(0.3)
     page, places = bridge.page, pixels(bridge)
     (left, top), (right, bottom) = places.min(axis=(0, 1)), places.max(axis=(0, 1))
@@ -290,7 +290,7 @@ def test_a_lasso_that_ends_before_other_branches_are_drawn_selects_nothing(desk_
         "() => { window.later = []; window.frame = window.requestAnimationFrame;"
         " window.requestAnimationFrame = callback => window.later.push(callback); }"
     )
-    desk.show("other")
+    session.show("other")
     panel.settle()
     bridge.pump(0.5)
     page.evaluate("() => { for (const callback of window.later.splice(0)) callback(performance.now()); }")
@@ -299,22 +299,22 @@ def test_a_lasso_that_ends_before_other_branches_are_drawn_selects_nothing(desk_
         "() => { window.requestAnimationFrame = window.frame; for (const each of window.later) window.frame(each); }"
     )
     still(bridge)
-    assert desk.selection.tolist() == [3]
+    assert session.selection.tolist() == [3]
     assert bridge.console == []
     lasso(bridge, np.array([[left, top], [right, top], [right, bottom], [left, bottom]]))
-    assert len(desk.selection) > 100
+    assert len(session.selection) > 100
 
 
 def test_a_lasso_in_a_picture_that_goes_is_forgotten(desk_of, bridge, made):
-    desk, panel = desk_of(made(150), made(150, "other"))
-    bridge = bridge(desk, panel)
+    session, panel = desk_of(made(150), made(150, "other"))
+    bridge = bridge(session, panel)
     ready(bridge)
     page, places = bridge.page, pixels(bridge, branch=1)
     x, y = places[0].mean(axis=0)
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 20, y + 20)
-    desk.show("made")
+    session.show("made")
     panel.settle()
     still(bridge)
     page.wait_for_function("document.querySelectorAll('.ka-points-over').length === 1")
@@ -322,30 +322,30 @@ def test_a_lasso_in_a_picture_that_goes_is_forgotten(desk_of, bridge, made):
     still(bridge)
     page.mouse.move(*pixels(bridge)[0, 0])
     page.locator(".ka-points-tip").wait_for(state="visible", timeout=3000)
-    assert len(desk.selection) == 0
+    assert len(session.selection) == 0
     assert bridge.console == []
 
 
 def test_shift_adds_ctrl_removes_escape_clears(shown):
-    desk, _, bridge = shown
+    session, _, bridge = shown
     places = pixels(bridge).reshape(-1, 2)
     (left, top), (right, bottom) = places.min(axis=0) - 9, places.max(axis=0) + 9
     x = float(np.median(places[:, 0]).round())
     first = np.array([[left, top], [x, top], [x, bottom], [left, bottom]]).round()
     rest = np.array([[x, top], [right, top], [right, bottom], [x, bottom]]).round()
     lasso(bridge, first)
-    one = set(desk.selection.tolist())
+    one = set(session.selection.tolist())
     lasso(bridge, rest, Shift=True)
-    assert set(desk.selection.tolist()) == set(range(60))
+    assert set(session.selection.tolist()) == set(range(60))
     lasso(bridge, first, Control=True)
-    assert set(desk.selection.tolist()) == set(range(60)) - one
+    assert set(session.selection.tolist()) == set(range(60)) - one
     bridge.page.keyboard.press("Escape")
     bridge.pump(0.3)
-    assert len(desk.selection) == 0
+    assert len(session.selection) == 0
 
 
 def test_a_click_selects_and_python_s_selection_is_drawn(shown):
-    desk, _, bridge = shown
+    session, _, bridge = shown
     places = pixels(bridge)
     away = np.linalg.norm(places.reshape(-1, 1, 2) - places.reshape(1, -1, 2), axis=-1) + 1e9 * np.eye(
         places[..., 0].size
@@ -353,21 +353,21 @@ def test_a_click_selects_and_python_s_selection_is_drawn(shown):
     lonely = int(away.min(axis=1).argmax())
     bridge.page.mouse.click(*places.reshape(-1, 2)[lonely])
     bridge.pump(0.3)
-    assert desk.selection.tolist() == [lonely % 60]
-    desk.select([3, 4])
+    assert session.selection.tolist() == [lonely % 60]
+    session.select([3, 4])
     bridge.pump(0.3)
     assert inspect(bridge)["selection"] == [3, 4]
 
 
 def test_the_tip_says_what_every_net_says(shown):
-    desk, _, bridge = shown
+    session, _, bridge = shown
     places = pixels(bridge)[0]
     sample = int(np.linalg.norm(places - places.mean(axis=0), axis=1).argmax())
     bridge.page.mouse.move(*places[sample])
     tip = bridge.page.locator(".ka-points-tip")
     tip.wait_for(state="visible")
     sample = inspect(bridge)["hovered"]
-    snapshot = desk.branch.snapshot(12)
+    snapshot = session.branch.snapshot(12)
     text = tip.inner_text()
     assert f"image {snapshot.index[sample]}" in text
     assert snapshot.classes[snapshot.labels["class"][sample]][1] in text
@@ -386,13 +386,13 @@ def test_the_tip_says_what_every_net_says(shown):
             " return [...data].filter((_, i) => i % 4 === 0); }"
         )
     )
-    image = np.asarray(desk.branch.run.problem.pool.images[snapshot.index[[sample]]])[0, 0]
+    image = np.asarray(session.branch.run.problem.pool.images[snapshot.index[[sample]]])[0, 0]
     np.testing.assert_allclose(shown_image.reshape(16, 16) / 255, image, atol=0.01)
     assert asked(bridge) == []
 
 
 def test_hidden_nets_are_neither_drawn_nor_selected(shown):
-    desk, _, bridge = shown
+    session, _, bridge = shown
     assert data(bridge, "points") == 180
     for name in ("student", "teacher 1"):
         bridge.page.locator(".ka-points-legend button", has_text=name).click()
@@ -401,7 +401,7 @@ def test_hidden_nets_are_neither_drawn_nor_selected(shown):
     places = pixels(bridge)
     polygon = np.median(places[1], axis=0) + np.array([[-60, -50], [40, -50], [40, 60], [-60, 60]])
     lasso(bridge, polygon.round())
-    np.testing.assert_array_equal(desk.selection, np.flatnonzero(within(places[1], polygon.round())))
+    np.testing.assert_array_equal(session.selection, np.flatnonzero(within(places[1], polygon.round())))
 
 
 # The screen
@@ -491,8 +491,8 @@ def test_a_saved_picture_has_the_lines_that_are_seen(shown):
 
 
 def test_dark_and_small_and_no_picture(desk_of, bridge, run):
-    desk, panel = desk_of(Branch(run))
-    page = bridge(desk, panel, dark=True)
+    session, panel = desk_of(Branch(run))
+    page = bridge(session, panel, dark=True)
     ready(page)
     assert "ka-dark" in page.page.locator(PANEL).get_attribute("class")
     cell = "document.querySelector('.ka-points').parentElement"
@@ -510,8 +510,8 @@ def test_dark_and_small_and_no_picture(desk_of, bridge, run):
 
 
 def test_three_branches_share_lens_time_and_selection(desk_of, bridge, made):
-    desk, panel = desk_of(*(made(50, name) for name in ("base", "a fork with a rather long name", "alone")))
-    page = bridge(desk, panel)
+    session, panel = desk_of(*(made(50, name) for name in ("base", "a fork with a rather long name", "alone")))
+    page = bridge(session, panel)
     ready(page)
     titles = page.page.locator(".ka-points-title b").all_inner_texts()
     assert titles == ["base", "a fork with a rather long name", "alone"]
@@ -526,8 +526,8 @@ def test_three_branches_share_lens_time_and_selection(desk_of, bridge, made):
 
 
 def test_of_very_many_points_a_stated_part_is_drawn_while_it_moves(desk_of, bridge, made):
-    desk, panel = desk_of(made(12_000))
-    page = bridge(desk, panel)
+    session, panel = desk_of(made(12_000))
+    page = bridge(session, panel)
     ready(page)
     page.page.wait_for_timeout(400)
     assert data(page, "points") == 36_000
@@ -560,11 +560,11 @@ def test_a_job_is_shown_and_can_be_cancelled(shown):
 
 
 def test_two_views_of_a_panel_and_its_end_leave_nothing_behind(shown):
-    desk, panel, bridge = shown
+    session, panel, bridge = shown
     bridge.add(panel, "again")
     bridge.pump(0.5)
     assert bridge.page.locator(PANEL).count() == 2
     bridge.page.evaluate("removePanel('again')")
-    desk.select([1, 2])
+    session.select([1, 2])
     bridge.pump(0.3)
     assert inspect(bridge)["selection"] == [1, 2]

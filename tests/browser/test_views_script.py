@@ -12,9 +12,9 @@ import pytest
 import ka_explore
 from ka_explore import Run
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.desk import Desk
 from ka_explore.panels.history import History
 from ka_explore.panels.samples import Samples
+from ka_explore.panels.session import Session
 from ka_explore.panels.tables import Tables
 from ka_explore.panels.widget import Panel
 from ka_explore.probes import PROBES
@@ -30,11 +30,11 @@ def runs(tiny_problem) -> list[Run]:
 
 
 @pytest.fixture
-def desk(runs) -> Iterator[Desk]:
-    desk = Desk([Branch(run) for run in runs])
-    yield desk
-    error = desk.error
-    desk.close()
+def session(runs) -> Iterator[Session]:
+    session = Session([Branch(run) for run in runs])
+    yield session
+    error = session.error
+    session.close()
     assert error == ""
 
 
@@ -50,8 +50,8 @@ def settled(page: Any, condition: Callable[[], bool], seconds: float = 15.0) -> 
 def look_at(page: Any, step: int) -> None:
     """As if the timeline were dragged there."""
     page.page.evaluate(
-        "step => { for (const desk of globalThis[Symbol.for('ka_explore.desks')].values())"
-        " desk.emit('time', {step, by: 'test', moving: true}); }",
+        "step => { for (const session of globalThis[Symbol.for('ka_explore.sessions')].values())"
+        " session.emit('time', {step, by: 'test', moving: true}); }",
         step,
     )
     page.pump(0.15)  # numbers change some ten times a second
@@ -74,14 +74,14 @@ def clean(page: Any) -> None:
     assert page.page.evaluate("window.wrongWay || 0") == 0
 
 
-def whole(desk: Desk, *panels: Panel) -> Callable[[], bool]:
+def whole(session: Session, *panels: Panel) -> Callable[[], bool]:
     """Whether tables and samples of all snapshots are there."""
 
     def there() -> bool:
         for panel in panels:
             branches = panel.frames["branches"] if isinstance(panel, Tables) else panel.shown["branches"]
             steps = [b["frames"] if isinstance(panel, Tables) else b["steps"] for b in branches]
-            if len(steps) != len(desk.shown) or any(len(each) != 5 for each in steps):
+            if len(steps) != len(session.shown) or any(len(each) != 5 for each in steps):
                 return False
         return True
 
@@ -91,9 +91,9 @@ def whole(desk: Desk, *panels: Panel) -> Callable[[], bool]:
 # The history
 
 
-def test_hovering_tells_the_numbers_of_the_row(bridge, desk):
-    desk.show("base", "no MMD")
-    page = bridge(desk, History(desk))
+def test_hovering_tells_the_numbers_of_the_row(bridge, session):
+    session.show("base", "no MMD")
+    page = bridge(session, History(session))
     page.pump(0.2)
     box = page.page.locator(".ka-history-over").bounding_box()
     for share in (0.3, 0.55, 0.9):
@@ -101,7 +101,7 @@ def test_hovering_tells_the_numbers_of_the_row(bridge, desk):
         page.pump(0.1)
         for row in page.page.locator(".ka-history-legend tbody tr").all():
             term = row.locator("button").get_attribute("data-term")
-            for branch, cell in zip(desk.compared, row.locator("td").all(), strict=True):
+            for branch, cell in zip(session.compared, row.locator("td").all(), strict=True):
                 step = int(cell.get_attribute("data-step"))
                 recorded = branch.rows[step - 1]
                 assert recorded["step"] == step
@@ -112,12 +112,12 @@ def test_hovering_tells_the_numbers_of_the_row(bridge, desk):
     clean(page)
 
 
-def test_dragging_in_the_history_moves_the_time_and_places_the_views(bridge, desk):
-    page = bridge(desk, History(desk))
+def test_dragging_in_the_history_moves_the_time_and_places_the_views(bridge, session):
+    page = bridge(session, History(session))
     page.pump(0.2)
     page.page.evaluate(
-        "() => { window.times = []; for (const desk of globalThis[Symbol.for('ka_explore.desks')].values())"
-        " desk.on('time', time => window.times.push(time)); }"
+        "() => { window.times = []; for (const session of globalThis[Symbol.for('ka_explore.sessions')].values())"
+        " session.on('time', time => window.times.push(time)); }"
     )
     box = page.page.locator(".ka-history-over").bounding_box()
     page.page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 60)
@@ -130,15 +130,15 @@ def test_dragging_in_the_history_moves_the_time_and_places_the_views(bridge, des
     assert [time["moving"] for time in times][-1] is False
     assert all(time["moving"] and time["by"] == "history" for time in times[:-1])
     assert [(m["do"], m["step"]) for m in asked(page)] == [("place", times[-1]["step"])]
-    assert desk.place == times[-1]["step"]
-    assert desk.branch.step == 40, "looking is not rewinding"
+    assert session.place == times[-1]["step"]
+    assert session.branch.step == 40, "looking is not rewinding"
     page.page.locator(".ka-history-over").press("ArrowLeft")
-    settled(page, lambda: desk.place == times[-1]["step"] - 1)
+    settled(page, lambda: session.place == times[-1]["step"] - 1)
     clean(page)
 
 
-def test_terms_are_chosen_in_the_legend_and_steps_by_zooming(bridge, desk):
-    page = bridge(desk, History(desk))
+def test_terms_are_chosen_in_the_legend_and_steps_by_zooming(bridge, session):
+    page = bridge(session, History(session))
     page.pump(0.2)
     ink = (
         "() => { const canvas = document.querySelector('.ka-history-plot canvas');"
@@ -184,41 +184,41 @@ def test_terms_below_zero_have_ticks(browser, low, high):
 def test_rows_of_a_playing_run_come_one_by_one_and_a_late_view_asks_for_all(bridge, runs, monkeypatch):
     branch = Branch(folder=runs[0].folder)
     rows, branch.rows = branch.rows, branch.rows[:5]
-    desk = Desk([branch])
+    session = Session([branch])
     try:
-        panel = History(desk)
-        page = bridge(desk, panel)
-        monkeypatch.setattr(Desk, "busy", True)
+        panel = History(session)
+        page = bridge(session, panel)
+        monkeypatch.setattr(Session, "busy", True)
         for count in (6, 15, 30):
             branch.rows = rows[:count]
-            desk.changed("rows")
+            session.changed("rows")
             settled(page, lambda count=count: panel._sent[0][3] == count)
             assert page.page.locator("td[data-step]").first.get_attribute("data-step") == str(count)
             assert values(page, "td[data-step]")[0] == pytest.approx(rows[count - 1]["loss"], rel=1e-6)
         assert panel.lines["branches"][0]["count"] == 5, "the whole was sent once"
-        late = bridge(desk, panel)  # the traits say less than what the first view knows
+        late = bridge(session, panel)  # the traits say less than what the first view knows
         branch.rows = rows[:31]
-        desk.changed("rows")
+        session.changed("rows")
         settled(late, lambda: panel.lines["branches"][0]["count"] == 31)
         assert values(late, "td[data-step]")[0] == pytest.approx(rows[30]["loss"], rel=1e-6)
-        monkeypatch.setattr(Desk, "busy", False)
+        monkeypatch.setattr(Session, "busy", False)
         clean(page)
         clean(late)
     finally:
-        desk.close()
+        session.close()
 
 
 # Tables
 
 
-def test_scrubbing_changes_the_table_without_a_message(bridge, desk):
-    panel = Tables(desk)
-    settled_desk(panel, whole(desk, panel))
-    page = bridge(desk, panel)
+def test_scrubbing_changes_the_table_without_a_message(bridge, session):
+    panel = Tables(session)
+    settled_desk(panel, whole(session, panel))
+    page = bridge(session, panel)
     page.pump(0.3)
     for near, step in ((0, 0), (12, 10), (29, 30), (40, 40)):
         look_at(page, near)
-        expected = PROBES["error_by_class"](desk.branch.snapshot(step)).values
+        expected = PROBES["error_by_class"](session.branch.snapshot(step)).values
         np.testing.assert_allclose(values(page, ".ka-tables td[data-value]"), expected.ravel(), rtol=1e-6)
         assert f"step {step}" in page.page.locator(".ka-tables-head output").text_content()
     assert asked(page) == []
@@ -233,13 +233,13 @@ def settled_desk(panel: Panel, condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_the_difference_is_the_second_minus_the_first(bridge, desk):
-    desk.show("base", "no MMD")
-    panel = Tables(desk)
-    settled_desk(panel, whole(desk, panel))
-    page = bridge(desk, panel)
+def test_the_difference_is_the_second_minus_the_first(bridge, session):
+    session.show("base", "no MMD")
+    panel = Tables(session)
+    settled_desk(panel, whole(session, panel))
+    page = bridge(session, panel)
     look_at(page, 40)
-    first, second = (PROBES["error_by_class"](branch.snapshot(40)).values for branch in desk.compared)
+    first, second = (PROBES["error_by_class"](branch.snapshot(40)).values for branch in session.compared)
     side_by_side = values(page, ".ka-tables td[data-value]")
     np.testing.assert_allclose(side_by_side, [*first.ravel(), *second.ravel()], rtol=1e-6)
     page.page.get_by_text("second − first").click()
@@ -251,15 +251,15 @@ def test_the_difference_is_the_second_minus_the_first(bridge, desk):
     clean(page)
 
 
-def test_a_table_is_chosen_and_its_class_selected_by_keyboard(bridge, desk):
-    panel = Tables(desk)
-    settled_desk(panel, whole(desk, panel))
-    page = bridge(desk, panel)
+def test_a_table_is_chosen_and_its_class_selected_by_keyboard(bridge, session):
+    panel = Tables(session)
+    settled_desk(panel, whole(session, panel))
+    page = bridge(session, panel)
     page.pump(0.2)
     assert page.page.locator(".ka-tables option:disabled").first.get_attribute("title")
     page.page.locator(".ka-tables select").select_option("confusion")
     settled(page, lambda: panel.frames["chosen"] == "confusion")
-    snapshot = desk.branch.snapshot(40)
+    snapshot = session.branch.snapshot(40)
     expected = PROBES["confusion"](snapshot)
     np.testing.assert_allclose(values(page, ".ka-tables td[data-value]"), np.float32(expected.values).ravel())
     heads = page.page.eval_on_selector_all(".ka-tables tbody th", "all => all.map(one => [one.scope, one.ariaLabel])")
@@ -268,7 +268,7 @@ def test_a_table_is_chosen_and_its_class_selected_by_keyboard(bridge, desk):
     page.page.keyboard.press("ArrowDown")
     page.page.keyboard.press("ArrowDown")
     page.page.keyboard.press("Enter")
-    settled(page, lambda: np.array_equal(desk.selection, np.flatnonzero(snapshot.labels["class"] == 2)))
+    settled(page, lambda: np.array_equal(session.selection, np.flatnonzero(snapshot.labels["class"] == 2)))
     assert page.page.evaluate("document.activeElement.ariaLabel") == expected.rows[2]
     clean(page)
 
@@ -276,18 +276,18 @@ def test_a_table_is_chosen_and_its_class_selected_by_keyboard(bridge, desk):
 # Samples
 
 
-def test_scrubbing_changes_the_answers_without_a_message(bridge, desk):
-    desk.show("base", "no MMD")
-    panel = Samples(desk)
-    settled_desk(panel, whole(desk, panel))
-    page = bridge(desk, panel)
+def test_scrubbing_changes_the_answers_without_a_message(bridge, session):
+    session.show("base", "no MMD")
+    panel = Samples(session)
+    settled_desk(panel, whole(session, panel))
+    page = bridge(session, panel)
     page.pump(0.3)
     places = panel.shown["places"]
     assert page.page.eval_on_selector_all("[data-sample]", "all => all.map(one => +one.dataset.sample)") == places
     for step in (0, 20, 40):
         look_at(page, step)
         found = np.array(values(page, ".ka-samples-student")).reshape(len(places), 2)
-        for column, branch in enumerate(desk.compared):
+        for column, branch in enumerate(session.compared):
             scores = branch.snapshot(step).arrays["scores"][places].astype(float)
             shares = np.exp(scores - scores.max(axis=1, keepdims=True))
             expected = (shares / shares.sum(axis=1, keepdims=True)).max(axis=1)
@@ -296,17 +296,17 @@ def test_scrubbing_changes_the_answers_without_a_message(bridge, desk):
     clean(page)
 
 
-def test_images_are_selected_kept_and_found_again(bridge, desk):
-    panel = Samples(desk)
-    settled_desk(panel, whole(desk, panel))
-    page = bridge(desk, panel, Tables(desk))
+def test_images_are_selected_kept_and_found_again(bridge, session):
+    panel = Samples(session)
+    settled_desk(panel, whole(session, panel))
+    page = bridge(session, panel, Tables(session))
     page.pump(0.3)
     places = panel.shown["places"]
     page.page.locator(".ka-samples-tile").nth(1).click()
-    settled(page, lambda: desk.selection.tolist() == [places[1]])
+    settled(page, lambda: session.selection.tolist() == [places[1]])
     page.page.keyboard.press("ArrowRight")
     page.page.keyboard.press("Enter")
-    settled(page, lambda: desk.selection.tolist() == sorted(places[1:3]))
+    settled(page, lambda: session.selection.tolist() == sorted(places[1:3]))
     marked = page.page.eval_on_selector_all("[aria-selected=true]", "all => all.map(one => +one.dataset.sample)")
     assert marked == places[1:3]
     page.page.get_by_text("keep ⚑").click()
@@ -314,12 +314,12 @@ def test_images_are_selected_kept_and_found_again(bridge, desk):
     page.page.keyboard.press("Enter")
     settled(page, lambda: [kept["name"] for kept in panel.kept] == ["these two"])
     page.page.get_by_role("button", name="clear").click()
-    settled(page, lambda: not len(desk.selection))
+    settled(page, lambda: not len(session.selection))
     page.page.get_by_text("⚑ these two").click()
     settled(page, lambda: panel.shown["places"] == sorted(places[1:3]))
     assert page.page.locator(".ka-samples-tile").count() == 2
     page.page.locator(".ka-samples-tile").first.hover()
-    hovered = "() => [...globalThis[Symbol.for('ka_explore.desks')].values()].map(desk => desk.value('hover'))"
+    hovered = "() => [...globalThis[Symbol.for('ka_explore.sessions')].values()].map(session => session.value('hover'))"
     assert sorted(places[1:3])[0] in page.page.evaluate(hovered)
     clean(page)
 
@@ -329,11 +329,11 @@ def test_images_are_selected_kept_and_found_again(bridge, desk):
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [(320, 220), (480, 300), (1200, 600)])
-def test_nothing_overlaps_or_overflows_at_any_size(bridge, desk, dark, size):
-    desk.show("base", "no MMD")
-    panels = [History(desk), Tables(desk), Samples(desk)]
-    settled_desk(panels[1], whole(desk, *panels[1:]))
-    page = bridge(desk, *panels, dark=dark)
+def test_nothing_overlaps_or_overflows_at_any_size(bridge, session, dark, size):
+    session.show("base", "no MMD")
+    panels = [History(session), Tables(session), Samples(session)]
+    settled_desk(panels[1], whole(session, *panels[1:]))
+    page = bridge(session, *panels, dark=dark)
     width, height = size
     style = f"#panels > div {{ width: {width}px; height: {height}px !important }}"
     page.page.add_style_tag(content="#panels { display: block !important } " + style)
@@ -357,15 +357,15 @@ def test_nothing_overlaps_or_overflows_at_any_size(bridge, desk, dark, size):
     clean(page)
 
 
-def test_views_that_are_taken_away_leave_nothing_behind(bridge, desk):
-    panels = [History(desk), Tables(desk), Samples(desk)]
-    settled_desk(panels[1], whole(desk, *panels[1:]))
-    page = bridge(desk, *panels)
+def test_views_that_are_taken_away_leave_nothing_behind(bridge, session):
+    panels = [History(session), Tables(session), Samples(session)]
+    settled_desk(panels[1], whole(session, *panels[1:]))
+    page = bridge(session, *panels)
     page.pump(0.3)
     left = page.page.evaluate(
         """() => {
-          const listeners = () => [...globalThis[Symbol.for('ka_explore.desks')].values()]
-            .flatMap(desk => [...desk.listeners.values()]).reduce((sum, all) => sum + all.size, 0);
+          const listeners = () => [...globalThis[Symbol.for('ka_explore.sessions')].values()]
+            .flatMap(session => [...session.listeners.values()]).reduce((sum, all) => sum + all.size, 0);
           const before = listeners();
           for (const id of Object.keys(MODELS)) removePanel(id);
           const kept = Object.values(MODELS).flatMap(model => Object.values(model.handlers));
@@ -375,6 +375,6 @@ def test_views_that_are_taken_away_leave_nothing_behind(bridge, desk):
     )
     assert left == [True, 0, 0]
     look_at(page, 3)
-    desk.changed("rows", "snapshots")
+    session.changed("rows", "snapshots")
     page.pump(0.3)
     assert json.dumps(page.console) == "[]"

@@ -25,14 +25,14 @@ def digest(run):
 
 run = Run(toy.digits(), "common_feature", steps={STEPS}, batch_size=32, snapshot_every=10, checkpoint_every=40)
 bench = workbench(run)
-bench._desk.play_interval = 0.02
+bench._session.play_interval = 0.02
 """
 SHOW = "bench"
 BUSY = "begin = time.time()\nwhile time.time() - begin < 6:\n    time.sleep(0.005)"
 COMPUTING = "begin = time.time()\nx = 0\nwhile time.time() - begin < 6:\n    x += 1"
 
-# The desk's bus in the browser: what the panels share there.
-DESK = "[...globalThis[Symbol.for('ka_explore.desks')].values()].at(-1)"
+# The session's bus in the browser: what the panels share there.
+DESK = "[...globalThis[Symbol.for('ka_explore.sessions')].values()].at(-1)"
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from ka_explore import METHODS, InputError, Problem, Run, toy
-from ka_explore.export import export_student, load_student
-from ka_explore.problem import Labelled
-from ka_explore.snapshot import VOCABULARY
-from ka_explore.training import prepare
+from ka_explore.problem.problem import Labelled
+from ka_explore.run.export import export_student, load_student
+from ka_explore.run.snapshot import VOCABULARY
+from ka_explore.run.step import prepare
 
 CASES = [(name, form) for name, method in METHODS.items() for form in (None, *method.forms)]
 SHORT = {"steps": 10, "batch_size": 16}
@@ -236,7 +236,7 @@ def test_a_student_survives_export(problem, case, tmp_path):
 
 
 def test_every_option_says_what_it_means(case):
-    from ka_explore.config import options_of
+    from ka_explore.methods.config import options_of
 
     for option in options_of(METHODS[case[0]].Config).values():
         assert len(option.text) > 10, option.name

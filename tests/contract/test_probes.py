@@ -9,7 +9,7 @@ import pytest
 from ka_explore import METHODS, InputError, Run, Snapshot
 from ka_explore.probes import PROBES
 from ka_explore.probes.over_steps import over_steps
-from ka_explore.results import Curves, Distribution, Matrix, Points, Result, Scalars
+from ka_explore.probes.results import Curves, Distribution, Matrix, Points, Result, Scalars
 
 # What a probe needs: one of these groups of arrays; nothing where it is not named here.
 NEEDS = {

@@ -412,7 +412,7 @@ class Pushed:
         return logits + logits.new_tensor(self.push)
 
 
-FED = ("wrongly_fed",)
+FED = ("wrong_preprocessing",)
 FAULTS: Mapping[str, Fault] = {
     "images offset": Fault(
         FED, {"1": {"after": (1.0, 1.0)}, "3": {"after": (1.0, 3.0)}}, ("3",), ("digits", "mnist", "fashion"), fed()
@@ -451,7 +451,7 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "dropout left on": Fault(("random_answers",), {"0.1": 0.1, "0.5": 0.5}, ("0.5",), ("digits", "mnist"), noisy),
     "teacher untrained": Fault(
-        ("says_nothing", "wrongly_fed"),
+        ("says_nothing", "wrong_preprocessing"),
         {"head": "head", "all": "all"},
         ("all",),
         ("digits", "four", "fashion"),

@@ -13,7 +13,7 @@ from ka_explore.diagnosis import CHECKS, THRESHOLDS, CannotCheck, Evidence, diag
 from ka_explore.diagnosis.findings import Attempt, Finding, Findings
 from ka_explore.diagnosis.numbers import cka, covariance_rank, information, left_over
 from ka_explore.errors import InputError
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
 N = 128
 OPTIONS = {
@@ -42,7 +42,7 @@ def examined(**changes):
     return {
         "labels": 3, "feature_layer": "last", "named": ["first", "last"], "blocks": ["first", "last"],
         "parameters": 10_000, "fed": {"mean": [0.0], "std": [1.0], "low": -1.0, "high": 2.0, "shape": [1, 8, 8]},
-        "training": [], "given": looks(), "own_images": 60, "noise": 0.0, "company": 1e-7, "failed": {},
+        "training": [], "given": looks(), "own_images": 60, "noise": 0.0, "batch_dependence": 1e-7, "failed": {},
         "alternatives": {"standardised": looks(mismatch=0.011), "double the size": looks(mismatch=0.2, spread=0.1)},
         "layers": {"first": layer(explained=0.3), "last": layer()}, **changes,
     }  # fmt: skip
@@ -161,9 +161,9 @@ def slow(i):
 
 
 BAD = {
-    "wrongly_fed": lambda e: with_teacher(e, given=looks(mismatch=0.9)),
-    "train_mode_batch_norm": lambda e: with_teacher(e, company=0.4),
-    "random_answers": lambda e: with_teacher(e, noise=0.4, company=0.4),
+    "wrong_preprocessing": lambda e: with_teacher(e, given=looks(mismatch=0.9)),
+    "train_mode_batch_norm": lambda e: with_teacher(e, batch_dependence=0.4),
+    "random_answers": lambda e: with_teacher(e, noise=0.4, batch_dependence=0.4),
     "says_nothing": lambda e: with_teacher(e, given=looks(information=0.001, spread=0.02)),
     "wrong_layer": lambda e: with_teacher(e, layers={"first": layer(), "last": layer(**{"is": "logits"})}),
     "too_early_layer": lambda e: with_teacher(e, feature_layer="first"),
@@ -280,7 +280,7 @@ def test_a_consequence_is_a_note_that_names_its_cause():
     evidence = with_teacher(healthy(), given=looks(mismatch=0.9, information=0.001, spread=0.01))
     evidence = with_teacher(evidence, alternatives={"standardised": looks(mismatch=0.01)})
     findings = judge(evidence)
-    assert findings.names[:2] == ("wrongly_fed", "says_nothing")
+    assert findings.names[:2] == ("wrong_preprocessing", "says_nothing")
     assert findings[1].grade == "note"
     assert findings[1].because == findings[0].title
     # another teacher that says nothing is not explained by it

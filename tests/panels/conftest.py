@@ -1,4 +1,4 @@
-"""Runs and desks that panels are tested at."""
+"""Runs and sessions that panels are tested at."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,8 +9,8 @@ import pytest
 
 from ka_explore import Run
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.desk import Desk
-from ka_explore.store import Store
+from ka_explore.panels.session import Session
+from ka_explore.run.store import Store
 
 STEPS = 12
 
@@ -33,16 +33,16 @@ def make_run(problem, tmp_path) -> Callable[..., Run]:
 
 
 @pytest.fixture
-def desk_of(problem) -> Iterator[Callable[..., Desk]]:
-    """Desks that are closed at the end."""
-    made: list[Desk] = []
+def desk_of(problem) -> Iterator[Callable[..., Session]]:
+    """Sessions that are closed at the end."""
+    made: list[Session] = []
 
-    def desk(*runs: Run | Path) -> Desk:
+    def session(*runs: Run | Path) -> Session:
         parts = [Branch(run) if isinstance(run, Run) else Branch(folder=run) for run in runs]
-        made.append(Desk(parts, problem))
+        made.append(Session(parts, problem))
         return made[-1]
 
-    yield desk
+    yield session
     for each in made:
         each.close()
 

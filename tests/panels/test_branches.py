@@ -11,21 +11,21 @@ from ka_explore import InputError, Run, StoreError
 from ka_explore.panels import bin
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.branches import Branches
-from ka_explore.panels.desk import Desk
 from ka_explore.panels.handling import delete, keep, keep_named, open_more, rename, show_or_hide, undo
+from ka_explore.panels.session import Session
 from tests.panels.conftest import STEPS, files, rows, wait
 
 
 @pytest.fixture
-def family(make_run, desk_of) -> Desk:
+def family(make_run, desk_of) -> Session:
     """base → child → grandchild, and another fork of base; the grandchild is active."""
-    desk = desk_of(make_run(to=8))
-    desk.fork({"mmd_weight": 0.0}, name="child", at=4).result(20)
-    desk.play(6).result(20)
-    desk.fork({"soft_weight": 2.0}, name="grandchild", at=5).result(20)
-    desk.fork({"learning_rate": 0.01}, name="other", of="base", at=0).result(20)
-    desk.activate("grandchild")
-    return desk
+    session = desk_of(make_run(to=8))
+    session.fork({"mmd_weight": 0.0}, name="child", at=4).result(20)
+    session.play(6).result(20)
+    session.fork({"soft_weight": 2.0}, name="grandchild", at=5).result(20)
+    session.fork({"learning_rate": 0.01}, name="other", of="base", at=0).result(20)
+    session.activate("grandchild")
+    return session
 
 
 def test_the_tree_says_who_was_forked_from_whom_and_what_differs(family):
@@ -128,41 +128,41 @@ def test_forks_of_a_deleted_branch_stay(family):
 
 
 def test_the_branch_that_plays_is_paused_and_then_deleted(make_run, desk_of):
-    desk = desk_of(make_run(steps=5000))
-    desk.fork({"mmd_weight": 0.0}, name="child").result(20)
-    child = desk.branches["child"]
-    desk.play()
+    session = desk_of(make_run(steps=5000))
+    session.fork({"mmd_weight": 0.0}, name="child").result(20)
+    child = session.branches["child"]
+    session.play()
     wait(lambda: child.run.step > 8)
-    delete(desk, "child").result(20)
-    wait(lambda: not desk.busy)
+    delete(session, "child").result(20)
+    wait(lambda: not session.busy)
     stood = child.run.step
-    assert desk.active == "base"
-    undo(desk).result(20)
-    assert (desk.active, child.run.step, len(rows(child))) == ("child", stood, stood)
+    assert session.active == "base"
+    undo(session).result(20)
+    assert (session.active, child.run.step, len(rows(child))) == ("child", stood, stood)
 
 
 def test_the_last_branch_stays(make_run, desk_of):
-    desk = desk_of(make_run())
+    session = desk_of(make_run())
     with pytest.raises(InputError, match="last branch"):
-        delete(desk, "base")
-    panel = Branches(desk)
-    desk.receive({"do": "delete", "name": "base"})
+        delete(session, "base")
+    panel = Branches(session)
+    session.receive({"do": "delete", "name": "base"})
     assert "last branch" in wait(lambda: panel.said.get("error"))
 
 
 @pytest.mark.slow
 def test_a_temporary_branch_goes_when_it_cannot_come_back_any_more(make_run, desk_of, monkeypatch):
     monkeypatch.setattr(bin, "UNDO", 0.3)
-    desk = desk_of(make_run("base", kept=False))
-    folder = desk.fork({"mmd_weight": 0.0}, name="child").result(20).folder
-    panel = Branches(desk)
-    desk.receive({"do": "delete", "name": "child"})
+    session = desk_of(make_run("base", kept=False))
+    folder = session.fork({"mmd_weight": 0.0}, name="child").result(20).folder
+    panel = Branches(session)
+    session.receive({"do": "delete", "name": "child"})
     wait(lambda: panel.said.get("deleted") == "child")
     assert folder.exists()
     wait(lambda: not panel.said.get("deleted"))
     wait(lambda: gc.collect() is not None and not folder.exists())
     with pytest.raises(InputError, match="nothing to bring back"):
-        undo(desk)
+        undo(session)
 
 
 @pytest.mark.slow
@@ -182,20 +182,20 @@ def test_the_next_deletion_makes_the_one_before_final_and_undo_never_overwrites(
 
 def test_a_kept_branch_is_a_whole_copy_and_goes_on_in_it(make_run, desk_of, problem, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    desk = desk_of(make_run("base", kept=False))
-    branch = desk.branch
+    session = desk_of(make_run("base", kept=False))
+    branch = session.branch
     temporary, before = branch.folder, files(branch.folder)
-    target = keep_named(desk, "base").result(20)
+    target = keep_named(session, "base").result(20)
     assert target == Path("runs/base")
     assert files(tmp_path / target) == before == files(temporary)
     assert branch.kept
     assert not branch.run.temporary
-    desk.play(9).result(20)
+    session.play(9).result(20)
     straight = make_run("straight", to=9)
     assert rows(tmp_path / target) == rows(straight)
     assert Run.open(target, problem).step == 8  # its last checkpoint
     with pytest.raises(InputError, match="kept already"):
-        keep_named(desk, "base")
+        keep_named(session, "base")
 
 
 def test_keeping_never_overwrites_and_leaves_nothing_half_done(make_run, tmp_path, monkeypatch):
@@ -224,8 +224,8 @@ def test_keeping_never_overwrites_and_leaves_nothing_half_done(make_run, tmp_pat
 def test_a_name_that_is_taken_in_runs_gets_a_number(make_run, desk_of, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "base").mkdir(parents=True)
-    desk = desk_of(make_run("base", kept=False))
-    assert keep_named(desk, "base").result(20) == Path("runs/base 2")
+    session = desk_of(make_run("base", kept=False))
+    assert keep_named(session, "base").result(20) == Path("runs/base 2")
     assert list((tmp_path / "runs" / "base").iterdir()) == []
 
 
@@ -257,23 +257,23 @@ def test_at_most_three_are_shown_and_the_one_that_plays_always_is(family):
 
 
 def test_opening_adds_what_is_of_the_same_teachers_and_says_why_not(make_run, desk_of, tiny_problem, tmp_path):
-    desk = desk_of(make_run("base"))
-    panel = Branches(desk)
+    session = desk_of(make_run("base"))
+    panel = Branches(session)
     folder = tmp_path / "runs"
     make_run("more")
     strange = tiny_problem(images=30, shape=(1, 8, 8), names=["x", "y"])
     Run(strange, "distillation", folder=folder / "strange", steps=2)
     (folder / "damaged").mkdir()
     (folder / "damaged" / "run.json").write_text("{")
-    desk.receive({"do": "open", "folder": str(folder)})
+    session.receive({"do": "open", "folder": str(folder)})
     note = wait(lambda: panel.said.get("note"))
-    assert list(desk.branches) == ["base", "more"]
+    assert list(session.branches) == ["base", "more"]
     assert "added more" in note
     for reason in ("strange: it has other teachers (x, y)", "base: it is open already", "damaged:"):
         assert reason in note
-    assert desk.branches["more"].run is None
+    assert session.branches["more"].run is None
     with pytest.raises(InputError, match="other teachers"):
-        open_more(desk, folder / "strange").result(20)
+        open_more(session, folder / "strange").result(20)
     for nothing in ("", tmp_path / "nowhere"):
         with pytest.raises(InputError, match="folder"):
-            open_more(desk, nothing)
+            open_more(session, nothing)

@@ -1,4 +1,4 @@
-"""Laws of the findings at a desk: nothing is examined unasked, and an attempt is a fork."""
+"""Laws of the findings at a session: nothing is examined unasked, and an attempt is a fork."""
 
 import pytest
 
@@ -12,8 +12,8 @@ from tests.panels.conftest import STEPS, wait
 
 def test_nothing_is_examined_unasked_and_what_is_found_is_shown(make_run, desk_of):
     run = make_run(to=8)
-    desk = desk_of(run)
-    panel = Findings(desk)
+    session = desk_of(run)
+    panel = Findings(session)
     assert panel.report == {}
     assert not (run.folder / "examination.json").exists()
     assert "not diagnosed" in panel.summary()
@@ -21,27 +21,27 @@ def test_nothing_is_examined_unasked_and_what_is_found_is_shown(make_run, desk_o
     report = wait(lambda: panel.report)
     assert [finding["title"] for finding in report["findings"]] == [finding.title for finding in found]
     assert (report["step"], report["warnings"], report["checks"]) == (8, len(found.warnings), len(found.checked))
-    assert not desk.busy
-    desk.play(10).result(20)
+    assert not session.busy
+    session.play(10).result(20)
     wait(lambda: panel.now["step"] == 10)
     assert panel.report["step"] == 8
 
 
 def test_a_folder_that_is_not_open_is_judged_by_what_it_holds(make_run, desk_of):
-    desk = desk_of(make_run(to=8).folder)
-    found = Findings(desk).diagnose()
-    assert desk.branch.run is None
+    session = desk_of(make_run(to=8).folder)
+    found = Findings(session).diagnose()
+    assert session.branch.run is None
     assert any("not examined" in why for why in found.skipped.values())
 
 
 @pytest.mark.slow
 def test_evidence_is_drawn_when_it_is_asked_for(make_run, desk_of):
-    desk = desk_of(make_run(to=8))
-    panel = Findings(desk)
+    session = desk_of(make_run(to=8))
+    panel = Findings(session)
     found = panel.diagnose()
     place = next(i for i, finding in enumerate(found) if finding.result is not None)
     assert panel.pictures == {}
-    desk.receive({"do": "evidence", "panel": panel.panel_id, "finding": place})
+    session.receive({"do": "evidence", "panel": panel.panel_id, "finding": place})
     assert wait(lambda: panel.pictures)[str(place)].startswith("data:image/png;base64,")
 
 
@@ -55,45 +55,45 @@ def test_an_attempt_is_a_fork_with_its_changes_and_plays(make_run, desk_of, monk
     )  # fmt: skip
     finding = Finding("name", "title", "warning", 1.0, {"value": 2.0, "warning from": 1.0}, attempts=attempts)
     monkeypatch.setattr(findings.diagnosis, "diagnose", lambda _: Found((finding,), {"a": "b"}, {"c": "d"}))
-    desk = desk_of(make_run())
-    panel = Findings(desk)
+    session = desk_of(make_run())
+    panel = Findings(session)
     panel.diagnose()
     shown = wait(lambda: panel.report)["findings"][0]["attempts"]
     assert shown[0]["label"] == "⎇ try: mmd_weight=0.01 at step 3"
     assert (shown[2]["label"], shown[2]["code"]) == ("", "x = 1")
-    desk.receive({"do": "attempt", "panel": panel.panel_id, "of": "base", "finding": 0, "attempt": 0})
-    made = wait(lambda: desk.branches.get("mmd weight 0.01"))
+    session.receive({"do": "attempt", "panel": panel.panel_id, "of": "base", "finding": 0, "attempt": 0})
+    made = wait(lambda: session.branches.get("mmd weight 0.01"))
     assert made.run.config_at(3).mmd_weight == 0.01
-    wait(lambda: made.run.step == STEPS and not desk.busy)
-    desk.receive({"do": "attempt", "panel": panel.panel_id, "of": "base", "finding": 0, "attempt": 1})
+    wait(lambda: made.run.step == STEPS and not session.busy)
+    session.receive({"do": "attempt", "panel": panel.panel_id, "of": "base", "finding": 0, "attempt": 1})
     problem = wait(lambda: panel.problem)
     assert [offer["at"] for offer in problem["offers"]] == [0]
-    desk.receive({"do": "fork", "panel": panel.panel_id, **problem["asked"], "at": 0})
-    assert wait(lambda: desk.branches.get("blocks 1")).run.config.blocks == 1
+    session.receive({"do": "fork", "panel": panel.panel_id, **problem["asked"], "at": 0})
+    assert wait(lambda: session.branches.get("blocks 1")).run.config.blocks == 1
 
 
 @pytest.mark.slow
 def test_a_diagnosis_that_fails_says_so_and_can_be_asked_again(make_run, desk_of, monkeypatch):
-    desk = desk_of(make_run())
-    panel = Findings(desk)
+    session = desk_of(make_run())
+    panel = Findings(session)
 
     def broken(_: object) -> None:
         raise InputError("the disk is gone")
 
     monkeypatch.setattr(findings.diagnosis, "diagnose", broken)
-    desk.receive({"do": "diagnose", "panel": panel.panel_id})
+    session.receive({"do": "diagnose", "panel": panel.panel_id})
     assert "the disk is gone" in wait(lambda: panel.problem)["text"]
     wait(lambda: not panel.now["examining"])
-    assert not desk.busy
+    assert not session.busy
     monkeypatch.undo()
     panel.diagnose()
     wait(lambda: panel.report and not panel.problem)
 
 
 def test_panels_of_one_desk_answer_for_themselves(make_run, desk_of):
-    desk = desk_of(make_run())
-    first, second = WhatIf(desk), WhatIf(desk)
-    desk.receive({"do": "fork", "panel": first.panel_id, "at": 6, "changes": {"blocks": 1}})
+    session = desk_of(make_run())
+    first, second = WhatIf(session), WhatIf(session)
+    session.receive({"do": "fork", "panel": first.panel_id, "at": 6, "changes": {"blocks": 1}})
     wait(lambda: first.problem)
     assert second.problem == {}
     assert PANELS[first.panel_id] is first

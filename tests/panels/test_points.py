@@ -11,43 +11,43 @@ import pytest
 from torch import nn
 
 from ka_explore import LabelSpace, Problem, Run, Student
-from ka_explore.embed import embed
 from ka_explore.errors import InputError
 from ka_explore.panels import frames as film
 from ka_explore.panels import points
-from ka_explore.panels.answering import answer_rows, answers_of, packed
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.colouring import coloured, numbers_of
-from ka_explore.panels.desk import Desk
 from ka_explore.panels.images import sheet_of
 from ka_explore.panels.pieces import SLICE, Pieces
 from ka_explore.panels.plane import fitted, laid_onto
 from ka_explore.panels.points import Points
+from ka_explore.panels.predictions import answer_rows, answers_of, packed
+from ka_explore.panels.session import Session
 from ka_explore.probes import embedding
 from ka_explore.probes.colouring import colour
+from ka_explore.probes.jobs import embed
 from ka_explore.probes.linear import project
 from ka_explore.probes.spaces import rows_of
-from ka_explore.snapshot import Snapshot
+from ka_explore.run.snapshot import Snapshot
 
-Ready = Callable[..., tuple[Points, Desk]]
+Ready = Callable[..., tuple[Points, Session]]
 
 
 @pytest.fixture
 def ready(tmp_path) -> Iterator[Ready]:
-    """A panel of runs, with all its frames; the desk is closed in the end."""
-    desks = []
+    """A panel of runs, with all its frames; the session is closed in the end."""
+    sessions = []
 
-    def make(*runs: Run, **options) -> tuple[Points, Desk]:
-        desk = Desk([Branch(run) for run in runs])
-        desks.append(desk)
-        desk.show(*desk.branches)
-        panel = Points(desk, **options)
+    def make(*runs: Run, **options) -> tuple[Points, Session]:
+        session = Session([Branch(run) for run in runs])
+        sessions.append(session)
+        session.show(*session.branches)
+        panel = Points(session, **options)
         panel.settle(20)
-        return panel, desk
+        return panel, session
 
     yield make
-    for desk in desks:
-        desk.close()
+    for session in sessions:
+        session.close()
 
 
 def trained(problem: Problem, steps: int = 12, done: int | None = None, **options) -> Run:
@@ -80,50 +80,50 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def test_the_buffer_holds_what_the_probes_project(tiny_problem, ready):
-    panel, desk = ready(trained(tiny_problem(teachers=3)))
+    panel, session = ready(trained(tiny_problem(teachers=3)))
     assert panel.branches[0]["steps"] == [0, 3, 6, 9, 12]
     assert [net["name"] for net in panel.nets] == ["student", "teacher 0", "teacher 1", "teacher 2"]
     for step, xy in zip(panel.branches[0]["steps"], positions(panel)[0], strict=True):
-        expected = embedding.pca(desk.branch.snapshot(step), panel.scene.plane.basis)
+        expected = embedding.pca(session.branch.snapshot(step), panel.scene.plane.basis)
         np.testing.assert_allclose(xy, expected.xy, atol=1e-6)
 
 
 def test_a_frame_that_comes_while_it_plays_is_sent_by_itself_and_stays_for_a_page_that_is_loaded_anew(
     tiny_problem, ready
 ):
-    panel, desk = ready(trained(tiny_problem(), steps=40, done=9))
+    panel, session = ready(trained(tiny_problem(), steps=40, done=9))
     before, sent = panel.frames, []
     panel.send = lambda content, buffers=None: sent.append((content, buffers))
-    desk.doing = "plays"
-    desk.branch.run.advance(3, progress=False)
+    session.doing = "plays"
+    session.branch.run.advance(3, progress=False)
     panel.refresh({"snapshots"})
     assert panel.frames == before, "a whole buffer was sent while it plays"
     (content, buffers) = sent[-1]
     assert content["steps"] == [0, 3, 6, 9, 12]
     assert content["fit"] == panel.picture["fit"]
-    expected = embedding.pca(desk.branch.snapshot(12), panel.scene.plane.basis).xy
+    expected = embedding.pca(session.branch.snapshot(12), panel.scene.plane.basis).xy
     np.testing.assert_allclose(np.frombuffer(buffers[0], np.float32).reshape(-1, 2), expected, atol=1e-6)
     state = panel.get_state()
     assert len(state["frames"]) == len(before) + len(buffers[0])
-    desk.doing = ""
+    session.doing = ""
 
 
 def test_where_the_run_stands_is_a_last_frame_that_is_replaced(tiny_problem, ready):
-    panel, desk = ready(trained(tiny_problem(), steps=40, done=9))
+    panel, session = ready(trained(tiny_problem(), steps=40, done=9))
     for step in (10, 11):
-        desk.branch.run.advance(1, progress=False)
-        desk.branch.live = desk.branch.run.snapshot()
-        desk.changed("snapshots")
+        session.branch.run.advance(1, progress=False)
+        session.branch.live = session.branch.run.snapshot()
+        session.changed("snapshots")
         panel.settle()
         assert panel.branches[0]["steps"] == [0, 3, 6, 9, step]
 
 
 def test_axes_are_fitted_anew_when_the_history_has_doubled_and_at_the_end(tiny_problem, ready):
-    panel, desk = ready(trained(tiny_problem(), steps=24, done=0))
+    panel, session = ready(trained(tiny_problem(), steps=24, done=0))
     fits = [panel.scene.plane.basis.steps]
     for _ in range(8):
-        desk.play(desk.branch.step + 3).result(20)
-        until(lambda: not desk.busy)
+        session.play(session.branch.step + 3).result(20)
+        until(lambda: not session.busy)
         panel.settle()
         if panel.scene.plane.basis.steps != fits[-1]:
             fits.append(panel.scene.plane.basis.steps)
@@ -172,36 +172,36 @@ def test_frames_of_very_many_points_are_fewer():
 def test_branches_share_axes_and_a_fork_begins_as_its_parent(base, ready):
     fork = base.fork("fork", at=6, learning_rate=0.01)
     fork.advance(6, progress=False)
-    panel, desk = ready(base, fork)
+    panel, session = ready(base, fork)
     one, other = positions(panel)
     np.testing.assert_array_equal(one[:3], other[:3])
     assert not np.array_equal(one[-1], other[-1])
-    for branch, xy in zip(desk.compared, (one[-1], other[-1]), strict=True):
+    for branch, xy in zip(session.compared, (one[-1], other[-1]), strict=True):
         np.testing.assert_allclose(xy, embedding.pca(branch.snapshot(12), panel.scene.plane.basis).xy, atol=1e-6)
 
 
 def test_showing_another_branch_keeps_the_axes_and_the_frames(base, ready):
-    panel, desk = ready(base)
+    panel, session = ready(base)
     before, basis = positions(panel)[0], panel.scene.plane.basis
-    desk.fork({"learning_rate": 0.01}, name="other", at=6).result(20)
+    session.fork({"learning_rate": 0.01}, name="other", at=6).result(20)
     until(lambda: len(panel.branches) == 2)
     panel.settle()
-    assert [branch["name"] for branch in panel.branches] == [desk.shown[0], "other"]
+    assert [branch["name"] for branch in panel.branches] == [session.shown[0], "other"]
     assert panel.scene.plane.basis is basis
     np.testing.assert_array_equal(positions(panel)[0], before)
     np.testing.assert_array_equal(positions(panel)[1], before[:3])
-    desk.show("other")
+    session.show("other")
     until(lambda: len(panel.branches) == 1)
     assert [branch["name"] for branch in panel.branches] == ["other"]
 
 
 def test_branches_in_another_order_show_the_plane_again(base, ready):
     fork = base.fork("swapped", at=6, learning_rate=0.01)
-    panel, desk = ready(base, fork)
-    scene, shown = panel.scene, desk.shown
+    panel, session = ready(base, fork)
+    scene, shown = panel.scene, session.shown
     scene.drawn["tsne"] = {film.branch: dict(film.frames) for film in scene.plane.films}
     scene.how = "tsne"
-    desk.show(*reversed(shown))
+    session.show(*reversed(shown))
     panel.settle()
     assert [branch["name"] for branch in panel.branches] == list(reversed(shown))
     assert panel.picture["how"] == "pca"
@@ -210,12 +210,12 @@ def test_branches_in_another_order_show_the_plane_again(base, ready):
 
 
 def test_a_branch_that_is_renamed_keeps_its_frames(base, ready):
-    panel, desk = ready(base)
+    panel, session = ready(base)
     before = panel.frames
-    branch = desk.branches.pop(desk.active)
-    branch.name = desk.active = "renamed"
-    desk.branches["renamed"], desk.shown = branch, ("renamed",)
-    desk.changed("branches")
+    branch = session.branches.pop(session.active)
+    branch.name = session.active = "renamed"
+    session.branches["renamed"], session.shown = branch, ("renamed",)
+    session.changed("branches")
     panel.settle()
     assert [about["name"] for about in panel.branches] == ["renamed"]
     assert panel.frames == before
@@ -253,11 +253,11 @@ def test_work_is_done_in_slices_and_only_the_last_that_waits_comes_after():
 
 @pytest.mark.parametrize("by", ["class", "teacher", "error", "agreement"])
 def test_colours_are_the_probe_s_own(base, ready, by):
-    panel, desk = ready(base, by=by)
+    panel, session = ready(base, by=by)
     tint = np.frombuffer(panel.tint, np.float32)
     tint = tint.reshape(1 if panel.colouring["fixed"] else 5, -1)
     for step, numbers in zip((0, 3, 6, 9, 12), tint, strict=False):
-        snapshot = desk.branch.snapshot(step)
+        snapshot = session.branch.snapshot(step)
         expected = colour(embedding.pca(snapshot, panel.scene.plane.basis), snapshot, by)
         wanted = expected.value if expected.value is not None else expected.label
         np.testing.assert_allclose(numbers, np.asarray(wanted, np.float32), rtol=1e-6)
@@ -325,16 +325,16 @@ def test_many_large_images_are_sent_one_by_one(base, ready, monkeypatch):
     from PIL import Image
 
     monkeypatch.setattr(points, "SHEET_BYTES", 100)
-    panel, desk = ready(base)
+    panel, session = ready(base)
     assert panel.sheet == b""
     assert panel.sheet_about["count"] == 60
     sent = []
     panel.send = lambda content, buffers=None: sent.append((content, buffers))
-    desk.receive({"do": "points", "panel": panel.id, "image": 7})
+    session.receive({"do": "points", "panel": panel.id, "image": 7})
     until(lambda: bool(sent))
     (content, (data,)) = sent[0]
     assert content == {"kind": "image", "sample": 7}
-    image = np.asarray(desk.branch.run.problem.pool.images[desk.branch.snapshot(0).index[7:8]])[0]
+    image = np.asarray(session.branch.run.problem.pool.images[session.branch.snapshot(0).index[7:8]])[0]
     np.testing.assert_allclose(np.asarray(Image.open(io.BytesIO(data))) / 255, image.transpose(1, 2, 0), atol=0.003)
 
 
@@ -365,13 +365,13 @@ def small_student(labels: LabelSpace) -> Student:
 def test_stages_without_the_space_say_so(tiny_problem, ready):
     run = Run(tiny_problem(student=small_student), "layer_wise", snapshot_every=1, steps=12)
     run.advance(run.boundaries[3], progress=False)
-    panel, desk = ready(run)
+    panel, session = ready(run)
     code = next(s["name"] for s in panel.picture["spaces"] if s["name"].startswith("code/"))
     panel.space(code)
     panel.settle()
     said = panel.branches[0]["said"]
     for step, words, xy in zip(panel.branches[0]["steps"], said, positions(panel)[0], strict=True):
-        there = code in desk.branch.snapshot(step).arrays
+        there = code in session.branch.snapshot(step).arrays
         assert bool(words) != there
         assert np.isfinite(xy).any() == there
     assert any(said)
@@ -420,28 +420,28 @@ def test_unknown_names_are_refused_in_the_cell_that_asks(base, ready):
 
 
 def test_the_selection_is_a_trait(base, ready):
-    panel, desk = ready(base)
-    desk.select([5, 3, 5])
+    panel, session = ready(base)
+    session.select([5, 3, 5])
     until(lambda: len(panel.selected) == 8)
     np.testing.assert_array_equal(np.frombuffer(panel.selected, np.int32), [3, 5])
 
 
 def test_two_panels_of_a_desk_are_asked_one_by_one(base, ready):
-    panel, desk = ready(base)
-    other = Points(desk)
+    panel, session = ready(base)
+    other = Points(session)
     other.colour("net")
     other.settle()
     assert (panel.colouring["by"], other.colouring["by"]) == ("class", "net")
-    desk.receive({"do": "points", "colour": "error"})
+    session.receive({"do": "points", "colour": "error"})
     other.settle()
     panel.settle()
     assert (panel.colouring["by"], other.colouring["by"]) == ("error", "error")
 
 
 def test_a_picture_for_paper_is_what_the_panel_shows(base, ready):
-    panel, desk = ready(base)
+    panel, session = ready(base)
     (shown,) = panel.result(step=6).values()
-    expected = colour(embedding.pca(desk.branch.snapshot(6), panel.scene.plane.basis), desk.branch.snapshot(6))
+    expected = colour(embedding.pca(session.branch.snapshot(6), panel.scene.plane.basis), session.branch.snapshot(6))
     np.testing.assert_allclose(shown.xy, expected.xy, atol=1e-6)
     np.testing.assert_array_equal(shown.label, expected.label)
     assert shown.labels == expected.labels
@@ -458,7 +458,7 @@ def test_a_film_is_made_in_the_background_and_swapped_in(how, base, ready, tmp_p
     if how != "tsne":
         pytest.importorskip("umap", reason="umap-learn is not installed: pip install umap-learn")
     monkeypatch.setenv("KA_EXPLORE_CACHE", str(tmp_path / "cache"))  # where no film is kept yet
-    panel, desk = ready(base)
+    panel, session = ready(base)
     jobs = []
     panel.observe(lambda change: jobs.append(change["new"]), "job")
     panel.view(how)
@@ -470,7 +470,7 @@ def test_a_film_is_made_in_the_background_and_swapped_in(how, base, ready, tmp_p
     assert jobs[0]["announced"] > 0
     assert panel.branches[0]["steps"] == [0, 3, 6, 9, 12]
     assert "mean little" in panel.branches[0]["notes"][-1]
-    found = embed([desk.branch.snapshot(step) for step in (0, 3, 6, 9, 12)], how).result()  # kept on disk
+    found = embed([session.branch.snapshot(step) for step in (0, 3, 6, 9, 12)], how).result()  # kept on disk
     np.testing.assert_allclose(positions(panel)[0][-1], found[-1].xy, atol=1e-3)
     panel.view("pca")
     panel.settle()
@@ -481,11 +481,11 @@ def test_a_film_is_made_in_the_background_and_swapped_in(how, base, ready, tmp_p
 @pytest.mark.slow
 def test_cancelling_leaves_the_picture_as_it_was(base, ready, tmp_path, monkeypatch):
     monkeypatch.setenv("KA_EXPLORE_CACHE", str(tmp_path / "cache"))
-    panel, desk = ready(base)
+    panel, session = ready(base)
     before = panel.frames
     panel.view("tsne")
     until(lambda: bool(panel.job))
-    desk.receive({"do": "points", "panel": panel.id, "cancel": True})
+    session.receive({"do": "points", "panel": panel.id, "cancel": True})
     panel.settle()
     assert (panel.picture["how"], panel.job, panel.frames) == ("pca", {}, before)
 

@@ -18,25 +18,25 @@ from ka_explore.panels import history, samples
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.cells import images_of
 from ka_explore.panels.choices import as_table, choices_of
-from ka_explore.panels.desk import Desk
 from ka_explore.panels.history import History, Record, extremes
 from ka_explore.panels.samples import Samples
+from ka_explore.panels.session import Session
 from ka_explore.panels.tables import Tables
 from ka_explore.plots import smooth
 from ka_explore.probes import PROBES
 from ka_explore.probes.classes import classes_said
-from ka_explore.results import Matrix
-from ka_explore.snapshot import Snapshot
+from ka_explore.probes.results import Matrix
+from ka_explore.run.snapshot import Snapshot
 
 
 @contextmanager
-def desk_of(*branches: Branch) -> Iterator[Desk]:
-    desk = Desk(branches)
+def desk_of(*branches: Branch) -> Iterator[Session]:
+    session = Session(branches)
     try:
-        yield desk
-        assert desk.error == ""
+        yield session
+        assert session.error == ""
     finally:
-        desk.close()
+        session.close()
 
 
 def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -47,8 +47,8 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def ask(desk: Desk, panel: Tables | Samples, **message: object) -> None:
-    desk.receive({"do": panel._verb, **message})
+def ask(session: Session, panel: Tables | Samples, **message: object) -> None:
+    session.receive({"do": panel._verb, **message})
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +84,10 @@ def rows_of(panel: History, increments: list[tuple[dict, list[bytes]]] = ()) -> 
 
 
 def test_the_history_holds_the_numbers_of_the_rows(run, fork):
-    with desk_of(Branch(run), Branch(fork)) as desk:
-        desk.show("common_feature", "no MMD")
-        panel = History(desk)
-        for branch, about, columns in zip(desk.compared, panel.lines["branches"], rows_of(panel), strict=True):
+    with desk_of(Branch(run), Branch(fork)) as session:
+        session.show("common_feature", "no MMD")
+        panel = History(session)
+        for branch, about, columns in zip(session.compared, panel.lines["branches"], rows_of(panel), strict=True):
             assert about["terms"] == ["loss", *branch.rows[0]["terms"]]
             for place, row in enumerate(branch.rows):
                 expected = [row["step"], row["loss"], *row["terms"].values()]
@@ -99,17 +99,17 @@ def test_the_history_holds_the_numbers_of_the_rows(run, fork):
 def test_rows_sent_one_by_one_give_the_same_as_all_at_once(run, monkeypatch):
     branch = Branch(folder=run.folder)
     rows, branch.rows = branch.rows, branch.rows[:3]
-    with desk_of(branch) as desk:
-        panel = History(desk)
+    with desk_of(branch) as session:
+        panel = History(session)
         sent: list[tuple[dict, list[bytes]]] = []
         panel.send = lambda content, buffers=None: sent.append((content, buffers))
-        monkeypatch.setattr(Desk, "busy", True)
+        monkeypatch.setattr(Session, "busy", True)
         for count in (4, 4, 7, 11):
             branch.rows = rows[:count]
             assert panel.state({"rows"}) == {}, "a playing run must not send everything"
         assert len(sent) == 3, "nothing new, nothing sent"
         (one_by_one,) = rows_of(panel, sent)
-        monkeypatch.setattr(Desk, "busy", False)
+        monkeypatch.setattr(Session, "busy", False)
         panel.refresh({"place"})
         (at_once,) = rows_of(panel)
         np.testing.assert_array_equal(one_by_one, at_once)
@@ -121,15 +121,15 @@ def test_now_and_then_a_playing_run_sends_everything_for_views_that_come_later(r
     monkeypatch.setattr(history, "RENEWED", 5)
     branch = Branch(folder=run.folder)
     rows, branch.rows = branch.rows, branch.rows[:1]
-    with desk_of(branch) as desk:
-        panel = History(desk)
+    with desk_of(branch) as session:
+        panel = History(session)
         panel.send = lambda content, buffers=None: None
-        monkeypatch.setattr(Desk, "busy", True)
+        monkeypatch.setattr(Session, "busy", True)
         branch.rows = rows[:4]
         assert "data" not in panel.state({"rows"})
         branch.rows = rows[:6]
         assert "data" in panel.state({"rows"})
-        monkeypatch.setattr(Desk, "busy", False)
+        monkeypatch.setattr(Session, "busy", False)
 
 
 def test_extremes_are_those_of_every_piece_and_few():
@@ -175,18 +175,18 @@ def test_a_record_grows_over_stages_with_other_terms():
 
 def test_of_many_branches_only_those_compared_are_kept(run, fork):
     branches = [Branch(run), *(Branch(fork) for _ in range(5))]
-    with desk_of(*branches) as desk:
-        panel = History(desk)
-        for name in list(desk.branches):
-            desk.show(name)
+    with desk_of(*branches) as session:
+        panel = History(session)
+        for name in list(session.branches):
+            session.show(name)
             panel.state({"branches"})
         assert len(panel._records) == 1
         assert len(panel._pasts) == 0
 
 
 def test_a_history_without_a_step(tiny_problem):
-    with desk_of(Branch(Run(tiny_problem(), steps=3))) as desk:
-        panel = History(desk)
+    with desk_of(Branch(Run(tiny_problem(), steps=3))) as session:
+        panel = History(session)
         assert panel.lines["branches"][0]["count"] == 0
         assert "no step yet" in panel.summary()
 
@@ -213,14 +213,14 @@ def tables_of(panel: Tables) -> dict[str, dict[int, Matrix]]:
 
 
 def test_the_tables_hold_the_numbers_of_the_probes_at_every_snapshot(run, fork):
-    with desk_of(Branch(run), Branch(fork)) as desk:
-        desk.show("common_feature", "no MMD")
-        panel = Tables(desk)
+    with desk_of(Branch(run), Branch(fork)) as session:
+        session.show("common_feature", "no MMD")
+        panel = Tables(session)
         assert panel.frames["chosen"] == "error_by_class"
         for choice in panel.choices:
             if choice["reason"]:
                 continue
-            ask(desk, panel, choose=choice["key"])
+            ask(session, panel, choose=choice["key"])
             until(
                 lambda key=choice["key"]: (
                     panel.frames["chosen"] == key
@@ -229,7 +229,7 @@ def test_the_tables_hold_the_numbers_of_the_probes_at_every_snapshot(run, fork):
             )
             probe, _, whose = choice["key"].partition(":")
             options = {"teacher": whose} if whose else {}
-            for branch in desk.compared:
+            for branch in session.compared:
                 for step, table in tables_of(panel)[branch.name].items():
                     expected = as_table(PROBES[probe](branch.snapshot(step), **options))
                     np.testing.assert_array_equal(table.values, np.float32(expected.values))
@@ -239,8 +239,8 @@ def test_the_tables_hold_the_numbers_of_the_probes_at_every_snapshot(run, fork):
 
 def test_every_matrix_among_the_probes_can_be_chosen(run):
     snapshot = Branch(run).snapshot(12)
-    with desk_of(Branch(run)) as desk:
-        offered = {choice["key"].split(":")[0]: choice["reason"] for choice in Tables(desk).choices}
+    with desk_of(Branch(run)) as session:
+        offered = {choice["key"].split(":")[0]: choice["reason"] for choice in Tables(session).choices}
     for name in ("cka", "claims", "mmd_curve", "gradient_ratio", "gradient_cosine", "confusion"):
         assert offered[name] == ""
     assert "weight/" in offered["selection"]
@@ -251,10 +251,10 @@ def test_every_matrix_among_the_probes_can_be_chosen(run):
 
 
 def test_while_a_run_plays_only_what_is_new_and_cheap_is_computed(run, monkeypatch):
-    with desk_of(Branch(run)) as desk:
-        panel = Tables(desk)
+    with desk_of(Branch(run)) as session:
+        panel = Tables(session)
         until(lambda: len(panel.frames["branches"][0]["frames"]) == 4)
-        monkeypatch.setattr(Desk, "busy", True)
+        monkeypatch.setattr(Session, "busy", True)
         panel._tables.clear()
         panel._costs["error_by_class"] = 1.0
         assert "cells" not in panel.state({"snapshots"})
@@ -262,39 +262,39 @@ def test_while_a_run_plays_only_what_is_new_and_cheap_is_computed(run, monkeypat
         panel._costs["error_by_class"] = 0.001
         panel.state({"snapshots"})
         assert [step for _, step, _ in panel._tables] == [12]
-        monkeypatch.setattr(Desk, "busy", False)
+        monkeypatch.setattr(Session, "busy", False)
         panel._tables.clear()
 
 
 def test_a_table_that_came_alone_is_that_of_the_step(run, monkeypatch):
     branch = Branch(run)
-    with desk_of(branch) as desk:
-        panel = Tables(desk)
+    with desk_of(branch) as session:
+        panel = Tables(session)
         until(lambda: len(panel.frames["branches"][0]["frames"]) == 4)
-        monkeypatch.setattr(Desk, "busy", True)
+        monkeypatch.setattr(Session, "busy", True)
         branch.live = replace(branch.snapshot(12), step=13)
-        desk.changed("snapshots")
+        session.changed("snapshots")
         until(lambda: bool(panel.newest))
         ((step, layout, _, values),) = panel.newest["branches"][0]["frames"]
         expected = PROBES["error_by_class"](branch.live)
         assert step == 13
         assert tuple(panel.newest["layouts"][layout]["columns"]) == expected.columns
         np.testing.assert_array_equal(np.array(values, float), expected.values.ravel())
-        monkeypatch.setattr(Desk, "busy", False)
+        monkeypatch.setattr(Session, "busy", False)
 
 
 def test_a_class_selects_exactly_its_images(run):
     branch = Branch(run)
     snapshot = branch.snapshot(12)
     labels = snapshot.labels["class"]
-    with desk_of(branch) as desk:
-        panel = Tables(desk)
+    with desk_of(branch) as session:
+        panel = Tables(session)
         for column, (_, label) in enumerate(snapshot.classes):
-            ask(desk, panel, branch=branch.name, step=12, table="error_by_class", row=None, column=label)
-            until(lambda c=column: np.array_equal(desk.selection, np.flatnonzero(labels == c)))
-            ask(desk, panel, branch=branch.name, step=12, table="error_by_class", row="teacher 1", column=label)
-        ask(desk, panel, branch=branch.name, step=12, table="error_by_class", row="teacher 1", column=None)
-        until(lambda: np.array_equal(desk.selection, np.flatnonzero(np.isin(labels, snapshot.knows["teacher 1"]))))
+            ask(session, panel, branch=branch.name, step=12, table="error_by_class", row=None, column=label)
+            until(lambda c=column: np.array_equal(session.selection, np.flatnonzero(labels == c)))
+            ask(session, panel, branch=branch.name, step=12, table="error_by_class", row="teacher 1", column=label)
+        ask(session, panel, branch=branch.name, step=12, table="error_by_class", row="teacher 1", column=None)
+        until(lambda: np.array_equal(session.selection, np.flatnonzero(np.isin(labels, snapshot.knows["teacher 1"]))))
 
 
 def test_a_cell_of_a_confusion_selects_what_it_counts(run):
@@ -364,24 +364,24 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def test_the_samples_say_what_the_nets_say_at_every_snapshot(run, fork):
-    with desk_of(Branch(run), Branch(fork)) as desk:
-        desk.show("common_feature", "no MMD")
-        panel = Samples(desk)
+    with desk_of(Branch(run), Branch(fork)) as session:
+        session.show("common_feature", "no MMD")
+        panel = Samples(session)
         chosen = [3, 8, 21, 34]
-        desk.select(chosen)
+        session.select(chosen)
         until(
             lambda: (
                 panel.shown["places"] == chosen and all(b["steps"] == [0, 4, 8, 12] for b in panel.shown["branches"])
             )
         )
         truth, teachers, students = answers_of(panel)
-        snapshot = desk.branch.snapshot(12)
+        snapshot = session.branch.snapshot(12)
         np.testing.assert_array_equal(truth[0], snapshot.labels["class"][chosen])
         for row, about in enumerate(panel.shown["teachers"]):
             shares = softmax(snapshot.arrays[f"logits/{about['name']}"][chosen])
             np.testing.assert_array_equal(teachers[row, :, 0], np.array(about["knows"])[shares.argmax(axis=1)])
             np.testing.assert_allclose(teachers[row, :, 1], shares.max(axis=1), rtol=1e-5)
-        for branch in desk.compared:
+        for branch in session.compared:
             for step in (0, 4, 8, 12):
                 shares = softmax(branch.snapshot(step).arrays["scores"][chosen])
                 np.testing.assert_array_equal(students[branch.name][step][0, :, 0], shares.argmax(axis=1))
@@ -390,9 +390,9 @@ def test_the_samples_say_what_the_nets_say_at_every_snapshot(run, fork):
 
 
 def test_the_sheet_holds_the_images_that_are_shown(run):
-    with desk_of(Branch(run)) as desk:
-        panel = Samples(desk)
-        desk.select([5, 6, 40])
+    with desk_of(Branch(run)) as session:
+        panel = Samples(session)
+        session.select([5, 6, 40])
         until(lambda: panel.shown["places"] == [5, 6, 40])
         kind, code = panel.sheet.split(",")
         assert kind == "data:image/png;base64"
@@ -405,42 +405,42 @@ def test_the_sheet_holds_the_images_that_are_shown(run):
 
 
 def test_a_folder_without_its_problem_has_answers_and_no_image(run):
-    with desk_of(Branch(folder=run.folder)) as desk:
-        panel = Samples(desk)
+    with desk_of(Branch(folder=run.folder)) as session:
+        panel = Samples(session)
         assert panel.sheet == ""
         assert panel.shown["sheet"] == {}
         assert len(answers_of(panel)[0][0]) == samples.HANDFUL
 
 
 def test_what_is_clicked_stays_what_is_selected_elsewhere_is_shown(run):
-    with desk_of(Branch(run)) as desk:
-        panel = Samples(desk)
+    with desk_of(Branch(run)) as session:
+        panel = Samples(session)
         first = panel.shown["places"]
-        ask(desk, panel, toggle=first[2])
-        until(lambda: desk.selection.tolist() == [first[2]])
+        ask(session, panel, toggle=first[2])
+        until(lambda: session.selection.tolist() == [first[2]])
         until(lambda: panel.selected == np.array([first[2]], "<i4").tobytes())
         assert panel.shown["places"] == first, "a tile that is clicked must not run away"
-        ask(desk, panel, all=True)
-        until(lambda: desk.selection.tolist() == sorted(first))
-        ask(desk, panel, keep="a few of all")
+        ask(session, panel, all=True)
+        until(lambda: session.selection.tolist() == sorted(first))
+        ask(session, panel, keep="a few of all")
         until(lambda: [kept["name"] for kept in panel.kept] == ["a few of all"])
-        ask(desk, panel, invert=True)
+        ask(session, panel, invert=True)
         rest = sorted(set(range(60)) - set(first))
         until(lambda: panel.shown["places"] == rest)
         assert panel.shown["shows"] == "selection"
-        ask(desk, panel, again="a few of all")
+        ask(session, panel, again="a few of all")
         until(lambda: panel.shown["places"] == sorted(first))
-        ask(desk, panel, clear=True)
-        until(lambda: panel.shown["shows"] == "handful" and not len(desk.selection))
-        ask(desk, panel, forget="a few of all")
+        ask(session, panel, clear=True)
+        until(lambda: panel.shown["shows"] == "handful" and not len(session.selection))
+        ask(session, panel, forget="a few of all")
         until(lambda: panel.kept == [])
 
 
 def test_of_many_images_some_are_drawn_and_how_many_there_are_is_said(run, monkeypatch):
     monkeypatch.setattr(samples, "DRAWN", 10)
-    with desk_of(Branch(run)) as desk:
-        panel = Samples(desk)
-        desk.select(range(30))
+    with desk_of(Branch(run)) as session:
+        panel = Samples(session)
+        session.select(range(30))
         until(lambda: len(panel.shown["places"]) == 10)
         assert panel.header["all"] == 30
 
@@ -488,23 +488,23 @@ def test_a_selection_is_described_by_its_class_and_its_worst_teacher(run):
 
 def test_while_a_run_plays_the_images_stay(run, monkeypatch):
     branch = Branch(run)
-    with desk_of(branch) as desk:
-        panel = Samples(desk)
-        ask(desk, panel, mode="error")
+    with desk_of(branch) as session:
+        panel = Samples(session)
+        ask(session, panel, mode="error")
         until(lambda: panel.shown["shows"] == "error" and "step 12" in panel.header["title"])
         before = panel.shown["places"]
-        monkeypatch.setattr(Desk, "busy", True)
+        monkeypatch.setattr(Session, "busy", True)
         other = {name: array[::-1].copy() for name, array in branch.snapshot(12).arrays.items()}
         branch.live = replace(branch.snapshot(12), step=13, arrays=other)
-        desk.look_at(13.0)
+        session.look_at(13.0)
         until(lambda: bool(panel.newest.get("branches")) and bool(panel.newest["branches"][0]["frames"]))
         assert panel.shown["places"] == before
         ((step, values),) = panel.newest["branches"][0]["frames"]
         shares = softmax(branch.live.arrays["scores"][before])
         np.testing.assert_allclose(np.array(values, float).reshape(-1, 2)[:, 1], shares.max(axis=1), atol=1e-5)
         assert step == 13
-        monkeypatch.setattr(Desk, "busy", False)
-        desk.changed("place")
+        monkeypatch.setattr(Session, "busy", False)
+        session.changed("place")
         until(lambda: panel.shown["places"] != before)
 
 
@@ -512,23 +512,23 @@ def test_while_a_run_plays_the_images_stay(run, monkeypatch):
 
 
 def test_a_saved_notebook_has_the_terms_and_the_table(run, fork):
-    with desk_of(Branch(run), Branch(fork)) as desk:
-        panel, table = History(desk), Tables(desk)
+    with desk_of(Branch(run), Branch(fork)) as session:
+        panel, table = History(session), Tables(session)
         ax = Figure().add_subplot()
         panel.drawn(ax)
-        rows = desk.branch.rows
+        rows = session.branch.rows
         drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
         for term in rows[0]["terms"]:
             np.testing.assert_allclose(drawn[term], smooth([row["terms"][term] for row in rows]))
         ax = Figure().add_subplot()
         table.drawn(ax)
-        expected = PROBES["error_by_class"](desk.branch.snapshot(12)).values
+        expected = PROBES["error_by_class"](session.branch.snapshot(12)).values
         np.testing.assert_array_equal(ax.images[0].get_array(), expected)
-        desk.show("common_feature", "no MMD")
+        session.show("common_feature", "no MMD")
         ax = Figure().add_subplot()
         panel.drawn(ax)
         assert {"common_feature", "no MMD"} <= {line.get_label() for line in ax.lines}
-        assert f"loss {desk.compared[1].rows[-1]['loss']:.3g} after step 12" in panel.summary()
+        assert f"loss {session.compared[1].rows[-1]['loss']:.3g} after step 12" in panel.summary()
         least, most = expected.min(), expected.max()
         assert f"{least:.3g} (" in table.summary().splitlines()[0]
         assert f"to {most:.3g} (" in table.summary().splitlines()[0]
@@ -569,13 +569,13 @@ def test_all_views_of_any_run(tiny_problem, case):
     made = Run(tiny_problem(**options), snapshot_every=3, **(steps | settings)).advance(None, progress=False)
     branch = Branch(made)
     original = made.snapshot()
-    with desk_of(branch) as desk:
-        desk.changed = lambda *topics: None  # this thread alone draws
+    with desk_of(branch) as session:
+        session.changed = lambda *topics: None  # this thread alone draws
         for change in (lambda snapshot: snapshot, with_nan, first_sample):
             branch.live = change(replace(original, step=1000))
-            desk.look_at(1000.0)
-            desk.selection = np.zeros(1, np.int64)
-            table, some = Tables(desk), Samples(desk)
+            session.look_at(1000.0)
+            session.selection = np.zeros(1, np.int64)
+            table, some = Tables(session), Samples(session)
             for choice in choices_of(branch.live).values():
                 table._chosen = choice.key
                 table.refresh(table.topics)
@@ -586,5 +586,5 @@ def test_all_views_of_any_run(tiny_problem, case):
                 some.refresh(some.topics)
                 json.dumps([some.shown, some.newest, some.header], allow_nan=False)
                 assert len(answers_of(some)[1]) == len(branch.live.knows)
-            for panel in (History(desk), table, some):
+            for panel in (History(session), table, some):
                 assert panel.summary()

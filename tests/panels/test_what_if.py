@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from ka_explore import InputError
-from ka_explore.config import options_of
 from ka_explore.methods import METHODS
+from ka_explore.methods.config import options_of
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.desk import Desk
 from ka_explore.panels.forking import read
+from ka_explore.panels.session import Session
 from ka_explore.panels.what_if import WhatIf, control_of, slider_range
 from tests.panels.conftest import STEPS, files, rows, wait
 
@@ -94,37 +94,37 @@ def test_teachers_have_switches_where_the_method_can_do_without_them(make_run, d
 # Forks
 
 
-def forked(desk: Desk, panel: WhatIf, **message: Any) -> Branch:
-    before = set(desk.branches)
-    desk.receive({"do": "fork", "panel": panel.panel_id, **message})
-    (name,) = wait(lambda: set(desk.branches) - before)
+def forked(session: Session, panel: WhatIf, **message: Any) -> Branch:
+    before = set(session.branches)
+    session.receive({"do": "fork", "panel": panel.panel_id, **message})
+    (name,) = wait(lambda: set(session.branches) - before)
     wait(lambda: not panel.problem)
-    return desk.branches[name]
+    return session.branches[name]
 
 
 def test_a_changed_slider_makes_a_fork_of_that_config_with_the_same_past(make_run, desk_of):
     run = make_run(to=8)
-    desk = desk_of(run)
-    panel = WhatIf(desk)
+    session = desk_of(run)
+    panel = WhatIf(session)
     past = rows(run)
-    made = forked(desk, panel, changes={"mmd_weight": 0.05, "bandwidths": "1, 2"}, at=5)
+    made = forked(session, panel, changes={"mmd_weight": 0.05, "bandwidths": "1, 2"}, at=5)
     assert made.run.config_at(5) == run.config_at(5).replace(mmd_weight=0.05, bandwidths=(1.0, 2.0))
     assert made.run.config_at(4) == run.config_at(4)
     assert rows(made) == past[:5]
     assert rows(run) == past
-    assert (desk.active, made.parent, made.run.step) == (made.name, ("base", 5), 5)
+    assert (session.active, made.parent, made.run.step) == (made.name, ("base", 5), 5)
     assert "mmd weight 0.05" in made.name
 
 
 def test_a_fork_plays_at_once_where_that_is_asked(make_run, desk_of):
-    desk = desk_of(make_run(kept=False))
-    made = forked(desk, WhatIf(desk), changes={"mmd_weight": 0.0}, at=6, play=True)
-    wait(lambda: made.run.step == STEPS and not desk.busy)
+    session = desk_of(make_run(kept=False))
+    made = forked(session, WhatIf(session), changes={"mmd_weight": 0.0}, at=6, play=True)
+    wait(lambda: made.run.step == STEPS and not session.busy)
 
 
 def test_a_teacher_is_switched_off_by_name(make_run, desk_of):
-    desk = desk_of(make_run(kept=False))
-    made = forked(desk, WhatIf(desk), changes={"without": ["one, the first"]}, at=6)
+    session = desk_of(make_run(kept=False))
+    made = forked(session, WhatIf(session), changes={"without": ["one, the first"]}, at=6)
     assert made.run.config.without == ("one, the first",)
     assert made.run.method.teaching == ("two",)
 
@@ -132,19 +132,19 @@ def test_a_teacher_is_switched_off_by_name(make_run, desk_of):
 @pytest.mark.parametrize("at", [5, pytest.param(0, marks=pytest.mark.slow)])
 def test_the_python_that_is_shown_makes_the_same_run_bit_for_bit(make_run, desk_of, problem, at):
     run = make_run(to=8)
-    desk = desk_of(run)
-    panel = WhatIf(desk)
-    first = forked(desk, panel, changes={"mmd_weight": 0.0}, at=4, name='with "quotes" \\ and ä')
-    desk.play(7).result(20)
+    session = desk_of(run)
+    panel = WhatIf(session)
+    first = forked(session, panel, changes={"mmd_weight": 0.0}, at=4, name='with "quotes" \\ and ä')
+    session.play(7).result(20)
     changes = {"learning_rate": 0.0123, "bandwidths": "0.5, 1", "without": ["two"]}
-    desk.receive(
+    session.receive(
         {"do": "propose", "panel": panel.panel_id, "view": "v", "of": first.name, "at": at, "changes": changes}
     )
     proposal = wait(lambda: panel.proposal.get("view") and panel.proposal)
     assert proposal["errors"] == {}
-    made = forked(desk, panel, changes=changes, of=first.name, at=at)
+    made = forked(session, panel, changes=changes, of=first.name, at=at)
     assert made.name == proposal["name"]
-    desk.play().result(20)
+    session.play().result(20)
 
     short: dict[str, Any] = {"run": first.run}
     shutil.move(made.folder, made.folder.parent / "elsewhere")  # its name is wanted
@@ -157,33 +157,33 @@ def test_the_python_that_is_shown_makes_the_same_run_bit_for_bit(make_run, desk_
 
 
 def test_options_that_do_not_fit_are_told_at_the_option_and_nothing_is_lost(make_run, desk_of):
-    desk = desk_of(make_run())
-    panel = WhatIf(desk)
+    session = desk_of(make_run())
+    panel = WhatIf(session)
     sent = {"blocks": 99, "bandwidths": "wide", "mmd_weight": 0.2}
-    desk.receive({"do": "propose", "panel": panel.panel_id, "view": "v", "at": 3, "changes": sent})
+    session.receive({"do": "propose", "panel": panel.panel_id, "view": "v", "at": 3, "changes": sent})
     proposal = wait(lambda: panel.proposal.get("view") and panel.proposal)
     assert proposal["errors"].keys() == {"blocks", "bandwidths"}
     assert "1 to 16" in proposal["errors"]["blocks"]
-    desk.receive({"do": "fork", "panel": panel.panel_id, "at": 3, "changes": {"blocks": 99}})
+    session.receive({"do": "fork", "panel": panel.panel_id, "at": 3, "changes": {"blocks": 99}})
     problem = wait(lambda: panel.problem)
     assert problem["option"] == "blocks"
     assert "1 to 16" in problem["text"]
-    assert list(desk.branches) == ["base"]
-    assert desk.error == ""
+    assert list(session.branches) == ["base"]
+    assert session.error == ""
 
 
 def test_what_cannot_be_changed_in_mid_run_offers_the_steps_where_it_can(make_run, desk_of):
     run = make_run()
-    desk = desk_of(run)
-    panel = WhatIf(desk)
+    session = desk_of(run)
+    panel = WhatIf(session)
     past = files(run.folder)
-    desk.receive({"do": "fork", "panel": panel.panel_id, "at": 6, "changes": {"blocks": 1}, "name": "less"})
+    session.receive({"do": "fork", "panel": panel.panel_id, "at": 6, "changes": {"blocks": 1}, "name": "less"})
     problem = wait(lambda: panel.problem)
     assert "Fork at step 0" in problem["text"]
     assert [offer["at"] for offer in problem["offers"]] == [0]
-    assert (list(desk.branches), desk.error, files(run.folder)) == (["base"], "", past)
-    desk.receive({"do": "fork", "panel": panel.panel_id, **problem["asked"], "at": problem["offers"][0]["at"]})
-    made = wait(lambda: desk.branches.get("less"))
+    assert (list(session.branches), session.error, files(run.folder)) == (["base"], "", past)
+    session.receive({"do": "fork", "panel": panel.panel_id, **problem["asked"], "at": problem["offers"][0]["at"]})
+    made = wait(lambda: session.branches.get("less"))
     assert made.run.config.blocks == 1
     wait(lambda: not panel.problem)
 
@@ -192,26 +192,26 @@ def test_what_cannot_be_changed_in_mid_run_offers_the_steps_where_it_can(make_ru
 def test_another_optimiser_is_offered_where_the_stage_begins(make_run, desk_of):
     run = make_run("components", to=10, method="adaptive")
     begins = max(start for start in run.boundaries if start < 10)
-    desk = desk_of(run)
-    panel = WhatIf(desk)
-    desk.receive({"do": "fork", "panel": panel.panel_id, "at": 10, "changes": {"optimizer": "sgd"}})
+    session = desk_of(run)
+    panel = WhatIf(session)
+    session.receive({"do": "fork", "panel": panel.panel_id, "at": 10, "changes": {"optimizer": "sgd"}})
     assert [offer["at"] for offer in wait(lambda: panel.problem)["offers"]] == [begins, 0]
-    made = forked(desk, panel, changes={"optimizer": "sgd"}, at=begins)
+    made = forked(session, panel, changes={"optimizer": "sgd"}, at=begins)
     assert made.run.config.optimizer == "sgd"
 
 
 def test_teachers_that_are_all_off_are_a_clear_error(make_run, desk_of):
-    desk = desk_of(make_run())
-    panel = WhatIf(desk)
-    desk.receive({"do": "fork", "panel": panel.panel_id, "at": 6, "changes": {"without": ["one, the first", "two"]}})
+    session = desk_of(make_run())
+    panel = WhatIf(session)
+    session.receive({"do": "fork", "panel": panel.panel_id, "at": 6, "changes": {"without": ["one, the first", "two"]}})
     assert "without a teacher" in wait(lambda: panel.problem)["text"]
-    assert list(desk.branches) == ["base"]
+    assert list(session.branches) == ["base"]
 
 
 @pytest.mark.slow
 def test_names_of_forks_are_free_at_the_desk_and_on_the_disk(make_run, desk_of, tmp_path):
-    desk = desk_of(make_run())
+    session = desk_of(make_run())
     (tmp_path / "runs" / "mmd weight 0").mkdir()
-    panel = WhatIf(desk)
-    assert forked(desk, panel, changes={"mmd_weight": 0.0}, at=6).name == "mmd weight 0 2"
-    assert forked(desk, panel, changes={"mmd_weight": 0.0}, of="base", at=6).name == "mmd weight 0 3"
+    panel = WhatIf(session)
+    assert forked(session, panel, changes={"mmd_weight": 0.0}, at=6).name == "mmd weight 0 2"
+    assert forked(session, panel, changes={"mmd_weight": 0.0}, of="base", at=6).name == "mmd weight 0 3"

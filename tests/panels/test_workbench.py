@@ -13,7 +13,7 @@ import pytest
 from ka_explore import InputError, Run
 
 pytest.importorskip("anywidget", reason="needs the extra lab: pip install 'ka-explore[lab]'")
-from ka_explore.panels import PARTS, workbench
+from ka_explore.panels import PANELS, workbench
 from ka_explore.panels.workbench import LAYOUTS, areas_of
 
 OPTIONS = {"steps": 20, "batch_size": 16, "width": 4, "blocks": 1, "checkpoint_every": 10, "snapshot_every": 5}
@@ -37,13 +37,13 @@ def bench(run):
 
 def test_every_part_stands_in_every_layout():
     for rows in LAYOUTS.values():
-        assert {name for names, _ in rows for name in names} == set(PARTS)
+        assert {name for names, _ in rows for name in names} == set(PANELS)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_whatever_is_shown_stands_in_rectangles(layout):
-    for count in range(1, len(PARTS) + 1):
-        for parts in combinations(PARTS, count):
+    for count in range(1, len(PANELS) + 1):
+        for parts in combinations(PANELS, count):
             grid = [names for names, _ in areas_of(parts, layout)]
             assert {name for names in grid for name in names} == set(parts)
             for part in parts:
@@ -53,13 +53,13 @@ def test_whatever_is_shown_stands_in_rectangles(layout):
                 assert rows == list(range(rows[0], rows[-1] + 1)), (parts, grid)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", PANELS)
 def test_every_part_stands_alone(run, part):
     run.advance(10)
     made = workbench(run, show=[part])
     try:
         assert list(made.panels) == [part]
-        assert part in PARTS
+        assert part in PANELS
         assert isinstance(made.panels[part].summary(), str)
     finally:
         made.close()
@@ -84,7 +84,7 @@ def test_a_fork_is_shown_beside_its_parent_and_active(bench, run):
     assert fork.step == 5
     assert bench.run is fork
     assert list(bench.runs) == ["base", "no MMD"]
-    assert bench._desk.shown == ("base", "no MMD")
+    assert bench._session.shown == ("base", "no MMD")
     bench.show("base")
     assert bench.run is run
     with pytest.raises(InputError, match="nowhere"):
@@ -112,9 +112,9 @@ def test_workbenches_of_one_run_share_what_is_selected_and_the_last_one_ends_it(
     one.close()
     assert other.advance(2).run.step == 7
     other.close()
-    assert other._desk.closed
+    assert other._session.closed
     third = workbench(run, show=["player"])
-    assert third._desk is not other._desk
+    assert third._session is not other._session
     third.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("ka_explore") and t.is_alive()]
 
@@ -124,7 +124,7 @@ def test_folders_are_opened_by_name_and_by_the_folder_around_them(tiny_problem, 
         Run(tiny_problem(), name=name, folder=tmp_path / name, **OPTIONS).advance(6).save()
     made = workbench(tmp_path, problem=tiny_problem())
     try:
-        assert list(made._desk.branches) == ["one", "two"]
+        assert list(made._session.branches) == ["one", "two"]
         assert made.runs == {}
         assert made.advance(2).run.step == 8
         assert list(made.runs) == ["one"]
@@ -150,8 +150,8 @@ def test_what_does_not_fit_is_said(run, arguments, options, words):
 
 
 def test_an_interrupted_cell_pauses_the_run(bench, run, monkeypatch):
-    desk = bench._desk
-    desk.play_interval = 0.05
+    session = bench._session
+    session.play_interval = 0.05
 
     class Interrupted:
         def result(self):
@@ -159,14 +159,14 @@ def test_an_interrupted_cell_pauses_the_run(bench, run, monkeypatch):
                 time.sleep(0.005)
             raise KeyboardInterrupt
 
-    play = desk.play
-    monkeypatch.setattr(desk, "play", lambda until=None: (play(until), Interrupted())[1])
+    play = session.play
+    monkeypatch.setattr(session, "play", lambda until=None: (play(until), Interrupted())[1])
     with pytest.raises(KeyboardInterrupt):
         bench.advance(None)
     end = time.monotonic() + 5
-    while desk.busy and time.monotonic() < end:
+    while session.busy and time.monotonic() < end:
         time.sleep(0.01)
-    assert not desk.busy
+    assert not session.busy
     assert 3 <= run.step < 20
 
 
@@ -189,7 +189,7 @@ def test_a_picture_and_words_are_left_for_where_no_kernel_is(bench):
     bundle = bench._static.bundle()
     page = Images()
     page.feed(bundle["text/html"])
-    assert page.figures == [f"ka-static ka-static-{bench._desk.id}"]
+    assert page.figures == [f"ka-static ka-static-{bench._session.id}"]
     assert page.images[0]["src"] == f"data:image/png;base64,{bundle['image/png']}"
     assert "base: step 10 of 20" in bundle["text/plain"]
     assert "base: step 10 of 20" in page.images[0]["alt"]

@@ -1,12 +1,12 @@
-// Branches: the runs of a desk as a tree; which plays, which are compared, and what can be done with the one marked.
+// Branches: the runs of a session as a tree; which plays, which are compared, and what can be done with the one marked.
 
 const DASH_ARRAYS = ["", "7 4", "2 3", "8 3 2 3"];  // as the history draws them
 const NS = "http://www.w3.org/2000/svg";
 
 export default {
   render({model, el}) {
-    const desk = deskOf(model);
-    const {root, undo, end} = panelIn(el, "branches", "branches", desk);
+    const session = sessionOf(model);
+    const {root, undo, end} = panelIn(el, "branches", "branches", session);
     const folded = new Set();
     const lines = new Map();  // by branch, its element
     let marked = null;  // the branch that buttons and keys act on
@@ -23,7 +23,7 @@ export default {
     const form = make("form", root, {class: "ka-row ka-br-open", hidden: true});
     const folder = make("input", form, {type: "text", class: "ka-grow", placeholder: "folder of a run, or of runs: runs/", "aria-label": "folder of runs to open", spellcheck: "false"});
     make("button", form, {type: "submit", class: "ka-main"}, "add");
-    form.addEventListener("submit", event => { event.preventDefault(); desk.post({do: "open", folder: folder.value}); });
+    form.addEventListener("submit", event => { event.preventDefault(); session.post({do: "open", folder: folder.value}); });
     form.addEventListener("keydown", event => { if (event.key === "Escape") { form.hidden = true; more.focus(); } });
     const said = make("div", root, {class: "ka-br-said", role: "status", hidden: true});
     const scroll = make("div", root, {class: "ka-br-scroll"});
@@ -36,7 +36,7 @@ export default {
 
     const branches = () => model.get("tree");
     const branch = name => branches().find(line => line.name === name);
-    const ask = (verb, name = marked) => desk.post({do: verb, name});
+    const ask = (verb, name = marked) => session.post({do: verb, name});
 
     async function copied() {
       const done = await copyText(branch(marked)?.code ?? "", root);
@@ -76,7 +76,7 @@ export default {
       const bar = make("span", steps, {class: "ka-br-progress"}), done = make("span", bar), number = make("span", steps, {class: "ka-numbers"});
       for (const kind of [steps, loss, agree]) kind.classList.add("ka-numbers");
       plays.addEventListener("change", () => { mark(made.dataset.branch); ask("activate", made.dataset.branch); });
-      shows.addEventListener("change", () => { desk.post({do: "show", name: made.dataset.branch, shown: shows.checked}); });
+      shows.addEventListener("change", () => { session.post({do: "show", name: made.dataset.branch, shown: shows.checked}); });
       fold.addEventListener("click", () => toggle(made.dataset.branch));
       made.addEventListener("click", event => { if (!event.target.closest("input")) mark(made.dataset.branch, true); });
       label.addEventListener("dblclick", () => edit(made.dataset.branch));
@@ -193,7 +193,7 @@ export default {
         label.textContent = name;
         if (keep && wanted && wanted !== name) {
           renamed = [name, wanted];
-          desk.post({do: "rename", name, new: wanted});
+          session.post({do: "rename", name, new: wanted});
         }
         made.focus();
       };
@@ -221,7 +221,7 @@ export default {
         ArrowLeft: () => line.forks && !folded.has(line.name) ? toggle(line.name) : go(above()),
         ArrowRight: () => folded.has(line.name) ? toggle(line.name) : line.forks ? go(at + 1) : null,
         Enter: () => ask("activate"),
-        " ": () => desk.post({do: "show", name: line.name, shown: !line.shown}),
+        " ": () => session.post({do: "show", name: line.name, shown: !line.shown}),
         F2: () => edit(marked),
         Delete: () => ask("delete"),
       };
@@ -242,7 +242,7 @@ export default {
       if (error) renamed = null;
       if (deleted) {
         make("span", said, {class: "ka-br-words", title: where.trim()}, `deleted ‘${deleted}’ — `);
-        button(said, "↺ undo", `bring ${deleted} back`, () => desk.post({do: "undelete"}));
+        button(said, "↺ undo", `bring ${deleted} back`, () => session.post({do: "undelete"}));
       } else if (note.startsWith("added")) {
         form.hidden = true;
         buttons();

@@ -2,14 +2,14 @@
 
 export default {
   render({model, el}) {
-    const desk = deskOf(model);
-    const {root, undo, end} = panelIn(el, "findings", "findings of the diagnosis", desk);
+    const session = sessionOf(model);
+    const {root, undo, end} = panelIn(el, "findings", "findings of the diagnosis", session);
     const opened = new Set();  // names of findings that are open
     let key = null;
     let cards = [];
 
     const head = make("div", root, {class: "ka-row ka-fi-head"});
-    const go = button(head, "diagnose", "look for what is wrong with this branch", () => desk.post({do: "diagnose", panel: model.get("panel_id")}), {class: "ka-main"});
+    const go = button(head, "diagnose", "look for what is wrong with this branch", () => session.post({do: "diagnose", panel: model.get("panel_id")}), {class: "ka-main"});
     const about = make("span", head, {class: "ka-grow ka-fi-about", role: "status"});
     const alarm = make("div", root, {class: "ka-fi-problem", role: "alert", hidden: true});
     const body = make("div", root, {class: "ka-fi-body"});
@@ -88,7 +88,7 @@ export default {
         make("p", box, {}, attempt.text);
         if (attempt.fork) {
           const row = make("div", box, {class: "ka-row"});
-          button(row, attempt.label, "fork and play it", () => desk.post({do: "attempt", panel: model.get("panel_id"), of: report().branch, finding: place, attempt: i}), {class: "ka-fi-try"});
+          button(row, attempt.label, "fork and play it", () => session.post({do: "attempt", panel: model.get("panel_id"), of: report().branch, finding: place, attempt: i}), {class: "ka-fi-try"});
         }
         if (attempt.code) {
           const row = make("div", box, {class: "ka-fi-code"});
@@ -99,7 +99,7 @@ export default {
       const name = `${finding.name} ${finding.subject}`;
       const look = () => {
         if (made.open) opened.add(name); else opened.delete(name);
-        if (made.open && picture && !model.get("pictures")[place]) desk.post({do: "evidence", panel: model.get("panel_id"), finding: place});
+        if (made.open && picture && !model.get("pictures")[place]) session.post({do: "evidence", panel: model.get("panel_id"), finding: place});
       };
       if (opened.has(name)) made.open = true;
       made.addEventListener("toggle", look);
@@ -122,7 +122,7 @@ export default {
       alarm.hidden = !problem.text;
       if (alarm.hidden) return;
       make("span", alarm, {class: "ka-fi-why"}, `✕ ${problem.text}`);
-      for (const {at, text} of problem.offers ?? []) button(alarm, text, `the same changes from step ${at} on`, () => desk.post({do: "fork", ...problem.asked, at, panel: model.get("panel_id")}));
+      for (const {at, text} of problem.offers ?? []) button(alarm, text, `the same changes from step ${at} on`, () => session.post({do: "fork", ...problem.asked, at, panel: model.get("panel_id")}));
       button(alarm, "✕", "dismiss", () => { alarm.hidden = true; }, {"aria-label": "dismiss"});
     }
 

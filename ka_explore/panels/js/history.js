@@ -3,8 +3,8 @@
 
 export default {
   render({model, el}) {
-    const desk = deskOf(model);
-    const {root, undo, end} = panelIn(el, "history", "history: terms of the loss over the steps", desk);
+    const session = sessionOf(model);
+    const {root, undo, end} = panelIn(el, "history", "history: terms of the loss over the steps", session);
     const scene = new Scene(model, root);
 
     // The elements
@@ -26,12 +26,12 @@ export default {
     undo.push(board.end, over.end, pointing(scene, plot, over.canvas, {look, settle, draw, follow}));
 
     function look(step, moving) {
-      desk.emit("time", {step, by: "history", moving});
+      session.emit("time", {step, by: "history", moving});
     }
 
     function settle(step) {
       look(step, false);
-      desk.post({do: "place", step});
+      session.post({do: "place", step});
     }
 
     // What is seen
@@ -97,7 +97,7 @@ export default {
       if (appended(records, message, buffers)) draw();
       else if (!records.asked) {
         records.asked = true;
-        desk.post({do: scene.lines.verb});
+        session.post({do: scene.lines.verb});
       }
     }
 
@@ -106,7 +106,7 @@ export default {
       model.on(event, listener);
       undo.push(() => model.off(event, listener));
     }
-    undo.push(desk.on("time", value => { scene.time = value.step; follow(); }));
+    undo.push(session.on("time", value => { scene.time = value.step; follow(); }));
     root.addEventListener("ka-theme", draw);
     renew();
     return end;

@@ -5,8 +5,8 @@ const THUMB = 16;  // width of the timeline's handle, in CSS pixels
 
 export default {
   render({model, el}) {
-    const desk = deskOf(model);
-    const {root, undo, end} = panelIn(el, "player", "player", desk);
+    const session = sessionOf(model);
+    const {root, undo, end} = panelIn(el, "player", "player", session);
     let dragged = null;  // the step under the pointer while the timeline is dragged
     let gone = false;
 
@@ -16,9 +16,9 @@ export default {
     const reset = button(bar, "|◀", "back to step 0 (Home); nothing that is recorded is lost", () => goto(0), {"aria-label": "reset"});
     const back = button(bar, "◀", "one step back (←)", () => goto(status().step - 1), {"aria-label": "step back"});
     const play = button(bar, "▶ play", "train on, or replay what is recorded (space)", toggle, {class: "ka-main ka-player-play"});
-    const step = button(bar, "step ▶", "one step (→)", () => desk.post({do: "step", n: 1}), {"aria-label": "one step"});
-    const ten = button(bar, "×10 ▶", "ten steps (shift →)", () => desk.post({do: "step", n: 10}), {"aria-label": "ten steps"});
-    const stage = button(bar, "▶| stage", "to the end of this stage", () => desk.post({do: "stage"}), {"aria-label": "to the end of the stage"});
+    const step = button(bar, "step ▶", "one step (→)", () => session.post({do: "step", n: 1}), {"aria-label": "one step"});
+    const ten = button(bar, "×10 ▶", "ten steps (shift →)", () => session.post({do: "step", n: 10}), {"aria-label": "ten steps"});
+    const stage = button(bar, "▶| stage", "to the end of this stage", () => session.post({do: "stage"}), {"aria-label": "to the end of the stage"});
     const counter = make("output", bar, {class: "ka-player-step ka-numbers", "aria-label": "step"});
     const pace = make("span", bar, {class: "ka-player-pace ka-numbers ka-quiet"});
     const light = make("span", bar, {class: "ka-player-light", role: "status"});
@@ -30,7 +30,7 @@ export default {
       const select = make("select", line);
       for (const [value, text] of values) make("option", select, {value}, text);
       select.value = String(model.get("intervals")[name]);
-      select.addEventListener("change", () => desk.post({do: "intervals", [name]: Number(select.value)}));
+      select.addEventListener("change", () => session.post({do: "intervals", [name]: Number(select.value)}));
     };
     choice("a step every", "play", [["0", "as fast as it goes"], ["0.1", "0.1 s"], ["0.25", "0.25 s"], ["0.5", "0.5 s"], ["1", "1 s"], ["2", "2 s"]]);
     choice("a picture every", "render", [["0.1", "0.1 s"], ["0.25", "0.25 s"], ["0.5", "0.5 s"], ["1", "1 s"], ["2", "2 s"]]);
@@ -48,21 +48,21 @@ export default {
     const timeline = () => model.get("timeline");
 
     function toggle() {
-      if (status().doing === "plays" || status().doing === "replays") desk.post({do: "pause"});
-      else desk.post({do: "play"});
+      if (status().doing === "plays" || status().doing === "replays") session.post({do: "pause"});
+      else session.post({do: "play"});
     }
 
     function goto(step) {
       const wanted = Math.min(Math.max(step, 0), status().recorded);
-      desk.emit("time", {step: wanted, by: "player", moving: false});
-      if (status().open) desk.post({do: "goto", step: wanted});
-      else desk.post({do: "place", step: wanted});
+      session.emit("time", {step: wanted, by: "player", moving: false});
+      if (status().open) session.post({do: "goto", step: wanted});
+      else session.post({do: "place", step: wanted});
     }
 
     slider.addEventListener("input", () => {
       dragged = Math.min(Number(slider.value), status().recorded);
       slider.value = dragged;
-      desk.emit("time", {step: dragged, by: "player", moving: true});
+      session.emit("time", {step: dragged, by: "player", moving: true});
       words();
     });
     // Not every browser tells of a change where the handle is let go at the step it was taken from.
@@ -161,7 +161,7 @@ export default {
         alarm.textContent = "";
         alarm.dataset.text = now.error;
         make("span", alarm, {class: "ka-player-why"}, "⚠ " + now.error);
-        button(alarm, "✕", "dismiss", () => desk.post({do: "dismiss"}), {"aria-label": "dismiss the error"});
+        button(alarm, "✕", "dismiss", () => session.post({do: "dismiss"}), {"aria-label": "dismiss the error"});
       }
       if (!now.error) alarm.dataset.text = "";
       marks.soon();
@@ -171,7 +171,7 @@ export default {
     // What was asked and not taken up is said to be queued: version 6 of the kernel answers between cells only.
     const queue = make("div", root, {class: "ka-player-queue", role: "status", hidden: true}, "");
     function queued() {
-      const sent = desk.sent, waits = sent && sent.number > status().seen ? performance.now() - sent.at : 0;
+      const sent = session.sent, waits = sent && sent.number > status().seen ? performance.now() - sent.at : 0;
       queue.hidden = gone || waits < 700;
       queue.textContent = waits < 15000 ? "⏳ queued until the running cell ends" : "⏳ queued until the running cell ends; if none runs, the kernel does not answer: restart it";
     }
@@ -183,11 +183,11 @@ export default {
     function told() {
       const now = status();
       gone = false;
-      desk.emit("seen", now.seen);
-      desk.emit("status", now);
+      session.emit("seen", now.seen);
+      session.emit("status", now);
       if (dragged === null && now.step !== told.step) {
         place = null;
-        desk.emit("time", {step: now.step, by: "run", moving: now.doing === "plays" || now.doing === "replays"});
+        session.emit("time", {step: now.step, by: "run", moving: now.doing === "plays" || now.doing === "replays"});
       }
       told.step = now.step;
       words();
@@ -196,7 +196,7 @@ export default {
     listen("change:status", told);
     listen("change:timeline", () => { words(); });
     listen("comm_live_update", () => { gone = true; words(); });
-    undo.push(desk.on("time", time => {
+    undo.push(session.on("time", time => {
       if (time.by === "player" || time.by === "run") { place = time.by === "run" ? null : time.step; }
       else { place = time.step; words(); }
     }));
@@ -205,12 +205,12 @@ export default {
     keysOf(root, {
       " ": toggle,
       "ArrowLeft": () => goto(status().step - 1),
-      "ArrowRight": event => desk.post({do: "step", n: event.shiftKey ? 10 : 1}),
+      "ArrowRight": event => session.post({do: "step", n: event.shiftKey ? 10 : 1}),
       "Home": () => goto(0),
       "End": () => goto(status().recorded),
-      "b": () => desk.emit("fork-here", Date.now()),
-      "B": () => desk.emit("fork-here", Date.now()),
-      "Escape": () => desk.post({do: "dismiss"}),
+      "b": () => session.emit("fork-here", Date.now()),
+      "B": () => session.emit("fork-here", Date.now()),
+      "Escape": () => session.post({do: "dismiss"}),
     });
     told();
     return end;

@@ -6,8 +6,8 @@ const FRAME_TRAITS = ["nets", "branches", "frames", "picture", "colouring", "tin
 
 export default {
   render({model, el}) {
-    const desk = deskOf(model);
-    const {root, undo, end} = panelIn(el, "points", "Points: student and teachers in one plane", desk);
+    const session = sessionOf(model);
+    const {root, undo, end} = panelIn(el, "points", "Points: student and teachers in one plane", session);
     const scene = new Scene(root), {film, motion, views} = scene;
     const drawing = new Drawing(scene, tell, () => tip.show());
     const actions = {ask, hover, select, setLines, setTool, zoomBy, reset, toggleFull: () => setFull(!scene.full), save};
@@ -20,7 +20,7 @@ export default {
     const legend = make("div", body, {class: "ka-points-legend", role: "group", "aria-label": "Legend: click hides or shows"});
     const empty = make("div", stage, {class: "ka-points-empty", hidden: true});
     const job = make("div", stage, {class: "ka-points-job", hidden: true, role: "status"});
-    const slider = new Slider(scene, desk);
+    const slider = new Slider(scene, session);
     const note = make("div", root, {class: "ka-points-note"});
     const images = new Images(model, ask, () => drawing.pointedChanged());
     const tip = new Tip(scene, images);
@@ -29,16 +29,16 @@ export default {
     // What users do
 
     function ask(message) {
-      desk.post({do: "points", panel: model.get("id"), ...message});
+      session.post({do: "points", panel: model.get("id"), ...message});
     }
 
     function hover(sample) {
-      if (sample !== scene.hovered) desk.emit("hover", sample);
+      if (sample !== scene.hovered) session.emit("hover", sample);
     }
 
     function select(samples) {
-      desk.emit("selection", Int32Array.from(samples));
-      desk.post({do: "select", samples});
+      session.emit("selection", Int32Array.from(samples));
+      session.post({do: "select", samples});
     }
 
     function setLines(lines) {
@@ -150,8 +150,8 @@ export default {
     }
 
     function readSelection() {
-      const samples = integers(model.get("selected")), known = desk.value("selection");
-      if (!known || known.length !== samples.length || samples.some((s, i) => s !== known[i])) desk.emit("selection", samples);
+      const samples = integers(model.get("selected")), known = session.value("selection");
+      if (!known || known.length !== samples.length || samples.some((s, i) => s !== known[i])) session.emit("selection", samples);
     }
 
     function receive(message, buffers) {
@@ -200,9 +200,9 @@ export default {
     listen("change:sheet", () => images.readSheet());
     listen("change:selected", readSelection);
     listen("msg:custom", receive);
-    undo.push(desk.on("selection", samples => { scene.select(samples ?? new Int32Array(0)); drawing.changed(); }));
-    undo.push(desk.on("hover", sample => { scene.hovered = sample; drawing.pointedChanged(); }));
-    undo.push(desk.on("time", value => {
+    undo.push(session.on("selection", samples => { scene.select(samples ?? new Int32Array(0)); drawing.changed(); }));
+    undo.push(session.on("hover", sample => { scene.hovered = sample; drawing.pointedChanged(); }));
+    undo.push(session.on("time", value => {
       if (!value) return;
       const {step, moving} = motion;
       motion.hear(value);
@@ -210,7 +210,7 @@ export default {
       if (motion.step !== step) move(!motion.scrubbing);
       else if (motion.moving !== moving) drawing.changed();
     }));
-    undo.push(desk.on("status", () => slider.giveWay()));
+    undo.push(session.on("status", () => slider.giveWay()));
     const lonely = setTimeout(() => slider.row.classList.remove("ka-waiting"), 500);
     undo.push(() => clearTimeout(lonely), () => watch.disconnect(), () => drawing.end(), () => setFull(false));
     root.inspect = (index = 0) => scene.inspect(index);

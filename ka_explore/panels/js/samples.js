@@ -42,9 +42,9 @@ function nearestFrame(frames, time) {
 
 export default {
   render({model, el}) {
-    const desk = deskOf(model);
-    const {root, undo, end} = panelIn(el, "samples", "samples: images and what every net says", desk);
-    const ask = message => desk.post({do: model.get("shown").verb, ...message});
+    const session = sessionOf(model);
+    const {root, undo, end} = panelIn(el, "samples", "samples: images and what every net says", session);
+    const ask = message => session.post({do: model.get("shown").verb, ...message});
     const head = make("div", root, {class: "ka-samples-head"});
     const modes = make("select", head, {"aria-label": "which images", title: "which images are shown"});
     const title = make("span", head, {class: "ka-samples-title", role: "status"});
@@ -197,10 +197,10 @@ export default {
         return made;
       }));
       tile.addEventListener("click", () => toggle(i));
-      tile.addEventListener("pointerenter", () => desk.emit("hover", place));
-      tile.addEventListener("pointerleave", () => desk.emit("hover", null));
-      tile.addEventListener("focus", () => { if (tile.matches(":focus-visible")) desk.emit("hover", place); });
-      tile.addEventListener("blur", () => { if (desk.value("hover") === place) desk.emit("hover", null); });
+      tile.addEventListener("pointerenter", () => session.emit("hover", place));
+      tile.addEventListener("pointerleave", () => session.emit("hover", null));
+      tile.addEventListener("focus", () => { if (tile.matches(":focus-visible")) session.emit("hover", place); });
+      tile.addEventListener("blur", () => { if (session.value("hover") === place) session.emit("hover", null); });
       return {tile, place, teachers, students};
     }
 
@@ -278,8 +278,8 @@ export default {
     function selecting() {
       const samples = integers(model.get("selected"));
       selected = new Set(samples);
-      const known = desk.value("selection");
-      if (!known || known.length !== samples.length || samples.some((sample, i) => sample !== known[i])) desk.emit("selection", samples);
+      const known = session.value("selection");
+      if (!known || known.length !== samples.length || samples.some((sample, i) => sample !== known[i])) session.emit("selection", samples);
       marked();
       headed();
     }
@@ -293,7 +293,7 @@ export default {
     listen("selected", selecting);
     // While the time is dragged numbers change some ten times a second, which is as fast as they can be read.
     let due = null, wrote_at = 0;
-    undo.push(desk.on("time", value => {
+    undo.push(session.on("time", value => {
       time = value.step;
       const left = value.moving ? wrote_at + 90 - performance.now() : 0;
       clearTimeout(due);
@@ -305,8 +305,8 @@ export default {
       wrote_at = performance.now();
       write();
     }
-    undo.push(desk.on("hover", value => { hovered = value; marked(); }));
-    undo.push(desk.on("selection", value => { selected = new Set(value); marked(); headed(); }));
+    undo.push(session.on("hover", value => { hovered = value; marked(); }));
+    undo.push(session.on("selection", value => { selected = new Set(value); marked(); headed(); }));
     build();
     selecting();
     return end;

@@ -1,14 +1,14 @@
-// What every panel's script starts with: the bus of a desk, the theme, colours and markers of nets.
-// A desk is known by its id; all panels of a page that name it share one bus, whatever widget they are in.
+// What every panel's script starts with: the bus of a session, the theme, colours and markers of nets.
+// A session is known by its id; all panels of a page that name it share one bus, whatever widget they are in.
 
-const DESKS = (globalThis[Symbol.for("ka_explore.desks")] ??= new Map());
+const SESSIONS = (globalThis[Symbol.for("ka_explore.sessions")] ??= new Map());
 
-class Desk {
+class Session {
   // Topics keep their last value, so that a panel that comes later finds it.
   //   time       {step: number, by: string, moving: bool}    what all views look at; `moving` while it is dragged
   //   hover      sample or null                              the image under the pointer
   //   selection  Int32Array of samples                       what Python knows is selected; the player or any panel emits it
-  //   status     the player's status                         see panels/desk.py, Status
+  //   status     the player's status                         see panels/session.py, Status
   //   seen       number                                      the last message that Python took up
   constructor(id) {
     this.id = id;
@@ -36,7 +36,7 @@ class Desk {
     return this.values.get(topic);
   }
 
-  // Ask Python for something: {do: "play", …}. See Desk.receive in panels/desk.py for what can be asked.
+  // Ask Python for something: {do: "play", …}. See Session.receive in panels/session.py for what can be asked.
   post(message) {
     const whole = {...message, number: ++this.number};
     this.sent = {number: whole.number, at: performance.now()};
@@ -63,15 +63,15 @@ class Desk {
   }
 }
 
-function deskOf(model) {
-  const id = model.get("desk_id");
-  if (!DESKS.has(id)) DESKS.set(id, new Desk(id));
-  const desk = DESKS.get(id);
-  desk.join(model);
-  return desk;
+function sessionOf(model) {
+  const id = model.get("session_id");
+  if (!SESSIONS.has(id)) SESSIONS.set(id, new Session(id));
+  const session = SESSIONS.get(id);
+  session.join(model);
+  return session;
 }
 
-// While a desk's panels live, the static picture of them that stands in the notebook is hidden.
+// While a session's panels live, the static picture of them that stands in the notebook is hidden.
 const STATIC = (globalThis[Symbol.for("ka_explore.static")] ??= new Map());
 function hideStatic(id) {
   const entry = STATIC.get(id) ?? {count: 0, style: null};
@@ -83,11 +83,11 @@ function hideStatic(id) {
 }
 
 // A panel's frame: an element with the class, a title for screen readers, and what is undone when the view goes.
-// Give it to every listener: `undo.push(desk.on(…))`; render returns `() => undo.forEach(f => f())`.
-function panelIn(el, kind, label, desk) {
+// Give it to every listener: `undo.push(session.on(…))`; render returns `() => undo.forEach(f => f())`.
+function panelIn(el, kind, label, session) {
   el.classList.add("ka-cell");
   const root = make("section", el, {class: `ka ka-${kind}`, "aria-label": label});
-  const undo = desk ? [hideStatic(desk.id)] : [];
+  const undo = session ? [hideStatic(session.id)] : [];
   const look = () => root.classList.toggle("ka-dark", isDark(root));
   const changed = () => { look(); root.dispatchEvent(new CustomEvent("ka-theme")); };
   const watch = new MutationObserver(changed);

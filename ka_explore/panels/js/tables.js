@@ -55,8 +55,8 @@ function difference(first, second) {
 
 export default {
   render({model, el}) {
-    const desk = deskOf(model);
-    const {root, undo, end} = panelIn(el, "tables", "tables", desk);
+    const session = sessionOf(model);
+    const {root, undo, end} = panelIn(el, "tables", "tables", session);
     const head = make("div", root, {class: "ka-tables-head"});
     const select = make("select", head, {"aria-label": "which table"});
     const differ = button(head, "second − first", "show by how much the branches differ, instead of each", () => { minus = !minus; build(); }, {"aria-pressed": "false"});
@@ -74,7 +74,7 @@ export default {
 
     select.addEventListener("change", () => {
       asked = select.value;
-      desk.post({do: model.get("frames").verb, choose: select.value});
+      session.post({do: model.get("frames").verb, choose: select.value});
       build();
     });
 
@@ -270,7 +270,7 @@ export default {
         if (!now?.about) return;
         marked = {row, column};
         marks();
-        desk.post({do: model.get("frames").verb, branch, step: now.step, table: film.chosen, row, column});
+        session.post({do: model.get("frames").verb, branch, step: now.step, table: film.chosen, row, column});
       };
       made.addEventListener("click", event => { const cell = event.target.closest("td, th"); focus(cell); choose(cell); });
       const focus = cell => {
@@ -322,7 +322,7 @@ export default {
     }
     // While the time is dragged numbers change some ten times a second, which is as fast as they can be read.
     let due = null, wrote_at = 0;
-    undo.push(desk.on("time", value => {
+    undo.push(session.on("time", value => {
       time = value.step;
       const left = value.moving ? wrote_at + 90 - performance.now() : 0;
       clearTimeout(due);
@@ -334,7 +334,7 @@ export default {
       wrote_at = performance.now();
       write();
     }
-    undo.push(desk.on("selection", value => { if (!value?.length) { marked = null; marks(); } }));
+    undo.push(session.on("selection", value => { if (!value?.length) { marked = null; marks(); } }));
     root.addEventListener("ka-theme", build);
     build();
     return end;

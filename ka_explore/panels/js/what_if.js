@@ -7,8 +7,8 @@ const HELP = "Move a slider or flip a switch, then fork: the past stays as it is
 
 export default {
   render({model, el}) {
-    const desk = deskOf(model);
-    const {root, undo, end} = panelIn(el, "what-if", "what if: options to change in a fork", desk);
+    const session = sessionOf(model);
+    const {root, undo, end} = panelIn(el, "what-if", "what if: options to change in a fork", session);
     const view = `${Math.random()}`;
     const set = new Map();  // what was changed here, by option
     const bad = new Map();  // what cannot be read, by option
@@ -52,7 +52,7 @@ export default {
     const recorded = () => model.get("recorded");
 
     function looked() {
-      const time = desk.value("time")?.step ?? model.get("place");
+      const time = session.value("time")?.step ?? model.get("place");
       return Math.min(Math.max(Math.round(time), 0), recorded());
     }
 
@@ -97,13 +97,13 @@ export default {
 
     function propose() {
       clearTimeout(timer);
-      timer = setTimeout(() => desk.post({do: "propose", ...asked(step())}), 150);
+      timer = setTimeout(() => session.post({do: "propose", ...asked(step())}), 150);
     }
 
     function post(at) {
       if (bad.size) return;
       alarm.hidden = true;
-      desk.post({do: "fork", play: plays.checked, ...asked(at)});
+      session.post({do: "fork", play: plays.checked, ...asked(at)});
     }
 
     undo.push(() => clearTimeout(timer));
@@ -361,7 +361,7 @@ export default {
     on("recorded", () => feet());
     on("place", () => refreshed());
     other();
-    undo.push(desk.on("time", () => { if (pinned === null) { refreshed(); if (!sheet.hidden) propose(); } }));
+    undo.push(session.on("time", () => { if (pinned === null) { refreshed(); if (!sheet.hidden) propose(); } }));
     return end;
   },
 };

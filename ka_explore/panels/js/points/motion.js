@@ -23,7 +23,7 @@ class Motion {
     return this.scrubbing || this.flowing;
   }
 
-  // Take up what the desk says of the time.
+  // Take up what the session says of the time.
   hear({step, by, moving}) {
     this.time = by === "points" && step >= this.film.last ? null : step;  // at the end it follows the run
     this.scrubbing = Boolean(moving) && by !== "run";

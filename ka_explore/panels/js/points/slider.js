@@ -1,9 +1,9 @@
 // The time where no player has it: a slider, and the steps that the arrow keys go to.
 
 class Slider {
-  constructor(scene, desk) {
+  constructor(scene, session) {
     this.scene = scene;
-    this.desk = desk;
+    this.session = session;
     this.alone = true;  // no player is there
     this.row = make("div", scene.root, {class: "ka-points-time ka-waiting"});  // its room is kept until it is clear who has the time
     this.range = make("input", this.row, {type: "range", step: "any", "aria-label": "Step that is looked at"});
@@ -13,13 +13,13 @@ class Slider {
   }
 
   look(step, moving) {
-    this.desk.emit("time", {step, by: "points", moving});
+    this.session.emit("time", {step, by: "points", moving});
   }
 
   // Look at a step and tell Python.
   settle(step) {
     this.look(step, false);
-    this.desk.post({do: "place", step});
+    this.session.post({do: "place", step});
   }
 
   // To the next stored frame (1), or the one before (-1).

@@ -1,0 +1,209 @@
+"""Marking on the problem's test images: the one place that reads their labels.
+
+Two accuracies that are easily confused stand side by side everywhere, by these names:
+
+* **joint**: the best-scored of all classes of the task is the true one;
+* **within <teacher>**: on images of the teacher's own classes, the best-scored *of these* is the true one. That is
+  what a teacher itself is marked on; it does not ask whose image it is.
+
+**agreement with <teacher>** needs no label: on how many of all images the student, looking at the teacher's classes
+only, gives the teacher's answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ka_explore.errors import InputError
+from ka_explore.problem.cache import TeacherCache
+from ka_explore.problem.problem import Labelled, Problem
+from ka_explore.run.run import Run
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What a run, or a reference, gets right on the test images; all are shares from 0 to 1.
+
+    Attributes:
+        joint: by task, over all its classes.
+        within: by teacher, on and among its own classes.
+        agreement: by teacher, with its answers, on all images.
+    """
+
+    joint: Mapping[str, float]
+    within: Mapping[str, float]
+    agreement: Mapping[str, float]
+
+    @property
+    def joint_mean(self) -> float:
+        """Mean joint accuracy over tasks."""
+        return float(np.mean(list(self.joint.values())))
+
+    @property
+    def within_mean(self) -> float:
+        """Mean over teachers of the accuracy within their classes."""
+        return float(np.mean(list(self.within.values())))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a comparison: a run and its marks."""
+
+    name: str
+    method: str
+    uses_labels: bool
+    seed: int
+    steps: int
+    joint: Mapping[str, float]
+    within: Mapping[str, float]
+    agreement: Mapping[str, float]
+    seconds: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class References:
+    """What the teachers themselves reach on the test images.
+
+    Attributes:
+        teachers: by teacher, its accuracy within its own classes.
+        ensemble: by task, joint accuracy of the teachers' raw logits side by side.
+        routed: by task, joint accuracy if every image went to the teacher that knows its class: the ceiling of
+            choosing among teachers (the first such teacher where several know the class).
+    """
+
+    teachers: Mapping[str, float]
+    ensemble: Mapping[str, float]
+    routed: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs of one problem side by side, with the teachers beside them."""
+
+    entries: Sequence[Entry]
+    references: References
+
+    def frame(self) -> "pandas.DataFrame":
+        """A row a run, the teachers below; accuracies and agreements in percent."""
+        import pandas
+
+        def row(**groups: Mapping[str, float]) -> dict[tuple[str, str], float]:
+            return {(group, name): 100 * v for group, values in groups.items() for name, v in values.items()}
+
+        rows = {e.name: row(joint=e.joint, within=e.within, agreement=e.agreement) for e in self.entries}
+        teachers = self.references.teachers
+        rows["teachers side by side"] = row(joint=self.references.ensemble, within=teachers)
+        rows["teachers routed by the true class"] = row(joint=self.references.routed, within=teachers)
+        return pandas.DataFrame.from_dict(rows, orient="index").round(1)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain dicts and numbers, for JSON."""
+        return {"runs": [asdict(entry) for entry in self.entries], "references": asdict(self.references)}
+
+
+def labelled(problem: Problem) -> Labelled:
+    """The problem's labelled test images. Raises InputError where it has none."""
+    if problem.test is None:
+        raise InputError("this problem has no labelled test images to mark on: give Problem(test=Labelled(…)).")
+    return problem.test
+
+
+def teacher_answers(problem: Problem) -> dict[str, Tensor]:
+    """Every teacher's logits for the test images, from a cache of their own."""
+    images = labelled(problem).images
+    cache = TeacherCache(problem.teachers, images, {})
+    return {name: outputs.logits for name, outputs in cache[np.arange(len(images))].items()}
+
+
+def mark(problem: Problem, scores: Tensor, answers: Mapping[str, Tensor]) -> Marks:
+    """Marks of scores (image, class) of the test images.
+
+    Args:
+        scores: in the order of ``problem.labels.classes``.
+        answers: the teachers' logits, for the agreement.
+    """
+    labels, truth = problem.labels, labelled(problem).labels
+    joint = {}
+    for task in labels.tasks:
+        y = torch.from_numpy(np.asarray(truth[task]))
+        right = scores[:, labels.task_slice(task)].argmax(dim=1) == y
+        joint[task] = share(right, y >= 0)
+    within, agreement = {}, {}
+    for teacher in problem.teachers:
+        columns = torch.tensor(labels.classes_of(teacher.name))
+        answer = columns[scores[:, columns].argmax(dim=1)]
+        y = torch.from_numpy(np.asarray(truth[teacher.task])) + labels.task_slice(teacher.task).start
+        within[teacher.name] = share(answer == y, torch.isin(y, columns))
+        said = columns[answers[teacher.name].argmax(dim=1)]
+        agreement[teacher.name] = share(answer == said, torch.ones_like(y, dtype=torch.bool))
+    return Marks(joint, within, agreement)
+
+
+def share(right: Tensor, asked: Tensor) -> float:
+    """Share of the asked that are right; NaN if none is asked."""
+    return float(right[asked].float().mean())
+
+
+def references(problem: Problem, answers: Mapping[str, Tensor] | None = None) -> References:
+    """What the teachers alone, side by side, and routed by the true class reach."""
+    answers = teacher_answers(problem) if answers is None else answers
+    labels, truth = problem.labels, labelled(problem).labels
+    side_by_side = mark(problem, labels.merge(labels.stack(answers)), answers)
+    own, routed = {}, {}
+    for teacher in problem.teachers:
+        scores = torch.full((len(answers[teacher.name]), len(labels.classes)), -torch.inf)
+        scores[:, labels.classes_of(teacher.name)] = answers[teacher.name]
+        own[teacher.name] = mark(problem, scores, answers).within[teacher.name]
+    for task in labels.tasks:
+        y = torch.from_numpy(np.asarray(truth[task])) + labels.task_slice(task).start
+        right, asked = torch.zeros_like(y, dtype=torch.bool), torch.zeros_like(y, dtype=torch.bool)
+        for teacher in (t for t in problem.teachers if t.task == task):
+            columns = torch.tensor(labels.classes_of(teacher.name))
+            mine = torch.isin(y, columns) & ~asked
+            right |= mine & (columns[answers[teacher.name].argmax(dim=1)] == y)
+            asked |= mine
+        routed[task] = share(right, asked)
+    return References(own, side_by_side.joint, routed)
+
+
+def compare(runs: Sequence[Run]) -> Comparison:
+    """Runs of one problem marked on its test images, the teachers beside them.
+
+    Raises InputError for no run, runs of different problems, or a problem without test images.
+    """
+    if not runs:
+        raise InputError("nothing to compare: give at least one run.")
+    problem = runs[0].problem
+    for run in runs[1:]:
+        if run.problem is not problem and run.problem.fingerprints != problem.fingerprints:
+            raise InputError(
+                f"runs {runs[0].name!r} and {run.name!r} are of different problems: compare like with like."
+            )
+    answers = teacher_answers(problem)
+    images = labelled(problem).images
+    entries = []
+    for run in runs:
+        marks = mark(problem, run.predict(images[:]), answers)
+        entries.append(
+            Entry(
+                name=run.name,
+                method=run.store.about["method"],
+                uses_labels=run.method.uses_labels,
+                seed=run.seed,
+                steps=run.step,
+                joint=marks.joint,
+                within=marks.within,
+                agreement=marks.agreement,
+                seconds=round(sum(row["seconds"] for row in run.history()), 3),
+                parameters=run.method.deployed_parameters,
+            )
+        )
+    return Comparison(entries, references(problem, answers))

@@ -1,0 +1,92 @@
+"""Every method and baseline on every toy problem without a download, over seeds, as one page of tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ka_explore.benchmark.trial import BASELINE, Candidate, table, trial
+from ka_explore.errors import unknown
+
+METHODS_AND_BASELINES = (
+    Candidate("A: common feature learning", "common_feature"),
+    Candidate("B: layer-wise, in stages", "layer_wise"),
+    Candidate("B in one stage, paired", "layer_wise", "paired"),
+    Candidate("C: adaptive", "adaptive"),
+    Candidate("logit-space branches", "logit_space"),
+    Candidate("permutation merging", "permutation_merging"),
+    Candidate(BASELINE, "distillation"),
+    Candidate("distillation, temperature 0.5", "distillation", None, {"temperature": 0.5}),
+    Candidate("distillation, temperature 2", "distillation", None, {"temperature": 2.0}),
+    Candidate("distillation, temperature 4", "distillation", None, {"temperature": 4.0}),
+    Candidate("distillation, consistent targets (ours)", "distillation", None, {"targets": "consistent"}),
+    Candidate("B, consistent targets (ours)", "layer_wise", None, {"targets": "consistent"}),
+    Candidate("ensemble", "ensemble"),
+    Candidate("ensemble, mean of logits", "ensemble", None, {"join": "mean"}),
+    Candidate("oracle (true labels)", "oracle"),
+)
+
+LONGER = Candidate("distillation, 1200 steps", "distillation", None, {"steps": 1200})
+WITHOUT = Candidate("C without selection", "adaptive", "without_selection")
+
+VARIANTS = (
+    Candidate("A, class-wise MMD", "common_feature", None, {"classwise_weight": 0.1}),
+    Candidate("B as published", "layer_wise", "paper"),
+    Candidate("B, incremental", "layer_wise", "incremental"),
+    Candidate("B, trained auto-encoders", "layer_wise", None, {"amalgamation": "autoencoder"}),
+    Candidate("B, trained auto-encoders, incremental", "layer_wise", "incremental", {"amalgamation": "autoencoder"}),
+    Candidate("B without adaption modules", "layer_wise", "without_adaption"),
+    Candidate("merging without alignment", "permutation_merging", "unaligned"),
+    Candidate("distillation, standardised targets", "distillation", None, {"targets": "standardised"}),
+    Candidate("distillation, joint posterior (UHC)", "distillation", None, {"soft_target": "joint_posterior"}),
+    Candidate("distillation, restricted", "distillation", None, {"soft_target": "restricted"}),
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of the page: a problem, and what is compared on it besides the methods and baselines."""
+
+    title: str
+    problem: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tasks: tuple[str, ...] | None = None
+    more: tuple[Candidate, ...] = ()
+
+
+SECTIONS = {
+    "noisy_teachers": Section("`mnist`, noisy_teachers", "mnist", {"preset": "noisy_teachers"}),
+    "few_images": Section("`mnist`, few_images", "mnist", {"preset": "few_images"}),
+    "plenty": Section("`mnist`, plenty", "mnist", {"preset": "plenty"}),
+    "four_teachers": Section("`four_teachers`", "four_teachers", more=VARIANTS),
+    "shared_digits": Section("`shared_digits`", "shared_digits", more=(LONGER, WITHOUT)),
+    "sprites": Section("`sprites`, three of five tasks", "sprites", tasks=("shape", "colour", "size"), more=(LONGER,)),
+}
+
+
+def section(name: str, *, seeds: Sequence[int], jobs: int = 1, validation: bool = False) -> str:
+    """One table as Markdown, with its title and what did not apply.
+
+    Args:
+        name: in ``SECTIONS``.
+        seeds: of problems and runs.
+        jobs: processes of one thread each.
+        validation: mark on the validation split, and leave the test images alone.
+
+    Raises InputError for an unknown name.
+    """
+    if name not in SECTIONS:
+        raise unknown("table", name, SECTIONS)
+    part = SECTIONS[name]
+    result = trial(
+        part.problem,
+        options=dict(part.options) | ({"validation": True} if validation else {}),
+        tasks=part.tasks,
+        candidates=(*METHODS_AND_BASELINES, *part.more),
+        seeds=seeds,
+        jobs=jobs,
+        skip_refused=True,
+    )
+    text = f"## {part.title}\n\n{table(result, each=True)}\n"
+    if result.refused:
+        text += "\nNot applicable:\n\n" + "\n".join(f"- {label}: {why}" for label, why in result.refused.items()) + "\n"
+    return text

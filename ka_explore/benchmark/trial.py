@@ -1,0 +1,320 @@
+"""Methods over seeds, paired: the same problem, the same initial student and the same batches for each.
+
+A seed makes the problem too (split, label noise, teachers), so that the spread is the whole experiment's. Single
+runs differ by two points for no reason; the paired difference to plain distillation is what can be trusted.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ka_explore.benchmark.evaluate import Entry, References, compare, references
+from ka_explore.errors import InputError, unknown
+from ka_explore.methods import METHODS
+from ka_explore.problem.progress import progress_bar
+from ka_explore.run.environment import computing
+from ka_explore.run.run import Run
+
+BASELINE = "distillation"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method with its options, and how tables call it."""
+
+    label: str
+    method: str
+    form: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+DEFAULT = (
+    Candidate("common feature learning", "common_feature"),
+    Candidate(BASELINE, "distillation"),
+    Candidate("ensemble", "ensemble"),
+    Candidate("oracle (true labels)", "oracle"),
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came out: an entry a candidate and seed, and what the teachers reach by seed."""
+
+    problem: str
+    options: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    entries: Mapping[str, Mapping[int, Entry]]
+    references: Mapping[int, References]
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    def rows(self) -> list["Line"]:
+        """One line a candidate, in order; those that cannot work on the problem are in ``refused`` instead."""
+        return [self.line(label) for label in self.entries]
+
+    def line(self, label: str) -> "Line":
+        """Means and spreads over the seeds, and paired differences to distillation and to the teachers."""
+        entries = [self.entries[label][seed] for seed in self.seeds]
+        joint = [mean(entry.joint.values()) for entry in entries]
+        within = [mean(entry.within.values()) for entry in entries]
+        own = [mean(self.references[seed].teachers.values()) for seed in self.seeds]
+        baseline = self.entries.get(BASELINE)
+        gain = None
+        if baseline is not None and label != BASELINE:
+            gain = Spread.of([j - mean(baseline[s].joint.values()) for j, s in zip(joint, self.seeds, strict=True)])
+        return Line(
+            label=label,
+            uses_labels=entries[0].uses_labels,
+            joint=Spread.of(joint),
+            gain=gain,
+            within=Spread.of(within),
+            above_teachers=Spread.of([w - o for w, o in zip(within, own, strict=True)]),
+            above_each={teacher: Spread.of(self.above(label, teacher)) for teacher in entries[0].within},
+            joint_each={task: Spread.of([entry.joint[task] for entry in entries]) for task in entries[0].joint},
+            within_each={t: Spread.of([entry.within[t] for entry in entries]) for t in entries[0].within},
+            seconds=Spread.of([entry.seconds for entry in entries]),
+            parameters=entries[0].parameters,
+        )
+
+    def above(self, label: str, teacher: str) -> list[float]:
+        """By seed: accuracy within a teacher's own classes, minus the teacher's."""
+        return [self.entries[label][s].within[teacher] - self.references[s].teachers[teacher] for s in self.seeds]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts and numbers, for JSON."""
+        return {
+            "problem": self.problem,
+            "options": dict(self.options),
+            "seeds": list(self.seeds),
+            "lines": [asdict(line) for line in self.rows()],
+            "entries": {label: {s: asdict(e) for s, e in by_seed.items()} for label, by_seed in self.entries.items()},
+            "references": {seed: asdict(reference) for seed, reference in self.references.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean, standard deviation, smallest value, and how many of the seeds are above zero."""
+
+    mean: float
+    deviation: float
+    smallest: float
+    positive: int
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Of at least one number; the deviation of one is zero."""
+        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+        return cls(statistics.fmean(values), deviation, min(values), sum(v > 0 for v in values), len(values))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A candidate over all seeds; accuracies are shares from 0 to 1.
+
+    Attributes:
+        joint: accuracy over all classes.
+        gain: joint accuracy minus distillation's, seed by seed; None for distillation itself.
+        within: mean over teachers of the accuracy within the teacher's own classes.
+        above_teachers: that minus what the teachers themselves reach, seed by seed.
+        above_each: the same for each teacher.
+        joint_each: joint accuracy of each task.
+        within_each: accuracy within each teacher's own classes.
+        seconds: of training.
+        parameters: needed to predict.
+    """
+
+    label: str
+    uses_labels: bool
+    joint: Spread
+    gain: Spread | None
+    within: Spread
+    above_teachers: Spread
+    above_each: Mapping[str, Spread]
+    joint_each: Mapping[str, Spread]
+    within_each: Mapping[str, Spread]
+    seconds: Spread
+    parameters: int
+
+
+def mean(values: Any) -> float:
+    """Mean of some numbers."""
+    return statistics.fmean(values)
+
+
+def trial(
+    problem: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    tasks: Sequence[str] | None = None,
+    candidates: Sequence[Candidate] = DEFAULT,
+    seeds: Sequence[int] = (0, 1, 2),
+    folder: str | Path | None = None,
+    jobs: int = 1,
+    snapshot_every: int = 0,
+    skip_refused: bool = False,
+    progress: bool | None = None,
+) -> Trial:
+    """Run every candidate on every seed of a problem and mark it on the test images.
+
+    Args:
+        problem: a name in ``ka_explore.toy.PROBLEMS``; each seed is handed to it.
+        options: of the problem.
+        tasks: the tasks wanted; None for all.
+        candidates: what is compared.
+        seeds: of problem and runs alike.
+        folder: keep the runs here as ``<label>-<seed>``; None keeps none.
+        jobs: processes; each computes on one thread.
+        snapshot_every: see `Run`.
+        skip_refused: leave out a candidate that cannot work on the problem, and say why in ``refused``.
+
+    Raises InputError for an unknown problem or method, no seed, or a candidate that cannot work on the problem.
+    """
+    from ka_explore.toy import PROBLEMS
+
+    if problem not in PROBLEMS:
+        raise unknown("problem", problem, PROBLEMS)
+    for candidate in candidates:
+        if candidate.method not in METHODS:
+            raise unknown("method", candidate.method, METHODS)
+        METHODS[candidate.method].configure(candidate.form, candidate.options)
+    if not seeds or not candidates:
+        raise InputError("a trial needs at least one seed and one method.")
+    chosen = dict(options or {})
+    results: dict[int, tuple[dict[str, Entry], References, dict[str, str]]] = {}
+
+    one = partial(
+        one_seed,
+        problem,
+        chosen,
+        tuple(candidates),
+        tasks=tasks,
+        folder=folder,
+        snapshot_every=snapshot_every,
+        skip_refused=skip_refused,
+    )
+    with progress_bar(len(seeds) * len(candidates), "trial", unit="run", show=progress) as bar:
+        if jobs == 1:
+            for seed in seeds:
+                results[seed] = one(seed, done=bar.update)
+        else:
+            from joblib import Parallel, delayed
+
+            workers = Parallel(n_jobs=min(jobs, len(seeds)), return_as="generator")
+            for seed, result in zip(seeds, workers(delayed(one)(seed) for seed in seeds), strict=True):
+                results[seed] = result
+                bar.update(len(candidates))
+    return Trial(
+        problem=problem,
+        options=chosen,
+        seeds=tuple(seeds),
+        entries={
+            c.label: {seed: results[seed][0][c.label] for seed in seeds}
+            for c in candidates
+            if all(c.label in results[seed][0] for seed in seeds)
+        },
+        references={seed: results[seed][1] for seed in seeds},
+        refused={label: why for seed in seeds for label, why in results[seed][2].items()},
+    )
+
+
+def one_seed(
+    name: str,
+    options: Mapping[str, Any],
+    candidates: Sequence[Candidate],
+    seed: int,
+    *,
+    tasks: Sequence[str] | None,
+    folder: str | Path | None,
+    snapshot_every: int,
+    skip_refused: bool,
+    done: Callable[[int], Any] = lambda _count: None,
+) -> tuple[dict[str, Entry], References, dict[str, str]]:
+    """All candidates on the problem of one seed."""
+    from ka_explore.toy import PROBLEMS
+
+    with computing(threads=1):
+        problem = PROBLEMS[name](**options, seed=seed)
+        entries, refused = {}, {}
+        for candidate in candidates:
+            try:
+                run = Run(
+                    problem,
+                    candidate.method,
+                    name=candidate.label,
+                    tasks=tasks,
+                    seed=seed,
+                    form=candidate.form,
+                    folder=None
+                    if folder is None
+                    else Path(folder) / f"{candidate.label.split(' (')[0].replace(' ', '-')}-{seed}",
+                    threads=1,
+                    snapshot_every=snapshot_every,
+                    **candidate.options,
+                )
+            except InputError as error:
+                if not skip_refused:
+                    raise
+                refused[candidate.label] = str(error)
+            else:
+                run.advance(None, progress=False)
+                entries[candidate.label] = compare([run]).entries[0]
+            done(1)
+        return entries, references(problem if tasks is None else problem.for_tasks(tasks)), refused
+
+
+def table(result: Trial, *, each: bool = False) -> str:
+    """The trial as a Markdown table; accuracies in percent, differences in points, ± one standard deviation.
+
+    ``each``: also a column for every task where there are several, else for every teacher's own classes.
+    """
+    rows = result.rows()
+    references = result.references.values()
+    tasks = list(rows[0].joint_each) if rows and len(rows[0].joint_each) > 1 else []
+    teachers = list(rows[0].within_each) if rows and not tasks else []
+    more = (tasks or teachers) if each else []
+    head = ["method", "joint accuracy", "minus distillation, paired", "within own classes"]
+    head += [
+        "minus the teachers, paired",
+        *(f"{'joint' if tasks else 'within'} {name}" for name in more),
+        "parameters",
+        "seconds",
+    ]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    for row in rows:
+        gain = "–" if row.gain is None else points(row.gain)
+        shares = [percent(row.joint), gain, percent(row.within), points(row.above_teachers)]
+        shares += [percent((row.joint_each if tasks else row.within_each)[name]) for name in more]
+        seconds = f"{row.seconds.mean:.1f} ± {row.seconds.deviation:.1f}" if each else f"{row.seconds.mean:.1f}"
+        lines.append([row.label, *shares, f"{row.parameters:,}", seconds])
+    own = Spread.of([mean(r.teachers.values()) for r in references])
+    routed = Spread.of([mean(r.routed.values()) for r in references])
+    owns = ["–" if tasks else percent(Spread.of([r.teachers[name] for r in references])) for name in more]
+    routes = [
+        percent(Spread.of([r.routed[name] for r in references])) if tasks else own_
+        for name, own_ in zip(more, owns, strict=True)
+    ]
+    lines.append(["each teacher on its own classes", "–", "–", percent(own), "–", *owns, "–", "–"])
+    lines.append(["teachers, routed by the true class", percent(routed), "–", percent(own), "–", *routes, "–", "–"])
+    lines += [[label, *["–"] * (len(head) - 1)] for label in result.refused]
+    widths = [max(len(line[i]) for line in lines if not line[i].startswith("---")) for i in range(len(head))]
+
+    def cell(i: int, text: str) -> str:
+        if text.startswith("---"):
+            return "-" * widths[i] if i == 0 else "-" * (widths[i] - 1) + ":"
+        return text.ljust(widths[i]) if i == 0 else text.rjust(widths[i])
+
+    return "\n".join("| " + " | ".join(cell(i, text) for i, text in enumerate(line)) + " |" for line in lines)
+
+
+def percent(spread: Spread) -> str:
+    """``71.3 ± 1.2``."""
+    return f"{100 * spread.mean:.1f} ± {100 * spread.deviation:.1f}"
+
+
+def points(spread: Spread) -> str:
+    """``+0.9 ± 0.4 (8 of 8)``: how many of the seeds are above zero."""
+    return f"{100 * spread.mean:+.1f} ± {100 * spread.deviation:.1f} ({spread.positive} of {spread.count})"

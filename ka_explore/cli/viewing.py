@@ -1,0 +1,352 @@
+"""The commands that look: compare, list, report, diagnose, probe, plot. A folder can be looked at without torch."""
+
+import argparse
+import csv
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ka_explore.cli.shared import (
+    all_opened,
+    comparison_table,
+    finite,
+    opened,
+    problem_options,
+    text_table,
+)
+from ka_explore.errors import InputError, KaError, unknown
+from ka_explore.probes import PROBES
+from ka_explore.probes.over_steps import over_steps
+from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars
+from ka_explore.run.snapshot import Snapshot
+from ka_explore.run.store import Store
+
+if TYPE_CHECKING:
+    from ka_explore.run.run import Run
+
+SHOWN = 40  # rows that text shows
+PICTURES = 8  # side by side
+CURVES = 4  # steps whose curves stand in one picture
+DRAWN = ("diagram", "terms", "film")
+
+
+def command_compare(chosen: argparse.Namespace) -> None:
+    """Mark runs."""
+    from ka_explore.benchmark.evaluate import compare
+
+    comparison = compare(all_opened(chosen.runs, chosen.problem))
+    print(json.dumps(finite(comparison.to_dict()), indent=2) if chosen.json else comparison_table(comparison))
+
+
+def command_list(chosen: argparse.Namespace) -> None:
+    """List runs."""
+    lines = []
+    for path in sorted(chosen.folder.glob("**/run.json")):
+        try:
+            store = Store(path.parent)
+            about = store.about
+            last = store.row(store.rows_kept - 1) if store.rows_kept else None
+            lines.append(
+                {
+                    "folder": str(path.parent),
+                    "name": about["name"],
+                    "method": about["method"],
+                    "problem": about["problem"]["name"],
+                    "seed": about["seed"],
+                    "steps": store.rows_kept,
+                    "loss": last["loss"] if last else None,
+                    "parent": about["parent"],
+                }
+            )
+        except (KaError, KeyError, TypeError) as error:
+            lines.append({"folder": str(path.parent), "name": "?", "error": str(error)})
+    if chosen.json:
+        print(json.dumps(lines, indent=2))
+    elif not lines:
+        raise InputError(f"there is no run in {chosen.folder}: make one with ka-explore run mnist")
+    else:
+        print(text_table(["folder", "name", "method", "problem", "seed", "steps", "loss", "parent"], lines))
+
+
+def command_report(chosen: argparse.Namespace) -> None:
+    """Write runs up."""
+    kind: Any = chosen.format or ("md" if chosen.output is not None and chosen.output.suffix == ".md" else "html")
+    output = chosen.output or Path(f"report.{kind}")
+    with needing("a report"):
+        from ka_explore.report import write_report
+    runs = all_opened(chosen.runs, chosen.problem)
+    with needing(f"--embedding {chosen.embedding}"):
+        path = write_report(runs, output, kind=kind, embedding=chosen.embedding, progress=None)
+    print(f"written: {path}")
+
+
+def command_diagnose(chosen: argparse.Namespace) -> None:
+    """Say what is wrong."""
+    from ka_explore import diagnose
+
+    found = diagnose(run_or_store(chosen.run, chosen.problem))
+    print(json.dumps(finite(found.to_dict()), indent=2) if chosen.json else found)
+
+
+def command_probe(chosen: argparse.Namespace) -> None:
+    """Print numbers."""
+    store = Store(chosen.run)
+    if chosen.name is None:
+        print(listed(store, chosen))
+        return
+    probe, options = chosen_probe(chosen)
+    result = answer(store, chosen, lambda snapshot: probe(snapshot, **options))
+    head, rows = table_of(result)
+    if chosen.format == "csv":
+        csv.writer(sys.stdout, lineterminator="\n").writerows([head, *rows])
+    elif chosen.format == "json":
+        about = {name: getattr(result, name, "") for name in ("title", "unit", "note")}
+        shape = {"probe": chosen.name, "shape": type(result).__name__} | about
+        print(json.dumps(shape | {"columns": head, "rows": finite(rows)}, indent=2))
+    else:
+        print(as_text(result, head, rows))
+
+
+def command_plot(chosen: argparse.Namespace) -> None:
+    """Draw into a file."""
+    with needing("a plot"):
+        import ka_explore.plots  # noqa: F401
+    store = Store(chosen.run)
+    output = chosen.output or Path(f"{chosen.name}.{'html' if chosen.name == 'film' else 'png'}")
+    if chosen.name not in (*PROBES, *DRAWN):
+        raise unknown("plot", chosen.name, (*DRAWN, *PROBES))
+    if chosen.name == "film":
+        written = plot_film(store, chosen, output)
+    else:
+        from ka_explore.plots import save
+
+        ending = output.suffix.lower()
+        if ending not in (".png", ".svg", ".pdf"):  # before the work
+            raise InputError(f"cannot save {output.name!r}: expected a name that ends in .pdf, .png, .svg.")
+        written = save(figure_of(store, chosen), output)
+    print(f"written: {written}")
+
+
+# Snapshots and probes
+
+
+def run_or_store(folder: Path, problem: str | None) -> "Run | Store":
+    """The run where its problem can be made here, else what is stored of it; why is told."""
+    store = Store(folder)  # says what is wrong with a folder before anything is imported
+    try:
+        return opened(folder, problem)
+    except (InputError, ModuleNotFoundError) as error:
+        if problem is not None or (isinstance(error, ModuleNotFoundError) and error.name != "torch"):
+            raise
+        print(f"ka-explore: judged by what is stored alone: {error}", file=sys.stderr)
+        return store
+
+
+def snapshots_of(store: Store, chosen: argparse.Namespace) -> list[Snapshot]:
+    """The stored snapshots, the last first; where none is stored, how things are now, which needs the problem."""
+    steps = store.snapshot_steps()
+    if chosen.step is not None and (steps or chosen.step != store.rows_kept):
+        return [store.load_snapshot(chosen.step)]
+    if steps:
+        return [store.load_snapshot(step) for step in reversed(steps)]
+    return [opened(chosen.run, chosen.problem).snapshot()]
+
+
+def answer(store: Store, chosen: argparse.Namespace, probe: Callable[[Snapshot], Result]) -> Result:
+    """What a probe says of the snapshot asked for, by default the last that has what it needs."""
+    refused: InputError | None = None
+    for snapshot in snapshots_of(store, chosen):
+        try:
+            return probe(snapshot)
+        except InputError as error:
+            refused = refused or error
+    assert refused is not None  # there is at least one snapshot
+    raise refused
+
+
+def chosen_probe(chosen: argparse.Namespace) -> tuple[Callable[..., Result], dict[str, Any]]:
+    """The probe by name, and its options. Raises InputError for names that are not there."""
+    if chosen.name not in PROBES:
+        raise unknown("probe", chosen.name, PROBES)
+    probe: Callable[..., Result] = PROBES[chosen.name]
+    options = problem_options(chosen.option)
+    known = [name for name in inspect.signature(probe).parameters if name not in ("snapshot", "basis")]
+    for name in options:
+        if name not in known:
+            raise unknown("option", name, known, where=f" of {chosen.name}")
+
+    def asked(snapshot: Snapshot, **values: Any) -> Result:
+        try:
+            return probe(snapshot, **values)
+        except TypeError as error:
+            raise InputError(f"{chosen.name} does not take these options: {error}.") from error
+
+    return (asked if options else probe), options
+
+
+def listed(store: Store, chosen: argparse.Namespace) -> str:
+    """All probes by what they do; those that no snapshot of the run has anything for stand below."""
+    found = snapshots_of(store, chosen)
+    able: list[str] = []
+    unable: list[str] = []
+    for name, probe in PROBES.items():
+        line = f"  {name:22} {(probe.__doc__ or '').splitlines()[0]}"
+        (able if any(answers(probe, snapshot) for snapshot in found) else unable).append(line)
+    steps = store.snapshot_steps()
+    head = f"{chosen.run}: snapshots of steps {', '.join(map(str, steps))}" if steps else f"{chosen.run}: none stored"
+    below = ["", "For runs of other methods:", *unable] if unable else []
+    return "\n".join([head, "", *able, *below, "", f"ka-explore probe {chosen.run} NAME prints one."])
+
+
+def answers(probe: Callable[[Snapshot], Result], snapshot: Snapshot) -> bool:
+    """Whether a snapshot has what a probe needs."""
+    try:
+        probe(snapshot)
+    except InputError:
+        return False
+    return True
+
+
+# Results as rows
+
+
+def table_of(result: Result) -> tuple[list[str], list[list[Any]]]:
+    """A head and rows of plain values."""
+    if isinstance(result, Scalars):
+        return ["name", "value", "unit"], [[name, float(v), result.unit] for name, v in result.values.items()]
+    if isinstance(result, Matrix):
+        named = zip(result.rows, result.values.tolist(), strict=True)
+        return ["", *result.columns], [[name, *row] for name, row in named]
+    if isinstance(result, Points):
+        return points_table(result)
+    if isinstance(result, Curves):
+        points = {
+            n: zip(np.asarray(result.x[n]).tolist(), np.asarray(result.y[n]).tolist(), strict=True) for n in result.x
+        }
+        rows = [[name, x, y] for name, pairs in points.items() for x, y in pairs]
+        return ["line", result.across, result.unit or "value"], rows
+    if isinstance(result, Distribution):
+        return ["group", result.unit or "value"], [[n, float(v)] for n, values in result.values.items() for v in values]
+    return ["name", "kind", "state", "text"], [[b.name, b.kind, b.state, b.text] for b in result.boxes]
+
+
+def points_table(result: Points) -> tuple[list[str], list[list[Any]]]:
+    """A row a point."""
+    head = ["x", "y", "net", "sample"]
+    columns: list[Sequence[Any]] = [
+        result.xy[:, 0].tolist(),
+        result.xy[:, 1].tolist(),
+        [result.groups[g] for g in result.group],
+        result.sample.tolist(),
+    ]
+    if result.label is not None:
+        head.append(result.legend)
+        columns.append([result.labels[i] if i >= 0 else None for i in result.label])
+    if result.value is not None:
+        head.append(result.unit or "value")
+        columns.append(result.value.tolist())
+    return head, [list(row) for row in zip(*columns, strict=True)]
+
+
+def as_text(result: Result, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table a person can read: of many samples how they are distributed, of many rows the first."""
+    if isinstance(result, Distribution):
+        head = ["group", "samples", "least", "median", "mean", "most"]
+        rows = [summary(name, values) for name, values in result.values.items()]
+    cells = [dict(zip(map(str, range(len(row))), row, strict=True)) for row in islice(rows, SHOWN)]
+    columns = [str(i) for i in range(len(head))]
+    table = text_table(columns, [dict(zip(columns, head, strict=True)), *cells]).splitlines()[2:]
+    unit = getattr(result, "unit", "")
+    lines = [result.title + (f" ({unit})" if unit and isinstance(result, (Matrix, Distribution)) else "")]
+    lines += [table[0], "-" * max(map(len, table)), *table[1:]] if table else []
+    if len(rows) > SHOWN:
+        lines.append(f"… {len(rows) - SHOWN} more rows: --format csv prints all.")
+    levels = [f"{name}: {value:.4g}" for name, value in getattr(result, "levels", {}).items()]
+    note = getattr(result, "note", "")
+    return "\n".join([*lines, *levels, *([note] if note else [])])
+
+
+def summary(name: str, values: np.ndarray) -> list[Any]:
+    """How samples are distributed."""
+    values = values[np.isfinite(values)]
+    numbers = [float(f(values)) for f in (np.min, np.median, np.mean, np.max)] if len(values) else [None] * 4
+    return [name, len(values), *numbers]
+
+
+# Pictures
+
+
+def figure_of(store: Store, chosen: argparse.Namespace) -> Any:
+    """The figure that was asked for."""
+    from ka_explore.plots import draw_comparison, draw_steps, draw_terms, figure_for
+
+    if chosen.name == "diagram":
+        from ka_explore.report.diagram import diagram
+
+        run = opened(chosen.run, chosen.problem)
+        shape: Diagram = diagram(run if chosen.step is None else run.rewind(chosen.step))
+        return figure_for(shape, chosen.size)
+    if chosen.name == "terms":
+        rows = list(store.rows(0, chosen.step))
+        figure = figure_for(Scalars({}), chosen.size)  # of that size
+        figure.clear()
+        draw_terms(rows, figure.add_subplot())
+        return figure
+    probe, options = chosen_probe(chosen)
+    if not chosen.steps:
+        return figure_for(answer(store, chosen, lambda snapshot: probe(snapshot, **options)), chosen.size)
+    found = snapshots_of(store, chosen)[::-1]
+    if chosen.name == "pca":
+        return draw_steps(film_frames(store, found[:: max(-(-len(found) // PICTURES), 1)], options))
+    if isinstance(answer(store, chosen, lambda snapshot: probe(snapshot, **options)), Curves):
+        few = found[:: max(-(-len(found) // CURVES), 1)]
+        return draw_comparison({f"step {s.step}": replace(probe(s, **options), title=chosen.name) for s in few})
+    return figure_for(over_steps(probe, found, **options), chosen.size)
+
+
+def plot_film(store: Store, chosen: argparse.Namespace, output: Path) -> Path:
+    """The film of the embeddings over all stored steps."""
+    from ka_explore.plots.film import film_gif, film_html
+
+    if output.suffix.lower() not in (".html", ".gif"):
+        raise InputError(f"cannot save {output.name!r}: a film's name ends in .html or .gif.")
+    options = problem_options(chosen.option)
+    for name in options:
+        if name != "of":
+            raise unknown("option", name, ("of",), where=" of film")
+    frames = film_frames(store, snapshots_of(store, chosen)[::-1], options)
+    title = f"{store.about['name']}: {frames[-1].title.partition(',')[0]}"
+    if output.suffix.lower() == ".gif":
+        return film_gif(frames, output, title=str(store.about["name"]))
+    film_html(frames, output, title=title)
+    return output
+
+
+def film_frames(store: Store, snapshots: Sequence[Snapshot], options: dict[str, Any]) -> list[Points]:
+    """Snapshots drawn on the axes of the run, coloured by class or, where that is unknown, by who claims the image."""
+    from ka_explore.report.space import alike, coloured_by, linear, what_to_draw
+
+    of = str(options.get("of", ""))
+    shown = list(snapshots)
+    if of:
+        shown = alike(shown, of)
+    else:
+        of, shown = what_to_draw(shown)
+    return [coloured_by(p, s) for p, s in zip(linear(store, of, shown), shown, strict=True)]
+
+
+@contextmanager
+def needing(what: str) -> Iterator[None]:
+    """Within the ``with``: a package that is not installed becomes an error that says how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(f"{what} needs {error.name}: pip install 'ka-explore[plots]'.") from error

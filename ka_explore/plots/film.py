@@ -1,0 +1,171 @@
+"""Points over the steps as a film: one page that scrubs without Python and without a network, or a GIF.
+
+The page holds the coordinates as base64 float32 and draws them on a canvas; what stays the same from frame to frame
+is stored once.
+"""
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ka_explore.errors import InputError
+from ka_explore.plots import colour_of, label_colours, marker_of, replacing, save_film
+from ka_explore.plots.scatter import common_limits, common_range
+from ka_explore.plots.style import hexadecimal
+from ka_explore.probes.results import Points
+
+STYLE = """
+.points-film { font: 14px system-ui, sans-serif; color: #222; max-width: 860px; }
+.points-film-bar { display: flex; flex-wrap: wrap; gap: .6em; align-items: center; margin-bottom: .4em; }
+.points-film-bar input { flex: 1 1 10em; }
+.points-film-bar output { min-width: 12em; }
+.points-film-stage { position: relative; display: flex; flex-wrap: wrap; gap: 1em; }
+.points-film-stage > canvas { width: 560px; max-width: 100%; aspect-ratio: 4 / 3; border: 1px solid #999; }
+.points-film-legend { flex: 1 0 10em; max-height: 430px; overflow-y: auto; }
+.points-film-legend button { display: flex; gap: .4em; align-items: center; width: 100%; border: 0; padding: 1px 2px;
+  background: none; font: inherit; color: inherit; text-align: left; cursor: pointer; overflow-wrap: anywhere; }
+.points-film-legend button[aria-pressed="false"] { opacity: .35; text-decoration: line-through; }
+.points-film-legend canvas { width: 14px; height: 14px; flex: none; }
+.points-film-head { font-weight: 600; margin: .4em 0 .1em; }
+.points-film-ramp { height: .8em; max-width: 12em; }
+.points-film-tip { position: absolute; pointer-events: none; background: #fffffff0; border: 1px solid #999;
+  border-radius: 3px; padding: .1em .4em; white-space: nowrap; z-index: 1; }
+.points-film-tip[hidden] { display: none; }
+.points-film-note { color: #555; font-size: 12px; margin-top: .3em; }
+"""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{title}</title>
+</head>
+<body>
+{fragment}
+</body>
+</html>
+"""
+
+
+def film_html(
+    frames: Sequence[Points], path: str | Path | None = None, *, title: str = "common space", seconds: float = 0.5
+) -> str:
+    """One self-contained page with a slider over the frames.
+
+    Args:
+        frames: in order; all with the same nets, labels and kind of value.
+        path: where the page is written; None writes nothing.
+        title: of the page.
+        seconds: a frame while it plays.
+
+    Raises InputError for no frame, frames that do not belong together, or a folder that is not there.
+    """
+    heading = f"<h1 style='font: 600 20px system-ui, sans-serif'>{html.escape(title)}</h1>\n"
+    page = PAGE.format(title=html.escape(title), fragment=heading + film_fragment(frames, title=title, seconds=seconds))
+    if path is not None:
+        with replacing(Path(path)) as part:
+            part.write_text(page, encoding="utf-8")
+    return page
+
+
+def film_fragment(frames: Sequence[Points], *, title: str = "common space", seconds: float = 0.5) -> str:
+    """The same as a part of another page; several may stand in one.
+
+    Raises InputError for no frame, or frames that do not belong together.
+    """
+    # "<" never stands in the data: neither "</script>" nor "<!--" can end or change the script it is in
+    data = json.dumps(content(frames, title=title, seconds=seconds), ensure_ascii=True, allow_nan=False)
+    data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    script = (files("ka_explore.plots") / "film.js").read_text(encoding="utf-8")
+    return (
+        f'<div class="points-film"><style>{STYLE}</style>\n<script type="application/json">{data}</script></div>\n'
+        f"<script>\n{script}</script>\n"
+    )
+
+
+def film_gif(frames: Sequence[Points], path: str | Path, *, title: str = "", seconds: float = 0.5) -> Path:
+    """The frames as an animated GIF with the same axes throughout.
+
+    Raises InputError for no frame, another ending than ``.gif``, or a folder that is not there.
+    """
+    return save_film(frames, path, title=title, seconds=seconds)
+
+
+def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str, Any]:
+    """What the page needs to know, ready for JSON."""
+    if not frames:
+        raise InputError("a film needs at least one frame, got none.")
+    if seconds <= 0:
+        raise InputError(f"seconds={seconds}: expected more than 0 a frame.")
+    first = frames[0]
+    for place, frame in enumerate(frames):
+        for what in ("groups", "labels", "legend", "unit"):
+            if getattr(frame, what) != getattr(first, what):
+                raise InputError(
+                    f"frame {place} has the {what} {getattr(frame, what)!r}, the first {getattr(first, what)!r}: "
+                    "frames of one film show the same."
+                )
+    store = Arrays()
+    shown = [
+        {
+            "title": frame.title,
+            "note": frame.note or "; ".join(f"{name} {value:.2f}" for name, value in frame.quality.items()),
+            "xy": store.floats(frame.xy),
+            "group": store.integers(frame.group),
+            "sample": store.integers(frame.sample),
+            "label": None if frame.label is None else store.integers(frame.label),
+            "value": None if frame.value is None else store.floats(frame.value),
+        }
+        for frame in frames
+    ]
+    by_label = len(first.labels) > 0 and any(frame.label is not None for frame in frames)
+    by_value = any(frame.value is not None for frame in frames)
+    return {
+        "title": title,
+        "axes": " and ".join(name for name in first.axes if name),
+        "limits": common_limits(frames),
+        "equal": False,
+        "groups": list(first.groups),
+        "colours": [colour_of(net, first.groups) for net in first.groups],
+        "markers": [marker_of(net, first.groups) for net in first.groups],
+        "labels": list(first.labels),
+        "label_colours": [hexadecimal(colour) for colour in label_colours(first.labels, first.legend)],
+        "legend": first.legend,
+        "unit": first.unit,
+        "range": common_range(frames) or (0.0, 1.0),
+        "by": [*(["value"] if by_value else []), *(["label"] if by_label else []), "net"],
+        "seconds": seconds,
+        "frames": shown,
+        "arrays": store.arrays,
+    }
+
+
+class Arrays:
+    """Arrays as base64, each kept once."""
+
+    def __init__(self) -> None:
+        self.arrays: list[dict[str, str]] = []
+        self.places: dict[tuple[str, bytes], int] = {}
+
+    def floats(self, values: np.ndarray) -> int:
+        """Where these numbers stand, as float32."""
+        return self.put("float", np.ascontiguousarray(values, dtype="<f4").tobytes())
+
+    def integers(self, values: np.ndarray) -> int:
+        """Where these numbers stand, as int32."""
+        return self.put("int", np.ascontiguousarray(values, dtype="<i4").tobytes())
+
+    def put(self, kind: str, data: bytes) -> int:
+        """The place of these bytes, a new one if they are new."""
+        if (kind, data) not in self.places:
+            self.places[kind, data] = len(self.arrays)
+            self.arrays.append({"kind": kind, "data": base64.b64encode(data).decode()})
+        return self.places[kind, data]

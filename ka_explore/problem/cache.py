@@ -1,0 +1,195 @@
+"""The teacher cache: what every teacher says of every image of the pool, computed once.
+
+One file a teacher and layer, memory-mapped, channels last (which convolutions like best), in a folder named after
+the fingerprints of teacher and images, so that runs, forks and processes share it. Files appear whole or not at all.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from ka_explore.errors import InputError, StoreError
+from ka_explore.problem.folders import cache_root
+from ka_explore.problem.layers import Outputs
+from ka_explore.problem.pool import Images
+from ka_explore.problem.progress import progress_bar
+from ka_explore.problem.teachers import Preprocess, Teacher
+
+CHUNK = 128  # images a forward: larger ones leave the processor's cache and are slower
+
+
+class TeacherCache:
+    """Answers of teachers by image index.
+
+    Args:
+        teachers: teachers that share a module and preprocessing are run once.
+        images: the pool's images.
+        layers: by teacher, which of its named layers are wanted.
+        folder: where the files go; by default ``teachers`` under `cache_root`.
+        device: where the teachers run.
+
+    Raises:
+        InputError: when a teacher's answer is NaN, infinite, or the same for every image.
+        StoreError: when the folder cannot be written; set KA_EXPLORE_CACHE to one that can.
+    """
+
+    def __init__(
+        self,
+        teachers: Sequence[Teacher],
+        images: Images,
+        layers: Mapping[str, Sequence[str]],
+        *,
+        folder: Path | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        self.device = torch.device(device)
+        self.layers = {teacher.name: tuple(layers.get(teacher.name, ())) for teacher in teachers}
+        root = Path(folder) if folder is not None else cache_root() / "teachers"
+        self.folders = {t.name: root / f"{t.cache_key}-{images.fingerprint}" for t in teachers}
+        missing = [t for t in teachers if not all(path.exists() for path in self.paths(t.name).values())]
+        if missing:
+            self.build(missing, images)
+        self.arrays = {t.name: {what: opened(path) for what, path in self.paths(t.name).items()} for t in teachers}
+
+    def paths(self, teacher: str) -> dict[str, Path]:
+        """The files of a teacher: its logits (under the empty name) and each wanted layer."""
+        folder = self.folders[teacher]
+        return {"": folder / "logits.npy"} | {
+            layer: folder / f"feature-{quote(layer, safe='')}-nhwc.npy" for layer in self.layers[teacher]
+        }
+
+    def __getitem__(self, index: Int64[np.ndarray, "batch"]) -> dict[str, Outputs]:
+        """What every teacher says of these images, on the cache's device."""
+
+        def read(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array[index]).to(self.device)
+
+        return {
+            name: Outputs(
+                read(arrays[""]), {layer: read(arrays[layer]).permute(0, 3, 1, 2) for layer in self.layers[name]}
+            )
+            for name, arrays in self.arrays.items()
+        }
+
+    def build(self, teachers: Sequence[Teacher], images: Images) -> None:
+        """Run every module once over all images and write what is wanted of it."""
+        groups: dict[tuple[Any, ...], list[Teacher]] = {}
+        for teacher in teachers:
+            given = teacher.preprocess
+            layouts = frozenset(pair for pair in teacher.layers.items() if pair[1] != "auto")
+            key = (id(teacher.module), given if isinstance(given, Preprocess) else id(given), layouts)
+            groups.setdefault(key, []).append(teacher)
+        for group in groups.values():
+            with progress_bar(len(images), f"teacher {', '.join(t.name for t in group)}", unit="image") as bar:
+                self.write(group, images, bar)
+
+    def write(self, group: Sequence[Teacher], images: Images, bar: Any) -> None:
+        """One module's answers for the teachers that share it."""
+        writers = {
+            (t.name, what): ArrayWriter(path, len(images)) for t in group for what, path in self.paths(t.name).items()
+        }
+        spread: dict[str, tuple[Tensor, Tensor]] = {}
+        layers = {layer: t.layers[layer] for t in group for layer in self.layers[t.name]}
+        try:
+            for start in range(0, len(images), CHUNK):
+                part = images[start : start + CHUNK].to(self.device)
+                raw = group[0].run(part, layers)
+                for teacher in group:
+                    outputs = teacher.answer(raw)
+                    self.check(teacher, outputs, start)
+                    low, high = torch.aminmax(outputs.logits, dim=0)
+                    before = spread.get(teacher.name, (low, high))
+                    spread[teacher.name] = (torch.minimum(low, before[0]), torch.maximum(high, before[1]))
+                    writers[teacher.name, ""].append(outputs.logits)
+                    for layer in self.layers[teacher.name]:
+                        writers[teacher.name, layer].append(outputs.features[layer].permute(0, 2, 3, 1))
+                bar.update(len(part))
+            for teacher in group:
+                low, high = spread[teacher.name]
+                if len(images) > 1 and bool((high - low <= 1e-6 * high.abs().clamp_min(1e-6)).all()):
+                    raise InputError(
+                        f"teacher {teacher.name!r} gives the same logits for every one of {len(images)} images: "
+                        "check its weights and its preprocess."
+                    )
+            for writer in writers.values():
+                writer.finish()
+        except OSError as error:
+            raise StoreError(
+                f"cannot write the teacher cache in {next(iter(writers.values())).path.parent}: {error}. "
+                "Make room, or set KA_EXPLORE_CACHE to another folder."
+            ) from error
+        finally:
+            for writer in writers.values():
+                writer.discard()
+
+    def check(self, teacher: Teacher, outputs: Outputs, start: int) -> None:
+        """Raises InputError that names the first image whose answer is not finite."""
+        for what, values in [("logits", outputs.logits), *outputs.features.items()]:
+            if not bool(torch.isfinite(values.sum())):
+                bad = ~torch.isfinite(values).flatten(1).all(dim=1)
+                if bool(bad.any()):
+                    raise InputError(
+                        f"teacher {teacher.name!r} gives NaN or infinity ({what}, image "
+                        f"{start + int(bad.int().argmax())} of the pool): check its weights and its preprocess."
+                    )
+
+
+def opened(path: Path) -> np.ndarray:
+    """An array on disk, memory-mapped. Raises StoreError for a damaged file."""
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise StoreError(
+            f"{path} of the teacher cache cannot be read ({error}): remove it, it is made anew."
+        ) from error
+    return array
+
+
+class ArrayWriter:
+    """A ``.npy`` file written part by part, that appears under its name only when finished.
+
+    Plain writes, not a writable memory map: a full disk is then an error and not a crash.
+    """
+
+    def __init__(self, path: Path, length: int):
+        self.path = path
+        self.length = length
+        self.file: tempfile._TemporaryFileWrapper[bytes] | None = None
+
+    def append(self, part: Tensor) -> None:
+        """Add rows."""
+        array = np.ascontiguousarray(part.detach().cpu().numpy())
+        if self.file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = tempfile.NamedTemporaryFile(dir=self.path.parent, suffix=".part", delete=False)  # noqa: SIM115
+            header = {
+                "descr": np.lib.format.dtype_to_descr(array.dtype),
+                "fortran_order": False,
+                "shape": (self.length, *array.shape[1:]),
+            }
+            np.lib.format.write_array_header_1_0(self.file, header)
+        self.file.write(array.data)
+
+    def finish(self) -> None:
+        """Give the file its name."""
+        if self.file is not None:
+            self.file.close()
+            os.replace(self.file.name, self.path)
+            self.file = None
+
+    def discard(self) -> None:
+        """Remove what was not finished."""
+        if self.file is not None:
+            with suppress(OSError):  # what is still to be written does not fit on a full disk either
+                self.file.close()
+            Path(self.file.name).unlink(missing_ok=True)
+            self.file = None

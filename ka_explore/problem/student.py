@@ -1,0 +1,165 @@
+"""The student: a chain of named segments with one head a task, or any net with named layers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ka_explore.errors import InputError
+from ka_explore.problem.labels import LabelSpace
+from ka_explore.problem.layers import Outputs, find_layers, forward, layout_of, logits_of, read_logits, to_map
+
+
+class Student(nn.Module, ABC):
+    """The net being trained: images in, logits (one a column of the label space) and named features out.
+
+    Make one with `Student.chain` (layer-wise learning needs its segments) or with `Student.of` (any net).
+    """
+
+    preprocess: Callable[[Tensor], Tensor] | None
+
+    @property
+    @abstractmethod
+    def layers(self) -> tuple[str, ...]:
+        """Names of the features, from early to late."""
+
+    @abstractmethod
+    def forward(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
+        """Logits and features of a batch of the pool's images."""
+
+    @abstractmethod
+    def module_of(self, layer: str) -> nn.Module:
+        """The module whose output is the feature of a layer."""
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The layers that methods which go block by block match to the teachers' blocks, one for one."""
+        return self.layers
+
+    @property
+    def feature_layer(self) -> str:
+        """The last named layer: "the feature" of methods that take one a net."""
+        return self.layers[-1]
+
+    @staticmethod
+    def chain(
+        segments: Mapping[str, nn.Module],
+        heads: Mapping[str, nn.Module],
+        *,
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+    ) -> "Chain":
+        """A chain of named segments and one head a task; see `Chain`."""
+        return Chain(segments, heads, preprocess=preprocess)
+
+    @staticmethod
+    def of(
+        module: nn.Module,
+        *,
+        layers: Sequence[str] | Mapping[str, str],
+        labels: LabelSpace,
+        read: Callable[[Any], Tensor] = logits_of,
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+    ) -> "Wrapped":
+        """Any ``nn.Module`` as a student, by naming its layers; see `Wrapped`."""
+        return Wrapped(module, layers=layers, labels=labels, read=read, preprocess=preprocess)
+
+
+class Chain(Student):
+    """A chain of named segments and one head a task.
+
+    Each segment's output is the feature of that name; the last one goes into the heads. Let a segment
+    begin with what follows the layer before (activation, pooling) and end with its own convolution, and
+    its output is the pre-activation feature that layer-wise learning regresses.
+
+    Args:
+        segments: modules in order, by name.
+        heads: one module a task, in the order of ``labels.tasks``; their logits side by side are the
+            student's logits, one for each of ``labels.columns``.
+        preprocess: from the pool's images to the input of the first segment.
+    """
+
+    def __init__(
+        self,
+        segments: Mapping[str, nn.Module],
+        heads: Mapping[str, nn.Module],
+        *,
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+    ):
+        super().__init__()
+        if not segments or not heads:
+            raise InputError("a student needs at least one segment and one head.")
+        try:
+            self.segments = nn.ModuleDict(segments)
+            self.heads = nn.ModuleDict(heads)
+        except KeyError as error:
+            raise InputError(f"a segment or head cannot be called so: {error}. Choose another name.") from error
+        self.preprocess = preprocess
+        # What follows in place would change a feature that was put out already.
+        self.in_place = any(getattr(module, "inplace", False) for module in self.modules())
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the segments."""
+        return tuple(self.segments)
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The segments that have something to learn."""
+        return tuple(name for name, segment in self.segments.items() if any(True for _ in segment.parameters()))
+
+    def module_of(self, layer: str) -> nn.Module:
+        """A segment."""
+        return self.segments[layer]
+
+    def forward(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
+        """The images through the chain; every head reads the last segment."""
+        feature = images if self.preprocess is None else self.preprocess(images)
+        features = {}
+        for name, segment in self.segments.items():
+            feature = segment(feature)
+            features[name] = to_map(feature.clone() if self.in_place else feature)
+        return Outputs(torch.cat([head(feature) for head in self.heads.values()], dim=1), features)
+
+
+class Wrapped(Student):
+    """Any net with named layers as a student; its layers are tapped by hooks that live for one call.
+
+    Raises InputError for unknown layers and, when called, for logits that do not fit ``labels.columns``.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        layers: Sequence[str] | Mapping[str, str],
+        labels: LabelSpace,
+        read: Callable[[Any], Tensor] = logits_of,
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+    ):
+        super().__init__()
+        if isinstance(layers, str) or not layers:
+            raise InputError(f"layers of the student must be a list of at least one name, got {layers!r}.")
+        self.layouts = layout_of(layers)
+        find_layers("the student", module, list(self.layouts))
+        self.module = module
+        self.columns = len(labels.columns)
+        self.read = read
+        self.preprocess = preprocess
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the tapped layers, as given."""
+        return tuple(self.layouts)
+
+    def module_of(self, layer: str) -> nn.Module:
+        """The tapped module."""
+        return find_layers("the student", self.module, [layer])[layer]
+
+    def forward(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
+        """One forward of the net with its layers tapped."""
+        inputs = images if self.preprocess is None else self.preprocess(images)
+        output, features = forward("the student", self.module, inputs, self.layouts)
+        return Outputs(read_logits("the student", self.read, output, images.shape[0], self.columns), features)

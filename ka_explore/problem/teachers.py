@@ -1,0 +1,191 @@
+"""Teachers: frozen nets with named layers, one task and its labels."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ka_explore.errors import InputError
+from ka_explore.problem.fingerprint import code_of, described, module_digest, settings_of
+from ka_explore.problem.layers import (
+    LayerList,
+    Outputs,
+    find_layers,
+    forward,
+    layers_of,
+    layout_of,
+    logits_of,
+    read_logits,
+)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What a net wants done to the pool's images: resize, channels, normalise, in this order.
+
+    Attributes:
+        size: height and width to resize to (bilinear, antialiased), one number for squares; None leaves it.
+        channels: 3 repeats a grey image, 1 averages the colours; None leaves them.
+        mean: a number a channel, subtracted.
+        std: a number a channel, divided by.
+    """
+
+    size: int | tuple[int, int] | None = None
+    channels: int | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
+        if any(v <= 0 for v in self.std):
+            raise InputError(f"std must be positive, got {self.std}.")
+        if self.channels not in (None, 1, 3):
+            raise InputError(f"channels must be 1, 3 or None, got {self.channels}.")
+        if self.size is not None and min(self.size if isinstance(self.size, tuple) else (self.size,)) < 1:
+            raise InputError(f"size must be at least 1, got {self.size}.")
+
+    def __call__(
+        self, images: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel2 height2 width2"]:
+        """The images as the net wants them."""
+        if self.channels is not None and images.shape[1] != self.channels:
+            if self.channels == 1:
+                images = images.mean(1, keepdim=True)
+            elif images.shape[1] == 1:
+                images = images.expand(-1, 3, -1, -1)
+            else:
+                raise InputError(f"cannot make 3 channels of {images.shape[1]}.")
+        if self.size is not None:
+            size = (self.size, self.size) if isinstance(self.size, int) else self.size
+            if tuple(images.shape[2:]) != tuple(size):
+                images = functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values and len(values) not in (1, images.shape[1]):
+                raise InputError(f"{name} has {len(values)} numbers, the images have {images.shape[1]} channels.")
+        if self.mean:
+            images = images - images.new_tensor(self.mean).view(1, -1, 1, 1)
+        if self.std:
+            images = images / images.new_tensor(self.std).view(1, -1, 1, 1)
+        return images
+
+
+class Teacher:
+    """A frozen pretrained classifier: eval mode, no gradients, hooks that live for one call.
+
+    Args:
+        name: how every table and picture calls it; unique in a problem.
+        module: any eager ``nn.Module``. It is frozen in place: eval mode, ``requires_grad`` off.
+        layers: names from ``named_modules()`` to look at, from early to late; the last is "the feature".
+            A mapping gives a layout by name (``{"layers.3": "NHWC"}``), see `ka_explore.problem.layers.to_map`.
+        blocks: the layers that methods which go block by block (layer-wise, adaptive) match to the student's, one
+            for one, from early to late; their papers take features before the activation. By default ``layers``.
+        labels: its class names, in the order of its logits.
+        task: what the labels answer; teachers of one task share a label space.
+        read: from what the module returns to its logits; `logits_of` reads the usual kinds.
+        preprocess: from the pool's images to the module's input; a `Preprocess` or any function.
+
+    A net with two heads is two teachers that share a module, each with its ``read``.
+
+    Attributes:
+        feature_layer: the last of ``layers``: "the feature" of methods that take one a net.
+        layers: all named layers, blocks among them, with their layouts.
+
+    Raises:
+        InputError: for unknown layers, no labels or labels that repeat; when called, for logits that do
+            not fit the labels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        *,
+        layers: Sequence[str] | Mapping[str, str],
+        blocks: Sequence[str] | Mapping[str, str] | None = None,
+        labels: Sequence[object],
+        task: str = "class",
+        read: Callable[[Any], Tensor] = logits_of,
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+    ):
+        self.name = str(name)
+        if not self.name or "/" in self.name:
+            raise InputError(f"a teacher's name must be text without '/', got {self.name!r}.")
+        if self.name == "student":
+            raise InputError("a teacher cannot be called 'student': that is the net being trained.")
+        for what, names in (("layers", layers), ("blocks", blocks)):
+            if isinstance(names, str):
+                raise InputError(f"{what} of {self.name!r} must be a list of names, got the text {names!r}.")
+        self.layers = layout_of(layers)
+        if not self.layers:
+            raise InputError(f"teacher {self.name!r} names no layer: Teacher.layers_of(module, images) lists them.")
+        self.feature_layer = list(self.layers)[-1]
+        own = layout_of(blocks) if blocks else self.layers
+        self.blocks = tuple(own)
+        self.layers = self.layers | {name: layout for name, layout in own.items() if name not in self.layers}
+        find_layers(repr(self.name), module, list(self.layers))
+        self.module = module.eval().requires_grad_(False)
+        self.labels = tuple(str(label) for label in labels)
+        if len(set(self.labels)) < len(self.labels) or not self.labels:
+            raise InputError(f"labels of {self.name!r} must be different and at least one, got {self.labels}.")
+        self.task = str(task)
+        self.read = read
+        self.preprocess = preprocess
+
+    def __call__(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
+        """Logits and named features of a batch of the pool's images; no gradients."""
+        return self.answer(self.run(images, self.layers))
+
+    def run(self, images: Tensor, layers: Mapping[str, str]) -> "Raw":
+        """One frozen forward where the images are, not yet read: teachers that share a module share it."""
+        if next((p.device for p in self.module.parameters()), images.device) != images.device:
+            self.module.to(images.device)
+        if any(layer.training for layer in self.module.modules()):
+            self.module.eval()
+        with torch.no_grad():
+            inputs = images if self.preprocess is None else self.preprocess(images)
+            output, features = forward(f"teacher {self.name!r}", self.module, inputs, layers)
+        return Raw(output, features, len(images))
+
+    def answer(self, raw: "Raw") -> Outputs:
+        """This teacher's reading of one forward of its module."""
+        logits = read_logits(f"teacher {self.name!r}", self.read, raw.output, raw.batch, len(self.labels))
+        return Outputs(logits.float(), {layer: f.float() for layer, f in raw.features.items() if layer in self.layers})
+
+    @property
+    def fingerprint(self) -> str:
+        """Of weights, structure, layers, labels and preprocessing: the same on every machine."""
+        parts = [self.layers, self.feature_layer, self.blocks, self.labels, self.task]
+        parts += [described(self.read), described(self.preprocess)]
+        return hashlib.sha256(json.dumps(parts).encode() + module_digest(self.module)).hexdigest()[:16]
+
+    @property
+    def cache_key(self) -> str:
+        """The fingerprint and the code that runs: an edited forward must not meet answers of the old one."""
+        things = [type(module) for module in self.module.modules()] + [self.read, self.preprocess]
+        code = "".join(sorted({code_of(thing) for thing in things}))
+        settings = "".join(settings_of(module) for module in self.module.modules())
+        return hashlib.sha256((self.fingerprint + code + settings).encode()).hexdigest()[:16]
+
+    @staticmethod
+    def layers_of(module: nn.Module, images: Tensor) -> LayerList:
+        """The layers to choose from: names, kinds, output shapes and parameter counts."""
+        return layers_of(module, images)
+
+    def __repr__(self) -> str:
+        return f"Teacher({self.name!r}, task={self.task!r}, labels={len(self.labels)}, layers={list(self.layers)})"
+
+
+@dataclass(frozen=True)
+class Raw:
+    """One forward of a teacher's module: what it returned, and its tapped features."""
+
+    output: Any
+    features: Mapping[str, Tensor]
+    batch: int

@@ -1,0 +1,64 @@
+"""What sections of a report share: pictures and tables of results, and lines for what is not there."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ka_explore.plots import draw_curves
+from ka_explore.probes.results import Curves, Matrix, Result, Scalars
+from ka_explore.report.figures import height_of, picture
+from ka_explore.report.parts import Picture, Table, Words
+from ka_explore.report.run_report import KEEP, RunReport
+
+
+def drawn(name: str, result: Result, caption: str = "") -> Picture:
+    """A result in a size that suits it."""
+    height = height_of(result) if isinstance(result, Matrix) else 3.2
+    if isinstance(result, Scalars):
+        height = min(max(1.1 + 0.32 * len(result.values), 1.8), 6.0)
+    width = min(max(3.6 + 0.8 * len(result.columns), 5.0), 8.0) if isinstance(result, Matrix) else 8.0
+    return picture(name, result, caption, width=width, height=height)
+
+
+def square(name: str, result: Result) -> Picture:
+    """A matrix of as many rows as columns."""
+    assert isinstance(result, Matrix)
+    side = min(2.2 + 0.34 * len(result.rows), 6.5)
+    return picture(name, result, width=min(side + 2.6, 8.0), height=side)
+
+
+def absent(run_report: RunReport, what: str, who: str) -> Words:
+    """A line that says why a section is empty and who would fill it."""
+    return Words(f"The method {run_report.run.store.about['method']} {what}; {who}.", "missing")
+
+
+def lone() -> Words:
+    """A line for one snapshot where there should be several."""
+    return Words(f"There is only one snapshot, so there are no lines over the steps. {KEEP}", "missing")
+
+
+def fell_between(what: str) -> Words:
+    """A line for a stage that no snapshot was taken of."""
+    return Words(f"Snapshots show {what}: take them more often, say snapshot_every=1 (--snapshots 1).", "missing")
+
+
+def coloured(run_report: RunReport, curves: Curves) -> Callable[..., object]:
+    """Curves drawn in the nets' colours, where lines are called as nets."""
+    return lambda ax: draw_curves(curves, ax, nets=run_report.nets)
+
+
+def table_of(result: Result) -> Table:
+    """A result as a table."""
+    if isinstance(result, Matrix):
+        head = ["", *result.columns]
+        rows = [[name, *map(number, row)] for name, row in zip(result.rows, result.values, strict=True)]
+    else:
+        assert isinstance(result, Scalars)
+        head = [result.title, result.unit or "value"]
+        rows = [[name, number(value)] for name, value in result.values.items()]
+    return Table(head, rows)
+
+
+def number(value: float) -> str:
+    """Three digits; a dash for none."""
+    return f"{value:.3g}" if np.isfinite(value) else "–"

@@ -1,0 +1,105 @@
+"""A run with what was kept of it: its snapshots, loaded once, and the last word of every probe."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+
+from ka_explore.errors import InputError, StoreError
+from ka_explore.probes.over_steps import over_steps
+from ka_explore.probes.results import Curves, Result
+from ka_explore.run.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from ka_explore.run.run import Run
+
+MOST = 40  # snapshots that are looked at: more make a page heavier, not clearer
+KEEP = "Snapshots are stored with snapshot_every=50, on the command line --snapshots 50."
+
+How = Literal["pca", "tsne", "umap"]
+R = TypeVar("R", bound=Result)
+
+
+class RunReport:
+    """A run as it is told.
+
+    Args:
+        run: at the step that is told of; later rows and snapshots are left out.
+        name: how the page calls it.
+        embedding: how features are drawn besides PCA.
+    """
+
+    def __init__(self, run: "Run", name: str = "", embedding: How = "pca"):
+        self.run = run
+        self.name = name or run.name
+        self.embedding = embedding
+        self.notes = list(run.notes)
+
+    @cached_property
+    def snapshots(self) -> list[Snapshot]:
+        """Those stored before the cursor, evenly thinned where they are many, and how things are now."""
+        steps = [step for step in self.run.store.snapshot_steps() if step < self.run.step]
+        if len(steps) > MOST - 1:
+            steps = [steps[place] for place in np.linspace(0, len(steps) - 1, MOST - 1).round().astype(int)]
+        found = []
+        for step in steps:
+            try:
+                found.append(self.run.store.load_snapshot(step))
+            except StoreError as error:
+                self.notes.append(f"{error} It is left out.")
+        return [*found, self.run.snapshot()]
+
+    @property
+    def last(self) -> Snapshot:
+        """How things are now."""
+        return self.snapshots[-1]
+
+    @property
+    def nets(self) -> tuple[str, ...]:
+        """The student and the teachers, in order."""
+        return ("student", *self.last.teachers)
+
+    def having(self, prefix: str) -> Snapshot | None:
+        """The last snapshot with arrays under a prefix; before the first step only if none was done."""
+        return next(
+            (
+                snapshot
+                for snapshot in reversed(self.snapshots)
+                if (snapshot.step > 0 or self.run.step == 0)
+                and any(name.split("/")[0] == prefix for name in snapshot.arrays)
+            ),
+            None,
+        )
+
+    def latest(self, probe: Callable[..., R], **options: Any) -> R:
+        """What a probe says of the last snapshot that has what it needs; the error of the last where none has."""
+        refused: InputError | None = None
+        for snapshot in reversed(self.snapshots):
+            try:
+                return probe(snapshot, **options)
+            except InputError as error:
+                refused = refused or error
+        assert refused is not None  # there is at least one snapshot
+        raise refused
+
+    def over_steps(self, probe: Callable[..., Result], **options: Any) -> Curves | None:
+        """A probe over the steps; None where fewer than two snapshots have what it needs."""
+        curves = over_steps(probe, self.snapshots, **options)
+        return curves if max(map(len, curves.x.values()), default=0) > 1 else None
+
+    def has(self, prefix: str) -> bool:
+        """Whether any snapshot has arrays under a prefix."""
+        return any(name.split("/")[0] == prefix for s in self.snapshots for name in s.arrays)
+
+
+def names_of(runs: "Sequence[Run]") -> list[str]:
+    """The runs' names; where two have the same, with their places behind them."""
+    names = [run.name for run in runs]
+    return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names, start=1)]
+
+
+def without(result: R, **changes: Any) -> R:
+    """The same result with other words around it."""
+    return replace(result, **changes)

@@ -1,0 +1,79 @@
+"""What each term of the loss, and each teacher in it, asks of the student's feature: gradients on a batch.
+
+A term can be large and teach nothing: what moves the student is its gradient at the feature, and whether that points
+where the soft target's does. Both are taken as they act, weighted as in the loss, in eval mode, and change nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ka_explore.methods.base import Method, Stage
+from ka_explore.problem.pool import Batch
+from ka_explore.run.snapshot import SOFT_TERMS
+
+
+def gradients(method: Method, stage: Stage, batch: Batch) -> dict[str, Float[Tensor, "batch"]]:
+    """Size of every term's gradient at the student's feature, a sample, and its inner product with the soft target's.
+
+    Args:
+        method: in eval mode.
+        stage: whose loss is differentiated.
+        batch: as in training; its size matters, as terms are means over it.
+
+    Returns:
+        ``gradient/<term>`` and ``along/<term>``, the same with ``/<teacher>`` where the stage says what a teacher
+        adds to a term; ``gradient/…`` in loss per unit of the feature, ``along/…`` in its square, zero where a stage
+        has no soft target. Empty for a stage whose loss does not reach the student's feature.
+    """
+    with torch.enable_grad(), marked(method.feature_module(stage)) as marks:
+        output = stage.forward(batch)
+        parts = output.parts() if output.parts is not None else {}
+    if not marks or not output.loss.requires_grad:
+        return {}
+    weights = {name: weight_of(output.loss, term) for name, term in output.terms.items()}
+    flat = {name: at(marks, part, weights[name.split("/")[0]]) for name, part in parts.items()}
+    for name, term in output.terms.items():  # a term is the sum of its parts, where these are told
+        told = [g for part, g in flat.items() if part.startswith(f"{name}/")]
+        flat[name] = torch.stack(told).sum(dim=0) if told else at(marks, term, weights[name])
+    answers = next((flat[name] for name in SOFT_TERMS if name in flat), torch.zeros(()))
+    sizes = {f"gradient/{name}": g.norm(dim=1) for name, g in flat.items()}
+    return sizes | {f"along/{name}": (g * answers).sum(dim=1) for name, g in flat.items()}
+
+
+@contextmanager
+def marked(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Within the ``with``: what the module puts out is where differentiation ends, each time it runs."""
+    marks: list[Tensor] = []
+
+    def hook(_module: nn.Module, _inputs: object, output: object) -> Tensor | None:
+        if not isinstance(output, Tensor) or not torch.is_grad_enabled():
+            return None
+        marks.append(output.detach().requires_grad_())
+        return marks[-1].clone()  # what follows may work in place
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield marks
+    finally:
+        handle.remove()
+
+
+def weight_of(loss: Tensor, term: Tensor) -> float:
+    """∂ loss / ∂ term: the weight in force, whoever sets it; 0 for a term that is left out of the loss."""
+    if not term.requires_grad:
+        return 0.0
+    (weight,) = torch.autograd.grad(loss, term, retain_graph=True, allow_unused=True)
+    return 0.0 if weight is None else float(weight)
+
+
+def at(marks: list[Tensor], term: Tensor, weight: float) -> Float[Tensor, "batch feature"]:
+    """The weighted gradient of a term at all marks, a row a sample; zero where it does not reach one."""
+    found: tuple[Tensor | None, ...] = (None,) * len(marks)
+    if term.requires_grad and weight:
+        found = torch.autograd.grad(term, marks, retain_graph=True, allow_unused=True)
+    rows = [torch.zeros_like(m) if g is None else g for m, g in zip(marks, found, strict=True)]
+    return weight * torch.cat([row.flatten(1) for row in rows], dim=1)

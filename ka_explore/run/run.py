@@ -1,0 +1,634 @@
+"""A run: one recorded history with a movable cursor; changing anything is a fork.
+
+A step is a function of (weights, seed, step): which images, the random numbers, the learning rate. So a
+checkpoint is weights, the optimiser's state and a number, rewinding is loading and replaying, and a replayed
+row that differs from the recorded one announces itself.
+
+A run may be driven from several threads: calls that move it or look at it take turns, and where it stands can be read
+at any time.
+"""
+
+import math
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError, unknown
+from ka_explore.methods import METHODS
+from ka_explore.methods.base import AmalgamationConfig, Batches, Method, Stage
+from ka_explore.methods.config import TrainingConfig
+from ka_explore.problem.cache import TeacherCache
+from ka_explore.problem.pool import Batch
+from ka_explore.problem.problem import Problem
+from ka_explore.problem.progress import progress_bar
+from ka_explore.problem.targets import TargetKind
+from ka_explore.run.environment import autocast, check_precision, choose_device, computing, environment
+from ka_explore.run.lock import FairLock
+from ka_explore.run.rng import uses_rng
+from ka_explore.run.snapshot import Snapshot
+from ka_explore.run.state import State
+from ka_explore.run.step import build, check_applicable, fold_in, prepare, rate_at, seeded
+from ka_explore.run.store import Store
+from ka_explore.run.take_snapshot import take_snapshot
+from ka_explore.run.teacher_outputs import TeacherOutputs
+
+SMALL = 2_000_000  # a student with fewer parameters runs fastest on one thread
+
+Row = dict[str, Any]
+
+
+class Run:
+    """A problem, a method and a seed, and everything that happened so far.
+
+    Args:
+        problem: what is amalgamated.
+        method: its name in ``METHODS``.
+        name: how tables and legends call the run; by default the folder's name, or the method's.
+        tasks: the tasks wanted; None for all that the teachers answer. Teachers of other tasks stay out of the run.
+        seed: of initialisation, batches and all random numbers.
+        folder: where the run is kept; None keeps it in a temporary folder that goes with the run.
+        form: a named set of options of the method (``"code"``: a published code's).
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for the GPU where there is one.
+        threads: of torch while the run computes; None takes 1 for small students and torch's choice for others.
+        precision: ``"bfloat16"`` for mixed precision on a GPU.
+        checkpoint_every: steps between checkpoints; what a rewind has to replay at most.
+        snapshot_every: steps between stored snapshots, which cost a run some 5 to 10 %; 0 stores none.
+        options: of the method's ``Config``, by name.
+
+    Raises:
+        InputError: for an unknown method, form or option, a value out of range, a folder that has a run, or a
+            problem the method cannot work on.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        method: str = "common_feature",
+        *,
+        name: str | None = None,
+        tasks: Sequence[str] | None = None,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        form: str | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
+        checkpoint_every: int = 100,
+        snapshot_every: int = 50,
+        **options: Any,
+    ):
+        if not isinstance(problem, Problem):
+            raise InputError(f"expected a Problem, got {type(problem).__name__}: see ka_explore.Problem.")
+        if method not in METHODS:
+            raise unknown("method", method, METHODS)
+        if not isinstance(seed, int) or seed < 0:
+            raise InputError(f"seed={seed!r}: expected a whole number from 0 on.")
+        if checkpoint_every < 1 or snapshot_every < 0:
+            raise InputError("checkpoint_every must be at least 1, snapshot_every at least 0.")
+        if threads is not None and threads < 1:
+            raise InputError(f"threads={threads}: expected at least 1, or None.")
+        if tasks is not None:
+            problem = problem.for_tasks(tasks)
+        place = choose_device(device)
+        check_precision(precision, place)
+        config = METHODS[method].configure(form, options)
+        problem.check()  # asks every teacher, so that a bad one is found before a folder is made
+        first = build(METHODS[method], problem, config, seed)
+        about = {
+            "name": name or (Path(folder).name if folder else method),
+            "method": method,
+            "configs": [[0, asdict(config)]],
+            "seed": seed,
+            "problem": {"name": problem.name, "options": dict(problem.options)},
+            "tasks": None if tasks is None else list(problem.labels.tasks),
+            "fingerprints": problem.fingerprints,
+            "teachers": [
+                {"name": t.name, "task": t.task, "labels": list(t.labels), "layers": list(t.layers)}
+                for t in problem.teachers
+            ],
+            "device": device,
+            "threads": threads,
+            "precision": precision,
+            "checkpoint_every": checkpoint_every,
+            "snapshot_every": snapshot_every,
+            "parent": None,
+            "environment": environment(place),
+        }
+        self._start(Store.create(folder_of(self, folder), about), problem, first)
+        self.save()
+
+    def _start(self, store: Store, problem: Problem, first: Method | None = None) -> None:
+        self.store = store
+        self.problem = problem
+        about = store.about
+        kind = METHODS[about["method"]]
+        there = about["device"] != "cuda" or torch.cuda.is_available()
+        if not there:
+            store.notes.append("the run was made on a GPU, torch sees none here: it goes on on the CPU.")
+        self.device = choose_device(about["device"] if there else "cpu")
+        configs = [(int(step), kind.Config.of(config)) for step, config in about["configs"]]
+        self._state = State(kind, problem, configs, self.seed, self.device, first)
+        self._answers = TeacherOutputs(problem, self.device)
+        self._turns = FairLock()
+        self._draws: tuple[Method, bool] | None = None  # whether the method at hand may draw random numbers
+        self._dirty = False  # a step was interrupted between its parts: go back before going on
+        self._unreadable: set[int] = set()  # checkpoints found damaged, to be written again
+
+    @classmethod
+    def open(cls, folder: str | Path, problem: Problem | None = None) -> "Run":
+        """A run from its folder, at its last good checkpoint; recorded rows after it are replayed on the way.
+
+        Args:
+            folder: of the run.
+            problem: needed where the run's problem is not one of ``ka_explore.toy``: a folder names code only
+                from that table, so that a folder from a stranger runs none.
+
+        What a crash cut off is left out and listed in ``run.notes``.
+
+        Raises:
+            InputError: no run there, or a problem that is not the run's.
+            StoreError: the folder is of a newer version, or no checkpoint can be read.
+        """
+        store = Store(Path(folder))
+        about = store.about
+        if about["method"] not in METHODS:
+            raise unknown("method", about["method"], METHODS)
+        problem = problem if problem is not None else named_problem(about["problem"], store.folder)
+        if about["tasks"] is not None:
+            problem = problem.for_tasks(about["tasks"])
+        for what, fingerprint in problem.fingerprints.items():
+            if about["fingerprints"].get(what) != fingerprint:
+                raise InputError(
+                    f"{what} of this problem is not the one the run in {store.folder} was made with (other weights, "
+                    "images, layers, labels or preprocessing): open it with the problem it was made with."
+                )
+        run = cls.__new__(cls)
+        run._start(store, problem)
+        run._load_before(store.rows_kept)
+        return run
+
+    # Where the run stands.
+
+    @property
+    def name(self) -> str:
+        """How tables and legends call the run."""
+        return str(self.store.about["name"])
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is kept."""
+        return self.store.folder
+
+    @property
+    def seed(self) -> int:
+        """Of initialisation, batches and all random numbers."""
+        return int(self.store.about["seed"])
+
+    @property
+    def parent(self) -> tuple[str, int] | None:
+        """The run this one was forked from, and the step; None for a run of its own."""
+        parent = self.store.about["parent"]
+        return None if parent is None else (str(parent[0]), int(parent[1]))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What opening the run left out, in words."""
+        return tuple(self.store.notes)
+
+    @property
+    def step(self) -> int:
+        """Steps done at the cursor."""
+        return self._state.step
+
+    @property
+    def method(self) -> Method:
+        """The method with the weights of the cursor."""
+        return self._state.method
+
+    @property
+    def config(self) -> TrainingConfig:
+        """The options in force at the cursor."""
+        return self.config_at(self.step)
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages together."""
+        return self._state.steps
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The table of contents under the options in force at the cursor."""
+        return tuple(self._state.stages)
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """The steps at which stages begin, and the last step of all: one more than there are stages."""
+        return tuple(self._state.starts)
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """The steps of which there is a checkpoint: rewinding there needs no replay."""
+        return tuple(self.store.checkpoint_steps())
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the run's folder goes with the run; `keep` makes it stay."""
+        return self.folder.name.startswith(TEMPORARY)
+
+    @property
+    def recorded(self) -> int:
+        """Steps with a recorded row; more than ``step`` after a rewind."""
+        return self.store.rows_kept
+
+    @property
+    def done(self) -> bool:
+        """Whether every stage is done."""
+        return self.step >= self.steps
+
+    @property
+    def stage(self) -> Stage | None:
+        """The stage of the next step, the last one at the end, None for a method without stages."""
+        return self._state.stage_at(self.step)[0] if self._state.stages else None
+
+    @property
+    def student(self) -> nn.Module:
+        """The student as it is at the cursor."""
+        return self.method.student
+
+    def history(self, start: int = 0) -> list[Row]:
+        """The rows of steps ``start + 1`` to the cursor: step, stage, rate, loss, terms, seconds."""
+        return list(self.store.rows(start, self.step))
+
+    def __repr__(self) -> str:
+        stage = f", stage {self.stage.name!r}" if self.stage else ""
+        ahead = f" ({self.recorded} recorded)" if self.recorded > self.step else ""
+        return f"Run({self.name!r}, {self.store.about['method']}, step {self.step} of {self.steps}{ahead}{stage})"
+
+    # Moving.
+
+    def advance(
+        self, n: int | None = 1, *, progress: bool | None = None, until: Callable[[], bool] | None = None
+    ) -> Self:
+        """Do the next ``n`` steps, or all that are left for None; stops at the end.
+
+        Recorded steps after a rewind are replayed and must give the recorded rows.
+
+        Args:
+            n: how many steps.
+            progress: whether to show a bar; None shows one in a notebook and on a terminal.
+            until: asked after every step; the call ends once it says yes. A thread that trains stops so within a step
+                (``until=event.is_set``) and is spared what every call costs, some 0.2 ms.
+
+        Raises:
+            Diverged: a term or gradient is not finite. The run stands at the step before, everything is kept.
+            ReplayMismatch: a replayed row differs from the recorded one; nothing is changed.
+            StoreError: the disk refuses; the run goes on from where it stands once it does not.
+        """
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
+            raise InputError(f"advance({n!r}): expected a number of steps from 0 on, or None for all that are left.")
+        with self._turns, self.store.lock(), self._threads():
+            left = self.steps - self.step
+            count = left if n is None else min(n, left)
+            self._recover()
+            self._watch()
+            # Whoever goes step by step needs no bar each time.
+            with progress_bar(count, self.name, show=progress) if count > 1 else nullcontext() as bar:
+                for _ in range(count):
+                    self._step()
+                    if bar is not None:
+                        bar.update()
+                    if until is not None and until():
+                        break
+        return self
+
+    def rewind(self, step: int) -> Self:
+        """Go to an earlier step, or to any recorded one: the nearest checkpoint before it, then replay.
+
+        Raises InputError for a step that is not recorded.
+        """
+        with self._turns:
+            if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= self.recorded:
+                raise InputError(f"rewind({step!r}): expected a recorded step, 0 to {self.recorded}.")
+            with self.store.lock(), self._threads():
+                self._go_to(step)
+        return self
+
+    def turn(self) -> AbstractContextManager[object]:
+        """Within the ``with`` this thread has the run to itself: others that move it or look at it wait.
+
+        Every call that does so takes a turn of its own, in the order in which threads ask; what only says where the run
+        stands (``step``, ``history()``, ``stage`` …) never waits. Nets that are read directly (``run.method``) need
+        one, if another thread may train them meanwhile.
+        """
+        return self._turns
+
+    def fork(self, name: str, *, at: int | None = None, folder: str | Path | None = None, **changes: Any) -> "Run":
+        """A new run with the same past up to step ``at`` (default: here) and other options from there on.
+
+        Args:
+            name: of the new run; in the folder beside this run's, unless ``folder`` says where.
+            at: a recorded step.
+            changes: options by name; none gives a copy that goes the same way.
+
+        Raises:
+            InputError: unknown option, value out of range, a step that is not recorded, a name that is taken.
+            NotApplicable: a change that does not fit at that step: other shapes, other stages before it.
+        """
+        with self._turns:
+            return self._fork(name, self.step if at is None else at, folder, changes)
+
+    def _fork(self, name: str, at: int, folder: str | Path | None, changes: Mapping[str, Any]) -> "Run":
+        if isinstance(at, bool) or not isinstance(at, int) or not 0 <= at <= self.recorded:
+            raise InputError(f"fork(at={at!r}): expected a recorded step, 0 to {self.recorded}.")
+        if not name or Path(name).name != name:
+            raise InputError(f"fork({name!r}): expected a plain name, which becomes a folder's.")
+        try:
+            config = self.config_at(at).replace(**changes)
+        except InputError as error:
+            raise InputError(f"{self._state.kind.__name__}: {error}") from None
+        before = [(step, kept) for step, kept in self._state.configs if step < at]
+        new = self._state.build(config)  # before there is a folder: options may not fit the problem
+        if at > 0:
+            check_applicable(self._state.build(self.config_at(at - 1)), new, at, changes)
+        if folder is None and not self.temporary:
+            folder = self.folder.parent / name
+        about = self.store.about | {
+            "name": name,
+            "configs": [[step, asdict(kept)] for step, kept in [*before, (at, config)]],
+            "parent": [self.name, at],
+        }
+        other = Run.__new__(Run)
+        store = self.store.copy(folder_of(other, folder), about, rows=at)
+        other._start(store, self.problem, new if at == 0 else None)
+        other._answers = self._answers  # of the same problem on the same device
+        try:
+            with other.store.lock(), other._threads():
+                if at == 0:
+                    other._save()  # other options may have made other weights
+                other._go_to(at)
+                other._save()
+        except BaseException:
+            shutil.rmtree(other.folder, ignore_errors=True)
+            raise
+        return other
+
+    def save(self) -> None:
+        """Write a checkpoint of this very step, so that opening the run needs no replay."""
+        with self._turns, self.store.lock(), self._threads():
+            self._recover()
+            self._save()
+
+    # Looking.
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Scores of the classes for images as in the pool; eval mode, no gradients, on the CPU."""
+        with self._looking():
+            parts = [self.method.predict(part.to(self.device)).float().cpu() for part in images.split(256)]
+        return torch.cat(parts)
+
+    def snapshot(self) -> Snapshot:
+        """Named arrays on the probe set, as they are now; it changes nothing. See `ka_explore.run.snapshot`."""
+        with self._looking():
+            batch = self._batch(self.problem.pool.probe_index, augment_step=None)
+            return take_snapshot(self.method, self.stage, self.step, batch, self._answers, self._targets)
+
+    # One step.
+
+    def _step(self) -> None:
+        """The loop's body: batch, loss, backward, update, row."""
+        begun = time.perf_counter()
+        stage, within = self._state.stage_at(self.step)
+        optimizer = self._state.optimizer_of(stage)
+        batch = self._batch(
+            self.problem.pool.at(self.seed, self.step, self.method.config.batch_size), augment_step=self.step
+        )
+        prepare(self.method, stage)
+        rate = rate_at(self.method.config, within, stage.steps)
+        self._dirty = True
+        if within == 0 and stage.begin is not None:
+            self._once(stage.begin)
+            prepare(self.method, stage)
+        own = seeded(self.seed, self.step, self.device, draws=self._uses_rng())
+        with own, autocast(self.store.about["precision"], self.device):
+            output = stage.forward(batch)
+        terms = {name: float(term.detach()) for name, term in output.terms.items()}
+        row: Row = {
+            "step": self.step + 1,
+            "stage": stage.name,
+            "rate": rate,
+            "loss": float(output.loss.detach()),
+            "terms": terms,
+        }
+        bad = [name for name, value in {**terms, "loss": row["loss"]}.items() if not math.isfinite(value)]
+        if not bad and stage.trains:
+            optimizer.zero_grad(set_to_none=True)
+            output.loss.backward()
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
+                bad = ["gradient"]
+        if bad:
+            self._diverged(bad, row)
+        if stage.trains:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["factor"]
+            optimizer.step()
+        if within == stage.steps - 1 and stage.finish is not None:
+            self._once(stage.finish)
+        self._commit(row, seconds=time.perf_counter() - begun)
+
+    def _uses_rng(self) -> bool:
+        """Whether the method might draw random numbers in a step."""
+        if self._draws is None or self._draws[0] is not self.method:
+            self._draws = self.method, uses_rng(self.method)
+        return self._draws[1]
+
+    def _once(self, work: Callable[[Batches], None]) -> None:
+        """What a stage does once, at its begin or finish: in eval mode, without gradients, on the whole pool."""
+        self.method.eval()
+        with torch.no_grad(), seeded(fold_in(self.seed, self.step), 1, self.device):
+            work(self._batches)
+
+    def _batches(self) -> Iterator[Batch]:
+        """The whole pool in order, never augmented."""
+        everything = np.arange(len(self.problem.pool))
+        for start in range(0, len(everything), 256):
+            yield self._batch(everything[start : start + 256], augment_step=None)
+
+    def _commit(self, row: Row, seconds: float) -> None:
+        """Record the step that was done, or compare it with its record."""
+        if self.step < self.store.rows_kept:
+            known = self.store.row(self.step)
+            if {k: v for k, v in known.items() if k != "seconds"} != row:
+                self._mismatch(known, row)
+        else:
+            self.store.append(row | {"seconds": round(seconds, 6)})
+        self._state.step += 1
+        self._dirty = False
+        if self.step in self._state.starts or self.step % int(self.store.about["checkpoint_every"]) == 0:
+            self._save()
+        self._state.use(self.config_at(self.step))
+        self._watch()
+
+    def _mismatch(self, known: Row, row: Row) -> None:
+        """A replay must give the record to the bit; where it does not, the record is kept, whatever the cause."""
+        if self.store.about["environment"] == environment(self.device):
+            why = "The record is kept; please report this as a bug."
+        else:
+            last = max(step for step in self.store.checkpoint_steps() if step <= self.step)
+            why = (
+                "It was recorded on another machine or version, where sums may round differently. The record is kept; "
+                f"to go on with this machine's numbers, fork at a checkpoint: run.fork('here', at={last})."
+            )
+        raise ReplayMismatch(
+            f"step {self.step + 1} of run {self.name!r} was replayed and gave {row}, recorded is {known}. {why}"
+        )
+
+    def _diverged(self, bad: list[str], row: Row) -> None:
+        self._go_to(self.step)
+        parts = ", ".join(f"{name}={value:g}" for name, value in row["terms"].items())
+        raise Diverged(
+            f"step {row['step']} of run {self.name!r}: {', '.join(bad)} not finite ({parts}). The run stands at step "
+            f"{self.step}, everything is kept. Fork it from an earlier step with a smaller learning_rate "
+            f"(now {row['rate']:g}) or a smaller weight of that term.",
+            step=row["step"],
+            terms=tuple(bad),
+        )
+
+    def _batch(self, index: np.ndarray, *, augment_step: int | None) -> Batch:
+        """The images of these indices and what the teachers say of them: from the cache, or live when augmented."""
+        return self._answers.batch(
+            index,
+            self.method.teacher_layers(),
+            targets=self._targets,
+            without=self.method.without,
+            augment=None if augment_step is None else fold_in(self.seed, augment_step),
+        )
+
+    @property
+    def cache(self) -> TeacherCache:
+        """What the teachers say of the pool."""
+        return self._answers.cache(self.method.teacher_layers())
+
+    @property
+    def _targets(self) -> TargetKind:
+        """What stands in for the teachers' own answers under the options in force."""
+        config = self.method.config
+        return config.targets if isinstance(config, AmalgamationConfig) else "own"
+
+    # State.
+
+    def config_at(self, step: int) -> TrainingConfig:
+        """The options in force for the step after ``step`` steps."""
+        return self._state.config_at(step)
+
+    def _save(self) -> None:
+        """Write a checkpoint of this step, unless a good one is there."""
+        if self.step in self.store.checkpoint_steps() and self.step not in self._unreadable:
+            return
+        self.store.save_checkpoint(self.step, self._state.checkpoint())
+        self._unreadable.discard(self.step)
+
+    def _load_before(self, step: int) -> None:
+        """The newest checkpoint at or before a step that can be read; the others are noted."""
+        for at in reversed(self.store.checkpoint_steps()):
+            if at <= step and at not in self._unreadable:
+                try:
+                    return self._load(at)
+                except StoreError as error:
+                    self._unreadable.add(at)
+                    self.store.notes.append(f"{error} An earlier checkpoint is used.")
+        raise StoreError(f"no checkpoint at or before step {step} in {self.folder} can be read. {' '.join(self.notes)}")
+
+    def _load(self, step: int) -> None:
+        try:
+            self._state.restore(step, self.store.load_checkpoint(step))
+        except StoreError as error:
+            raise StoreError(f"{self.folder}: {error}") from error
+        self._dirty = False
+
+    def _go_to(self, step: int) -> None:
+        """The checkpoint before a step, then replay."""
+        self._load_before(step)
+        while self.step < step:
+            self._step()
+
+    def _recover(self) -> None:
+        if self._dirty:
+            self._go_to(self.step)
+
+    # Contexts.
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """Torch's threads while the run computes."""
+        return computing(self.store.about["threads"] or (1 if self._small else None))
+
+    @cached_property
+    def _small(self) -> bool:
+        return sum(p.numel() for p in self.method.student.parameters()) < SMALL
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """A turn in eval mode, without gradients, with own random numbers; afterwards everything is as before."""
+        with self._turns:
+            if self._dirty:
+                with self.store.lock(), self._threads():
+                    self._recover()
+            modes = [(module, module.training) for module in self.method.modules()]
+            self.method.eval()
+            try:
+                # A method without stages is the teachers themselves, who may be anybody's nets.
+                draws = self._uses_rng() or not self._state.stages
+                with self._threads(), torch.no_grad(), seeded(self.seed, 0, self.device, draws=draws):
+                    yield
+            finally:
+                for module, mode in modes:
+                    module.training = mode
+
+    def _watch(self) -> None:
+        """Store a snapshot when it is due."""
+        every = int(self.store.about["snapshot_every"])
+        due = every and (self.step % every == 0 or self.step == self.steps)
+        if due and self.step not in self.store.snapshot_steps():
+            self.store.save_snapshot(self.snapshot())
+
+
+TEMPORARY = "ka-explore-"
+
+
+def folder_of(run: Run, folder: str | Path | None) -> Path:
+    """The folder asked for, or a temporary one that is removed with the run."""
+    if folder is not None:
+        return Path(folder)
+    try:
+        path = Path(tempfile.mkdtemp(prefix=TEMPORARY))
+    except OSError as error:
+        raise StoreError(f"no temporary folder for the run: {error}. Give folder=….") from error
+    weakref.finalize(run, shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def named_problem(about: Mapping[str, Any], folder: Path) -> Problem:
+    """The problem a run names, if it is one of ours."""
+    from ka_explore.toy import PROBLEMS
+
+    module, _, name = str(about["name"]).partition(":")
+    if module != "ka_explore.toy" or name not in PROBLEMS:
+        raise InputError(
+            f"the run in {folder} is of problem {about['name'] or '(made by hand)'!r}, which is not one of "
+            f"ka_explore.toy: make the problem and pass it, Run.open(folder, problem)."
+        )
+    try:
+        return PROBLEMS[name](**about["options"])
+    except TypeError as error:
+        raise InputError(f"the run in {folder} has options that {name} does not take: {error}.") from error

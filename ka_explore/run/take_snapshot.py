@@ -1,0 +1,121 @@
+"""Taking a snapshot of a method: everything a probe may want, on the probe set, changing nothing."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ka_explore.methods.base import Method, Stage
+from ka_explore.problem.pool import Batch
+from ka_explore.problem.targets import TargetKind
+from ka_explore.run.gradients import gradients
+from ka_explore.run.snapshot import Snapshot
+from ka_explore.run.teacher_outputs import TeacherOutputs
+
+CHANNEL_ROWS = 128  # images whose errors are kept by channel
+
+
+def take_snapshot(
+    method: Method, stage: Stage | None, step: int, batch: Batch, asked: TeacherOutputs, targets: TargetKind
+) -> Snapshot:
+    """Named arrays on the probe set; see `ka_explore.run.snapshot`.
+
+    Args:
+        method: in eval mode, gradients off.
+        stage: of the next step; None for a method that trains nothing.
+        step: steps done.
+        batch: the probe set.
+        asked: the teachers.
+        targets: what stands in for their own logits.
+    """
+    problem = asked.problem
+    with asked_once(method.student):
+        arrays = {"scores": method.predict(batch.images)}
+        if stage is not None:
+            student = method.outputs(batch.images)
+            arrays["logits/student"] = student.logits
+            arrays |= {f"feature/student/{layer}": f.mean(dim=(2, 3)) for layer, f in student.features.items()}
+            arrays |= stage.forward(batch).tensors
+            arrays |= asked_of_the_feature(method, stage, batch)
+    index = problem.pool.probe_index
+    labels, truth = problem.labels, problem.pool.labels
+    named = {name: as_stored(name, array) for name, array in arrays.items()} | asked.on_probe_set()
+    if targets != "own":
+        named |= evidence(asked, targets, index, method.without)
+    return Snapshot(
+        step=step,
+        stage=stage.name if stage else "",
+        index=index,
+        labels=None if truth is None else {task: y[index] for task, y in truth.items()},
+        classes=labels.classes,
+        knows={teacher: tuple(labels.classes_of(teacher)) for teacher in labels.teachers},
+        arrays=named,
+    )
+
+
+def asked_of_the_feature(method: Method, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+    """What each term asks of the student's feature on the first images of the probe set, as many as a step has.
+
+    As many as a step has, because terms are means over a batch, and the MMD depends on its size.
+    """
+    count = min(method.config.batch_size, len(batch.index))
+    found = gradients(method, stage, batch.first(count))
+    return {
+        name: functional.pad(values, (0, len(batch.index) - count), value=math.nan) for name, values in found.items()
+    }
+
+
+def evidence(
+    asked: TeacherOutputs, kind: TargetKind, index: np.ndarray, without: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """Which teacher claims which image by the targets in force, and why; one that does not teach claims none."""
+    targets = asked.targets(kind, without)
+    labels = asked.problem.labels
+    claims = {"own": targets.own, **targets.evidence, "target": targets.claims}
+    places = torch.from_numpy(np.array(index))
+    found = {
+        f"claim/{what}/{teacher}": claim[places, place].numpy()
+        for what, claim in claims.items()
+        for place, teacher in enumerate(labels.without(without).teachers)
+    }
+    found |= {f"claim/{what}/{teacher}": np.zeros(len(index), np.float32) for what in claims for teacher in without}
+    if targets.neighbours is not None:
+        found["neighbours"] = targets.neighbours[places].numpy()
+    return found
+
+
+@contextmanager
+def asked_once(net: nn.Module) -> Iterator[None]:
+    """Within the ``with``: a net that is asked again of the very same images gives the answer it gave."""
+    ask = net.forward
+    kept: list[tuple[Tensor, Any]] = []
+
+    def remembered(images: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            return ask(images)
+        if not kept or kept[0][0] is not images:
+            kept[:] = [(images, ask(images))]
+        return kept[0][1]
+
+    net.forward = remembered
+    try:
+        yield
+    finally:
+        del net.forward
+
+
+def as_stored(name: str, array: Tensor) -> np.ndarray:
+    """An array of a snapshot, in single precision.
+
+    Errors by channel would be most of its size: they are in half precision, and of the first images only.
+    """
+    if not name.startswith("channel_error/"):
+        return array.float().cpu().numpy()
+    stored = array.clamp(max=torch.finfo(torch.float16).max).half().cpu().numpy()
+    stored[CHANNEL_ROWS:] = np.nan
+    return stored
