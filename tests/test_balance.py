@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ka_explore import Run, toy
 from ka_explore.methods.balance import EXPONENT, GradNorm, gradient_norm
+from ka_explore.run.loss import sums
 
 
 class Net(nn.Module):
@@ -36,7 +37,7 @@ def balanced(theta: list[float] | None = None, initial: list[float] | None = Non
 
 
 def loss_of(net: Net, balance: GradNorm) -> Tensor:
-    return balance({k: (WEIGHTS[k], term) for k, term in net.terms().items()}, net.layers.parameters())
+    return balance(net.terms(), WEIGHTS, net.layers.parameters())
 
 
 def test_weights_sum_to_the_number_of_terms_and_begin_alike():
@@ -58,7 +59,7 @@ def test_terms_that_are_equal_stay_equally_weighted():
     for _ in range(30):
         term = net(images).square().mean()
         optimizer.zero_grad()
-        balance(dict.fromkeys("abc", (1.0, term)), net.parameters()).backward()
+        balance(dict.fromkeys("abc", term), dict.fromkeys("abc", 1.0), net.parameters()).backward()
         optimizer.step()
     torch.testing.assert_close(balance.factors.detach(), torch.ones(3), rtol=1e-4, atol=1e-4)
 
@@ -104,11 +105,11 @@ def test_the_gradient_of_theta_is_the_differences_of_gradnorms_loss(theta):
     now = torch.tensor(theta, dtype=torch.float64)
     target = size(now).mean() * relative**EXPONENT
     step = 1e-6
-    for place in range(3):
+    for index in range(3):
         moved = torch.zeros(3, dtype=torch.float64)
-        moved[place] = step
+        moved[index] = step
         up, down = ((size(now + sign * moved) - target).abs().sum() for sign in (1, -1))
-        assert float(balance.theta.grad[place]) == pytest.approx(float((up - down) / (2 * step)), rel=1e-5)
+        assert float(balance.theta.grad[index]) == pytest.approx(float((up - down) / (2 * step)), rel=1e-5)
     assert bool(balance.theta.grad.abs().min() > 1e-3)  # else any θ would do
 
 
@@ -129,9 +130,9 @@ def fall(moving: float, steps: int = 20) -> list[float]:
     optimizer = torch.optim.Adam(balance.parameters(), lr=0.01)
     for _ in range(steps):
         total = weight.sum()
-        terms = {"falling": (1.0, total - total.detach() + moving), "lagging": (1.0, total - total.detach() + 1.0)}
+        terms = {"falling": total - total.detach() + moving, "lagging": total - total.detach() + 1.0}
         optimizer.zero_grad()
-        balance(terms, [weight]).backward()
+        balance(terms, dict.fromkeys(terms, 1.0), [weight]).backward()
         optimizer.step()
     return balance.factors.tolist()
 
@@ -165,7 +166,7 @@ def problem():
 
 CASES = {
     "common_feature": {},
-    "layer_wise": {"training": "one_stage", "soft_target": "stacked"},
+    "one_stage": {"temperature": 0.5},
     "adaptive": {},
     "logit_space": {"branch_weight": 1.0},
 }
@@ -205,7 +206,7 @@ def test_the_first_values_are_those_of_the_pools_first_images(problem):
     run = Run(problem, "logit_space", balance="gradnorm", branch_weight=1.0, steps=1, batch_size=16)
     stage = run.method.stages()[0]
     with torch.no_grad():
-        first = stage.forward(next(iter(run._batches()))).terms
+        first = sums(stage.forward(next(iter(run._batches()))))
     run.advance(1)
     balance = run.method.balances["joint"]
     for name, value in zip(balance.terms, balance.initial, strict=True):

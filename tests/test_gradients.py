@@ -38,14 +38,14 @@ def test_a_gradient_is_what_a_small_change_of_the_feature_does_to_the_weighted_t
         with torch.no_grad():
             output = stage.forward(batch)
         handle.remove()
-        return {name: float(term) for name, term in output.terms.items()}
+        return {name: float(term.sum()) for name, term in output.terms.items()}
 
     above, below = terms(step), terms(-step)
     with torch.enable_grad(), marked(method.feature_module(stage)) as marks:
         output = stage.forward(batch)
     for name, weight in weights.items():
         slope = weight * (above[name] - below[name]) / (2 * step)
-        (gradient,) = torch.autograd.grad(weight * output.terms[name], marks, retain_graph=True)
+        (gradient,) = torch.autograd.grad(weight * output.terms[name].sum(), marks, retain_graph=True)
         assert float((gradient[sample].flatten() * direction.flatten()).sum()) == pytest.approx(
             slope, rel=5e-3, abs=1e-9
         )
@@ -90,7 +90,9 @@ def test_moving_weights_are_the_ones_in_force(tiny_problem):
     torch.testing.assert_close(strong, factor * plain)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("permutation_merging", "layer_wise")])
+@pytest.mark.parametrize(
+    "method", [name for name in METHODS if name not in ("permutation_merging", "layer_wise", "one_stage")]
+)
 def test_looking_at_gradients_leaves_no_trace(tiny_problem, method):
     options = {} if method == "ensemble" else {"steps": 6, "batch_size": 12}
     run = Run(tiny_problem(overlap=True), method, **options)

@@ -125,12 +125,12 @@ def test_a_layer_regresses_from_the_code_before_it_and_not_from_the_students_own
     stages = {stage.name: stage for stage in run.method.stages()}
     run.advance(3)
     batch = run._batch(problem.pool.at(0, 0, 16), augment_step=None)
-    before = stages["regress conv3"].forward(batch).loss
+    before = stages["regress conv3"].forward(batch).terms["regression"]
     with torch.no_grad():
         for parameter in run.method.chain.segments["conv1"].parameters():
             parameter.zero_()
-    assert torch.equal(before, stages["regress conv3"].forward(batch).loss)
-    assert not torch.equal(before, stages["regress conv2"].forward(batch).loss)
+    assert torch.equal(before, stages["regress conv3"].forward(batch).terms["regression"])
+    assert not torch.equal(before, stages["regress conv2"].forward(batch).terms["regression"])
 
 
 def test_folding_changes_no_answer_and_leaves_no_module(problem):
@@ -205,7 +205,7 @@ def test_larger_maps_are_averaged_and_smaller_ones_refused(problem):
     ]
     run = Run(Problem(early, problem.pool, problem.student), "layer_wise", **SHORT)
     batch = run._batch(problem.pool.at(0, 0, 4), augment_step=None)
-    first, _ = run.method.features(batch, "conv2")
+    first, _ = run.method.features(batch.teachers, "conv2")
     raw = batch.teachers["digits 0-4"].features["layer1.sum"]
     assert torch.allclose(first, nn.functional.avg_pool2d(raw, 2))
     late = [
@@ -244,7 +244,7 @@ def test_a_fork_across_stages_takes_the_other_road_from_there(problem):
 
 
 def test_the_one_stage_form_pairs_the_students_own_features(problem):
-    run = Run(problem, "layer_wise", form="paired", **SHORT).advance(None)
+    run = Run(problem, "one_stage", **SHORT).advance(None)
     assert [stage.name for stage in run.method.stages()] == ["joint"]
     rows = run.history()
     assert rows[-1]["terms"]["feature"] < rows[0]["terms"]["feature"]

@@ -28,13 +28,13 @@ from ka_explore.methods.losses import (
     mmd_sum,
     selection_weights,
     soft_target,
-    soft_target_parts,
 )
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.pool import Batch, Pool
 from ka_explore.problem.problem import Problem
 from ka_explore.problem.student import Student
 from ka_explore.problem.teachers import Teacher
+from ka_explore.run.loss import loss_of, sums
 from ka_explore.run.step import build
 
 textbook = SimpleNamespace(**run_path(str(Path(__file__).parent / "benchmarks" / "textbook.py")))
@@ -66,7 +66,8 @@ def test_the_loss_of_method_a_is_the_textbooks(norm: str) -> None:
     batch = Batch(torch.arange(64), images, {teacher.name: teacher(images) for teacher in problem.teachers})
     by_hand = textbook.Textbook(other, problem.teachers, together=norm == "batch", mmd=textbook.mmd_by_definition)
 
-    loss, expected = method.stages()[0].forward(batch).loss, by_hand.loss(images)
+    (stage,) = method.stages()
+    loss, expected = loss_of(method, stage, sums(stage.forward(batch))), by_hand.loss(images)
     loss.backward()
     expected.backward()
 
@@ -141,9 +142,18 @@ def test_what_the_teachers_add_to_a_soft_target_sums_to_it(kind: SoftTarget) -> 
     torch.manual_seed(0)
     student, teachers = torch.randn(8, 7), [torch.randn(8, 3), torch.randn(8, 4)]
     options = {"kind": kind, "temperature": 2.0, "classes": [0, 1, 2, 2, 3, 4, 5]}
-    parts = soft_target_parts(student, teachers, **options)
+    parts = soft_target(student, teachers, **options)
     assert len(parts) == 2
-    torch.testing.assert_close(torch.stack(parts).sum(), soft_target(student, teachers, **options))
+    stacked, target = torch.cat(teachers, dim=1), functional.softmax(torch.cat(teachers, dim=1) / 2, dim=1)
+    whole = {
+        "stacked": 4 * functional.cross_entropy(student / 2, target),
+        "score_distance": (student - stacked).square().sum(dim=1).mean(),
+    }
+    if kind in whole:
+        torch.testing.assert_close(parts.sum(), whole[kind])
+    moved = soft_target(student, [teachers[0], teachers[1] + torch.randn(8, 4)], **options)
+    assert bool(moved[1] != parts[1])
+    assert bool(moved[0] == parts[0]) == (kind != "stacked")  # one softmax is of all
 
 
 @pytest.mark.parametrize("width", [256, 1568])
@@ -165,7 +175,7 @@ def test_mmd_with_images_that_occur_twice_is_the_double_loops() -> None:
 def test_the_gradient_of_mmd_is_the_definitions(noise: float | None) -> None:
     """In float64, from the differences of all pairs. A row in float32 is known to 6e-8 only, near pairs to no more."""
     student, teacher = (part.requires_grad_() for part in rows(noise, 256))
-    mmd_sum(mmd(student, [teacher])).backward()
+    mmd_sum(mmd(student, [teacher])).sum().backward()
     exact, own = (part.detach().double().requires_grad_() for part in (student, teacher))
     textbook.mmd_by_definition(exact, own).backward()
     tolerance = 1e-5 + (5e-8 / noise if noise else 0)
@@ -214,7 +224,7 @@ def test_for_disjoint_classes_the_joint_posterior_is_restricted(temperature: flo
     found = []
     for kind, classes in (("restricted", None), ("joint_posterior", None), ("joint_posterior", range(9))):
         student = answers_of((9,), seed=1)[0].requires_grad_()
-        loss = soft_target(student, teachers, kind=kind, temperature=temperature, classes=classes)
+        loss = soft_target(student, teachers, kind=kind, temperature=temperature, classes=classes).sum()
         loss.backward()
         found.append((loss.detach(), student.grad))
     for loss, gradient in found[1:]:
@@ -236,7 +246,8 @@ def test_the_joint_posterior_is_the_double_loops(classes: list[int], temperature
             norm = sum(posterior[c] for c in known)
             total -= sum(p * math.log(posterior[c] / norm) for p, c in zip(target, known, strict=True))
     expected = temperature**2 * total / (12 * 2)
-    assert float(joint_posterior(student, teachers, temperature, classes)) == pytest.approx(expected, rel=1e-10)
+    found = soft_target(student, teachers, kind="joint_posterior", temperature=temperature, classes=classes)
+    assert float(found.sum()) == pytest.approx(expected, rel=1e-10)
 
 
 def test_joint_posterior_wants_a_class_for_every_column() -> None:
@@ -363,15 +374,15 @@ def test_the_gate_is_the_loops(kind: str) -> None:
     for t in range(3):
         share = sum(float(weights[i, t]) for i in range(12))
         by_teacher += sum(float(losses[i, t] * weights[i, t]) for i in range(12)) / share
-    assert float(gate(losses, weights, "sample")) == pytest.approx(by_sample, rel=1e-12)
-    assert float(gate(losses, weights, "teacher")) == pytest.approx(by_teacher, rel=1e-12)
+    assert float(gate(losses, weights, "sample").sum()) == pytest.approx(by_sample, rel=1e-12)
+    assert float(gate(losses, weights, "teacher").sum()) == pytest.approx(by_teacher, rel=1e-12)
 
 
 def test_a_teacher_that_never_teaches_adds_nothing() -> None:
     losses = torch.rand(6, 2, dtype=torch.float64).requires_grad_()
     weights = torch.tensor([[1.0, 0.0]] * 6, dtype=torch.float64)
     for weighting in ("sample", "teacher"):
-        found = gate(losses, weights, weighting)
+        found = gate(losses, weights, weighting).sum()
         (gradient,) = torch.autograd.grad(found, losses)
         assert float(found.detach()) == pytest.approx(float(losses[:, 0].detach().mean()), rel=1e-12)
         assert not gradient[:, 1].any()
@@ -380,4 +391,5 @@ def test_a_teacher_that_never_teaches_adds_nothing() -> None:
 def test_where_all_teach_alike_both_gates_differ_only_by_the_number_of_teachers() -> None:
     losses = torch.rand(6, 3, dtype=torch.float64)
     weights = torch.full((6, 3), 1 / 3, dtype=torch.float64)
-    assert float(gate(losses, weights, "teacher")) == pytest.approx(3 * float(gate(losses, weights, "sample")))
+    by_teacher, by_sample = (gate(losses, weights, weighting).sum() for weighting in ("teacher", "sample"))
+    assert float(by_teacher) == pytest.approx(3 * float(by_sample))

@@ -14,7 +14,21 @@ import pytest
 import torch
 from torch import nn
 
-from ka_explore import Diverged, InputError, NotApplicable, Problem, ReplayMismatch, Run, StoreError, toy
+from ka_explore import (
+    METHODS,
+    Diverged,
+    InputError,
+    Method,
+    NotApplicable,
+    Problem,
+    ReplayMismatch,
+    Run,
+    Stage,
+    StepOutput,
+    StoreError,
+    toy,
+)
+from ka_explore.methods.base import AmalgamationConfig
 from ka_explore.run.step import rate_at
 
 
@@ -426,3 +440,61 @@ def test_oracle_and_no_other_needs_labels(problem):
 def test_bit_equal_without_any_label(problem):
     with_labels, without = small(problem).advance(6), small(problem.without_labels()).advance(6)
     assert same(weights(with_labels), weights(without))
+
+
+# A method of one's own, and the names of version 0.1.
+
+
+class Mine(Method):
+    """Cross-entropy of the student with the teachers' answers, made outside of the table."""
+
+    Config = AmalgamationConfig
+
+    def stages(self):
+        return [Stage("mine", self.step, (self.student,), self.config.steps, {"soft": 2.0})]
+
+    def step(self, batch):
+        student = self.student(batch.images)
+        return StepOutput({"soft": self.soft_target(student.logits, batch)}, student=student)
+
+
+def test_a_class_is_a_method_and_its_folder_wants_it_back(problem, tmp_path):
+    run = Run(problem, Mine, steps=6, batch_size=8, folder=tmp_path / "own").advance(4)
+    assert run.store.about["method"] == "(made by hand)"
+    assert run.history()[-1]["loss"] == pytest.approx(2 * run.history()[-1]["terms"]["soft"])
+    assert run.history()[-1]["weights"] == {"soft": 2.0}
+    fork = run.fork("other", at=2, learning_rate=0.1).advance_to_end()
+    assert isinstance(fork.method, Mine)
+    with pytest.raises(InputError, match=r"made by hand: give its class, Run\.open\(folder, problem, method="):
+        Run.open(run.folder, problem)
+    again = Run.open(run.folder, problem, method=Mine).seek(1).advance_to_end()
+    assert [row["loss"] for row in again.history()[:4]] == [row["loss"] for row in run.history()]
+    assert Run(problem, METHODS["distillation"], steps=2).store.about["method"] == "distillation"
+    with pytest.raises(InputError, match="a class made from Method"):
+        Run(problem, 5)
+    with pytest.raises(InputError, match="leave method out"):
+        Run.open(Run(problem, "distillation", steps=2, folder=tmp_path / "plain").folder, problem, method=Mine)
+
+
+def test_a_stage_that_weighs_a_term_it_does_not_have_says_so(problem):
+    class Wrong(Mine):
+        def stages(self):
+            return [Stage("mine", self.step, (self.student,), self.config.steps, {"sofd": 1.0})]
+
+    with pytest.raises(TypeError, match="weighs sofd; its output has soft"):
+        Run(problem, Wrong, steps=6, snapshot_every=0).advance(1)
+
+
+@pytest.mark.parametrize("old", [{"form": "paired"}, {"form": "kamal"}, {"training": "one_stage", "temperature": 2.0}])
+def test_the_one_stage_form_goes_by_its_old_name_for_one_version(problem, old, tmp_path):
+    with pytest.warns(FutureWarning, match="'one_stage'.* since version 0.2"):
+        run = Run(problem, "layer_wise", steps=4, batch_size=8, folder=tmp_path / "run", **old).advance_to_end()
+    assert run.store.about["method"] == "one_stage"
+    # a folder of version 0.1 has the options of both
+    about = json.loads((run.folder / "run.json").read_text())
+    more = {"training": "one_stage", "compress_share": 0.15, "regress_share": 0.35, "compress_rate": 10.0}
+    about |= {"method": "layer_wise", "configs": [[0, about["configs"][0][1] | more | {"regress_rate": 3.0}]]}
+    (run.folder / "run.json").write_text(json.dumps(about))
+    again = Run.open(run.folder, problem)
+    assert again.config == run.config
+    assert rows(again.seek(1).advance_to_end()) == rows(run)

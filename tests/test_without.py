@@ -15,6 +15,7 @@ from ka_explore.methods.config import options_of, parse
 from ka_explore.methods.losses import mmd, mmd_sum
 from ka_explore.probes import PROBES
 from ka_explore.report.diagram import diagram
+from ka_explore.run.loss import loss_of, sums
 from ka_explore.run.snapshot import VOCABULARY
 from ka_explore.run.step import prepare
 
@@ -126,7 +127,7 @@ def test_every_trained_parameter_gets_a_gradient_and_nothing_else_does(problem, 
     run = run_of(problem, method, options, without=(OFF,))
     for stage in run.method.stages():
         prepare(run.method, stage)
-        loss = stage.forward(batch_of(run)).loss
+        loss = loss_of(run.method, stage, sums(stage.forward(batch_of(run))))
         if stage.trains:
             loss.backward()
         trained = {id(p) for module in stage.trains for p in module.parameters()}
@@ -164,16 +165,15 @@ def test_snapshots_probes_diagnosis_and_diagram_survive(problem, method, options
 
 
 @pairs
-def test_what_the_teachers_add_to_a_term_is_the_term(problem, method, options):
+def test_a_term_is_one_number_or_one_a_teacher_who_teaches(problem, method, options):
     run = run_of(problem, method, options, without=(OFF,)).advance(3)
     for stage in run.method.stages():
         with torch.no_grad():
             output = stage.forward(batch_of(run))
-            parts = output.parts() if output.parts is not None else {}
-        assert not any(name.endswith(f"/{OFF}") for name in parts)
-        for term in {name.split("/")[0] for name in parts}:
-            value = sum(float(part) for name, part in parts.items() if name.startswith(f"{term}/"))
-            assert value == pytest.approx(float(output.terms[term]), rel=1e-4, abs=1e-6), term
+        teachers = output.teachers or run.method.teaching
+        assert OFF not in teachers
+        for name, term in output.terms.items():
+            assert term.shape in ((), (len(teachers),)), name
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
@@ -219,13 +219,11 @@ def test_the_soft_target_is_that_of_the_other_teachers_alone(problem, kind, off)
     assert fork.history()[0]["loss"] == pytest.approx(expected, rel=1e-5)
     # the same as in the problem of the other teachers, given these columns of the student
     teachers = [t for t in problem.teachers if t.name != off]
-    fewer = run_of(Problem(teachers, problem.pool, problem.student), "distillation", {})
+    options = {"soft_target": kind, "temperature": 2.0}
+    fewer = run_of(Problem(teachers, problem.pool, problem.student), "distillation", options)
     columns = [i for i, c in enumerate(problem.labels.columns) if c.teacher != off]
-    options = {"kind": kind, "temperature": 2.0}
-    silent = run_of(problem, "distillation", {}, without=(off,)).method
-    assert torch.equal(
-        silent.soft_target(student, batch, **options), fewer.method.soft_target(student[:, columns], batch, **options)
-    )
+    silent = run_of(problem, "distillation", options, without=(off,)).method
+    assert torch.equal(silent.soft_target(student, batch), fewer.method.soft_target(student[:, columns], batch))
 
 
 @pytest.mark.parametrize("kind", ["stacked", "restricted", "joint_posterior", "score_distance"])
@@ -233,7 +231,7 @@ def test_the_soft_target_is_that_of_the_other_teachers_alone(problem, kind, off)
 def test_the_columns_of_a_teacher_that_does_not_teach_get_no_gradient(problem, method, kind):
     run = run_of(problem, method, {"soft_target": kind}, without=(OFF,))
     prepare(run.method, run.stage)
-    run.stage.forward(batch_of(run)).loss.backward()
+    loss_of(run.method, run.stage, sums(run.stage.forward(batch_of(run)))).backward()
     gradient = run.student.heads["class"][-1].weight.grad
     place = problem.labels.columns_of(OFF)
     assert bool((gradient[place] == 0).all())
@@ -262,11 +260,11 @@ def test_the_common_space_learns_of_the_others_alone(problem):
         prepare(method, fork.stage)
         method.eval()  # batch norm by its running averages, whoever is in the batch
         terms = method.joint(batch).terms
-        common = method.common(method.features(method.student(batch.images), batch.teachers))
+        common = method.common(method.features(method.student(batch.images), batch.teachers, method.teaching))
         rows = {name: method.row(h) for name, h in common.items()}
-        expected = mmd_sum(mmd(rows["student"], [rows["teacher 0"], rows["teacher 2"]], method.config.bandwidths))
+        expected = mmd_sum(mmd(rows["student"], [rows["teacher 0"], rows["teacher 2"]], method.config.bandwidths)).sum()
     assert set(rows) == {"student", "teacher 0", "teacher 2"}
-    assert float(terms["mmd"].detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+    assert float(terms["mmd"].detach().sum()) == pytest.approx(float(expected.detach()), rel=1e-6)
 
 
 def test_the_selection_is_among_the_others(problem):
@@ -282,7 +280,7 @@ def test_the_selection_is_among_the_others(problem):
     assert only
     for stage in run.method.stages():
         prepare(run.method, stage)
-        stage.forward(batch_of(run)).loss.backward()
+        loss_of(run.method, stage, sums(stage.forward(batch_of(run)))).backward()
         net = run.method.component_of(task)[0] if stage.name != "target" else run.student
         gradient = net.heads[task][-1].weight.grad
         assert bool((gradient[only] == 0).all())

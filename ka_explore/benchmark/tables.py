@@ -10,7 +10,7 @@ from ka_explore.errors import unknown
 METHODS_AND_BASELINES = (
     Candidate("A: common feature learning", "common_feature"),
     Candidate("B: layer-wise, in stages", "layer_wise"),
-    Candidate("B in one stage, paired", "layer_wise", "paired"),
+    Candidate("B in one stage, paired", "one_stage"),
     Candidate("C: adaptive", "adaptive"),
     Candidate("logit-space branches", "logit_space"),
     Candidate("permutation merging", "permutation_merging"),

@@ -1,8 +1,8 @@
 """The methods by name: the one table. A method's module, and torch with it, is imported when it is first asked for."""
 
 import importlib
-from collections.abc import Iterator, MutableMapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ka_explore.methods.base import Method
@@ -45,6 +45,7 @@ METHODS = Table(
     {
         "common_feature": "common_feature:CommonFeature",
         "layer_wise": "layer_wise:LayerWise",
+        "one_stage": "one_stage:OneStage",
         "adaptive": "adaptive:Adaptive",
         "logit_space": "logit_space:LogitSpace",
         "permutation_merging": "merging:PermutationMerging",
@@ -53,3 +54,21 @@ METHODS = Table(
         "oracle": "baselines:Oracle",
     }
 )
+
+
+def of_version_1(method: str, form: str | None, options: Mapping[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
+    """Name, form and options of a method as they are called now, of what version 0.1 called them.
+
+    Layer-wise amalgamation in one stage was a form of ``layer_wise``, and is ``one_stage``.
+    """
+    if method != "layer_wise" or not (form in ("paired", "kamal") or "training" in options):
+        return method, form, dict(options)
+    if form not in ("paired", "kamal") and options["training"] == "staged":
+        gone = ("training", "soft_weight", "feature_weight", "reconstruction_weight", "feature_error")
+        return method, form, {name: value for name, value in options.items() if name not in gone}
+    gone = ("training", "compress_share", "regress_share", "compress_rate", "regress_rate")
+    options = {name: value for name, value in options.items() if name not in gone}
+    if form in ("paired", "kamal"):
+        return "one_stage", None if form == "paired" else form, options
+    were = {"temperature": 0.5, "feature_weight": 1.0} | dict(METHODS[method].forms[form] if form else {})
+    return "one_stage", None, were | options

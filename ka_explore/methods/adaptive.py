@@ -33,7 +33,7 @@ from torch.nn import functional
 
 from ka_explore.methods.base import AmalgamationConfig, Method, Stage, StepOutput, share_of
 from ka_explore.methods.config import TrainingConfig, option
-from ka_explore.methods.losses import SoftTarget, entropy, gate, gate_parts, selection_weights, variance
+from ka_explore.methods.losses import SoftTarget, entropy, gate, selection_weights, variance
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.layers import Outputs
 from ka_explore.problem.pool import Batch
@@ -134,10 +134,6 @@ class Adaptive(Method):
             "logits": options.logit_weight,
             "norm": options.norm_weight if options.bridge_weight else 0.0,
         }
-        for name in (*map(component_stage, self.labels.tasks), "target"):
-            self.balancer(
-                name, self.weights if name != "target" else {k: self.weights[k] for k in ("bridges", "logits")}
-            )
 
     @property
     def labels(self) -> LabelSpace:
@@ -149,13 +145,15 @@ class Adaptive(Method):
         tasks = self.labels.tasks
         each = share_of(self.config.steps, self.config.component_share, len(tasks))
         parts: list[Stage] = []
-        for place, task in enumerate(tasks):
-            bridges = self.bridges_to(task) if self.without else [self.bridges[place]]
-            trains = self.trained(self.components[place], bridges)
-            parts.append(Stage(component_stage(task), partial(self.component, task=task), trains, each))
+        for index, task in enumerate(tasks):
+            bridges = self.bridges_to(task) if self.without else [self.bridges[index]]
+            trains = self.trained(self.components[index], bridges)
+            forward = partial(self.component, task=task)
+            parts.append(Stage(component_stage(task), forward, trains, each, self.weights, "logits"))
         last = max(self.config.steps - each * len(tasks), min(self.config.steps, 1))
-        parts.append(Stage("target", self.target, self.trained(self.student, [self.target_bridges]), last))
-        return [self.balanced(stage) for stage in parts]
+        trains = self.trained(self.student, [self.target_bridges])
+        weights = {term: self.weights[term] for term in ("bridges", "logits")}
+        return [*parts, Stage("target", self.target, trains, last, weights, "logits")]
 
     def feature_module(self, stage: Stage) -> nn.Module:
         """The last block of the component that a stage makes, else of the student: bridges end there."""
@@ -178,40 +176,34 @@ class Adaptive(Method):
         answers = [batch.teachers[name].logits for name in names]
         weights = self.selection(answers)
 
+        own = [outputs.features[block] for block in net.blocks]
+        blocks = {n: [batch.teachers[n].features[b] for b in self.problem.teacher(n).blocks] for n in names}
         features, logits = [], []
         for name, answer, bridge in zip(names, answers, bridges, strict=True):
-            blocks = [batch.teachers[name].features[block] for block in self.problem.teacher(name).blocks]
-            features.append(bridge.distance([outputs.features[block] for block in net.blocks], blocks))
+            features.append(bridge.distance(own, blocks[name]))
             logits.append(self.answer_loss(answered, answer, self.known(name), bridge))
-        gated = {
-            "bridges": gate_parts(torch.stack(features, dim=1), weights, self.config.weighting),
-            "logits": gate_parts(torch.stack(logits, dim=1), weights, self.config.weighting),
-        }
-        terms = {name: parts.sum() for name, parts in gated.items()} | {
-            "norm": torch.stack([bridge.norm_penalty() for bridge in bridges]).sum()
-        }
         # L = Σ_t L_t, each on the images it teaches
-        loss = self.total(component_stage(task), {k: (self.weights[k], v) for k, v in terms.items()}, net.parameters())
-        tensors: dict[str, Tensor] = {}
-        if not torch.is_grad_enabled():
+        terms = {
+            "bridges": gate(torch.stack(features, dim=1), weights, self.config.weighting),
+            "logits": gate(torch.stack(logits, dim=1), weights, self.config.weighting),
+            "norm": torch.stack([bridge.norm_penalty() for bridge in bridges]).sum(),
+        }
+
+        def seen() -> dict[str, Tensor]:
+            """Who was chosen, how sure all are, and what the bridges leave."""
             everyone = self.problem.labels.teachers_of(task)
-            places = torch.tensor([everyone.index(name) for name in names], device=weights.device)
-            tensors = {f"component/{task}": outputs.logits, f"selected/{task}": places[weights.argmax(dim=1)]}
+            indices = torch.tensor([everyone.index(name) for name in names], device=weights.device)
             shares = dict(zip(names, weights.unbind(dim=1), strict=True))
-            tensors |= {f"weight/{name}": shares.get(name, torch.zeros_like(weights[:, 0])) for name in everyone}
-            tensors |= {f"entropy/{name}": entropy(batch.teachers[name].logits) for name in everyone}
-            own = [outputs.features[block] for block in net.blocks]
+            found = {f"component/{task}": outputs.logits, f"selected/{task}": indices[weights.argmax(dim=1)]}
+            for name in everyone:
+                found[f"weight/{name}"] = shares.get(name, torch.zeros_like(weights[:, 0]))
+                found[f"entropy/{name}"] = entropy(batch.teachers[name].logits)
             for name, bridge in zip(names, bridges, strict=True):
-                blocks = [batch.teachers[name].features[block] for block in self.problem.teacher(name).blocks]
-                tensors |= {
-                    f"bridge/{name}/{b}": r for b, r in zip(net.blocks, bridge.remainder(own, blocks), strict=True)
-                }
-        return StepOutput(
-            loss,
-            terms,
-            tensors,
-            lambda: {f"{term}/{name}": part[i] for term, part in gated.items() for i, name in enumerate(names)},
-        )
+                left = bridge.remainder(own, blocks[name])
+                found |= {f"bridge/{name}/{b}": r for b, r in zip(net.blocks, left, strict=True)}
+            return found
+
+        return StepOutput(terms, seen, tuple(names))
 
     def selection(self, answers: Sequence[Logits]) -> Float[Tensor, "batch teacher"]:
         """How much each teacher of a task teaches each image; rows sum to 1."""
@@ -229,26 +221,28 @@ class Adaptive(Method):
         if self.config.select_components:
             answers = [self.answered(part.logits, task) for task, part in zip(self.labels.tasks, parts, strict=True)]
             weights = selection_weights(answers, "hard", 1.0)
-        features, logits = [], []
+        own = [outputs.features[block] for block in self.student.blocks]
+        sources = [[part.features[block] for block in net.blocks] for net, part in zip(nets, parts, strict=True)]
         bridges = [bridge for bridge in self.target_bridges if isinstance(bridge, Bridge)]
-        for task, part, net, bridge in zip(self.labels.tasks, parts, nets, bridges, strict=True):
-            own = [outputs.features[block] for block in self.student.blocks]
-            features.append(bridge.distance(own, [part.features[block] for block in net.blocks]))
+        features, logits = [], []
+        for task, part, source, bridge in zip(self.labels.tasks, parts, sources, bridges, strict=True):
+            features.append(bridge.distance(own, source))
             head = self.answered(outputs.logits[:, self.labels.task_columns(task)], task)
             logits.append(self.answer_loss(head, self.answered(part.logits, task), list(range(head.shape[1])), bridge))
         terms = {
-            "bridges": gate(torch.stack(features, dim=1), weights, "sample"),
-            "logits": gate(torch.stack(logits, dim=1), weights, "sample"),
+            "bridges": gate(torch.stack(features, dim=1), weights, "sample").sum(),
+            "logits": gate(torch.stack(logits, dim=1), weights, "sample").sum(),
         }
-        loss = self.total("target", {name: (self.weights[name], term) for name, term in terms.items()})
-        tensors: dict[str, Tensor] = {}
-        if not torch.is_grad_enabled():
-            tensors = {f"component/{task}": p.logits for task, p in zip(self.labels.tasks, parts, strict=True)}
-            own = [outputs.features[block] for block in self.student.blocks]
-            for task, part, net, bridge in zip(self.labels.tasks, parts, nets, bridges, strict=True):
-                left = bridge.remainder(own, [part.features[block] for block in net.blocks])
-                tensors |= {f"bridge/{task}/{b}": r for b, r in zip(self.student.blocks, left, strict=True)}
-        return StepOutput(loss, terms, tensors)
+
+        def seen() -> dict[str, Tensor]:
+            """What the components say, and what the bridges leave."""
+            found = {f"component/{task}": part.logits for task, part in zip(self.labels.tasks, parts, strict=True)}
+            for task, source, bridge in zip(self.labels.tasks, sources, bridges, strict=True):
+                left = bridge.remainder(own, source)
+                found |= {f"bridge/{task}/{b}": r for b, r in zip(self.student.blocks, left, strict=True)}
+            return found
+
+        return StepOutput(terms, seen, student=outputs)
 
     # Their parts.
 
@@ -296,10 +290,10 @@ class Adaptive(Method):
         return -(probabilities * log).sum(dim=1) * temperature**2
 
     def known(self, teacher: str) -> list[int]:
-        """Which classes of its task a teacher knows, by their place among those taught, in the order of its labels."""
+        """Which classes of its task a teacher knows, by their index among those taught, in the order of its labels."""
         labels = self.taught
         start = labels.task_slice(self.problem.teacher(teacher).task).start
-        return [place - start for place in labels.classes_of(teacher)]
+        return [index - start for index in labels.classes_of(teacher)]
 
     def trained(self, net: nn.Module, bridges: Sequence[nn.Module]) -> tuple[nn.Module, ...]:
         """The net and the bridges, where these have any weight."""
@@ -339,14 +333,14 @@ class Bridge(nn.Module):
 
     def pairs(self, net: Sequence[Map], source: Sequence[Map]) -> Iterator[tuple[Map, Map]]:
         """Both sides of every block in the common space; larger maps are averaged to the smaller size."""
-        for place, (own, other) in enumerate(zip(net, source, strict=True)):
+        for index, (own, other) in enumerate(zip(net, source, strict=True)):
             size = (min(own.shape[2], other.shape[2]), min(own.shape[3], other.shape[3]))
             own, other = (
                 f if tuple(f.shape[2:]) == size else functional.adaptive_avg_pool2d(f, size) for f in (own, other)
             )
             if len(self.source_side):
-                other = self.source_side[place](other)
-            yield self.net_side[place](own), other
+                other = self.source_side[index](other)
+            yield self.net_side[index](own), other
 
     def norm_penalty(self) -> Float[Tensor, ""]:
         """Σ_l mean over output channels o of (‖w_o‖² − 1)², w_o the rows of the source's side."""

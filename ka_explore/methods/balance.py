@@ -42,23 +42,27 @@ class GradNorm(nn.Module):
         self.initial.copy_(torch.stack([terms[name] for name in self.terms]).abs().clamp_min(1e-8))
 
     def forward(
-        self, terms: Mapping[str, tuple[float, Float[Tensor, ""]]], shared: Iterable[nn.Parameter]
+        self,
+        terms: Mapping[str, Float[Tensor, ""]],
+        weights: Mapping[str, float],
+        shared: Iterable[nn.Parameter],
     ) -> Float[Tensor, ""]:
         """Σ_k λ_k w_k L_k; its gradient reaches the net through the L_k and θ through GradNorm's own loss.
 
         Args:
-            terms: by name the weight and the term.
+            terms: L_k by name.
+            weights: w_k by name.
             shared: the parameters whose gradients are balanced; K more backward passes reach them.
         """
-        used = torch.stack([terms[name][0] * terms[name][1] for name in self.terms])
+        used = torch.stack([weights[name] * terms[name] for name in self.terms])
         factors = self.factors
         loss = (factors.detach() * used).sum()
         if not torch.is_grad_enabled():
             return loss
-        weights = [p for p in shared if p.requires_grad]
-        norms = torch.stack([gradient_norm(term, weights) for term in used])
+        balanced = [p for p in shared if p.requires_grad]
+        norms = torch.stack([gradient_norm(term, balanced) for term in used])
         size = factors * norms
-        progress = torch.stack([terms[name][1].detach().abs() for name in self.terms]) / self.initial
+        progress = torch.stack([terms[name].detach().abs() for name in self.terms]) / self.initial
         wanted = size.mean() * (progress / progress.mean().clamp_min(1e-8)) ** EXPONENT
         imbalance = (size - wanted.detach()).abs().sum()
         return loss + imbalance - imbalance.detach()

@@ -6,7 +6,7 @@ method never keeps count, never makes an optimiser, never switches a module to t
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,9 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ka_explore.errors import InputError, unknown
-from ka_explore.methods.balance import GradNorm
 from ka_explore.methods.config import TrainingConfig, option
-from ka_explore.methods.losses import SoftTarget, soft_target, soft_target_parts
+from ka_explore.methods.losses import SoftTarget, soft_target
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.layers import Outputs
 from ka_explore.problem.pool import Batch
@@ -30,20 +29,21 @@ Batches = Callable[[], Iterable[Batch]]
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What a stage makes of a batch.
+    """What a stage makes of a batch. `Run` adds up, balances and records.
 
     Attributes:
-        loss: the weighted sum of the terms, written out in the method as in the paper.
-        terms: its parts, unweighted, by name: a row of the history.
-        tensors: by-products worth seeing, by the names of `ka_explore.run.snapshot`: they go into snapshots.
-        parts: what each teacher adds to a term, by ``term/teacher``; they sum to the term. A function, as only a
-            look at the gradients asks.
+        terms: the parts of the loss, unweighted, by name: each a scalar, or one number a teacher, which sum to it. A
+            term without a weight in the stage is recorded only.
+        seen: by-products worth seeing, by the names of `ka_explore.run.snapshot`; only a snapshot calls it, in eval
+            mode and without gradients.
+        teachers: whom the numbers of a term belong to, in order; None for all that teach.
+        student: what the student put out, where the stage asked it, so that a snapshot need not ask again.
     """
 
-    loss: Float[Tensor, ""]
-    terms: Mapping[str, Float[Tensor, ""]]
-    tensors: Mapping[str, Float[Tensor, "batch *_"]]
-    parts: Callable[[], Mapping[str, Float[Tensor, ""]]] | None = None
+    terms: Mapping[str, Float[Tensor, "..."]]
+    seen: Callable[[], Mapping[str, Float[Tensor, "batch *_"]]] = dict
+    teachers: tuple[str, ...] | None = None
+    student: Outputs | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,10 @@ class Stage:
     Attributes:
         name: shown as it stands.
         forward: from a batch to a `StepOutput`; a bound method.
-        trains: the modules that learn; all else is frozen and in eval mode.
+        trains: the modules that learn, the taught net first; all else is frozen and in eval mode.
         steps: how many batches.
+        weights: of the terms that make the loss, Σ weight · term; the others are recorded only.
+        soft_term: the term that is about the answers; others are seen beside it.
         rates: a factor on the learning rate for each of ``trains``; empty for 1 everywhere.
         begin: done once before the first step, on the whole pool, batch by batch; without gradients.
         finish: the same after the last step. Both may change weights, those of this stage or of others, as a function
@@ -66,6 +68,8 @@ class Stage:
     forward: Callable[[Batch], StepOutput]
     trains: tuple[nn.Module, ...]
     steps: int
+    weights: Mapping[str, float] = field(default_factory=lambda: {"soft": 1.0})
+    soft_term: str = "soft"
     rates: tuple[float, ...] = ()
     begin: Callable[["Batches"], None] | None = None
     finish: Callable[["Batches"], None] | None = None
@@ -130,7 +134,7 @@ class Method(nn.Module, ABC):
         self.without = left_out(problem, getattr(config, "without", ()))
         self.teaching = tuple(name for name in problem.names if name not in self.without)
         self.taught = problem.labels.without(self.without)
-        self.balances = nn.ModuleDict()
+        self.balances = nn.ModuleDict()  # by stage, what moves the weights of its terms: `Run` fills it
         self.student = self.make_student()
 
     def make_student(self) -> Student:
@@ -171,42 +175,25 @@ class Method(nn.Module, ABC):
         """How many parameters prediction needs."""
         return sum(p.numel() for p in self.student.parameters())
 
-    def soft_target(
-        self, logits: Float[Tensor, "batch column"], batch: Batch, *, kind: SoftTarget, temperature: float
-    ) -> Float[Tensor, ""]:
-        """The soft-target loss of the student's logits, mean over tasks: a softmax never spans two tasks.
+    def soft_target(self, logits: Float[Tensor, "batch column"], batch: Batch) -> Float[Tensor, "teacher"]:
+        """What each teacher adds to the soft target that the options ask for, mean over tasks.
 
-        Nor does it span the columns of a teacher that does not teach.
+        A softmax never spans two tasks, nor the columns of a teacher that does not teach.
         """
-        labels, logits = self.taught, self.of_teaching(logits)
-        losses = [
-            soft_target(
-                logits[:, labels.task_columns(task)],
-                [batch.teachers[teacher].logits for teacher in labels.teachers_of(task)],
-                kind=kind,
-                temperature=temperature,
-                classes=labels.class_of_column[labels.task_columns(task)],
-            )
-            for task in labels.tasks
-        ]
-        return torch.stack(losses).mean()
-
-    def soft_parts(self, logits: Float[Tensor, "batch column"], batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """What each teacher adds to the soft target that the options ask for, by ``soft/<teacher>``."""
         labels, logits, config = self.taught, self.of_teaching(logits), self.config
         assert isinstance(config, AmalgamationConfig)
         parts: dict[str, Tensor] = {}
         for task in labels.tasks:
             names = labels.teachers_of(task)
-            shares = soft_target_parts(
+            of_task = soft_target(
                 logits[:, labels.task_columns(task)],
                 [batch.teachers[name].logits for name in names],
                 kind=config.soft_target,
                 temperature=config.temperature,
                 classes=labels.class_of_column[labels.task_columns(task)],
             )
-            parts |= {f"soft/{name}": share / len(labels.tasks) for name, share in zip(names, shares, strict=True)}
-        return parts
+            parts |= dict(zip(names, of_task / len(labels.tasks), strict=True))
+        return torch.stack([parts[name] for name in self.teaching])
 
     def of_teaching(self, logits: Float[Tensor, "batch column"]) -> Float[Tensor, "batch taught"]:
         """The columns of the teachers that teach, out of those of all teachers."""
@@ -224,46 +211,6 @@ class Method(nn.Module, ABC):
                     f"{teacher.name!r} {len(teacher.blocks)} ({', '.join(teacher.blocks)}). Name as many with "
                     "Teacher(blocks=[…])."
                 )
-
-    # The weighted sum of the terms.
-
-    def balancer(self, stage: str, weights: Mapping[str, float]) -> None:
-        """Let the weights of a stage's terms move, if the options say so and more than one term has any."""
-        terms = [name for name, weight in weights.items() if weight]
-        if getattr(self.config, "balance", "fixed") == "gradnorm" and len(terms) > 1:
-            self.balances[key_of(stage)] = GradNorm(terms)
-
-    def total(
-        self,
-        stage: str,
-        terms: Mapping[str, tuple[float, Tensor]],
-        shared: Iterable[nn.Parameter] | None = None,
-    ) -> Float[Tensor, ""]:
-        """Σ weight · term over the terms whose weight is not zero, so that an idle term costs no backward pass.
-
-        ``shared`` are the weights that all terms train, where these are not the student's.
-        """
-        if key_of(stage) in self.balances:
-            loss: Tensor = self.balances[key_of(stage)](terms, self.student.parameters() if shared is None else shared)
-            return loss
-        used = [weight * term for weight, term in terms.values() if weight]
-        return torch.stack(used).sum() if used else sum((0.0 * t for _, t in terms.values()), torch.zeros(()))
-
-    def balanced(self, stage: Stage) -> Stage:
-        """The stage, with what moves its weights trained beside it; its initial terms are those of the first images."""
-        key = key_of(stage.name)
-        if key not in self.balances:
-            return stage
-        balance = self.balances[key]
-        assert isinstance(balance, GradNorm)
-
-        def begin(batches: Batches) -> None:
-            if stage.begin is not None:
-                stage.begin(batches)
-            balance.start(stage.forward(next(iter(batches()))).terms)
-
-        rates = stage.rates or (1.0,) * len(stage.trains)
-        return replace(stage, trains=(*stage.trains, balance), rates=(*rates, 1.0), begin=begin)
 
     @classmethod
     def configure(cls, form: str | None, options: Mapping[str, Any]) -> TrainingConfig:
@@ -301,8 +248,3 @@ def left_out(problem: Problem, without: Sequence[str]) -> tuple[str, ...]:
 def share_of(total: int, share: float, stages: int) -> int:
     """Steps of each of some stages that share a part of all steps: at least one, if there is any."""
     return max(round(total * share / stages), min(total, 1))
-
-
-def key_of(stage: str) -> str:
-    """A stage's name as the name of a module."""
-    return stage.replace(".", "-")

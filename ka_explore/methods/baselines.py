@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -29,9 +28,8 @@ class Distillation(Method):
 
     def distil(self, batch: Batch) -> StepOutput:
         """The soft-target loss of the student's logits."""
-        logits = self.student(batch.images).logits
-        soft = self.soft_target(logits, batch, kind=self.config.soft_target, temperature=self.config.temperature)
-        return StepOutput(soft, {"soft": soft}, {}, partial(self.soft_parts, logits, batch))
+        student = self.student(batch.images)
+        return StepOutput({"soft": self.soft_target(student.logits, batch)}, student=student)
 
 
 @dataclass(frozen=True)
@@ -94,12 +92,14 @@ class Oracle(Method):
 
     def stages(self) -> Sequence[Stage]:
         """One stage: supervised learning."""
-        return [Stage("supervised", self.supervised, (self.student,), self.config.steps)]
+        term = "cross_entropy"
+        return [Stage("supervised", self.supervised, (self.student,), self.config.steps, {term: 1.0}, term)]
 
     def supervised(self, batch: Batch) -> StepOutput:
         """Cross-entropy with the true label, mean over tasks; images of unknown label (-1) are left out."""
         labels = self.problem.labels
-        scores = labels.merge(self.student(batch.images).logits)
+        student = self.student(batch.images)
+        scores = labels.merge(student.logits)
         losses = [
             functional.cross_entropy(
                 scores[:, labels.task_slice(task)],
@@ -108,5 +108,4 @@ class Oracle(Method):
             )
             for task in labels.tasks
         ]
-        loss: Tensor = torch.stack(losses).mean()
-        return StepOutput(loss, {"cross_entropy": loss}, {})
+        return StepOutput({"cross_entropy": torch.stack(losses).mean()}, student=student)

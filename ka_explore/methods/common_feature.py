@@ -17,6 +17,7 @@ to 107 of the toy problems, where 1/1/1 lost to plain distillation; no reported 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -169,6 +170,7 @@ class CommonFeature(Method):
         )
         self.decoders = nn.ModuleList(decoder(options.decoder, width, f.shape[1], options) for f in features.values())
         w_soft, w_mmd, w_rebuild = options.weights
+        # L = w_C L_C + w_M L_M + w_R L_R; the paper's α L_C + (1−α)(L_M + L_R) where α is set. Beside them, ours.
         self.weights = {
             "soft": w_soft,
             "mmd": w_mmd,
@@ -176,7 +178,6 @@ class CommonFeature(Method):
             "paired": options.paired_weight,
             "classwise": options.classwise_weight,
         }
-        self.balancer("joint", self.weights)
 
     def stages(self) -> Sequence[Stage]:
         """One stage. What no weight reaches does not learn: no alignment, no student's adaption, and so on."""
@@ -191,75 +192,55 @@ class CommonFeature(Method):
         if rebuild:
             trains += [decoders[name] for name in self.teaching]
         rates = (1.0,) + (self.config.common_rate,) * (len(trains) - 1)
-        return [self.balanced(Stage("joint", self.joint, tuple(trains), self.config.steps, rates))]
+        return [Stage("joint", self.joint, tuple(trains), self.config.steps, self.weights, rates=rates)]
 
     def joint(self, batch: Batch) -> StepOutput:
-        """The whole loss on a batch."""
+        """The terms of the loss on a batch."""
         student = self.student(batch.images)
-        features = self.features(student, batch.teachers)
+        features = self.features(student, batch.teachers, self.teaching)
         common = self.common(features)
-        teachers = {name: common[name] for name in self.teaching}
-        rebuilt = {name: self.decoder_of[name](h) for name, h in teachers.items()}
+        rebuilt = {name: self.decoder_of[name](common[name]) for name in self.teaching}
+        targets = {name: features[name] for name in self.teaching}
         rows = {name: self.row(h) for name, h in common.items()}
-        targets = {name: features[name] for name in teachers}
+        own, others = rows["student"], [rows[name] for name in self.teaching]
 
-        soft = self.soft_target(
-            student.logits, batch, kind=self.config.soft_target, temperature=self.config.temperature
-        )
-        if torch.is_grad_enabled():
-            by_bandwidth = mmd(rows["student"], [rows[name] for name in teachers], self.config.bandwidths)
-        else:  # a snapshot shows what every image adds
-            by_sample = mmd_by_sample(rows["student"], [rows[name] for name in teachers], self.config.bandwidths)
-            by_bandwidth = by_sample.mean(dim=2)
-        align = mmd_sum(by_bandwidth)
-        pairs = paired(rows["student"], [rows[name] for name in teachers])
-        rebuild = reconstruction(rebuilt, targets, kind=self.config.reconstruction)
+        @cache
+        def by_image() -> Tensor:
+            """What every image adds, by teacher and bandwidth."""
+            return mmd_by_sample(own, others, self.config.bandwidths)
 
-        terms = {"soft": soft, "mmd": align, "reconstruction": rebuild, "paired": pairs}
+        # Of a large probe set one Gram matrix of all nets need not fit: without gradients it is taken in blocks.
+        by_bandwidth = mmd(own, others, self.config.bandwidths) if own.requires_grad else by_image().mean(dim=2)
+        terms = {
+            "soft": self.soft_target(student.logits, batch),
+            "mmd": mmd_sum(by_bandwidth),
+            "reconstruction": reconstruction(rebuilt, targets, kind=self.config.reconstruction),
+            "paired": paired(own, others),
+        }
         if self.config.classwise_weight:
             terms["classwise"] = self.classwise(rows, batch)
-        # L = w_C L_C + w_M L_M + w_R L_R; the paper's α L_C + (1−α)(L_M + L_R) where α is set. Beside them, ours.
-        loss = self.total("joint", {name: (self.weights[name], term) for name, term in terms.items()})
-        tensors: dict[str, Tensor] = {}
-        if not torch.is_grad_enabled():  # only a snapshot looks at these
-            tensors |= {f"common/{name}": h.mean(dim=(2, 3)) for name, h in common.items()}
-            tensors |= {
-                f"error/{name}": (rebuilt[name] - f).square().mean(dim=(1, 2, 3)) / variance(f)
-                for name, f in targets.items()
-            }
-            tensors |= {f"channel_error/{name}": channel_error(rebuilt[name], f) for name, f in targets.items()}
-            tensors |= {
-                f"mmd/{name}/{bandwidth:g}": by_sample[i, k]
-                for i, name in enumerate(teachers)
-                for k, bandwidth in enumerate(self.config.bandwidths)
-            }
 
-        def parts() -> dict[str, Tensor]:
-            found = self.soft_parts(student.logits, batch)
-            found |= {
-                f"mmd/{name}": mmd_sum(mmd(rows["student"], [rows[name]], self.config.bandwidths)) for name in teachers
-            }
-            found |= {f"paired/{name}": paired(rows["student"], [rows[name]]) for name in teachers}
-            return found | {
-                f"reconstruction/{name}": reconstruction(
-                    {name: rebuilt[name]}, {name: targets[name]}, kind=self.config.reconstruction
-                )
-                for name in teachers
-            }
+        def seen() -> dict[str, Tensor]:
+            """Where the common space puts every net, also those that do not teach; errors; the MMD of every image."""
+            everyone = self.common(self.features(student, batch.teachers)) if self.without else common
+            found = {f"common/{name}": h.mean(dim=(2, 3)) for name, h in everyone.items()}
+            for i, (name, f) in enumerate(targets.items()):
+                found[f"error/{name}"] = (rebuilt[name] - f).square().mean(dim=(1, 2, 3)) / variance(f)
+                found[f"channel_error/{name}"] = channel_error(rebuilt[name], f)
+                found |= {f"mmd/{name}/{b:g}": by_image()[i, k] for k, b in enumerate(self.config.bandwidths)}
+            return found
 
-        return StepOutput(loss, terms, tensors, parts)
+        return StepOutput(terms, seen, student=student)
 
-    def features(self, student: Outputs, teachers: Mapping[str, Outputs]) -> dict[str, Float[Tensor, "batch _ _ _"]]:
-        """F of every net, student first, maps of different size averaged to the smallest.
-
-        Of a teacher that does not teach only where nothing learns: a snapshot shows where the common space puts it,
-        but no batch norm and no gradient meets it.
-        """
+    def features(
+        self, student: Outputs, teachers: Mapping[str, Outputs], names: Sequence[str] | None = None
+    ) -> dict[str, Float[Tensor, "batch _ _ _"]]:
+        """F of every net (or of the student and these teachers), maps of different size averaged to the smallest."""
         raw = {"student": student.features[self.student.feature_layer]}
         raw |= {
             t.name: teachers[t.name].features[t.feature_layer]
             for t in self.problem.teachers
-            if t.name in self.teaching or not torch.is_grad_enabled()
+            if names is None or t.name in names
         }
         return {
             name: f if f.shape[2:] == self.size else functional.adaptive_avg_pool2d(f, self.size)

@@ -1,12 +1,120 @@
-"""The teachers' features of one layer in one code: linear auto-encoders, trained or in closed form."""
+"""The teachers' features of one layer in one code: linear auto-encoders, trained or in closed form.
 
-from collections.abc import Iterable, Sequence
+`Coded` is what the methods share whose student learns from such codes, layer by layer or all layers at once.
+"""
+
+from abc import ABC
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
+
+from ka_explore.errors import InputError, unknown
+from ka_explore.methods.base import AmalgamationConfig, Batches, Method, Stage
+from ka_explore.methods.config import TrainingConfig, option
+from ka_explore.methods.losses import channel_error, variance
+from ka_explore.problem.layers import Outputs
+from ka_explore.problem.problem import Problem
 
 Map = Float[Tensor, "batch _ _ _"]
+
+
+@dataclass(frozen=True)
+class CodedConfig(AmalgamationConfig):
+    """Options of the methods whose student learns from codes of the teachers' features."""
+
+    layers: tuple[str, ...] = option((), "the student's layers that regress a code; none named: all its blocks")
+    amalgamation: Literal["autoencoder", "pca"] = option(
+        "pca", "how features are compressed: a linear auto-encoder is trained, or its optimum in closed form"
+    )
+    order: Literal["direct", "incremental"] = option(
+        "direct", "teachers compressed all at once, or one after the other"
+    )
+    adaption: bool = option(True, "1×1 feature adaption modules between the student's features and the codes")
+
+
+class Coded(Method, ABC):
+    """A student that learns from codes of the teachers' features, a code a layer."""
+
+    config: CodedConfig
+    needs_features = True
+
+    def __init__(self, problem: Problem, config: TrainingConfig):
+        super().__init__(problem, config)
+        options = self.config
+        blocks = self.student.blocks
+        self.check_blocks("layer-wise amalgamation")
+        for layer in options.layers:
+            if layer not in blocks:
+                raise unknown("layer", layer, blocks, where=" of the student")
+        self.layers = tuple(block for block in blocks if block in (options.layers or blocks))
+        sample = problem.pool.images[:2]
+        self.shapes = {name: f.shape[1:] for name, f in self.student(sample).features.items()}
+        self.check_student(sample)
+        self.compressors = nn.ModuleDict({layer: self.make_compressor(layer) for layer in self.layers})
+        self.adaptions = nn.ModuleDict(
+            {layer: identity(self.shapes[layer][0]) for layer in self.layers} if options.adaption else {}
+        )
+
+    def check_student(self, images: Map) -> None:
+        """Raises InputError for a student that cannot be taught so."""
+
+    def teacher_layers(self) -> Mapping[str, Sequence[str]]:
+        """The blocks of every teacher that teaches which are matched to the student's layers."""
+        return {name: [self.block_of(name, layer) for layer in self.layers] for name in self.teaching}
+
+    def feature_module(self, stage: Stage) -> nn.Module:  # noqa: ARG002
+        """The student's last layer that regresses a code."""
+        return self.student.module_of(self.layers[-1])
+
+    def take_components(self, batches: Batches, *, layer: str, level: int) -> None:
+        """Encoder and decoder become the principal components of the stacked channels over the whole pool."""
+        compressor = self.compressor(layer)
+        compressor.solve(
+            level, (compressor.stacked(self.features(batch.teachers, layer), level) for batch in batches())
+        )
+
+    def make_compressor(self, layer: str) -> "Compressor":
+        """The auto-encoder of a layer. Raises InputError when a teacher's map is smaller than the student's."""
+        channels = []
+        for name in self.teaching:
+            feature, size = self.problem.examples[name].features[self.block_of(name, layer)], self.shapes[layer][1:]
+            if feature.shape[2] < size[0] or feature.shape[3] < size[1]:
+                raise InputError(
+                    f"layer {layer!r}: teacher {name!r} has maps of {feature.shape[2]}×{feature.shape[3]}, the student "
+                    f"of {size[0]}×{size[1]}. Larger maps are averaged to the student's size; a smaller one holds less "
+                    "than the student must regress: match an earlier block of the teacher, with Teacher(blocks=[…])."
+                )
+            channels.append(feature.shape[1])
+        return Compressor(channels, self.shapes[layer][0], order=self.config.order)
+
+    def compressor(self, layer: str) -> "Compressor":
+        """The auto-encoder of a layer."""
+        found = self.compressors[layer]
+        assert isinstance(found, Compressor)
+        return found
+
+    def block_of(self, teacher: str, layer: str) -> str:
+        """Which block of a teacher stands against a layer of the student."""
+        return self.problem.teacher(teacher).blocks[self.student.blocks.index(layer)]
+
+    def features(self, teachers: Mapping[str, Outputs], layer: str) -> list[Map]:
+        """F_i^l of every teacher that teaches, averaged to the student's size."""
+        size = tuple(self.shapes[layer][1:])
+        raw = [teachers[name].features[self.block_of(name, layer)] for name in self.teaching]
+        return [f if tuple(f.shape[2:]) == size else functional.adaptive_avg_pool2d(f, size) for f in raw]
+
+    def errors(self, rebuilt: Sequence[Map], features: Sequence[Map]) -> dict[str, Tensor]:
+        """Reconstruction error of every teacher a sample, and a channel, relative to the feature's variance."""
+        found = {}
+        for name, r, f in zip(self.teaching, rebuilt, features, strict=True):
+            found[f"error/{name}"] = (r - f).square().mean(dim=(1, 2, 3)) / variance(f)
+            found[f"channel_error/{name}"] = channel_error(r, f)
+        return found
 
 
 class Compressor(nn.Module):
@@ -97,6 +205,15 @@ def pointwise(channels: int, width: int) -> nn.Conv2d:
     """A linear map of the channels at each place; uniform ±√(3 / channels), bias 0 (the lab's code)."""
     layer = nn.Conv2d(channels, width, 1)
     nn.init.uniform_(layer.weight, -((3 / channels) ** 0.5), (3 / channels) ** 0.5)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def identity(width: int) -> nn.Conv2d:
+    """A feature adaption module that does nothing yet."""
+    layer = nn.Conv2d(width, width, 1)
+    nn.init.dirac_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer

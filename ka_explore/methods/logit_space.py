@@ -14,7 +14,6 @@ was no worse than plain distillation on average and one of 1 was, with γ = 1 an
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -64,13 +63,12 @@ class LogitSpace(Method):
         last = features[blocks[-1]]
         self.branches = nn.ModuleDict()
         self.layers = tuple(block for block in blocks if block in (self.config.layers or blocks))
-        for place, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.layers):
             # a layer's name may hold dots, a module's may not
-            self.branches[str(place)] = branch(
+            self.branches[str(index)] = branch(
                 features[layer].shape[1:], last.shape[1:], columns=len(self.labels.columns)
             )
         self.weights = {"soft": self.config.soft_weight, "branches": self.config.branch_weight}
-        self.balancer("joint", self.weights)
 
     def stages(self) -> Sequence[Stage]:
         """One stage: the student, and its branches where they have any weight."""
@@ -78,7 +76,7 @@ class LogitSpace(Method):
         if self.weights["branches"]:
             trains += (self.branches,)
         rates = (1.0, self.config.branch_rate)[: len(trains)]
-        return [self.balanced(Stage("joint", self.joint, trains, self.config.steps, rates))]
+        return [Stage("joint", self.joint, trains, self.config.steps, self.weights, rates=rates)]
 
     def feature_module(self, stage: Stage) -> nn.Module:  # noqa: ARG002
         """The student's last block, where the last branch begins."""
@@ -87,18 +85,13 @@ class LogitSpace(Method):
     def joint(self, batch: Batch) -> StepOutput:
         """The soft target of the student's logits, and the enhanced one of every branch."""
         student = self.student(batch.images)
-        soft = self.soft_target(
-            student.logits, batch, kind=self.config.soft_target, temperature=self.config.temperature
-        )
         logits = self.answers(student.features)
-        branches = torch.stack([self.enhanced(answer, batch) for answer in logits.values()]).mean()
-        terms = {"soft": soft, "branches": branches}
         # L = w_C L_C + w_B · mean over blocks of L_OFA
-        loss = self.total("joint", {name: (self.weights[name], term) for name, term in terms.items()})
-        tensors: dict[str, Tensor] = {}
-        if not torch.is_grad_enabled():
-            tensors = {f"branch/{layer}": answer for layer, answer in logits.items()}
-        return StepOutput(loss, terms, tensors, partial(self.soft_parts, student.logits, batch))
+        terms = {
+            "soft": self.soft_target(student.logits, batch),
+            "branches": torch.stack([self.enhanced(answer, batch) for answer in logits.values()]).mean(),
+        }
+        return StepOutput(terms, lambda: {f"branch/{layer}": z for layer, z in logits.items()}, student=student)
 
     def answers(self, features: Mapping[str, Float[Tensor, "batch _ _ _"]]) -> dict[str, Float[Tensor, "batch column"]]:
         """The logits of every branch, by layer."""

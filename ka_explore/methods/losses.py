@@ -1,4 +1,4 @@
-"""The losses of amalgamation: tensors in, one number out, each with its source.
+"""The losses of amalgamation: tensors in, one number a teacher out, each with its source. Their sum is the loss.
 
 Codes named here: the authors' code of Luo et al. 2019 (VainF/CommonFeatureLearning) and KamalEngine
 (zju-vipa/KamalEngine).
@@ -32,8 +32,11 @@ def soft_target(
     kind: SoftTarget = "stacked",
     temperature: float = 1.0,
     classes: Sequence[int] | None = None,
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, "teacher"]:
     """How far the student's scores are from the teachers' answers, batch mean, in nats (or squared logits).
+
+    Of one softmax over all teachers' columns (``stacked``) and of squared distances each teacher has its columns'
+    terms, of the other kinds its own cross-entropy over the number of teachers.
 
     Args:
         student: its logits, one block of columns a teacher, in the order of ``teachers``.
@@ -51,44 +54,21 @@ def soft_target(
             (Hinton 2015). Without effect on ``score_distance``.
         classes: for every column of the student the number of its class; by default all are different.
     """
-    if kind == "score_distance":
-        return (student - torch.cat(list(teachers), dim=1)).square().sum(dim=1).mean()
-    if kind == "stacked":
-        return cross_entropy(student, torch.cat(list(teachers), dim=1), temperature)
-    if kind == "restricted":
-        blocks = student.split([teacher.shape[1] for teacher in teachers], dim=1)
-        parts = [cross_entropy(own, teacher, temperature) for own, teacher in zip(blocks, teachers, strict=True)]
-        return torch.stack(parts).mean()
-    if kind == "joint_posterior":
-        return joint_posterior(student, teachers, temperature, classes)
-    raise InputError(f"unknown kind of soft target {kind!r}: expected {', '.join(get_args(SoftTarget))}.")
-
-
-def soft_target_parts(
-    student: Float[Tensor, "batch column"],
-    teachers: Sequence[Float[Tensor, "batch _"]],
-    *,
-    kind: SoftTarget = "stacked",
-    temperature: float = 1.0,
-    classes: Sequence[int] | None = None,
-) -> list[Float[Tensor, ""]]:
-    """What each teacher adds to `soft_target`, with the same arguments: they sum to it.
-
-    Of one softmax over all teachers' columns (``stacked``) and of squared distances a teacher has its columns' terms,
-    of the other kinds its own cross-entropy over the number of teachers.
-    """
     own = student.split([teacher.shape[1] for teacher in teachers], dim=1)
     if kind == "score_distance":
-        return [(z - teacher).square().sum(dim=1).mean() for z, teacher in zip(own, teachers, strict=True)]
+        return torch.stack([(z - t).square().sum(dim=1).mean() for z, t in zip(own, teachers, strict=True)])
     if kind == "stacked":
         target = functional.softmax(torch.cat(list(teachers), dim=1) / temperature, dim=1)
-        terms = -(target * functional.log_softmax(student / temperature, dim=1)).mean(dim=0) * temperature**2
-        return [part.sum() for part in terms.split([teacher.shape[1] for teacher in teachers])]
+        terms = -(functional.log_softmax(student / temperature, dim=1) * target)
+        sizes = [teacher.shape[1] for teacher in teachers]
+        return torch.stack([part.sum() for part in terms.split(sizes, dim=1)]) / len(student) * temperature**2
     if kind == "restricted":
         parts = [cross_entropy(z, teacher, temperature) for z, teacher in zip(own, teachers, strict=True)]
+    elif kind == "joint_posterior":
+        parts = joint_posterior(student, teachers, temperature, classes)
     else:
-        parts = joint_posteriors(student, teachers, temperature, classes)
-    return [part / len(teachers) for part in parts]
+        raise InputError(f"unknown kind of soft target {kind!r}: expected {', '.join(get_args(SoftTarget))}.")
+    return torch.stack(parts) / len(teachers)
 
 
 def joint_posterior(
@@ -96,18 +76,8 @@ def joint_posterior(
     teachers: Sequence[Float[Tensor, "batch _"]],
     temperature: float,
     classes: Sequence[int] | None,
-) -> Float[Tensor, ""]:
-    """T² · mean over teachers of −Σ_l p_i(l) log (q(l) / Σ_{k in Y_i} q(k)), batch mean, in nats."""
-    return torch.stack(joint_posteriors(student, teachers, temperature, classes)).mean()
-
-
-def joint_posteriors(
-    student: Float[Tensor, "batch column"],
-    teachers: Sequence[Float[Tensor, "batch _"]],
-    temperature: float,
-    classes: Sequence[int] | None,
 ) -> list[Float[Tensor, ""]]:
-    """The parts of `joint_posterior`, one a teacher."""
+    """T² · batch mean of −Σ_l p_i(l) log (q(l) / Σ_{k in Y_i} q(k)) of each teacher i, in nats."""
     of_column = torch.arange(student.shape[1]) if classes is None else torch.as_tensor(classes)
     if len(of_column) != student.shape[1]:
         raise InputError(f"classes name {len(of_column)} columns, the student has {student.shape[1]}: give one each.")
@@ -166,22 +136,15 @@ def selection_weights(
 
 def gate(
     losses: Float[Tensor, "batch teacher"], weights: Float[Tensor, "batch teacher"], weighting: str
-) -> Float[Tensor, ""]:
-    """The losses of the images that each teacher teaches in one number.
+) -> Float[Tensor, "teacher"]:
+    """The losses of the images that each teacher teaches.
 
     Args:
         losses: of every image with every teacher.
         weights: of the selection.
-        weighting: ``sample``: mean over images of the weighted sum over teachers. ``teacher``: each teacher's
-            weighted mean over its images, summed over teachers; one that teaches none in the batch adds nothing.
+        weighting: ``sample``: mean over images of the weighted losses. ``teacher``: each teacher's weighted mean over
+            its images; one that teaches none in the batch adds nothing.
     """
-    return gate_parts(losses, weights, weighting).sum()
-
-
-def gate_parts(
-    losses: Float[Tensor, "batch teacher"], weights: Float[Tensor, "batch teacher"], weighting: str
-) -> Float[Tensor, "teacher"]:
-    """What each teacher adds to `gate`."""
     taught = (losses * weights).sum(dim=0)
     return taught / (len(losses) if weighting == "sample" else weights.sum(dim=0).clamp_min(1e-8))
 
@@ -289,9 +252,9 @@ def nearest_pair(squared: Float[Tensor, "row row"]) -> float:
     return float(squared.flatten()[1:].view(len(squared) - 1, len(squared) + 1)[:, :-1].min())
 
 
-def mmd_sum(by_bandwidth: Float[Tensor, "teacher bandwidth"]) -> Float[Tensor, ""]:
-    """Σ over teachers of ReLU(Σ over bandwidths): the alignment term of Luo 2019."""
-    return by_bandwidth.sum(dim=1).relu().sum()
+def mmd_sum(by_bandwidth: Float[Tensor, "teacher bandwidth"]) -> Float[Tensor, "teacher"]:
+    """ReLU(Σ over bandwidths) of each teacher: the alignment term of Luo 2019."""
+    return by_bandwidth.sum(dim=1).relu()
 
 
 def classwise_mmd(
@@ -317,19 +280,19 @@ def classwise_mmd(
         rows = (label == value).nonzero().flatten()
         if len(rows) > 1:
             teacher = teachers[int(owner[rows[0]])]
-            parts.append(mmd_sum(mmd(student[rows], [teacher[rows]], bandwidths)))
+            parts.append(mmd_sum(mmd(student[rows], [teacher[rows]], bandwidths)).sum())
     return torch.stack(parts).mean() if parts else 0.0 * sum((t.sum() for t in teachers), student.sum())
 
 
 def paired(
     student: Float[Tensor, "batch feature"], teachers: Sequence[Float[Tensor, "batch feature"]]
-) -> Float[Tensor, ""]:
-    """Σ over teachers of the mean squared distance of one image's L2-normalised rows (0 to 4 a teacher).
+) -> Float[Tensor, "teacher"]:
+    """Mean squared distance of one image's L2-normalised rows in student and teacher (0 to 4).
 
     Unlike the MMD it sees which row is which image. Ours; the plainest paired counterpart of L_M.
     """
     own = functional.normalize(student, dim=1)
-    return torch.stack([(own - functional.normalize(t, dim=1)).square().sum(1).mean() for t in teachers]).sum()
+    return torch.stack([(own - functional.normalize(t, dim=1)).square().sum(1).mean() for t in teachers])
 
 
 def reconstruction(
@@ -337,8 +300,8 @@ def reconstruction(
     features: Mapping[str, Float[Tensor, "batch _ _ _"]],
     *,
     kind: Literal["relative", "mean", "sum"] = "relative",
-) -> Float[Tensor, ""]:
-    """Σ over teachers of the reconstruction error of their features (Luo 2019, L_R).
+) -> Float[Tensor, "teacher"]:
+    """The reconstruction error of every teacher's features (Luo 2019, L_R).
 
     Args:
         rebuilt: what the decoders gave, by teacher.
@@ -356,7 +319,7 @@ def reconstruction(
         elif kind == "relative":
             error = error / variance(target)
         errors.append(error)
-    return torch.stack(errors).sum()
+    return torch.stack(errors)
 
 
 def channel_error(

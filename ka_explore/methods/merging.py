@@ -21,7 +21,6 @@ import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -112,10 +111,9 @@ class PermutationMerging(Method):
 
     def match(self, batch: Batch) -> StepOutput:
         """How far the merged net is from the teachers' answers, and how alike the units are that were averaged."""
-        logits = self.student(batch.images).logits
-        soft = self.soft_target(logits, batch, kind=self.config.soft_target, temperature=self.config.temperature)
-        terms = {"soft": soft, "correlation": self.matching.correlation.mean()}
-        return StepOutput(soft, terms, {}, partial(self.soft_parts, logits, batch))
+        student = self.student(batch.images)
+        soft, correlation = self.soft_target(student.logits, batch), self.matching.correlation.mean()
+        return StepOutput({"soft": soft, "correlation": correlation}, student=student)
 
     # 1. Match.
 

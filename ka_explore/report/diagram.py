@@ -16,9 +16,11 @@ from ka_explore.errors import unknown
 from ka_explore.methods.adaptive import Adaptive, Bridge, component_stage
 from ka_explore.methods.base import Method, Stage
 from ka_explore.methods.common_feature import CommonFeature
+from ka_explore.methods.compress import Coded
 from ka_explore.methods.layer_wise import LayerWise
 from ka_explore.methods.logit_space import LogitSpace
 from ka_explore.methods.merging import PermutationMerging
+from ka_explore.methods.one_stage import OneStage
 from ka_explore.probes.results import Box, Diagram
 from ka_explore.problem.teachers import Teacher
 from ka_explore.run.run import Run
@@ -44,7 +46,7 @@ def diagram(run: Run, stage: Stage | str | None = None) -> Diagram:
 def drawn(run: Run, stage: Stage | str | None) -> Diagram:
     """The diagram of a run that nobody moves meanwhile."""
     method = run.method
-    stages = list(method.stages())
+    stages = list(run.stages)
     at = run.stage if stage is None else stage
     if isinstance(at, str):
         found = [one for one in stages if one.name == at]
@@ -252,10 +254,14 @@ def draw_common_feature(sketch: Sketch, method: Method) -> None:
 
 
 def draw_layer_wise(sketch: Sketch, method: Method) -> None:
-    """Codes of the teachers' layers, and the student's segments that regress them; or all at once."""
+    """Codes of the teachers' layers, and the student's segments that regress them."""
     assert isinstance(method, LayerWise)
-    staged = method.config.training == "staged"
-    teachers, student = sketch.nets(student=not staged)
+    teachers, _ = sketch.nets(student=False)
+    draw_staged(sketch, method, teachers, draw_codes(sketch, method, teachers))
+
+
+def draw_codes(sketch: Sketch, method: Coded, teachers: Mapping[str, str]) -> dict[str, str]:
+    """The codes of all layers, from the teachers' features."""
     sources = list(teachers.values())
     if len(sources) * len(method.layers) > 6:
         together = sketch.add("features side by side", "images", text="a layer at a time")
@@ -268,9 +274,14 @@ def draw_layer_wise(sketch: Sketch, method: Method) -> None:
         text = f"{how}\n{sum(compressor.channels)} → {method.shapes[layer][0]} channels"
         codes[layer] = sketch.add(f"code of {layer}", "module", (compressor,), text)
         sketch.arrow(sources, codes[layer])
-    if staged:
-        draw_staged(sketch, method, teachers, codes)
-        return
+    return codes
+
+
+def draw_one_stage(sketch: Sketch, method: Method) -> None:
+    """Codes of the teachers' layers, and the student's features that are paired with them."""
+    assert isinstance(method, OneStage)
+    teachers, student = sketch.nets()
+    codes = draw_codes(sketch, method, teachers)
     adapted = {}
     for layer in method.layers:
         adapted[layer] = student
@@ -403,6 +414,7 @@ def draw_oracle(sketch: Sketch, method: Method) -> None:  # noqa: ARG001 - as ev
 DRAWINGS: dict[str, Callable[[Sketch, Method], None]] = {
     "common_feature": draw_common_feature,
     "layer_wise": draw_layer_wise,
+    "one_stage": draw_one_stage,
     "adaptive": draw_adaptive,
     "logit_space": draw_logit_space,
     "permutation_merging": draw_merging,

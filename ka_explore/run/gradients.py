@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ka_explore.methods.base import Method, Stage
 from ka_explore.problem.pool import Batch
-from ka_explore.run.snapshot import SOFT_TERMS
+from ka_explore.run.loss import weights_in_force
 
 
 def gradients(method: Method, stage: Stage, batch: Batch) -> dict[str, Float[Tensor, "batch"]]:
@@ -25,21 +25,27 @@ def gradients(method: Method, stage: Stage, batch: Batch) -> dict[str, Float[Ten
         batch: as in training; its size matters, as terms are means over it.
 
     Returns:
-        ``gradient/<term>`` and ``along/<term>``, the same with ``/<teacher>`` where the stage says what a teacher
-        adds to a term; ``gradient/…`` in loss per unit of the feature, ``along/…`` in its square, zero where a stage
+        ``gradient/<term>`` and ``along/<term>``, the same with ``/<teacher>`` for a term of one number a
+        teacher; ``gradient/…`` in loss per unit of the feature, ``along/…`` in its square, zero where a stage
         has no soft target. Empty for a stage whose loss does not reach the student's feature.
     """
     with torch.enable_grad(), marked(method.feature_module(stage)) as marks:
         output = stage.forward(batch)
-        parts = output.parts() if output.parts is not None else {}
-    if not marks or not output.loss.requires_grad:
+        parts = {name: term.unbind() for name, term in output.terms.items() if term.ndim}
+    if not marks or not any(term.requires_grad for name, term in output.terms.items() if stage.weights.get(name)):
         return {}
-    weights = {name: weight_of(output.loss, term) for name, term in output.terms.items()}
-    flat = {name: at(marks, part, weights[name.split("/")[0]]) for name, part in parts.items()}
-    for name, term in output.terms.items():  # a term is the sum of its parts, where these are told
-        told = [g for part, g in flat.items() if part.startswith(f"{name}/")]
-        flat[name] = torch.stack(told).sum(dim=0) if told else at(marks, term, weights[name])
-    answers = next((flat[name] for name in SOFT_TERMS if name in flat), torch.zeros(()))
+    teachers = method.teaching if output.teachers is None else output.teachers
+    weights = weights_in_force(method, stage)
+    flat = {}
+    for name, term in output.terms.items():
+        weight = weights.get(name, 0.0)
+        if name not in parts:
+            flat[name] = at(marks, term, weight)
+            continue
+        own = [at(marks, part, weight) for part in parts[name]]
+        flat |= {f"{name}/{teacher}": g for teacher, g in zip(teachers, own, strict=True)}
+        flat[name] = torch.stack(own).sum(dim=0)
+    answers = flat.get(stage.soft_term, torch.zeros(()))
     sizes = {f"gradient/{name}": g.norm(dim=1) for name, g in flat.items()}
     return sizes | {f"along/{name}": (g * answers).sum(dim=1) for name, g in flat.items()}
 
@@ -60,14 +66,6 @@ def marked(module: nn.Module) -> Iterator[list[Tensor]]:
         yield marks
     finally:
         handle.remove()
-
-
-def weight_of(loss: Tensor, term: Tensor) -> float:
-    """∂ loss / ∂ term: the weight in force, whoever sets it; 0 for a term that is left out of the loss."""
-    if not term.requires_grad:
-        return 0.0
-    (weight,) = torch.autograd.grad(loss, term, retain_graph=True, allow_unused=True)
-    return 0.0 if weight is None else float(weight)
 
 
 def at(marks: list[Tensor], term: Tensor, weight: float) -> Float[Tensor, "batch feature"]:

@@ -5,14 +5,12 @@ checkpoint is weights, the optimiser's state and a number, rewinding is loading 
 row that differs from the recorded one announces itself.
 
 A run may be driven from several threads: calls that move it or look at it take turns, and where it stands can be read
-at any time.
+at any time. The file is longer than most, as all that is in it guards the same few fields of one class: the lock, the
+state and the record. What can be said without them stands beside it: `about`, `state`, `step`, `loss`.
 """
 
-import math
 import shutil
-import tempfile
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
@@ -24,8 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError, unknown
-from ka_explore.methods import METHODS
+from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError
 from ka_explore.methods.base import AmalgamationConfig, Batches, Method, Stage
 from ka_explore.methods.config import TrainingConfig
 from ka_explore.problem.cache import TeacherCache
@@ -33,12 +30,22 @@ from ka_explore.problem.pool import Batch
 from ka_explore.problem.problem import Problem
 from ka_explore.problem.progress import progress_bar
 from ka_explore.problem.targets import TargetKind
-from ka_explore.run.environment import autocast, check_precision, choose_device, computing, environment
+from ka_explore.run.about import (
+    TEMPORARY,
+    about_problem,
+    asked_for,
+    configs_of_now,
+    folder_of,
+    kind_of,
+    named_problem,
+    same_problem,
+)
+from ka_explore.run.environment import check_precision, choose_device, computing, environment
 from ka_explore.run.lock import FairLock
 from ka_explore.run.rng import uses_rng
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.state import State
-from ka_explore.run.step import build, check_applicable, fold_in, prepare, rate_at, seeded
+from ka_explore.run.step import build, check_applicable, fold_in, prepare, rate_at, seeded, training_step
 from ka_explore.run.store import Store
 from ka_explore.run.take_snapshot import take_snapshot
 from ka_explore.run.teacher_outputs import TeacherOutputs
@@ -53,7 +60,7 @@ class Run:
 
     Args:
         problem: what is amalgamated.
-        method: its name in ``METHODS``.
+        method: its name in ``METHODS``, or a class of your own.
         name: how tables and legends call the run; by default the folder's name, or the method's.
         tasks: the tasks wanted; None for all that the teachers answer. Teachers of other tasks stay out of the run.
         seed: of initialisation, batches and all random numbers.
@@ -74,7 +81,7 @@ class Run:
     def __init__(
         self,
         problem: Problem,
-        method: str = "common_feature",
+        method: str | type[Method] = "common_feature",
         *,
         name: str | None = None,
         tasks: Sequence[str] | None = None,
@@ -90,8 +97,7 @@ class Run:
     ):
         if not isinstance(problem, Problem):
             raise InputError(f"expected a Problem, got {type(problem).__name__}: see ka_explore.Problem.")
-        if method not in METHODS:
-            raise unknown("method", method, METHODS)
+        name_of_method, kind, form, options = asked_for(method, form, options)
         if not isinstance(seed, int) or seed < 0:
             raise InputError(f"seed={seed!r}: expected a whole number from 0 on.")
         if checkpoint_every < 1 or snapshot_every < 0:
@@ -100,81 +106,71 @@ class Run:
             raise InputError(f"threads={threads}: expected at least 1, or None.")
         if tasks is not None:
             problem = problem.for_tasks(tasks)
-        place = choose_device(device)
-        check_precision(precision, place)
-        config = METHODS[method].configure(form, options)
+        chosen = choose_device(device)
+        check_precision(precision, chosen)
+        config = kind.configure(form, options)
         problem.check()  # asks every teacher, so that a bad one is found before a folder is made
-        first = build(METHODS[method], problem, config, seed)
+        first = build(kind, problem, config, seed)
         about = {
-            "name": name or (Path(folder).name if folder else method),
-            "method": method,
+            "name": name or (Path(folder).name if folder else kind.__name__ if kind is method else name_of_method),
+            "method": name_of_method,
             "configs": [[0, asdict(config)]],
             "seed": seed,
-            "problem": {"name": problem.name, "options": dict(problem.options)},
             "tasks": None if tasks is None else list(problem.labels.tasks),
-            "fingerprints": problem.fingerprints,
-            "teachers": [
-                {"name": t.name, "task": t.task, "labels": list(t.labels), "layers": list(t.layers)}
-                for t in problem.teachers
-            ],
+            **about_problem(problem),
             "device": device,
             "threads": threads,
             "precision": precision,
             "checkpoint_every": checkpoint_every,
             "snapshot_every": snapshot_every,
             "parent": None,
-            "environment": environment(place),
+            "environment": environment(chosen),
         }
-        self._start(Store.create(folder_of(self, folder), about), problem, first)
+        self._start(Store.create(folder_of(self, folder), about), problem, kind, first)
         self.save()
 
-    def _start(self, store: Store, problem: Problem, first: Method | None = None) -> None:
+    def _start(self, store: Store, problem: Problem, kind: type[Method], first: Method | None = None) -> None:
         self.store = store
         self.problem = problem
         about = store.about
-        kind = METHODS[about["method"]]
         there = about["device"] != "cuda" or torch.cuda.is_available()
         if not there:
             store.notes.append("the run was made on a GPU, torch sees none here: it goes on on the CPU.")
         self.device = choose_device(about["device"] if there else "cpu")
         configs = [(int(step), kind.Config.of(config)) for step, config in about["configs"]]
         self._state = State(kind, problem, configs, self.seed, self.device, first)
-        self._answers = TeacherOutputs(problem, self.device)
-        self._turns = FairLock()
+        self._teacher_outputs = TeacherOutputs(problem, self.device)
+        self._lock = FairLock()
         self._draws: tuple[Method, bool] | None = None  # whether the method at hand may draw random numbers
         self._dirty = False  # a step was interrupted between its parts: go back before going on
         self._unreadable: set[int] = set()  # checkpoints found damaged, to be written again
 
     @classmethod
-    def open(cls, folder: str | Path, problem: Problem | None = None) -> "Run":
+    def open(cls, folder: str | Path, problem: Problem | None = None, *, method: type[Method] | None = None) -> "Run":
         """A run from its folder, at its last good checkpoint; recorded rows after it are replayed on the way.
 
         Args:
             folder: of the run.
             problem: needed where the run's problem is not one of ``ka_explore.toy``: a folder names code only
                 from that table, so that a folder from a stranger runs none.
+            method: the class of a run of a method of your own, for the same reason.
 
         What a crash cut off is left out and listed in ``run.notes``.
 
         Raises:
-            InputError: no run there, or a problem that is not the run's.
+            InputError: no run there, or a problem or method that is not the run's.
             StoreError: the folder is of a newer version, or no checkpoint can be read.
         """
         store = Store(Path(folder))
         about = store.about
-        if about["method"] not in METHODS:
-            raise unknown("method", about["method"], METHODS)
+        about["method"], about["configs"] = configs_of_now(about)
+        kind = kind_of(about, method, store.folder)
         problem = problem if problem is not None else named_problem(about["problem"], store.folder)
         if about["tasks"] is not None:
             problem = problem.for_tasks(about["tasks"])
-        for what, fingerprint in problem.fingerprints.items():
-            if about["fingerprints"].get(what) != fingerprint:
-                raise InputError(
-                    f"{what} of this problem is not the one the run in {store.folder} was made with (other weights, "
-                    "images, layers, labels or preprocessing): open it with the problem it was made with."
-                )
+        same_problem(about, problem, store.folder)
         run = cls.__new__(cls)
-        run._start(store, problem)
+        run._start(store, problem, kind)
         run._load_before(store.rows_kept)
         return run
 
@@ -280,7 +276,7 @@ class Run:
     def advance(
         self, n: int | None = 1, *, progress: bool | None = None, until: Callable[[], bool] | None = None
     ) -> Self:
-        """Do the next ``n`` steps, or all that are left for None; stops at the end.
+        """Do the next ``n`` steps, or all that are left for None (`advance_to_end`); stops at the end.
 
         Recorded steps after a rewind are replayed and must give the recorded rows.
 
@@ -297,7 +293,7 @@ class Run:
         """
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
             raise InputError(f"advance({n!r}): expected a number of steps from 0 on, or None for all that are left.")
-        with self._turns, self.store.lock(), self._threads():
+        with self._lock, self.store.lock(), self._threads():
             left = self.steps - self.step
             count = left if n is None else min(n, left)
             self._recover()
@@ -312,17 +308,23 @@ class Run:
                         break
         return self
 
-    def rewind(self, step: int) -> Self:
-        """Go to an earlier step, or to any recorded one: the nearest checkpoint before it, then replay.
+    def advance_to_end(self, *, progress: bool | None = None) -> Self:
+        """Do all steps that are left; see `advance`."""
+        return self.advance(None, progress=progress)
+
+    def seek(self, step: int) -> Self:
+        """Stand at a recorded step, earlier or later: the nearest checkpoint before it, then replay.
 
         Raises InputError for a step that is not recorded.
         """
-        with self._turns:
+        with self._lock:
             if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= self.recorded:
-                raise InputError(f"rewind({step!r}): expected a recorded step, 0 to {self.recorded}.")
+                raise InputError(f"seek({step!r}): expected a recorded step, 0 to {self.recorded}.")
             with self.store.lock(), self._threads():
                 self._go_to(step)
         return self
+
+    rewind = seek  # as most people call going back
 
     def turn(self) -> AbstractContextManager[object]:
         """Within the ``with`` this thread has the run to itself: others that move it or look at it wait.
@@ -331,7 +333,7 @@ class Run:
         stands (``step``, ``history()``, ``stage`` …) never waits. Nets that are read directly (``run.method``) need
         one, if another thread may train them meanwhile.
         """
-        return self._turns
+        return self._lock
 
     def fork(self, name: str, *, at: int | None = None, folder: str | Path | None = None, **changes: Any) -> "Run":
         """A new run with the same past up to step ``at`` (default: here) and other options from there on.
@@ -345,7 +347,7 @@ class Run:
             InputError: unknown option, value out of range, a step that is not recorded, a name that is taken.
             NotApplicable: a change that does not fit at that step: other shapes, other stages before it.
         """
-        with self._turns:
+        with self._lock:
             return self._fork(name, self.step if at is None else at, folder, changes)
 
     def _fork(self, name: str, at: int, folder: str | Path | None, changes: Mapping[str, Any]) -> "Run":
@@ -370,8 +372,8 @@ class Run:
         }
         other = Run.__new__(Run)
         store = self.store.copy(folder_of(other, folder), about, rows=at)
-        other._start(store, self.problem, new if at == 0 else None)
-        other._answers = self._answers  # of the same problem on the same device
+        other._start(store, self.problem, self._state.kind, new if at == 0 else None)
+        other._teacher_outputs = self._teacher_outputs  # of the same problem on the same device
         try:
             with other.store.lock(), other._threads():
                 if at == 0:
@@ -385,7 +387,7 @@ class Run:
 
     def save(self) -> None:
         """Write a checkpoint of this very step, so that opening the run needs no replay."""
-        with self._turns, self.store.lock(), self._threads():
+        with self._lock, self.store.lock(), self._threads():
             self._recover()
             self._save()
 
@@ -393,15 +395,15 @@ class Run:
 
     def predict(self, images: Tensor) -> Tensor:
         """Scores of the classes for images as in the pool; eval mode, no gradients, on the CPU."""
-        with self._looking():
+        with self._in_eval_mode():
             parts = [self.method.predict(part.to(self.device)).float().cpu() for part in images.split(256)]
         return torch.cat(parts)
 
     def snapshot(self) -> Snapshot:
         """Named arrays on the probe set, as they are now; it changes nothing. See `ka_explore.run.snapshot`."""
-        with self._looking():
+        with self._in_eval_mode():
             batch = self._batch(self.problem.pool.probe_index, augment_step=None)
-            return take_snapshot(self.method, self.stage, self.step, batch, self._answers, self._targets)
+            return take_snapshot(self.method, self.stage, self.step, batch, self._teacher_outputs, self._targets)
 
     # One step.
 
@@ -419,30 +421,11 @@ class Run:
         if within == 0 and stage.begin is not None:
             self._once(stage.begin)
             prepare(self.method, stage)
-        own = seeded(self.seed, self.step, self.device, draws=self._uses_rng())
-        with own, autocast(self.store.about["precision"], self.device):
-            output = stage.forward(batch)
-        terms = {name: float(term.detach()) for name, term in output.terms.items()}
-        row: Row = {
-            "step": self.step + 1,
-            "stage": stage.name,
-            "rate": rate,
-            "loss": float(output.loss.detach()),
-            "terms": terms,
-        }
-        bad = [name for name, value in {**terms, "loss": row["loss"]}.items() if not math.isfinite(value)]
-        if not bad and stage.trains:
-            optimizer.zero_grad(set_to_none=True)
-            output.loss.backward()
-            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
-                bad = ["gradient"]
+        with seeded(self.seed, self.step, self.device, draws=self._uses_rng()):
+            done, bad = training_step(self.method, stage, batch, optimizer, rate, self.store.about["precision"])
+        row: Row = {"step": self.step + 1, "stage": stage.name, "rate": rate, **done}
         if bad:
             self._diverged(bad, row)
-        if stage.trains:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["factor"]
-            optimizer.step()
         if within == stage.steps - 1 and stage.finish is not None:
             self._once(stage.finish)
         self._commit(row, seconds=time.perf_counter() - begun)
@@ -469,7 +452,7 @@ class Run:
         """Record the step that was done, or compare it with its record."""
         if self.step < self.store.rows_kept:
             known = self.store.row(self.step)
-            if {k: v for k, v in known.items() if k != "seconds"} != row:
+            if any(known.get(name) != value for name, value in row.items() if name in known or name != "weights"):
                 self._mismatch(known, row)
         else:
             self.store.append(row | {"seconds": round(seconds, 6)})
@@ -507,7 +490,7 @@ class Run:
 
     def _batch(self, index: np.ndarray, *, augment_step: int | None) -> Batch:
         """The images of these indices and what the teachers say of them: from the cache, or live when augmented."""
-        return self._answers.batch(
+        return self._teacher_outputs.batch(
             index,
             self.method.teacher_layers(),
             targets=self._targets,
@@ -518,7 +501,7 @@ class Run:
     @property
     def cache(self) -> TeacherCache:
         """What the teachers say of the pool."""
-        return self._answers.cache(self.method.teacher_layers())
+        return self._teacher_outputs.cache(self.method.teacher_layers())
 
     @property
     def _targets(self) -> TargetKind:
@@ -578,9 +561,9 @@ class Run:
         return sum(p.numel() for p in self.method.student.parameters()) < SMALL
 
     @contextmanager
-    def _looking(self) -> Iterator[None]:
+    def _in_eval_mode(self) -> Iterator[None]:
         """A turn in eval mode, without gradients, with own random numbers; afterwards everything is as before."""
-        with self._turns:
+        with self._lock:
             if self._dirty:
                 with self.store.lock(), self._threads():
                     self._recover()
@@ -601,34 +584,3 @@ class Run:
         due = every and (self.step % every == 0 or self.step == self.steps)
         if due and self.step not in self.store.snapshot_steps():
             self.store.save_snapshot(self.snapshot())
-
-
-TEMPORARY = "ka-explore-"
-
-
-def folder_of(run: Run, folder: str | Path | None) -> Path:
-    """The folder asked for, or a temporary one that is removed with the run."""
-    if folder is not None:
-        return Path(folder)
-    try:
-        path = Path(tempfile.mkdtemp(prefix=TEMPORARY))
-    except OSError as error:
-        raise StoreError(f"no temporary folder for the run: {error}. Give folder=….") from error
-    weakref.finalize(run, shutil.rmtree, path, ignore_errors=True)
-    return path
-
-
-def named_problem(about: Mapping[str, Any], folder: Path) -> Problem:
-    """The problem a run names, if it is one of ours."""
-    from ka_explore.toy import PROBLEMS
-
-    module, _, name = str(about["name"]).partition(":")
-    if module != "ka_explore.toy" or name not in PROBLEMS:
-        raise InputError(
-            f"the run in {folder} is of problem {about['name'] or '(made by hand)'!r}, which is not one of "
-            f"ka_explore.toy: make the problem and pass it, Run.open(folder, problem)."
-        )
-    try:
-        return PROBLEMS[name](**about["options"])
-    except TypeError as error:
-        raise InputError(f"the run in {folder} has options that {name} does not take: {error}.") from error

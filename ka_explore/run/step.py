@@ -15,7 +15,10 @@ from torch import Tensor, nn
 from ka_explore.errors import NotApplicable
 from ka_explore.methods.base import Method, Stage
 from ka_explore.methods.config import TrainingConfig
+from ka_explore.problem.pool import Batch
 from ka_explore.problem.problem import Problem
+from ka_explore.run.environment import autocast
+from ka_explore.run.loss import add_balances, loss_of, sums, weights_in_force
 from ka_explore.run.rng import LocalGenerator
 
 
@@ -23,6 +26,7 @@ def build(kind: type[Method], problem: Problem, config: TrainingConfig, seed: in
     """A method with the initial weights of a seed; labels only for a method that says it uses them."""
     with LocalGenerator(seed):
         method = kind(problem if kind.uses_labels else problem.without_labels(), config)
+    add_balances(method)
     return method.eval().requires_grad_(False)
 
 
@@ -33,6 +37,38 @@ def prepare(method: Method, stage: Stage) -> None:
         module.training = id(module) in training
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(module.training)
+
+
+def training_step(
+    method: Method, stage: Stage, batch: Batch, optimizer: torch.optim.Optimizer, rate: float, precision: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Forward, loss, backward, update: what a row says of it, and what was not finite, in which case nothing changed.
+
+    Args:
+        method: as `prepare` left it.
+        optimizer: of what the stage trains.
+        rate: the learning rate.
+        precision: see `Run`.
+    """
+    with autocast(precision, batch.images.device):
+        output = stage.forward(batch)
+        by_name = sums(output)
+        loss = loss_of(method, stage, by_name)
+    terms = {name: float(term.detach()) for name, term in by_name.items()}
+    total = float(loss.detach())
+    row = {"loss": total, "terms": terms, "weights": weights_in_force(method, stage)}
+    bad = [name for name, value in {**terms, "loss": total}.items() if not math.isfinite(value)]
+    if bad or not stage.trains:
+        return row, bad
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
+        return row, ["gradient"]
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+    optimizer.step()
+    return row, []
 
 
 def make_optimizer(method: Method, stage: Stage, state: Mapping[str, Any]) -> torch.optim.Optimizer:

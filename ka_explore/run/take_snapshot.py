@@ -1,13 +1,10 @@
 """Taking a snapshot of a method: everything a probe may want, on the probe set, changing nothing."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ka_explore.methods.base import Method, Stage
@@ -34,14 +31,17 @@ def take_snapshot(
         targets: what stands in for their own logits.
     """
     problem = asked.problem
-    with asked_once(method.student):
+    if stage is None:
         arrays = {"scores": method.predict(batch.images)}
-        if stage is not None:
-            student = method.outputs(batch.images)
-            arrays["logits/student"] = student.logits
-            arrays |= {f"feature/student/{layer}": f.mean(dim=(2, 3)) for layer, f in student.features.items()}
-            arrays |= stage.forward(batch).tensors
-            arrays |= asked_of_the_feature(method, stage, batch)
+    else:
+        output = stage.forward(batch)
+        student = output.student or method.outputs(batch.images)
+        own = type(method).predict is not Method.predict  # a way of its own to predict is asked itself
+        scores = method.predict(batch.images) if own else method.labels.merge(student.logits)
+        arrays = {"scores": scores, "logits/student": student.logits}
+        arrays |= {f"feature/student/{layer}": f.mean(dim=(2, 3)) for layer, f in student.features.items()}
+        arrays |= output.seen()
+        arrays |= asked_of_the_feature(method, stage, batch)
     index = problem.pool.probe_index
     labels, truth = problem.labels, problem.pool.labels
     named = {name: as_stored(name, array) for name, array in arrays.items()} | asked.on_probe_set()
@@ -87,26 +87,6 @@ def evidence(
     if targets.neighbours is not None:
         found["neighbours"] = targets.neighbours[places].numpy()
     return found
-
-
-@contextmanager
-def asked_once(net: nn.Module) -> Iterator[None]:
-    """Within the ``with``: a net that is asked again of the very same images gives the answer it gave."""
-    ask = net.forward
-    kept: list[tuple[Tensor, Any]] = []
-
-    def remembered(images: Tensor) -> Any:
-        if torch.is_grad_enabled():
-            return ask(images)
-        if not kept or kept[0][0] is not images:
-            kept[:] = [(images, ask(images))]
-        return kept[0][1]
-
-    net.forward = remembered
-    try:
-        yield
-    finally:
-        del net.forward
 
 
 def as_stored(name: str, array: Tensor) -> np.ndarray:

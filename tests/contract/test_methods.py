@@ -12,6 +12,7 @@ import torch
 from ka_explore import METHODS, InputError, Problem, Run, toy
 from ka_explore.problem.problem import Labelled
 from ka_explore.run.export import export_student, load_student
+from ka_explore.run.loss import loss_of, sums
 from ka_explore.run.snapshot import VOCABULARY
 from ka_explore.run.step import prepare
 
@@ -75,7 +76,7 @@ def test_every_trained_parameter_gets_a_gradient_and_nothing_else_does(problem, 
     for stage in run.method.stages():
         batch = run._batch(problem.pool.at(0, 0, 16), augment_step=0)
         prepare(run.method, stage)
-        loss = stage.forward(batch).loss
+        loss = loss_of(run.method, stage, sums(stage.forward(batch)))
         if stage.trains:
             loss.backward()
         trained = {id(p) for module in stage.trains for p in module.parameters()}
@@ -135,19 +136,16 @@ def test_snapshots_speak_the_vocabulary(problem, case):
     assert {"scores", *(f"logits/{name}" for name in problem.names)} <= set(snapshot.arrays)
 
 
-def test_what_the_teachers_add_to_a_term_is_the_term(problem, case):
+def test_a_term_is_one_number_or_one_a_teacher(problem, case):
     run = make(problem, case).advance(3)
     for stage in run.method.stages():
         with torch.no_grad():
             output = stage.forward(run._batch(problem.pool.at(0, 0, 16), augment_step=None))
-            parts = output.parts() if output.parts is not None else {}
-        sums: dict[str, float] = {}
-        for name, part in parts.items():
-            term, teacher = name.split("/", 1)
-            assert teacher in problem.names
-            sums[term] = sums.get(term, 0.0) + float(part)
-        for term, value in sums.items():
-            assert value == pytest.approx(float(output.terms[term]), rel=1e-4, abs=1e-6), term
+        teachers = output.teachers or run.method.teaching
+        assert set(teachers) <= set(problem.names)
+        for name, term in output.terms.items():
+            assert term.shape in ((), (len(teachers),)), name
+        assert {name for name, weight in stage.weights.items() if weight} <= set(output.terms)
 
 
 def test_gradients_are_seen_in_every_stage_whose_loss_reaches_the_student(problem, case):
@@ -192,7 +190,8 @@ def test_a_method_does_without_a_teacher_or_says_what_to_do(problem, case):
     run = make(problem, case, without=problem.names[:1])
     for stage in run.method.stages():
         prepare(run.method, stage)
-        loss = stage.forward(run._batch(problem.pool.at(0, 0, 16), augment_step=0)).loss
+        output = stage.forward(run._batch(problem.pool.at(0, 0, 16), augment_step=0))
+        loss = loss_of(run.method, stage, sums(output))
         if stage.trains:
             loss.backward()
         trained = {id(p) for module in stage.trains for p in module.parameters()}

@@ -1,0 +1,116 @@
+"""What a run's folder says of it: the method, the problem, the options, by names that a stranger's folder may use."""
+
+import shutil
+import tempfile
+import warnings
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ka_explore.errors import InputError, StoreError, unknown
+from ka_explore.methods import METHODS, of_version_1
+from ka_explore.methods.base import Method
+from ka_explore.problem.problem import Problem
+
+TEMPORARY = "ka-explore-"
+BY_HAND = "(made by hand)"
+
+
+def asked_for(
+    method: object, form: str | None, options: Mapping[str, Any]
+) -> tuple[str, type[Method], str | None, dict[str, Any]]:
+    """Name and class of a method, form and options; a class that is not in the table is made by hand.
+
+    Raises InputError for what is neither a name nor a class.
+    """
+    if isinstance(method, type) and issubclass(method, Method):
+        name = next((name for name, kind in METHODS.items() if kind is method), BY_HAND)
+        return name, method, form, dict(options)
+    if not isinstance(method, str):
+        raise InputError(f"method={method!r}: expected a name of {', '.join(METHODS)}, or a class made from Method.")
+    name, now, options = of_version_1(method, form, options)
+    if (name, now) != (method, form):
+        old, new = (f"{n!r}" + (f", form={f!r}" if f else "") for n, f in ((method, form), (name, now)))
+        warnings.warn(f"{old} is {new} since version 0.2.", FutureWarning, stacklevel=3)
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return name, METHODS[name], now, options
+
+
+def kind_of(about: Mapping[str, Any], method: type[Method] | None, folder: Path) -> type[Method]:
+    """The class of a folder's method: the one given, or of the table.
+
+    Raises InputError for a method made by hand that is not given, and for one given that is not the folder's.
+    """
+    name = about["method"]
+    if name == BY_HAND:
+        if method is None:
+            raise InputError(
+                f"the run in {folder} is of a method made by hand: give its class, Run.open(folder, problem, method=…)."
+            )
+        return method
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    if method not in (None, METHODS[name]):
+        raise InputError(f"the run in {folder} is of method {name!r}, got {method!r}: leave method out.")
+    return METHODS[name]
+
+
+def configs_of_now(about: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """A folder's method and options (step from which they hold, options), as they are called now."""
+    configs, method = [], str(about["method"])
+    for step, config in about["configs"]:
+        method, _, options = of_version_1(str(about["method"]), None, config)
+        configs.append([step, options])
+    return method, configs
+
+
+def about_problem(problem: Problem) -> dict[str, Any]:
+    """What a folder keeps of a problem: its name, and what tells whether another one is the same."""
+    return {
+        "problem": {"name": problem.name, "options": dict(problem.options)},
+        "fingerprints": problem.fingerprints,
+        "teachers": [
+            {"name": t.name, "task": t.task, "labels": list(t.labels), "layers": list(t.layers)}
+            for t in problem.teachers
+        ],
+    }
+
+
+def same_problem(about: Mapping[str, Any], problem: Problem, folder: Path) -> None:
+    """Raises InputError unless a problem is the one that the folder's run was made with."""
+    for what, fingerprint in problem.fingerprints.items():
+        if about["fingerprints"].get(what) != fingerprint:
+            raise InputError(
+                f"{what} of this problem is not the one the run in {folder} was made with (other weights, images, "
+                "layers, labels or preprocessing): open it with the problem it was made with."
+            )
+
+
+def folder_of(run: object, folder: str | Path | None) -> Path:
+    """The folder asked for, or a temporary one that is removed with the run."""
+    if folder is not None:
+        return Path(folder)
+    try:
+        path = Path(tempfile.mkdtemp(prefix=TEMPORARY))
+    except OSError as error:
+        raise StoreError(f"no temporary folder for the run: {error}. Give folder=….") from error
+    weakref.finalize(run, shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def named_problem(about: Mapping[str, Any], folder: Path) -> Problem:
+    """The problem a run names, if it is one of ours."""
+    from ka_explore.toy import PROBLEMS
+
+    module, _, name = str(about["name"]).partition(":")
+    if module != "ka_explore.toy" or name not in PROBLEMS:
+        raise InputError(
+            f"the run in {folder} is of problem {about['name'] or BY_HAND!r}, which is not one of "
+            f"ka_explore.toy: make the problem and pass it, Run.open(folder, problem)."
+        )
+    try:
+        return PROBLEMS[name](**about["options"])
+    except TypeError as error:
+        raise InputError(f"the run in {folder} has options that {name} does not take: {error}.") from error
