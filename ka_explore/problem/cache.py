@@ -21,8 +21,9 @@ from ka_explore.errors import InputError, StoreError
 from ka_explore.problem.folders import cache_root
 from ka_explore.problem.layers import Outputs
 from ka_explore.problem.pool import Images
+from ka_explore.problem.preprocess import Preprocess
 from ka_explore.problem.progress import progress_bar
-from ka_explore.problem.teachers import Preprocess, Teacher
+from ka_explore.problem.teachers import Teacher
 
 CHUNK = 128  # images a forward: larger ones leave the processor's cache and are slower
 
