@@ -135,3 +135,9 @@ class Raw(NamedTuple):
     output: Any
     features: Mapping[str, Tensor]
     batch: int
+
+
+def rebuilt(old: Teacher, **changes: Any) -> Teacher:
+    """The teacher with something else about it: any of its arguments."""
+    arguments = ("name", "module", "layers", "blocks", "labels", "task", "read", "preprocess")
+    return Teacher(**{name: getattr(old, name) for name in arguments} | changes)

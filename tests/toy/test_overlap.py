@@ -104,7 +104,8 @@ def test_least_entropy_finds_the_right_teacher():
 
 def test_problem_of_sprites(untrained):
     problem = toy.sprites(seed=1, size=20, labelled=600)
-    assert problem.names == tuple(f"{net} {task}" for net, about in multitask.NETS.items() for task in about.tasks)
+    named = ("A shape", "B shape", "B colour", "C colour", "C size", "D size", "D position", "D rotation")
+    assert problem.names == named
     assert problem.labels.tasks == tuple(drawing.TASKS)
     assert all(problem.labels.class_names(task) == names for task, names in drawing.TASKS.items())
     modules = {teacher.name: id(teacher.module) for teacher in problem.teachers}
@@ -125,13 +126,13 @@ def test_lessons_of_sprites(lessons_of, noise):
     drawn = drawing.draw(6500, 12, 0)
     number = {image.tobytes(): i for i, image in enumerate(drawn.images)}
     assert len(number) == 6500
-    for (images, labels), net in zip(lessons_of(problem), multitask.NETS.values(), strict=True):
+    for (images, labels), recipe, dark in zip(lessons_of(problem), multitask.RECIPES, multitask.DARK, strict=True):
         index = np.array([number[image.tobytes()] for image in images])
         assert index.min() >= 3000  # the first 1 500 are the test, the next the pool
-        foreign = drawn.dark[index] != net.dark
+        foreign = drawn.dark[index] != dark
         assert 0.15 < foreign.mean() < 0.25
-        for task in net.tasks:
-            wrong = (labels if len(net.tasks) == 1 else labels[task]) != drawn.labels[task][index]
+        for task in recipe.tasks:
+            wrong = (labels if len(recipe.tasks) == 1 else labels[task]) != drawn.labels[task][index]
             assert abs(wrong[~foreign].mean() - noise) < 0.02
             if task in ("position", "rotation"):
                 assert wrong.sum() == round(noise * 1000)
@@ -162,7 +163,7 @@ def test_teachers_of_sprites_are_right_on_their_own_part():
     for teacher in problem.teachers:
         answers = teacher(problem.test.images[:]).logits.argmax(1)
         right[teacher.name] = answers == torch.from_numpy(problem.test.labels[teacher.task])
-        own = dark == multitask.NETS[teacher.name[0]].dark
+        own = dark == multitask.DARK["ABCD".index(teacher.name[0])]
         assert right[teacher.name][own].float().mean() > 0.85
         if teacher.task in multitask.SHARED:
             assert right[teacher.name][~own].float().mean() < 0.7

