@@ -9,15 +9,17 @@ from torch.nn import functional
 
 from ka_explore.errors import InputError, unknown
 
+ByTeacher = Mapping[str, Float[Tensor, "_ _"]]
+"""By teacher, one row an image of the pool."""
+OfPool = Float[Tensor, "_ channel height width"]
+"""All images of the pool."""
+
 SIDE = 14  # pixels a side on which images are compared: alike is what looks alike from afar
 BLOCK = 1 << 24  # distances held at once, 64 MiB
 
 
 def neighbour_space(
-    count: int,
-    teachers: Sequence[str],
-    features: Mapping[str, Float[Tensor, "_ _"]],
-    images: Float[Tensor, "_ channel height width"] | None,
+    count: int, teachers: Sequence[str], features: ByTeacher, images: OfPool | None
 ) -> Float[Tensor, "image coordinate"]:
     """Vectors whose Euclidean distance says how alike two images are. Raises InputError without any."""
     for teacher in features:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ka_explore.errors import InputError, unknown
 from ka_explore.problem.labels import LabelSpace
-from ka_explore.problem.neighbours import check_rows, nearest_images, neighbour_space
+from ka_explore.problem.neighbours import ByTeacher, OfPool, check_rows, nearest_images, neighbour_space
 
 MOST = 32  # neighbours looked at; beyond, the answers of the toy pools only become vaguer
 BALANCE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the largest balance, tried one after the other
@@ -64,7 +64,7 @@ class Targets:
         return self.responsibility
 
 
-def own_answers(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "_ _"]]) -> Targets:
+def own_answers(labels: LabelSpace, logits: ByTeacher) -> Targets:
     """The teachers' raw logits as they are. Raises what `consistent` raises."""
     check_logits(labels, logits)
     joint = {task: torch.cat(blocks_of(labels, logits, task), dim=1).softmax(dim=1) for task in labels.tasks}
@@ -72,7 +72,7 @@ def own_answers(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "_ _"]]) 
     return Targets(dict(logits), own, own, {}, None, {"target": "own"})
 
 
-def standardised(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "_ _"]]) -> Targets:
+def standardised(labels: LabelSpace, logits: ByTeacher) -> Targets:
     """The teachers of a task at one mean and spread of their largest logit. Raises what `consistent` raises.
 
     z_i → s · (z_i − mean_i) / s_i, where mean_i and s_i are the mean and standard deviation over the pool of teacher
@@ -87,12 +87,7 @@ def standardised(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "_ _"]])
     return made(labels, logits, joint, {}, None, {"target": "standardised"})
 
 
-def consistent(
-    labels: LabelSpace,
-    logits: Mapping[str, Float[Tensor, "_ _"]],
-    features: Mapping[str, Float[Tensor, "_ _"]],
-    images: Float[Tensor, "_ channel height width"] | None,
-) -> Targets:
+def consistent(labels: LabelSpace, logits: ByTeacher, features: ByTeacher, images: OfPool | None) -> Targets:
     """The answers with columns that claim too much held back, mixed with those of the nearest images.
 
     For image x let q(x) = softmax(z(x) + b) over all columns of the task, z the teachers' logits, and m(x) the mean
@@ -146,11 +141,7 @@ def consistent(
 
 
 def make_targets(
-    kind: TargetKind,
-    labels: LabelSpace,
-    logits: Mapping[str, Float[Tensor, "_ _"]],
-    features: Mapping[str, Float[Tensor, "_ _"]],
-    images: Float[Tensor, "_ channel height width"] | None,
+    kind: TargetKind, labels: LabelSpace, logits: ByTeacher, features: ByTeacher, images: OfPool | None
 ) -> Targets:
     """The targets of a name: `own_answers`, `standardised` or `consistent`. Raises InputError for another name."""
     if kind not in get_args(TargetKind):
