@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from ka_explore.problem.labels import LabelSpace
     from ka_explore.problem.layers import Outputs
     from ka_explore.problem.pool import Batch, Pool
+    from ka_explore.problem.preprocess import Preprocess
     from ka_explore.problem.problem import Labelled, Problem
     from ka_explore.problem.student import Student
-    from ka_explore.problem.teachers import Preprocess, Teacher
+    from ka_explore.problem.teachers import Teacher
     from ka_explore.run.export import export_student, load_student
     from ka_explore.run.run import Run
     from ka_explore.run.snapshot import Snapshot
@@ -79,9 +80,10 @@ HOMES = {
     "problem.labels": ("LabelSpace",),
     "problem.layers": ("Outputs",),
     "problem.pool": ("Batch", "Pool"),
+    "problem.preprocess": ("Preprocess",),
     "problem.problem": ("Labelled", "Problem"),
     "problem.student": ("Student",),
-    "problem.teachers": ("Preprocess", "Teacher"),
+    "problem.teachers": ("Teacher",),
     "run.export": ("export_student", "load_student"),
     "run.run": ("Run",),
     "run.snapshot": ("Snapshot",),

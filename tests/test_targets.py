@@ -56,18 +56,18 @@ def test_every_task_keeps_its_level_and_its_claims_sum_to_one(kind, teachers, co
     targets = make_targets(kind, labels, logits, features, images)
     stacked, raw = labels.stack(targets.logits), labels.stack(logits)
     assert {name: z.shape for name, z in targets.logits.items()} == {name: z.shape for name, z in logits.items()}
-    for shares in (targets.own, targets.claims, *targets.evidence.values()):
+    for shares in (targets.own, targets.responsibility, *targets.evidence.values()):
         assert shares.shape == (count, len(teachers))
     for task in labels.tasks:
         place = labels.task_columns(task)
         torch.testing.assert_close(stacked[:, place].logsumexp(1), raw[:, place].logsumexp(1), atol=1e-4, rtol=1e-5)
         owners = [labels.teachers.index(teacher) for teacher in labels.teachers_of(task)]
-        for shares in (targets.own, targets.claims, *targets.evidence.values()):
+        for shares in (targets.own, targets.responsibility, *targets.evidence.values()):
             torch.testing.assert_close(shares[:, owners].sum(dim=1), torch.ones(count))
         for column, teacher in zip(owners, labels.teachers_of(task), strict=True):
             block = labels.columns_of(teacher)
             share = joint(labels, targets, task)[:, block.start - place.start : block.stop - place.start].sum(dim=1)
-            torch.testing.assert_close(targets.claims[:, column], share)
+            torch.testing.assert_close(targets.responsibility[:, column], share)
         lowest = raw[:, place].log_softmax(dim=1).min()
         assert stacked[:, place].log_softmax(dim=1).min() >= lowest - 1e-4
 
@@ -94,7 +94,7 @@ def test_the_teachers_may_come_in_any_order(kind):
     got = make_targets(kind, other, logits, features, images)
     for teacher in logits:
         torch.testing.assert_close(got.logits[teacher], expected.logits[teacher], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(got.claims.flip(1), expected.claims)
+    torch.testing.assert_close(got.responsibility.flip(1), expected.responsibility)
 
 
 def test_the_same_bits_each_time():
@@ -106,7 +106,7 @@ def test_the_same_bits_each_time():
 
 def test_a_level_and_a_scale_that_a_teacher_has_of_its_own_are_taken_away_in_a_large_pool():
     labels, logits, _, _ = answers(SAME_LABELS, 20_000)
-    alike = standardised(labels, {"first": logits["first"], "second": 3 * logits["first"] + 7}).claims
+    alike = standardised(labels, {"first": logits["first"], "second": 3 * logits["first"] + 7}).responsibility
     torch.testing.assert_close(alike, torch.full((20_000, 2), 0.5), atol=0.02, rtol=0)
 
 
@@ -125,7 +125,7 @@ def test_neighbours_that_know_nothing_are_not_heard():
     unheard = consistent(labels, logits, {t: f[order] for t, f in features.items()}, images[order])
     assert heard.chosen["trust"] > 0.5
     assert unheard.chosen["trust"] < 0.1
-    assert (unheard.claims - unheard.own).abs().mean() < 0.2 * (heard.claims - heard.own).abs().mean()
+    assert (unheard.responsibility - unheard.own).abs().mean() < 0.2 * (heard.responsibility - heard.own).abs().mean()
 
 
 def test_neighbours_are_heard_less_in_a_thinner_pool_and_more_where_answers_are_noisier():
@@ -260,7 +260,7 @@ def test_a_pool_of_one_teachers_images_is_not_made_an_even_one():
 def test_many_images_are_looked_at_block_by_block(monkeypatch):
     given = answers(ONE_TASK, 70)
     expected = consistent(*given)
-    monkeypatch.setattr("ka_explore.problem.targets.BLOCK", 70 * 9)
+    monkeypatch.setattr("ka_explore.problem.neighbours.BLOCK", 70 * 9)
     got = consistent(*given)
     assert torch.equal(got.neighbours, expected.neighbours)
     assert got.chosen == pytest.approx(expected.chosen)
@@ -294,7 +294,7 @@ def test_the_neighbours_tell_whose_image_it_is_where_a_loud_teacher_claims_all()
     def right(targets: Targets) -> tuple[float, float]:
         stacked = labels.stack(targets.logits)
         return (
-            float((targets.claims.argmax(1) == owner).float().mean()),
+            float((targets.responsibility.argmax(1) == owner).float().mean()),
             float((stacked.argmax(1) == truth).float().mean()),
         )
 
@@ -317,7 +317,9 @@ def test_identical_images_and_constant_teachers_work(count):
     for said in (logits, constant, silent, {t: z[:1].expand(count, -1) for t, z in logits.items()}):
         targets = consistent(labels, said, same, torch.zeros(count, 1, 4, 4))
         assert all(torch.isfinite(z).all() for z in targets.logits.values())
-    torch.testing.assert_close(consistent(labels, silent, features, images).claims, torch.tensor([[0.6, 0.4]] * count))
+    torch.testing.assert_close(
+        consistent(labels, silent, features, images).responsibility, torch.tensor([[0.6, 0.4]] * count)
+    )
 
 
 def test_confident_answers_stay_finite():
@@ -361,7 +363,7 @@ def test_what_does_not_fit_is_said():
 
 def test_a_run_learns_from_the_targets_it_says(tmp_path):
     from ka_explore import Run, toy
-    from ka_explore.problem.targets import consistent, thumbnails
+    from ka_explore.problem.neighbours import thumbnails
 
     problem = toy.digits(unlabelled=300)
     run = Run(problem, "distillation", targets="consistent", steps=4, batch_size=16)
@@ -382,3 +384,9 @@ def test_a_run_learns_from_the_targets_it_says(tmp_path):
     run.advance(None).rewind(2).advance(None)
     fork = run.fork("own", at=2, targets="own").advance(1)
     assert fork.history()[-1]["terms"] != run.history()[2]["terms"]
+
+
+def test_what_responsibility_was_called_before_works_and_says_so():
+    targets = own_answers(*answers(ONE_TASK, 5)[:2])
+    with pytest.warns(FutureWarning, match=r"Targets.claims is Targets.responsibility since version 0\.2"):
+        assert targets.claims is targets.responsibility

@@ -6,8 +6,8 @@ the fingerprints of teacher and images, so that runs, forks and processes share 
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,9 +21,11 @@ from ka_explore.errors import InputError, StoreError
 from ka_explore.problem.folders import cache_root
 from ka_explore.problem.layers import Outputs
 from ka_explore.problem.pool import Images
+from ka_explore.problem.preprocess import Preprocess
 from ka_explore.problem.progress import progress_bar
-from ka_explore.problem.teachers import Preprocess, Teacher
+from ka_explore.problem.teachers import Teacher
 
+Append = Callable[[tuple[str, str], Tensor], None]
 CHUNK = 128  # images a forward: larger ones leave the processor's cache and are slower
 
 
@@ -94,12 +96,10 @@ class TeacherCache:
 
     def write(self, group: Sequence[Teacher], images: Images, bar: Any) -> None:
         """One module's answers for the teachers that share it."""
-        writers = {
-            (t.name, what): ArrayWriter(path, len(images)) for t in group for what, path in self.paths(t.name).items()
-        }
+        paths = {(t.name, what): path for t in group for what, path in self.paths(t.name).items()}
         spread: dict[str, tuple[Tensor, Tensor]] = {}
         layers = {layer: t.layers[layer] for t in group for layer in self.layers[t.name]}
-        try:
+        with array_files(paths, len(images)) as append:
             for start in range(0, len(images), CHUNK):
                 part = images[start : start + CHUNK].to(self.device)
                 raw = group[0].run(part, layers)
@@ -109,9 +109,9 @@ class TeacherCache:
                     low, high = torch.aminmax(outputs.logits, dim=0)
                     before = spread.get(teacher.name, (low, high))
                     spread[teacher.name] = (torch.minimum(low, before[0]), torch.maximum(high, before[1]))
-                    writers[teacher.name, ""].append(outputs.logits)
+                    append((teacher.name, ""), outputs.logits)
                     for layer in self.layers[teacher.name]:
-                        writers[teacher.name, layer].append(outputs.features[layer].permute(0, 2, 3, 1))
+                        append((teacher.name, layer), outputs.features[layer].permute(0, 2, 3, 1))
                 bar.update(len(part))
             for teacher in group:
                 low, high = spread[teacher.name]
@@ -120,16 +120,6 @@ class TeacherCache:
                         f"teacher {teacher.name!r} gives the same logits for every one of {len(images)} images: "
                         "check its weights and its preprocess."
                     )
-            for writer in writers.values():
-                writer.finish()
-        except OSError as error:
-            raise StoreError(
-                f"cannot write the teacher cache in {next(iter(writers.values())).path.parent}: {error}. "
-                "Make room, or set KA_EXPLORE_CACHE to another folder."
-            ) from error
-        finally:
-            for writer in writers.values():
-                writer.discard()
 
     def check(self, teacher: Teacher, outputs: Outputs, start: int) -> None:
         """Raises InputError that names the first image whose answer is not finite."""
@@ -154,42 +144,37 @@ def opened(path: Path) -> np.ndarray:
     return array
 
 
-class ArrayWriter:
-    """A ``.npy`` file written part by part, that appears under its name only when finished.
+@contextmanager
+def array_files(paths: Mapping[tuple[str, str], Path], length: int) -> Iterator[Append]:
+    """Within the ``with``: a function that adds rows to a ``.npy`` file; at the end all appear under their names.
 
-    Plain writes, not a writable memory map: a full disk is then an error and not a crash.
+    Plain writes, not a writable memory map: a full disk is then an error and not a crash. Raises StoreError for it.
     """
+    files: dict[tuple[str, str], Any] = {}
 
-    def __init__(self, path: Path, length: int):
-        self.path = path
-        self.length = length
-        self.file: tempfile._TemporaryFileWrapper[bytes] | None = None
+    def append(key: tuple[str, str], rows: Tensor) -> None:
+        array = np.ascontiguousarray(rows.detach().cpu().numpy())
+        if key not in files:
+            folder = paths[key].parent
+            folder.mkdir(parents=True, exist_ok=True)
+            files[key] = tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False)  # noqa: SIM115
+            shape = (length, *array.shape[1:])
+            header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(files[key], header)
+        files[key].write(array.data)
 
-    def append(self, part: Tensor) -> None:
-        """Add rows."""
-        array = np.ascontiguousarray(part.detach().cpu().numpy())
-        if self.file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = tempfile.NamedTemporaryFile(dir=self.path.parent, suffix=".part", delete=False)  # noqa: SIM115
-            header = {
-                "descr": np.lib.format.dtype_to_descr(array.dtype),
-                "fortran_order": False,
-                "shape": (self.length, *array.shape[1:]),
-            }
-            np.lib.format.write_array_header_1_0(self.file, header)
-        self.file.write(array.data)
-
-    def finish(self) -> None:
-        """Give the file its name."""
-        if self.file is not None:
-            self.file.close()
-            os.replace(self.file.name, self.path)
-            self.file = None
-
-    def discard(self) -> None:
-        """Remove what was not finished."""
-        if self.file is not None:
+    try:
+        yield append
+        for key, file in files.items():
+            file.close()
+            os.replace(file.name, paths[key])
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the teacher cache in {next(iter(paths.values())).parent}: {error}. "
+            "Make room, or set KA_EXPLORE_CACHE to another folder."
+        ) from error
+    finally:
+        for file in files.values():
             with suppress(OSError):  # what is still to be written does not fit on a full disk either
-                self.file.close()
-            Path(self.file.name).unlink(missing_ok=True)
-            self.file = None
+                file.close()
+            Path(file.name).unlink(missing_ok=True)

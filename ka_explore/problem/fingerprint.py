@@ -36,11 +36,11 @@ def settings_of(module: nn.Module) -> str:
 def described(thing: Any, above: tuple[Any, ...] = ()) -> str:
     """A function, an object to call or a preprocessing: by name, and by all that tells it from others of that name.
 
-    ``above`` are the things it is a part of, so that a circle ends.
+    ``above`` are the things that hold it, so that a circle ends.
     """
 
-    def parts(*things: Any) -> str:
-        return str([described(part, (*above, thing)) for part in things])
+    def within(*things: Any) -> str:
+        return str([described(inner, (*above, thing)) for inner in things])
 
     if thing is None:
         return "none"
@@ -52,20 +52,20 @@ def described(thing: Any, above: tuple[Any, ...] = ()) -> str:
         array = thing.detach().cpu().float().numpy() if isinstance(thing, Tensor) else thing
         return f"{array.shape} {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}"
     if isinstance(thing, Mapping):
-        return parts(*thing.items())
+        return within(*thing.items())
     if isinstance(thing, (tuple, list)):
-        return parts(*thing)
+        return within(*thing)
     if isinstance(thing, partial):
-        return parts(thing.func, thing.args, thing.keywords)
+        return within(thing.func, thing.args, thing.keywords)
     if isinstance(thing, (type, ModuleType)):
         return thing.__name__
     name = str(getattr(thing, "__qualname__", type(thing).__qualname__))
     if hasattr(thing, "__code__"):
         owner = [thing.__self__] if hasattr(thing, "__self__") else []
         held = [*owner, *values_held(inspect.unwrap(thing))]
-        return name + (parts(*held) if held else "")
+        return name + (within(*held) if held else "")
     if hasattr(thing, "__dict__"):
-        return name + parts(vars(thing))
+        return name + within(vars(thing))
     return without_addresses(repr(thing))
 
 
@@ -105,5 +105,5 @@ def compiled(code: CodeType, doc: str | None) -> str:
 
 
 def without_addresses(text: str) -> str:
-    """A printed form without places in memory, which change from process to process."""
+    """A printed form without addresses in memory, which change from process to process."""
     return re.sub(r" at 0x[0-9a-f]+", "", text)

@@ -90,10 +90,7 @@ class LabelSpace:
 
     def task_columns(self, task: str) -> slice:
         """Where the columns of one task stand among all columns."""
-        places = [i for i, column in enumerate(self.columns) if column.task == task]
-        if not places:
-            raise unknown("task", task, self.tasks)
-        return slice(places[0], places[-1] + 1)
+        return stretch("task", task, [column.task for column in self.columns])
 
     def teachers_of(self, task: str) -> tuple[str, ...]:
         """The teachers of one task, in the order of their columns."""
@@ -101,28 +98,21 @@ class LabelSpace:
 
     def columns_of(self, teacher: str) -> slice:
         """Where a teacher's logits stand among the columns."""
-        places = [i for i, column in enumerate(self.columns) if column.teacher == teacher]
-        if not places:
-            raise unknown("teacher", teacher, self.teachers)
-        return slice(places[0], places[-1] + 1)
+        return stretch("teacher", teacher, [column.teacher for column in self.columns])
 
     def classes_of(self, teacher: str) -> list[int]:
         """Which classes (columns of `merge`) a teacher knows, in the order of its own labels."""
-        place = {pair: i for i, pair in enumerate(self.classes)}
-        return [place[column.task, column.label] for column in self.columns[self.columns_of(teacher)]]
+        return list(self.class_of_column[self.columns_of(teacher)])
 
     def task_slice(self, task: str) -> slice:
         """Where the classes of one task stand among all classes."""
-        places = [i for i, (t, _) in enumerate(self.classes) if t == task]
-        if not places:
-            raise unknown("task", task, self.tasks)
-        return slice(places[0], places[-1] + 1)
+        return stretch("task", task, [task for task, _ in self.classes])
 
     @cached_property
     def class_of_column(self) -> tuple[int, ...]:
         """For every column the index of its class."""
-        place = {pair: i for i, pair in enumerate(self.classes)}
-        return tuple(place[column.task, column.label] for column in self.columns)
+        number = {pair: i for i, pair in enumerate(self.classes)}
+        return tuple(number[column.task, column.label] for column in self.columns)
 
     def stack(self, logits: Mapping[str, Float[Tensor, "batch _"]]) -> Float[Tensor, "batch column"]:
         """The teachers' logits side by side, in the order of the columns."""
@@ -141,6 +131,13 @@ class LabelSpace:
         if len(self.classes) == len(self.columns):
             return scores
         groups: list[list[int]] = [[] for _ in self.classes]
-        for column, place in enumerate(self.class_of_column):
-            groups[place].append(column)
+        for column, index in enumerate(self.class_of_column):
+            groups[index].append(column)
         return torch.stack([scores[:, group].logsumexp(dim=1) for group in groups], dim=1)
+
+
+def stretch(kind: str, name: str, owners: Sequence[str]) -> slice:
+    """From the first to the last of a task's or teacher's. Raises InputError where none of these is of that name."""
+    if name not in owners:
+        raise unknown(kind, name, tuple(dict.fromkeys(owners)))
+    return slice(owners.index(name), len(owners) - owners[::-1].index(name))

@@ -7,7 +7,7 @@ follows would change it.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import get_ident
 from typing import Any
@@ -99,12 +99,11 @@ def to_map(feature: Any, layout: str = "auto") -> Float[Tensor, "batch channel h
     if feature.ndim == 4:
         return feature.permute(0, 3, 1, 2) if layout == "NHWC" else feature
     if feature.ndim == 3:
-        _, tokens, _ = feature.shape
+        tokens = feature.shape[1]
+        if math.isqrt(tokens) ** 2 != tokens and math.isqrt(tokens - 1) ** 2 == tokens - 1 and tokens > 2:
+            feature, tokens = feature[:, 1:], tokens - 1
         side = math.isqrt(tokens)
-        if side * side != tokens and math.isqrt(tokens - 1) ** 2 == tokens - 1 and tokens > 2:
-            feature, side = feature[:, 1:], math.isqrt(tokens - 1)
-        shape = (side, side) if side * side == feature.shape[1] else (feature.shape[1], 1)
-        return feature.transpose(1, 2).unflatten(2, shape)
+        return feature.transpose(1, 2).unflatten(2, (side, side) if side * side == tokens else (tokens, 1))
     if feature.ndim == 2:
         return feature[:, :, None, None]
     raise InputError(
@@ -162,14 +161,10 @@ def tap(owner: str, module: nn.Module, layers: Mapping[str, str]) -> Iterator[di
 
         return hook
 
-    handles = []
-    try:
+    with ExitStack() as hooks:
         for name, layer in find_layers(owner, module, list(layers)).items():
-            handles.append(layer.register_forward_hook(keep(name, layers[name])))
+            hooks.enter_context(layer.register_forward_hook(keep(name, layers[name])))
         yield features
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def forward(owner: str, module: nn.Module, images: Tensor, layers: Mapping[str, str]) -> tuple[Any, dict[str, Tensor]]:
@@ -218,17 +213,12 @@ def layers_of(module: nn.Module, images: Tensor) -> LayerList:
         first = output[0] if isinstance(output, (tuple, list)) and output else output
         shapes[names[layer]] = tuple(first.shape) if isinstance(first, Tensor) else None
 
-    modes = {layer: layer.training for layer in module.modules()}
-    handles = [layer.register_forward_hook(hook) for layer in names]
-    try:
-        module.eval()
-        with torch.no_grad():
-            module(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for layer, mode in modes.items():
-            layer.training = mode
+    with ExitStack() as before, torch.no_grad():
+        for layer in module.modules():
+            before.callback(setattr, layer, "training", layer.training)
+        for layer in names:
+            before.enter_context(layer.register_forward_hook(hook))
+        module.eval()(images)
     kinds = {name: layer for layer, name in names.items()}
     return LayerList(
         LayerInfo(name, type(kinds[name]).__name__, shape, sum(p.numel() for p in kinds[name].parameters()))

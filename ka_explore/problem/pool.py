@@ -110,10 +110,8 @@ class Images:
 def gather(items: Sequence[Any]) -> np.ndarray:
     """The images of a sequence or dataset as one array, labels left behind."""
     try:
-        images = [
-            item[0] if isinstance(item, (tuple, list)) else item for item in (items[i] for i in range(len(items)))
-        ]
-        arrays = [as_array(image) for image in images]
+        pairs = (items[i] for i in range(len(items)))
+        arrays = [as_array(pair[0] if isinstance(pair, (tuple, list)) else pair) for pair in pairs]
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise InputError(
             f"cannot read images from a {type(items).__name__}: expected an array, a tensor or a sequence of images."
@@ -158,10 +156,7 @@ class Pool:
         value_range: tuple[float, float] | None = (0.0, 1.0),
     ):
         self.images = images if isinstance(images, Images) else Images(images, value_range=value_range)
-        self.labels = None if labels is None else {task: as_labels(task, y) for task, y in labels.items()}
-        for task, y in (self.labels or {}).items():
-            if y.shape != (len(self.images),):
-                raise InputError(f"labels of task {task!r} have shape {y.shape} for {len(self.images)} images.")
+        self.labels = None if labels is None else {t: as_labels(t, y, len(self.images)) for t, y in labels.items()}
         if probe < 1:
             raise InputError(f"probe={probe}: expected at least 1 image for the probe set.")
         self.augment = augment
@@ -177,8 +172,8 @@ class Pool:
         left out of that epoch. A pool smaller than ``size`` gives itself whole, in the epoch's order.
         """
         size = min(size, len(self))
-        epoch, place = divmod(step, len(self) // size)
-        return permutation(len(self), seed, epoch)[place * size : (place + 1) * size]
+        epoch, batch = divmod(step, len(self) // size)
+        return permutation(len(self), seed, epoch)[batch * size : (batch + 1) * size]
 
     @property
     def probe_index(self) -> Int64[np.ndarray, "probe"]:
@@ -190,14 +185,16 @@ class Pool:
         return Pool(self.images, probe=self.probe, augment=self.augment)
 
 
-def as_labels(task: str, labels: Any) -> Int64[np.ndarray, "_"]:
-    """Labels as whole numbers. Raises InputError for anything else."""
+def as_labels(task: str, labels: Any, images: int) -> Int64[np.ndarray, "_"]:
+    """Labels as whole numbers. Raises InputError for anything else, and unless there is one an image."""
     array = as_array(labels)
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise InputError(
             f"labels of task {task!r} are {array.dtype} of shape {array.shape}: expected one whole number an image, "
             "its place in labels.class_names(task), -1 where it is not known."
         )
+    if len(array) != images:
+        raise InputError(f"labels of task {task!r} have shape {array.shape} for {images} images.")
     return array.astype(np.int64)
 
 

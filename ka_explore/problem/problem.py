@@ -32,10 +32,8 @@ class Labelled:
     labels: Mapping[str, np.ndarray]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", {task: as_labels(task, y) for task, y in self.labels.items()})
-        for task, y in self.labels.items():
-            if y.shape != (len(self.images),):
-                raise InputError(f"labels of task {task!r} have shape {y.shape} for {len(self.images)} images.")
+        checked = {task: as_labels(task, y, len(self.images)) for task, y in self.labels.items()}
+        object.__setattr__(self, "labels", checked)
 
 
 @dataclass(frozen=True)
@@ -197,7 +195,7 @@ class Problem:
 
 
 def memory_of(net: nn.Module) -> set[int]:
-    """Where a net's parameters lie: two nets that share a place train each other."""
+    """The addresses of a net's parameters: two nets that share one train each other."""
     return {p.untyped_storage().data_ptr() for p in net.parameters() if p.numel()}
 
 

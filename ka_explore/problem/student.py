@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,8 @@ class Student(nn.Module, ABC):
     Make one with `Student.chain` (layer-wise learning needs its segments) or with `Student.of` (any net).
     """
 
+    chain: ClassVar[type["Chain"]]
+    of: ClassVar[type["Wrapped"]]
     preprocess: Callable[[Tensor], Tensor] | None
 
     @property
@@ -43,28 +45,6 @@ class Student(nn.Module, ABC):
     def feature_layer(self) -> str:
         """The last named layer: "the feature" of methods that take one a net."""
         return self.layers[-1]
-
-    @staticmethod
-    def chain(
-        segments: Mapping[str, nn.Module],
-        heads: Mapping[str, nn.Module],
-        *,
-        preprocess: Callable[[Tensor], Tensor] | None = None,
-    ) -> "Chain":
-        """A chain of named segments and one head a task; see `Chain`."""
-        return Chain(segments, heads, preprocess=preprocess)
-
-    @staticmethod
-    def of(
-        module: nn.Module,
-        *,
-        layers: Sequence[str] | Mapping[str, str],
-        labels: LabelSpace,
-        read: Callable[[Any], Tensor] = logits_of,
-        preprocess: Callable[[Tensor], Tensor] | None = None,
-    ) -> "Wrapped":
-        """Any ``nn.Module`` as a student, by naming its layers; see `Wrapped`."""
-        return Wrapped(module, layers=layers, labels=labels, read=read, preprocess=preprocess)
 
 
 class Chain(Student):
@@ -163,3 +143,6 @@ class Wrapped(Student):
         inputs = images if self.preprocess is None else self.preprocess(images)
         output, features = forward("the student", self.module, inputs, self.layouts)
         return Outputs(read_logits("the student", self.read, output, images.shape[0], self.columns), features)
+
+
+Student.chain, Student.of = Chain, Wrapped

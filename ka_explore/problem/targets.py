@@ -5,8 +5,8 @@ all teachers of a task, and those do not compare between teachers. Two repairs, 
 
 * `standardised`: each teacher's largest logit is brought to the same mean and spread. A simple reference; it takes for
   granted that each teacher knows as many of the images, and is far off where that is not so.
-* `consistent`: columns that claim too much are held back, and every image hears its nearest neighbours; both as far as
-  neighbours then agree.
+* `consistent`: columns that claim too much are held back, and every answer is smoothed over the nearest neighbours;
+  both as far as neighbours then agree.
 
 The method of `consistent` is ours. Its parts are well known: leave-one-out choice of the number of neighbours, the
 error of the nearest neighbour as a measure of noise (Cover and Hart 1967, Rice 1984), shares of the classes as a
@@ -14,23 +14,22 @@ constraint on pseudo-labels (Asano et al. 2020), mixtures of one's own answer an
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import functional
 
 from ka_explore.errors import InputError, unknown
 from ka_explore.problem.labels import LabelSpace
+from ka_explore.problem.neighbours import ByTeacher, OfPool, check_rows, nearest_images, neighbour_space
 
 MOST = 32  # neighbours looked at; beyond, the answers of the toy pools only become vaguer
-SIDE = 14  # pixels a side on which images are compared: alike is what looks alike from afar
 BALANCE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the largest balance, tried one after the other
 BALANCING = 100  # fixed-point steps at most
-BLOCK = 1 << 24  # distances held at once, 64 MiB
 
 TargetKind = Literal["own", "standardised", "consistent"]
 
@@ -43,8 +42,8 @@ class Targets:
         logits: by teacher, one row an image: a softmax over all teachers of a task, side by side, is the joint
             target, and the logsumexp of that row is the one of the teachers' raw logits.
         own: the share of the image that each teacher claims by the raw logits side by side; sums to 1 over a task.
-        claims: the same by these targets.
-        evidence: more claims of `consistent`: ``balanced``, before any neighbour is heard, and ``neighbours``, by what
+        responsibility: the same by these targets.
+        evidence: more shares of `consistent`: ``balanced``, before any neighbour is heard, and ``neighbours``, by what
             these alone say.
         neighbours: the nearest other images of the pool, nearest first; None where nobody was asked.
         chosen: what was chosen without labels, and the numbers it was chosen by; see `consistent`. With several
@@ -53,20 +52,27 @@ class Targets:
 
     logits: Mapping[str, Float[Tensor, "image _"]]
     own: Float[Tensor, "image teacher"]
-    claims: Float[Tensor, "image teacher"]
+    responsibility: Float[Tensor, "image teacher"]
     evidence: Mapping[str, Float[Tensor, "image teacher"]]
     neighbours: Int64[Tensor, "image neighbour"] | None
     chosen: Mapping[str, float | int | str]
 
+    @property
+    def claims(self) -> Float[Tensor, "image teacher"]:
+        """What `responsibility` was called before version 0.2."""
+        warnings.warn("Targets.claims is Targets.responsibility since version 0.2.", FutureWarning, stacklevel=2)
+        return self.responsibility
 
-def own_answers(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "_ _"]]) -> Targets:
+
+def own_answers(labels: LabelSpace, logits: ByTeacher) -> Targets:
     """The teachers' raw logits as they are. Raises what `consistent` raises."""
     check_logits(labels, logits)
-    own = claims_of(labels, {task: beside(labels, logits, task).softmax(dim=1) for task in labels.tasks})
+    joint = {task: torch.cat(blocks_of(labels, logits, task), dim=1).softmax(dim=1) for task in labels.tasks}
+    own = responsibility_of(labels, joint)
     return Targets(dict(logits), own, own, {}, None, {"target": "own"})
 
 
-def standardised(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "_ _"]]) -> Targets:
+def standardised(labels: LabelSpace, logits: ByTeacher) -> Targets:
     """The teachers of a task at one mean and spread of their largest logit. Raises what `consistent` raises.
 
     z_i → s · (z_i − mean_i) / s_i, where mean_i and s_i are the mean and standard deviation over the pool of teacher
@@ -77,16 +83,11 @@ def standardised(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "_ _"]])
     joint = {}
     for task in labels.tasks:
         blocks = blocks_of(labels, logits, task)
-        joint[task] = standardise(blocks, share_of(torch.cat(blocks, dim=1))).softmax(dim=1)
+        joint[task] = standardise(blocks, support(torch.cat(blocks, dim=1))).softmax(dim=1)
     return made(labels, logits, joint, {}, None, {"target": "standardised"})
 
 
-def consistent(
-    labels: LabelSpace,
-    logits: Mapping[str, Float[Tensor, "_ _"]],
-    features: Mapping[str, Float[Tensor, "_ _"]],
-    images: Float[Tensor, "_ channel height width"] | None,
-) -> Targets:
+def consistent(labels: LabelSpace, logits: ByTeacher, features: ByTeacher, images: OfPool | None) -> Targets:
     """The answers with columns that claim too much held back, mixed with those of the nearest images.
 
     For image x let q(x) = softmax(z(x) + b) over all columns of the task, z the teachers' logits, and m(x) the mean
@@ -122,42 +123,32 @@ def consistent(
             are not finite, or neither features nor images.
     """
     check_logits(labels, logits)
-    space = neighbour_space(labels, len(logits[labels.teachers[0]]), features, images)
+    space = neighbour_space(len(logits[labels.teachers[0]]), labels.teachers, features, images)
     nearest = nearest_images(space, MOST)
     found = {task: smooth_over_neighbours(blocks_of(labels, logits, task), nearest) for task in labels.tasks}
-    return made(
-        labels,
-        logits,
-        {task: heard.target for task, heard in found.items()},
-        {
-            "balanced": claims_of(labels, {task: heard.balanced for task, heard in found.items()}),
-            "neighbours": claims_of(labels, {task: heard.neighbours for task, heard in found.items()}),
-        },
-        nearest[:, : max(int(heard.chosen["neighbours"]) for heard in found.values())],
-        {"target": "consistent"}
-        | {
-            name if len(labels.tasks) == 1 else f"{task}: {name}": value
-            for task, heard in found.items()
-            for name, value in heard.chosen.items()
-        },
-    )
+    evidence = {
+        "balanced": responsibility_of(labels, {task: smoothed.balanced for task, smoothed in found.items()}),
+        "neighbours": responsibility_of(labels, {task: smoothed.neighbours for task, smoothed in found.items()}),
+    }
+    asked = max(int(smoothed.chosen["neighbours"]) for smoothed in found.values())
+    chosen = {
+        name if len(labels.tasks) == 1 else f"{task}: {name}": value
+        for task, smoothed in found.items()
+        for name, value in smoothed.chosen.items()
+    }
+    target = {task: smoothed.target for task, smoothed in found.items()}
+    return made(labels, logits, target, evidence, nearest[:, :asked], {"target": "consistent", **chosen})
 
 
 def make_targets(
-    kind: TargetKind,
-    labels: LabelSpace,
-    logits: Mapping[str, Float[Tensor, "_ _"]],
-    features: Mapping[str, Float[Tensor, "_ _"]],
-    images: Float[Tensor, "_ channel height width"] | None,
+    kind: TargetKind, labels: LabelSpace, logits: ByTeacher, features: ByTeacher, images: OfPool | None
 ) -> Targets:
     """The targets of a name: `own_answers`, `standardised` or `consistent`. Raises InputError for another name."""
-    if kind == "own":
-        return own_answers(labels, logits)
-    if kind == "standardised":
-        return standardised(labels, logits)
+    if kind not in get_args(TargetKind):
+        raise unknown("kind of targets", kind, get_args(TargetKind))
     if kind == "consistent":
         return consistent(labels, logits, features, images)
-    raise unknown("kind of targets", kind, ("own", "standardised", "consistent"))
+    return (own_answers if kind == "own" else standardised)(labels, logits)
 
 
 @dataclass(frozen=True)
@@ -175,16 +166,16 @@ def smooth_over_neighbours(
 ) -> Smoothed:
     """Target of one task from its teachers' logits; the formulas stand at `consistent`."""
     raw = torch.cat(list(blocks), dim=1)
-    best = mean_of_neighbours(raw.softmax(dim=1), nearest)
-    most = weight_of(best.chosen["correlation"]) * share_of(raw)
+    best = mix_with_neighbours(raw.softmax(dim=1), nearest)
+    most = weight_of(best.chosen["correlation"]) * support(raw)
     found = {"balance": 0.0, "scale": 0.0}
     if most > 0:
         for scale in (0.0, most) if len(blocks) > 1 else (0.0,):
             scaled = standardise(blocks, scale)
-            for part in BALANCE_SHARES:
-                tried = mean_of_neighbours(balance(scaled, part * most), nearest)
+            for share in BALANCE_SHARES:
+                tried = mix_with_neighbours(balance(scaled, share * most), nearest)
                 if tried.chosen["correlation"] > best.chosen["correlation"]:
-                    best, found = tried, {"balance": part * most, "scale": scale}
+                    best, found = tried, {"balance": share * most, "scale": scale}
     return replace(best, chosen={**found, **best.chosen})
 
 
@@ -193,22 +184,22 @@ def weight_of(explained: float) -> float:
     return min(1.0, 2.0 * explained)
 
 
-def share_of(joint: Float[Tensor, "image column"]) -> float:
+def support(joint: Float[Tensor, "image column"]) -> float:
     """n / (n + columns) with n + 1 images: how far a pool supports numbers that are fitted to all of it."""
     return (len(joint) - 1) / (len(joint) - 1 + joint.shape[1])
 
 
-def mean_of_neighbours(answers: Float[Tensor, "image column"], nearest: Int64[Tensor, "image neighbour"]) -> Smoothed:
+def mix_with_neighbours(answers: Float[Tensor, "image column"], nearest: Int64[Tensor, "image neighbour"]) -> Smoothed:
     """Answers mixed with the neighbours', as many of these and as far as they are found to help."""
     total = torch.zeros_like(answers)
     mean, singly, together, count = answers, [], [], 0
-    for place in range(nearest.shape[1]):
-        neighbour = answers[nearest[:, place]]
+    for number, index in enumerate(nearest.T, start=1):
+        neighbour = answers[index]
         total += neighbour
         singly.append(mean_square(answers - neighbour))
-        together.append(mean_square(answers - total / (place + 1)))
+        together.append(mean_square(answers - total / number))
         if together[-1] < min(together[:-1], default=math.inf):
-            mean, count = total / (place + 1), place + 1
+            mean, count = total / number, number
     growth = growth_in_half(singly)
     explained = correlation(answers, mean) if count else 0.0
     trust = weight_of(explained) * (1.0 - growth)
@@ -241,7 +232,7 @@ def growth_in_half(errors: list[float]) -> float:
     There the j-th neighbour is the nearest one with probability 2⁻ʲ. Where the nearest never errs, nothing is known
     to be noise, and the growth is 1.
     """
-    shares = [0.5 ** (place + 1) for place in range(len(errors))]
+    shares = [0.5**number for number in range(1, len(errors) + 1)]
     if not errors or errors[0] < 1e-12:
         return 1.0
     half = sum(share * error for share, error in zip(shares, errors, strict=True)) / sum(shares)
@@ -268,63 +259,8 @@ def standardise(blocks: Sequence[Float[Tensor, "image _"]], strength: float) -> 
     if not bool(torch.isfinite(spreads).all()):  # a teacher whose largest logit never changes has no scale
         spreads = torch.zeros_like(spreads)
     scales = (strength * (spreads.mean() - spreads)).exp().tolist()
-    parts = [
-        (block - strength * mean) * scale for block, mean, scale in zip(blocks, means.tolist(), scales, strict=True)
-    ]
-    return torch.cat(parts, dim=1)
-
-
-def neighbour_space(
-    labels: LabelSpace,
-    count: int,
-    features: Mapping[str, Float[Tensor, "_ _"]],
-    images: Float[Tensor, "_ channel height width"] | None,
-) -> Float[Tensor, "image coordinate"]:
-    """Vectors whose Euclidean distance says how alike two images are. Raises InputError, see `consistent`."""
-    for teacher in features:
-        if teacher not in labels.teachers:
-            raise unknown("teacher", teacher, labels.teachers, where=" among the features")
-        check_rows(f"features of teacher {teacher!r}", features[teacher], count, "(image, channel)")
-    parts = [unit(functional.normalize(features[t].float(), dim=1)) for t in labels.teachers if t in features]
-    parts = [unit(torch.cat(parts, dim=1))] if parts else []
-    if images is not None:
-        if images.ndim != 4:
-            raise InputError(f"images have shape {tuple(images.shape)}: expected (image, channel, height, width).")
-        check_rows("images", images.flatten(1), count, "(image, channel, height, width)")
-        parts.append(unit(torch.cat([thumbnails(part) for part in images.split(256)]).flatten(1)))
-    if not parts:
-        raise InputError("neighbours need features or images to be found by: give at least one of them.")
-    return torch.cat(parts, dim=1)
-
-
-def thumbnails(
-    images: Float[Tensor, "image channel height width"],
-) -> Float[Tensor, "image channel height2 width2"]:
-    """Images averaged to at most 14 pixels a side, all that `consistent` looks at; small ones are left as they are."""
-    size = (min(SIDE, images.shape[2]), min(SIDE, images.shape[3]))
-    return functional.adaptive_avg_pool2d(images.float(), size)
-
-
-def unit(vectors: Float[Tensor, "image coordinate"]) -> Float[Tensor, "image coordinate"]:
-    """Centred, with a mean squared length of 1; zeros where all are alike."""
-    centred = vectors - vectors.mean(dim=0)
-    length = centred.square().sum(dim=1).mean().sqrt()
-    return centred / length if float(length) > 1e-6 else torch.zeros_like(centred)
-
-
-def nearest_images(space: Float[Tensor, "image coordinate"], most: int) -> Int64[Tensor, "image neighbour"]:
-    """The nearest other images, nearest first, exactly and block by block; at most ``most`` and all there are."""
-    count = len(space)
-    wanted = min(most, count - 1)
-    squared = space.square().sum(dim=1)
-    rows = max(1, BLOCK // count)
-    found = []
-    for start in range(0, count, rows):
-        part = space[start : start + rows]
-        distances = torch.addmm(squared[None], part, space.T, alpha=-2)  # the row's own square changes no order
-        distances.diagonal(start).fill_(torch.inf)
-        found.append(distances.topk(wanted, dim=1, largest=False).indices)
-    return torch.cat(found)
+    moved = zip(blocks, means.tolist(), scales, strict=True)
+    return torch.cat([(block - strength * mean) * scale for block, mean, scale in moved], dim=1)
 
 
 def made(
@@ -340,31 +276,25 @@ def made(
     No probability is set lower than the lowest in the task's raw softmax over the pool, so that no logit is further
     down than a teacher's was.
     """
+    own, target = {}, {}
     replaced: dict[str, Tensor] = {}
-    own = {}
     for task in labels.tasks:
-        raw = beside(labels, logits, task)
+        blocks = blocks_of(labels, logits, task)
+        raw = torch.cat(blocks, dim=1)
         log_own = raw.log_softmax(dim=1)
-        own[task] = log_own.exp()
         log_target = joint[task].clamp_min(1e-30).log().clamp_min(float(log_own.min())).log_softmax(dim=1)
-        target = log_target + raw.logsumexp(dim=1, keepdim=True)
-        widths = [logits[teacher].shape[1] for teacher in labels.teachers_of(task)]
-        replaced |= zip(labels.teachers_of(task), target.split(widths, dim=1), strict=True)
+        own[task] = log_own.exp()
+        target[task] = log_target + raw.logsumexp(dim=1, keepdim=True)
+        split = target[task].split([block.shape[1] for block in blocks], dim=1)
+        replaced |= zip(labels.teachers_of(task), split, strict=True)
     return Targets(
         logits={teacher: replaced[teacher].to(logits[teacher].dtype).contiguous() for teacher in labels.teachers},
-        own=claims_of(labels, own),
-        claims=claims_of(labels, {t: beside(labels, replaced, t).softmax(dim=1) for t in labels.tasks}),
-        evidence=dict(evidence),
+        own=responsibility_of(labels, own),
+        responsibility=responsibility_of(labels, {task: stacked.softmax(dim=1) for task, stacked in target.items()}),
+        evidence=evidence,
         neighbours=nearest,
-        chosen=dict(chosen),
+        chosen=chosen,
     )
-
-
-def beside(
-    labels: LabelSpace, logits: Mapping[str, Float[Tensor, "image _"]], task: str
-) -> Float[Tensor, "image column"]:
-    """The logits of a task's teachers side by side."""
-    return torch.cat(blocks_of(labels, logits, task), dim=1)
 
 
 def blocks_of(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "image _"]], task: str) -> list[Tensor]:
@@ -372,14 +302,16 @@ def blocks_of(labels: LabelSpace, logits: Mapping[str, Float[Tensor, "image _"]]
     return [logits[teacher].float() for teacher in labels.teachers_of(task)]
 
 
-def claims_of(labels: LabelSpace, joint: Mapping[str, Float[Tensor, "image column"]]) -> Float[Tensor, "image teacher"]:
+def responsibility_of(
+    labels: LabelSpace, joint: Mapping[str, Float[Tensor, "image column"]]
+) -> Float[Tensor, "image teacher"]:
     """The share of each image that lies in the columns of each teacher, in the order of ``labels.teachers``."""
     shares = {}
     for task in labels.tasks:
         start = labels.task_columns(task).start
         for teacher in labels.teachers_of(task):
-            place = labels.columns_of(teacher)
-            shares[teacher] = joint[task][:, place.start - start : place.stop - start].sum(dim=1)
+            columns = labels.columns_of(teacher)
+            shares[teacher] = joint[task][:, columns.start - start : columns.stop - start].sum(dim=1)
     return torch.stack([shares[teacher] for teacher in labels.teachers], dim=1)
 
 
@@ -395,19 +327,10 @@ def check_logits(labels: LabelSpace, logits: Mapping[str, Tensor]) -> None:
     if count == 0:
         raise InputError("there are no images: expected logits of at least one.")
     for teacher in labels.teachers:
-        place = labels.columns_of(teacher)
         check_rows(f"logits of teacher {teacher!r}", logits[teacher], count, "(image, label)")
-        if logits[teacher].shape[1] != place.stop - place.start:
+        known = sum(column.teacher == teacher for column in labels.columns)
+        if logits[teacher].shape[1] != known:
             raise InputError(
                 f"logits of teacher {teacher!r} have {logits[teacher].shape[1]} columns, expected one for each of its "
-                f"{place.stop - place.start} labels."
+                f"{known} labels."
             )
-
-
-def check_rows(what: str, values: Tensor, count: int, axes: str) -> None:
-    """Raises InputError unless values are finite and two-dimensional with one row an image."""
-    if values.ndim != 2 or len(values) != count:
-        raise InputError(f"{what} have shape {tuple(values.shape)}: expected {axes} for {count} images.")
-    if not bool(torch.isfinite(values).all()):
-        row = int((~torch.isfinite(values)).any(dim=1).int().argmax())
-        raise InputError(f"{what} are NaN or infinite (image {row} of the pool): check what computed them.")

@@ -21,6 +21,8 @@ import pickle
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -32,6 +34,7 @@ from ka_explore.errors import InputError, StoreError
 from ka_explore.run.snapshot import Snapshot
 
 FORMAT = 1
+ENDINGS = {"checkpoints": ".pt", "snapshots": ".npz"}
 
 
 def whole(value: Any, least: int = 0) -> bool:
@@ -44,7 +47,7 @@ def pair(value: Any, first: type, second: type) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(isinstance, value, (first, second)))
 
 
-# What run.json must hold to be a run's, and what each part must be like.
+# What run.json must hold to be a run's, and what each field must be like.
 FIELDS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("name", "method", "device", "precision"), lambda value: isinstance(value, str)),
     **dict.fromkeys(("fingerprints", "environment"), lambda value: isinstance(value, dict)),
@@ -72,10 +75,12 @@ class Store:
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
+        self._history = self.folder / "history.jsonl"
+        self._teachers = self.folder / "snapshots" / "teachers.npz"
         self.notes: list[str] = []  # what opening left out, for the user
         self.about = self._read_about()
         self._good_end, self.rows_kept = self._scan()
-        self._place = (0, 0)  # (row, byte) where the last read ended: rows are mostly read in order
+        self._read_to = (0, 0)  # row and byte where the last read ended: rows are mostly read in order
         self._shared: Mapping[str, np.ndarray] | None = None
         self._lock = FileLock(self.folder / ".lock", blocking=False)
 
@@ -105,7 +110,7 @@ class Store:
             raise StoreError(
                 f"{self.folder} was written in format {version}, this version reads up to {FORMAT}: update ka-explore."
             )
-        wrong = [part for part, fits in FIELDS.items() if part not in about or not fits(about[part])]
+        wrong = [field for field, fits in FIELDS.items() if field not in about or not fits(about[field])]
         if wrong:
             raise StoreError(f"{path} lacks or garbles {', '.join(wrong)}: it is not a run's, or was damaged.")
         return about
@@ -129,11 +134,10 @@ class Store:
     def _scan(self) -> tuple[int, int]:
         """Byte and row after the last whole row."""
         end = rows = 0
-        path = self.folder / "history.jsonl"
-        if not path.exists():
+        if not self._history.exists():
             self.notes.append("history.jsonl is missing: the run starts with no rows.")
             return 0, 0
-        with path.open("rb") as file:
+        with self._history.open("rb") as file:
             for line in file:
                 if not line.endswith(b"\n") or not is_row(line, rows + 1):
                     self.notes.append(f"history.jsonl was cut off after step {rows}: what follows was dropped.")
@@ -147,8 +151,8 @@ class Store:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row. Raises StoreError when it cannot be written; the rows before are kept."""
         line = json.dumps(row).encode() + b"\n"
-        path = self.folder / "history.jsonl"
-        with writing(self.folder), path.open("r+b" if path.exists() else "w+b", buffering=0) as file:
+        mode = "r+b" if self._history.exists() else "w+b"
+        with writing(self.folder), self._history.open(mode, buffering=0) as file:
             file.truncate(self._good_end)  # a row cut off earlier must not stay in front of this one
             file.seek(self._good_end)
             if file.write(line) != len(line):
@@ -161,46 +165,40 @@ class Store:
         stop = self.rows_kept if stop is None else min(stop, self.rows_kept)
         if start >= stop:
             return
-        with (self.folder / "history.jsonl").open("rb") as file:
-            place = self._place  # once: another thread may read too
-            row, byte = place if place[0] <= start else (0, 0)
+        with self._history.open("rb") as file:
+            row, byte = self._read_to  # once: another thread may read too
+            if row > start:
+                row, byte = 0, 0
             file.seek(byte)
             while row < stop:
                 line = file.readline()
                 row, byte = row + 1, byte + len(line)
                 if row > start:
-                    self._place = (row, byte)
+                    self._read_to = (row, byte)
                     yield json.loads(line)
 
     def row(self, index: int) -> dict[str, Any]:
         """The row of step ``index + 1``."""
         return next(self.rows(index, index + 1))
 
-    def _lines(self) -> Iterator[bytes]:
-        if not self.rows_kept:
-            return
-        with (self.folder / "history.jsonl").open("rb") as file:
-            yield from file
-
     # Checkpoints.
 
     def checkpoint_steps(self) -> list[int]:
         """The steps of the checkpoints that the recorded rows reach, in order."""
-        return [s for s in numbers(self.folder / "checkpoints", ".pt") if s <= self.rows_kept]
+        return [step for step in self._steps("checkpoints") if step <= self.rows_kept]
 
     def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> None:
         """Write a checkpoint whole or not at all. Raises StoreError."""
         import torch  # only here and below: whoever reads rows and snapshots needs none
 
-        path = self.folder / "checkpoints" / f"{step:06d}.pt"
         with writing(self.folder):
-            replace_file(path, lambda file: torch.save(dict(state), file))
+            replace_file(self._path("checkpoints", step), lambda file: torch.save(dict(state), file))
 
     def load_checkpoint(self, step: int) -> dict[str, Any]:
         """A checkpoint. Raises StoreError when it is damaged or holds anything but tensors and numbers."""
         import torch
 
-        path = self.folder / "checkpoints" / f"{step:06d}.pt"
+        path = self._path("checkpoints", step)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's, about formats it does not know
@@ -212,9 +210,11 @@ class Store:
             ) from error
         except Exception as error:  # damaged bytes can raise anything
             raise StoreError(f"{path} cannot be read: {error!r}") from error
-        parts = [state.get(part) for part in ("method", "optimizer")] if isinstance(state, dict) else [None]
-        if not all(isinstance(part, dict) for part in parts) or not all(
-            isinstance(value, torch.Tensor) for value in state["method"].values()
+        weights, optimizer = map(state.get, ("method", "optimizer")) if isinstance(state, dict) else (None, None)
+        if (
+            not isinstance(weights, dict)
+            or not isinstance(optimizer, dict)
+            or not all(isinstance(value, torch.Tensor) for value in weights.values())
         ):
             raise StoreError(f"{path} is not a checkpoint of a run.")
         return state
@@ -223,7 +223,7 @@ class Store:
 
     def snapshot_steps(self) -> list[int]:
         """The steps of the stored snapshots, in order."""
-        return numbers(self.folder / "snapshots", ".npz")
+        return self._steps("snapshots")
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Write a snapshot whole or not at all. Raises StoreError."""
@@ -236,22 +236,20 @@ class Store:
             "knows": dict(snapshot.knows),
             "shared": shared,
         }
-        arrays = {f"array:{n}": without_tail(array) for n, array in snapshot.arrays.items() if n not in shared}
+        arrays: dict[str, Any] = {f"array:{n}": without_tail(a) for n, a in snapshot.arrays.items() if n not in shared}
         arrays |= {f"label:{task}": y for task, y in (snapshot.labels or {}).items()}
         arrays |= {"index": snapshot.index, "about": np.array(json.dumps(about))}
         with writing(self.folder):
-            replace_file(
-                self.folder / "snapshots" / f"{snapshot.step:06d}.npz",
-                lambda file: np.savez(file, **arrays),  # type: ignore[arg-type]
-            )
+            replace_file(self._path("snapshots", snapshot.step), lambda file: np.savez(file, **arrays))
 
     def _share(self, snapshot: Snapshot) -> list[str]:
         """The arrays that stand in ``snapshots/teachers.npz``: the frozen teachers say the same in every snapshot."""
         own = [f"{kind}/{teacher}" for teacher in snapshot.knows for kind in ("logits", "feature")]
-        arrays = {n: a for n, a in snapshot.arrays.items() if any(n == o or n.startswith(o + "/") for o in own)}
-        path = self.folder / "snapshots" / "teachers.npz"
-        if not path.exists():
-            replace_file(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+        arrays: dict[str, Any] = {
+            n: a for n, a in snapshot.arrays.items() if any(n == o or n.startswith(o + "/") for o in own)
+        }
+        if not self._teachers.exists():
+            replace_file(self._teachers, lambda file: np.savez(file, **arrays))
             self._shared = arrays
         there = self._read_shared()
         return [n for n, a in arrays.items() if n in there and np.array_equal(a, there[n], equal_nan=True)]
@@ -259,9 +257,8 @@ class Store:
     def _read_shared(self) -> Mapping[str, np.ndarray]:
         """What the snapshots share; nothing where the file is missing or damaged."""
         if self._shared is None:
-            path = self.folder / "snapshots" / "teachers.npz"
             try:
-                with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                with self._teachers.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                     self._shared = {name: file[name] for name in file.files}
             except Exception:  # damaged bytes can raise anything
                 self._shared = {}
@@ -273,7 +270,7 @@ class Store:
 
     def load_snapshot(self, step: int) -> Snapshot:
         """A snapshot. Raises InputError when there is none of that step, StoreError when it is damaged."""
-        path = self.folder / "snapshots" / f"{step:06d}.npz"
+        path = self._path("snapshots", step)
         if not path.exists():
             raise InputError(f"no snapshot of step {step}; there are {self.snapshot_steps()}.")
         try:
@@ -296,19 +293,30 @@ class Store:
 
     # The folder as a whole.
 
+    def _path(self, kind: str, step: int) -> Path:
+        """The file of a step's checkpoint or snapshot."""
+        return self.folder / kind / f"{step:06d}{ENDINGS[kind]}"
+
+    def _steps(self, kind: str) -> list[int]:
+        """The steps that have a file of this kind, in order."""
+        files = (self.folder / kind).glob(f"*{ENDINGS[kind]}")
+        return sorted(int(path.stem) for path in files if path.stem.isdigit())
+
     def copy(self, folder: Path, about: Mapping[str, Any], *, rows: int) -> "Store":
         """A new run's folder with the first ``rows`` rows and what belongs to them: a fork."""
         other = Store.create(folder, about)
         try:
             with writing(folder):
-                with (folder / "history.jsonl").open("wb") as file:
-                    file.writelines(line for line, _ in zip(self._lines(), range(rows), strict=False))
-                for name in ("examination.json", "snapshots/teachers.npz", "views"):
-                    copy_tree(self.folder / name, folder / name)
-                for kind, ending in (("checkpoints", ".pt"), ("snapshots", ".npz")):
-                    for step in numbers(self.folder / kind, ending):
+                if rows and self.rows_kept:
+                    with self._history.open("rb") as ours, other._history.open("wb") as theirs:
+                        theirs.writelines(islice(ours, rows))
+                for pattern in ("examination.json", "snapshots/teachers.npz", "views/*"):
+                    for path in self.folder.glob(pattern):
+                        copy_file(path, folder / path.parent.relative_to(self.folder))
+                for kind in ENDINGS:
+                    for step in self._steps(kind):
                         if step <= rows and rows > 0:  # from step 0 on, other options may make other weights
-                            copy_file(self.folder / kind / f"{step:06d}{ending}", folder / kind)
+                            copy_file(self._path(kind, step), folder / kind)
         except StoreError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -325,21 +333,18 @@ class Store:
             ) from None
 
 
-class writing:
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
     """Within the ``with``: an OSError becomes a StoreError that names the folder and says what to do."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
-        if isinstance(error, (OSError, RuntimeError)) and not isinstance(error, (StoreError, Timeout)):
-            raise StoreError(
-                f"cannot write in {self.folder}: {error}. What was written before is kept; make room or choose "
-                "another folder, and go on."
-            ) from error
+    try:
+        yield
+    except (StoreError, Timeout):
+        raise
+    except (OSError, RuntimeError) as error:
+        raise StoreError(
+            f"cannot write in {folder}: {error}. What was written before is kept; make room or choose another folder, "
+            "and go on."
+        ) from error
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -357,24 +362,12 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def copy_file(source: Path, folder: Path) -> None:
-    """A hard link where the disk can (checkpoints are never changed in place), a copy elsewhere."""
+    """A hard link where the disk can (none of these is ever changed in place), a copy elsewhere."""
+    folder.mkdir(exist_ok=True)
     try:
         os.link(source, folder / source.name)
     except OSError:
         shutil.copy2(source, folder / source.name)
-
-
-def copy_tree(source: Path, target: Path) -> None:
-    """A file, or all files of a folder, where they are there: none is ever changed in place."""
-    for path in [source] if source.is_file() else sorted(source.glob("*")):
-        into = target.parent if source.is_file() else target
-        into.mkdir(exist_ok=True)
-        copy_file(path, into)
-
-
-def numbers(folder: Path, ending: str) -> list[int]:
-    """The numbers that files of that ending are called by, in order."""
-    return sorted(int(path.stem) for path in folder.glob(f"*{ending}") if path.stem.isdigit())
 
 
 def without_tail(array: np.ndarray) -> np.ndarray:

@@ -76,7 +76,7 @@ def evidence(
     """Which teacher claims which image by the targets in force, and why; one that does not teach claims none."""
     targets = asked.targets(kind, without)
     labels = asked.problem.labels
-    claims = {"own": targets.own, **targets.evidence, "target": targets.claims}
+    claims = {"own": targets.own, **targets.evidence, "target": targets.responsibility}
     places = torch.from_numpy(np.array(index))
     found = {
         f"claim/{what}/{teacher}": claim[places, place].numpy()

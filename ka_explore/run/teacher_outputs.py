@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ka_explore.problem.cache import TeacherCache
 from ka_explore.problem.layers import Outputs
+from ka_explore.problem.neighbours import thumbnails
 from ka_explore.problem.pool import Batch
 from ka_explore.problem.problem import Problem
-from ka_explore.problem.targets import TargetKind, Targets, make_targets, thumbnails
+from ka_explore.problem.targets import TargetKind, Targets, make_targets
 from ka_explore.run.rng import LocalGenerator
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from ka_explore.errors import unknown
 from ka_explore.problem.pool import Pool
+from ka_explore.problem.preprocess import Preprocess
 from ka_explore.problem.problem import Labelled, Problem
-from ka_explore.problem.teachers import Preprocess, Teacher
+from ka_explore.problem.teachers import rebuilt
 from ka_explore.toy.building import TASK
 from ka_explore.toy.problems import digits
 
@@ -81,13 +82,12 @@ def unnormalised(problem: Problem) -> tuple[Problem, dict[str, Any]]:
 
 
 def exchanged(problem: Problem) -> tuple[Problem, dict[str, Any]]:
-    """Two labels of the second teacher change places; the truth in pool and test stays what it was."""
+    """Two labels of the second teacher are exchanged; the truth in pool and test stays what it was."""
     labels = list(problem.teacher("digits 5-9").labels)
     one, other = labels.index("6"), labels.index("9")
     labels[one], labels[other] = labels[other], labels[one]
-    # A label's number is its place in the list of names, which changes with the teacher's: the truth is renumbered.
-    bare = dataclasses.replace(problem, pool=problem.pool.without_labels(), test=None)
-    made = with_teacher(bare, "digits 5-9", labels=labels)
+    # A label's number is its index in the list of names, which changes with the teacher's: the truth is renumbered.
+    made = with_teacher(problem.without_labels(), "digits 5-9", labels=labels)
     names = made.labels.class_names(TASK)
     number = np.array([names.index(name) for name in problem.labels.class_names(TASK)])
     assert problem.pool.labels is not None  # of a toy problem
@@ -136,15 +136,5 @@ CASES: Mapping[str, Case] = {
 
 def with_teacher(problem: Problem, name: str, **changes: Any) -> Problem:
     """The problem with something else about one teacher; as it is then made by hand it has no name."""
-    teachers = []
-    for old in problem.teachers:
-        parts: dict[str, Any] = {
-            "layers": old.layers,
-            "blocks": old.blocks,
-            "labels": old.labels,
-            "task": old.task,
-            "read": old.read,
-            "preprocess": old.preprocess,
-        }
-        teachers.append(Teacher(name, old.module, **(parts | changes)) if old.name == name else old)
+    teachers = [rebuilt(old, **changes) if old.name == name else old for old in problem.teachers]
     return dataclasses.replace(problem, teachers=teachers, name="", options={})

@@ -12,12 +12,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from ka_explore.errors import InputError
-from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.pool import Images, Pool
 from ka_explore.problem.problem import Labelled, Problem
 from ka_explore.problem.student import Student
 from ka_explore.problem.teachers import Teacher
-from ka_explore.toy.checks import check_seed, share, whole_number
+from ka_explore.toy.checks import share, whole_number
 from ka_explore.toy.nets import student
 from ka_explore.toy.pictures import Pictures, with_wrong_labels
 from ka_explore.toy.teaching import Recipe, teach
@@ -27,11 +26,27 @@ LEAST = 10  # fewer images than classes teach nothing
 PROBE = 256  # images of the pool that pictures are made of
 
 
+class Dealt(Protocol):
+    """Images in the order in which they are dealt out."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def at(self, index: Any) -> Self:
+        """Those at an index array or slice."""
+
+
+Kind = TypeVar("Kind", bound=Dealt)
+Shown = tuple[np.ndarray, Mapping[str, np.ndarray]]
+"""Images, and by task the labels that are told of them."""
+
+
 @dataclass(frozen=True)
 class Numbers:
     """How many images of which kind a problem is asked for; None takes the problem's default.
 
     Attributes:
+        defaults: of the next three.
         unlabelled: images in the pool.
         labelled: training images a teacher.
         label_noise: the share of these whose label is wrong.
@@ -39,28 +54,24 @@ class Numbers:
             then, if teachers and pool would still share images, the teachers'.
     """
 
+    defaults: tuple[int, int, float]
     unlabelled: int | None
     labelled: int | None
     label_noise: float | None
     validation: bool
 
-    def settled(
-        self, unlabelled: int, labelled: int, noise: float, *, room: int, own: Sequence[Int64[np.ndarray, "_"]]
-    ) -> dict[str, Any]:
+    def settled(self, room: int, own: Sequence[Int64[np.ndarray, "_"]]) -> dict[str, Any]:
         """All four as numbers in range, in the order of the problem's options.
 
         Args:
-            unlabelled: the default, as the next two.
-            labelled: of training images a teacher.
-            noise: of wrong labels.
             room: images that there are.
-            own: for each teacher the places among them that it can learn from.
+            own: for each teacher the indices among them that it can learn from.
 
         Raises:
             InputError: for a number out of range.
         """
         most = min(map(len, own))
-        shrinks = self.validation
+        unlabelled, labelled, noise = self.defaults
         if self.unlabelled is not None:
             unlabelled = whole_number("unlabelled", self.unlabelled, LEAST, room)
         if self.labelled is not None:
@@ -69,9 +80,9 @@ class Numbers:
         def shared() -> bool:
             return labelled > most or any(mine[-labelled] < unlabelled for mine in own)
 
-        if shrinks and self.unlabelled is None and shared():
+        if self.validation and self.unlabelled is None and shared():
             unlabelled = unlabelled * 2 // 3
-        if shrinks and self.labelled is None and shared():
+        if self.validation and self.labelled is None and shared():
             labelled = labelled * 2 // 3
         return {
             "unlabelled": whole_number("unlabelled", unlabelled, LEAST, room),
@@ -79,19 +90,6 @@ class Numbers:
             "label_noise": share("label_noise", noise if self.label_noise is None else self.label_noise),
             "validation": self.validation,
         }
-
-
-class Dealt(Protocol):
-    """Images in the order in which they are dealt out."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def at(self, index: slice) -> Self:
-        """Those of a stretch."""
-
-
-Kind = TypeVar("Kind", bound=Dealt)
 
 
 def set_aside(images: Kind, test: Kind, *, validation: bool) -> tuple[Kind, Kind]:
@@ -111,63 +109,79 @@ def set_aside(images: Kind, test: Kind, *, validation: bool) -> tuple[Kind, Kind
     return images.at(slice(third, None)), images.at(slice(third))
 
 
-def seeds_of(seed: int, count: int) -> list[tuple[np.random.Generator, int]]:
-    """For each of so many teachers the randomness of its wrong labels, and the seed of its weights and batches."""
-    sequences = [np.random.SeedSequence([seed, place + 1]) for place in range(count)]
-    return [(np.random.default_rng(s), int(s.generate_state(1)[0])) for s in sequences]
-
-
-def split_by_class(
+def build(
     name: str,
     options: Mapping[str, Any],
     numbers: Numbers,
-    defaults: tuple[int, int, float],
     recipes: Sequence[Recipe],
+    rest: Kind,
+    test: Kind,
     *,
-    rest: Pictures,
-    test: Pictures,
+    own: Callable[[Kind, int], Int64[np.ndarray, "_"]],
+    lesson: Callable[[Kind, int, float, np.random.Generator], Shown],
+    marked: Callable[[Kind, str], Shown],
+    make_student: Callable[..., Student] = student,
+) -> Problem:
+    """The problem of that name: images are set aside, every teacher is taught its lesson, the rest is for the student.
+
+    Args:
+        options: of the problem, apart from the numbers; the seed is one of them.
+        numbers: asked for.
+        recipes: of the teachers.
+        rest: images for teachers and pool.
+        test: images to mark on.
+        own: the indices of the images that the teacher of a number can learn from.
+        lesson: what it is shown of those it is dealt, given its number, the share of wrong labels and its randomness.
+        marked: what the images of ``pool`` or ``test`` look like, and their labels, which are for marking.
+        make_student: of the problem.
+
+    Raises:
+        InputError: for options out of range.
+    """
+    seed = int(options["seed"])
+    rest, test = set_aside(rest, test, validation=numbers.validation)
+    indices = [own(rest, number) for number in range(len(recipes))]
+    settled = numbers.settled(len(rest), indices)
+    teachers: list[Teacher] = []
+    for number, (recipe, index) in enumerate(zip(recipes, indices, strict=True)):
+        sequence = np.random.SeedSequence([seed, number + 1])  # of its wrong labels, and of its weights and batches
+        dealt, generator = rest.at(index[-settled["labelled"] :]), np.random.default_rng(sequence)
+        images, labels = lesson(dealt, number, settled["label_noise"], generator)
+        teachers += teach(recipe, images, labels, int(sequence.generate_state(1)[0]))
+    images, labels = marked(rest.at(slice(settled["unlabelled"])), "pool")
+    test_images, test_labels = marked(test, "test")
+    return Problem(
+        teachers,
+        Pool(images, labels=labels, probe=PROBE),
+        make_student,
+        test=Labelled(Images(test_images), test_labels),
+        name=f"ka_explore.toy:{name}",
+        options={**options, "seed": seed, **settled},
+    )
+
+
+def split_by_class(
+    name: str, options: Mapping[str, Any], numbers: Numbers, recipes: Sequence[Recipe], rest: Pictures, test: Pictures
 ) -> Problem:
     """The problem whose teachers know different classes of one task: each learns from images of its own.
 
     Raises InputError for options out of range.
     """
-    check_seed(options["seed"])
-    seed = int(options["seed"])
-    rest, test = set_aside(rest, test, validation=numbers.validation)
-    own = [np.flatnonzero(np.isin(rest.names, recipe.tasks[TASK])) for recipe in recipes]
-    settled = numbers.settled(*defaults, room=len(rest), own=own)
-    teachers: list[Teacher] = []
-    for recipe, mine, (generator, own_seed) in zip(recipes, own, seeds_of(seed, len(recipes)), strict=True):
-        labels = recipe.tasks[TASK]
-        lesson = rest.at(mine[-settled["labelled"] :])
-        wrong = with_wrong_labels(lesson.index(labels), len(labels), settled["label_noise"], generator)
-        teachers += teach(recipe, lesson.images, {TASK: wrong}, own_seed)
-    known = LabelSpace.of({t.name: (t.task, t.labels) for t in teachers}).class_names(TASK)
-    pool = rest.at(slice(settled["unlabelled"]))
-    return finished(
+    known = [recipe.tasks[TASK] for recipe in recipes]
+    everything = tuple(dict.fromkeys(label for labels in known for label in labels))
+
+    def lesson(dealt: Pictures, number: int, noise: float, generator: np.random.Generator) -> Shown:
+        labels = known[number]
+        return dealt.images, {TASK: with_wrong_labels(dealt.index(labels), len(labels), noise, generator)}
+
+    return build(
         name,
-        {**options, "seed": seed, **settled},
-        teachers,
-        pool=(pool.images, {TASK: pool.index(known)}),
-        test=(test.images, {TASK: test.index(known)}),
-    )
-
-
-def finished(
-    name: str,
-    options: Mapping[str, Any],
-    teachers: Sequence[Teacher],
-    *,
-    pool: tuple[np.ndarray, Mapping[str, np.ndarray]],
-    test: tuple[np.ndarray, Mapping[str, np.ndarray]],
-    make_student: Callable[..., Student] = student,
-) -> Problem:
-    """The problem of these teachers; labels of pool and test are for marking."""
-    return Problem(
-        teachers,
-        Pool(pool[0], labels=pool[1], probe=PROBE),
-        make_student,
-        test=Labelled(Images(test[0]), test[1]),
-        name=f"ka_explore.toy:{name}",
-        options=options,
+        options,
+        numbers,
+        recipes,
+        rest,
+        test,
+        own=lambda pictures, number: np.flatnonzero(np.isin(pictures.names, known[number])),
+        lesson=lesson,
+        marked=lambda pictures, _: (pictures.images, {TASK: pictures.index(everything)}),
     )

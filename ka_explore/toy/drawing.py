@@ -1,7 +1,7 @@
 """Sprites drawn by formula: one coloured shape an image, with five things to tell of it, at any resolution.
 
 The shapes are polygons without symmetry, so that their rotation shows, all of one area, so that their size shows
-whatever the shape. What is drawn depends on the seed and the image's place alone; the resolution changes nothing
+whatever the shape. What is drawn depends on the seed and the image's index alone; the resolution changes nothing
 but the pixels.
 """
 
@@ -75,7 +75,7 @@ def draw(count: int, size: int, seed: int) -> Sprites:
     count, size = whole_number("count", count, 1, 2**24), whole_number("size", size, 12, 512)
     check_seed(seed)
     # A stream of random numbers for each thing that varies: more images, or another size, leave all others be.
-    streams: Iterator[np.random.Generator] = (np.random.default_rng([seed, 77, place]) for place in range(99))
+    streams: Iterator[np.random.Generator] = (np.random.default_rng([seed, 77, stream]) for stream in range(99))
 
     def between(low: float, high: float) -> Float64[np.ndarray, "image"]:
         return next(streams).uniform(low, high, count)
@@ -103,8 +103,8 @@ def draw(count: int, size: int, seed: int) -> Sprites:
     for start in range(0, count, step):
         part = slice(start, min(start + step, count))
         covered = np.empty((part.stop - start, size, size), dtype=np.float32)
-        for place, shape in enumerate(TASKS["shape"]):
-            mine = np.flatnonzero(labels["shape"][part] == place)
+        for index, shape in enumerate(TASKS["shape"]):
+            mine = np.flatnonzero(labels["shape"][part] == index)
             here = start + mine
             covered[mine] = coverage(outline(shape), centre[here], side[here], angle[here], size)
         light = slope[part].astype(np.float32)

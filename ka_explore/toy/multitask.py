@@ -1,53 +1,34 @@
 """The toy problem of several tasks: nets with one or several heads, whose tasks overlap."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int64
-from torch import nn
 
 from ka_explore.problem.problem import Problem
-from ka_explore.problem.teachers import Teacher
-from ka_explore.toy.building import Numbers, finished, seeds_of, set_aside
-from ka_explore.toy.checks import check_seed
-from ka_explore.toy.drawing import TASKS, draw
+from ka_explore.toy.building import Numbers, Shown, build
+from ka_explore.toy.drawing import TASKS, Sprites, draw
 from ka_explore.toy.nets import plain_net, residual_net, student
 from ka_explore.toy.pictures import with_wrong_labels
-from ka_explore.toy.teaching import Recipe, teach
+from ka_explore.toy.teaching import Recipe
 
 TEST, REST = 1500, 5000  # images
 FOREIGN = 0.2  # the share of a net's images that are not of its own part
 WRONG = 0.75  # the share of these whose label of a shared task is wrong
 
 
-@dataclass(frozen=True)
-class Net:
-    """One of the nets: what it knows, and on which part of the images.
-
-    Attributes:
-        tasks: a head each.
-        dark: whether its own part are the images with a dark or those with a bright background.
-        make: of the net, see `Recipe`.
-        widths: channels of its blocks.
-        steps: of training.
-    """
-
-    tasks: tuple[str, ...]
-    dark: bool
-    make: Callable[[int, Sequence[int], Any], nn.Sequential]
-    widths: tuple[int, ...]
-    steps: int
+def heads(*tasks: str) -> dict[str, tuple[str, ...]]:
+    """By task of these, its labels."""
+    return {task: TASKS[task] for task in tasks}
 
 
-NETS = {
-    "A": Net(("shape",), True, plain_net, (16, 32, 64), 400),
-    "B": Net(("shape", "colour"), False, residual_net, (12, 24, 48), 350),
-    "C": Net(("colour", "size"), True, plain_net, (16, 32, 64), 400),
-    "D": Net(("size", "position", "rotation"), False, residual_net, (12, 24, 48), 350),
-}
+RECIPES = (
+    Recipe("A shape", heads("shape"), plain_net, (16, 32, 64), 400, 3e-3),
+    Recipe("B", heads("shape", "colour"), residual_net, (12, 24, 48), 350, 3e-3),
+    Recipe("C", heads("colour", "size"), plain_net, (16, 32, 64), 400, 3e-3),
+    Recipe("D", heads("size", "position", "rotation"), residual_net, (12, 24, 48), 350, 3e-3),
+)
+DARK = (True, False, True, False)  # whether a net's own part are the images with a dark or with a bright background
 SHARED = ("shape", "colour", "size")  # by two nets
 
 
@@ -85,53 +66,37 @@ def sprites(
     With the pool's true labels the student learns all five in 1 000 steps of 64 images: 98 % right on shape and size,
     97 on rotation, 100 on colour and position.
 
-    Args:
-        size: pixels a side, 12 to 512.
-        seed: of the images, of the wrong labels and of the teachers' training.
-        unlabelled: images in the pool, 10 to 5 000, by default 1 500 (1 500 more are the test set).
-        labelled: training images a net, 10 to about 3 050, by default 1 000; shared with the pool only when it
-            takes too many.
-        label_noise: share of wrong labels, 0 to 1, among the right ones.
-        validation: as in `mnist`: mark on 1 500 images that are not the test's; teachers and pool's size are the
-            same by default.
-
-    Raises:
-        InputError: for a number out of range.
+    Its arguments are ``size``, pixels a side, 12 to 512, and those of every problem of `ka_explore.toy`: ``unlabelled``
+    by default 1 500, 10 to 5 000 (1 500 more are the test set), ``labelled`` of a net 1 000, 10 to about 3 050,
+    ``label_noise`` among the right labels. With ``validation`` 1 500 images that are not the test's are marked on;
+    teachers and pool's size are the same by default. Raises InputError for a number out of range.
     """
-    check_seed(seed)
-    seed = int(seed)
     drawn = draw(TEST + REST, size, seed)
-    rest, test = set_aside(drawn.at(slice(TEST, None)), drawn.at(slice(TEST)), validation=validation)
-    own = [taught(rest.dark == net.dark, seed) for net in NETS.values()]
-    numbers = Numbers(unlabelled, labelled, label_noise, validation)
-    settled = numbers.settled(1500, 1000, 0.0, room=len(rest), own=own)
-    teachers: list[Teacher] = []
-    for (name, net), mine, (generator, own_seed) in zip(NETS.items(), own, seeds_of(seed, len(NETS)), strict=True):
-        lesson = rest.at(mine[-settled["labelled"] :])
-        labels = {}
-        for task in net.tasks:
-            labels[task] = with_wrong_labels(lesson.labels[task], len(TASKS[task]), settled["label_noise"], generator)
+
+    def lesson(dealt: Sprites, number: int, noise: float, generator: np.random.Generator) -> Shown:
+        labels, foreign = {}, dealt.dark != DARK[number]
+        for task, names in RECIPES[number].tasks.items():
+            labels[task] = with_wrong_labels(dealt.labels[task], len(names), noise, generator)
             if task in SHARED:
-                foreign = lesson.dark != net.dark
-                labels[task][foreign] = with_wrong_labels(
-                    lesson.labels[task][foreign], len(TASKS[task]), WRONG, generator
-                )
-        title = name if len(net.tasks) > 1 else f"{name} {net.tasks[0]}"
-        recipe = Recipe(title, {task: TASKS[task] for task in net.tasks}, net.make, net.widths, net.steps, 3e-3)
-        teachers += teach(recipe, lesson.images, labels, own_seed)
-    pool = rest.at(slice(settled["unlabelled"]))
-    return finished(
+                labels[task][foreign] = with_wrong_labels(dealt.labels[task][foreign], len(names), WRONG, generator)
+        return dealt.images, labels
+
+    return build(
         "sprites",
-        {"size": int(size), "seed": seed, **settled},
-        teachers,
-        pool=(pool.images, pool.labels),
-        test=(test.images, test.labels),
+        {"size": int(size), "seed": seed},
+        Numbers((1500, 1000, 0.0), unlabelled, labelled, label_noise, validation),
+        RECIPES,
+        drawn.at(slice(TEST, None)),
+        drawn.at(slice(TEST)),
+        own=lambda sprites, number: taught(sprites.dark == DARK[number], int(seed)),
+        lesson=lesson,
+        marked=lambda sprites, _: (sprites.images, sprites.labels),
         make_student=partial(student, channels=3),
     )
 
 
 def taught(part: Bool[np.ndarray, "image"], seed: int) -> Int64[np.ndarray, "_"]:
-    """The places of the images that a net of this part may learn from: all of its part, and some others by lot.
+    """The indices of the images that a net of this part may learn from: all of its part, and some others by lot.
 
     The lots are drawn from the end on, where lessons are taken, so that a validation set leaves them be.
     """

@@ -31,8 +31,8 @@ def student(labels: LabelSpace, *, channels: int = 1, width: float = 1.0) -> Stu
     """
     widths = scaled(STUDENT_WIDTHS, width)
     segments: dict[str, nn.Module] = {"conv1": nn.Sequential(*convolution(channels, widths[0]))}
-    for place, (before, after) in enumerate(pairwise(widths), start=2):
-        segments[f"conv{place}"] = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), *convolution(before, after))
+    for number, (before, after) in enumerate(pairwise(widths), start=2):
+        segments[f"conv{number}"] = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), *convolution(before, after))
     segments["features"] = nn.ReLU()
     outputs = {task: sum(column.task == task for column in labels.columns) for task in labels.tasks}
     return Student.chain(segments, {task: head(widths[-1], count) for task, count in outputs.items()})
@@ -45,9 +45,9 @@ def residual_net(channels: int, widths: Sequence[int], classes: int | Mapping[st
     """
     parts: dict[str, nn.Module] = {"stem": nn.Sequential(*convolution(channels, widths[0]), nn.ReLU())}
     before = widths[0]
-    for place, width in enumerate(widths, start=1):
-        added = ResidualSum(before, width, stride=1 if place == 1 else 2)
-        parts[f"layer{place}"] = nn.Sequential(OrderedDict(sum=added, activation=nn.ReLU()))
+    for number, width in enumerate(widths, start=1):
+        added = ResidualSum(before, width, stride=1 if number == 1 else 2)
+        parts[f"layer{number}"] = nn.Sequential(OrderedDict(sum=added, activation=nn.ReLU()))
         before = width
     return nn.Sequential(OrderedDict(parts, head=head(before, classes)))
 
@@ -61,10 +61,10 @@ def plain_net(channels: int, widths: Sequence[int], classes: int | Mapping[str, 
     """
     parts: dict[str, nn.Module] = {}
     before = channels
-    for place, width in enumerate(widths, start=1):
-        block: dict[str, nn.Module] = {"pool": nn.MaxPool2d(2)} if place > 1 else {}
+    for number, width in enumerate(widths, start=1):
+        block: dict[str, nn.Module] = {"pool": nn.MaxPool2d(2)} if number > 1 else {}
         block["convolution"], block["norm"] = convolution(before, width)
-        parts[f"block{place}"] = nn.Sequential(OrderedDict(block, activation=nn.ReLU()))
+        parts[f"block{number}"] = nn.Sequential(OrderedDict(block, activation=nn.ReLU()))
         before = width
     return nn.Sequential(OrderedDict(parts, head=head(before, classes)))
 

