@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ka_explore.diagnosis import space, teachers, training
+from ka_explore.diagnosis import answers, feeding, labels, layers, learning, space, terms
 from ka_explore.diagnosis.evidence import CannotCheck, Evidence
 from ka_explore.diagnosis.findings import Attempt, Finding, Findings, shown
 from ka_explore.diagnosis.thresholds import THRESHOLDS, Threshold
@@ -22,49 +22,53 @@ if TYPE_CHECKING:
     from ka_explore.run.store import Store
 
 CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
-    "wrong_preprocessing": teachers.wrong_preprocessing,
-    "batch_dependence": teachers.batch_dependence,
-    "says_nothing": teachers.says_nothing,
-    "layers": teachers.layers,
-    "labels_permuted": teachers.labels_permuted,
-    "teachers_disagree": teachers.teachers_disagree,
-    "overconfident": teachers.claims,
-    "same_teacher_twice": teachers.twins,
-    "foreign_pool": teachers.foreign_pool,
-    "not_finite": training.not_finite,
-    "collapsed": space.collapsed,
-    "dead_channels": space.dead_channels,
-    "mmd_saturated": space.mmd_saturated,
-    "not_reconstructable": space.not_reconstructable,
-    "dominating_term": training.dominating_term,
-    "dominating_teacher": training.dominating_teacher,
-    "inert_term": training.inert_term,
-    "rate_too_high": training.rate_too_high,
-    "not_learned": training.not_learned,
-    "starved_teacher": training.starved_teacher,
+    check.__name__: check
+    for check in (
+        feeding.wrong_preprocessing,
+        answers.batch_dependence,
+        answers.says_nothing,
+        layers.layers,
+        labels.labels_permuted,
+        labels.teachers_disagree,
+        answers.overconfident,
+        answers.same_teacher_twice,
+        labels.foreign_pool,
+        learning.not_finite,
+        space.collapsed,
+        space.dead_channels,
+        space.mmd_saturated,
+        space.not_reconstructable,
+        terms.dominating_term,
+        terms.dominating_teacher,
+        terms.inert_term,
+        learning.rate_too_high,
+        learning.not_learned,
+        learning.starved_teacher,
+    )
 }
+"""The checks by name, in the order in which they are told; to add one, name its function here."""
 
 LEARNED = ("rate_too_low", "stopped_early", "student_too_small", "student_behind")
 SPACE = ("collapsed", "not_reconstructable", "inert_term", "mmd_saturated")
 PULL = ("dominating_term", "dominating_teacher")
-CLAIMS = ("overconfident", "underconfident", "starved_teacher", "teachers_disagree")
+ANSWERS = ("overconfident", "underconfident", "starved_teacher", "teachers_disagree")
 OF_A_TEACHER = ("says_nothing", "wrong_layer", "too_early_layer", "labels_permuted", "dead_channels")
 
 # What a finding explains, if it stands deeper: these are then its consequences.
 EXPLAINS: Mapping[str, Sequence[str]] = {
-    "train_mode_batch_norm": ("wrong_preprocessing", *OF_A_TEACHER, *CLAIMS, *SPACE, *PULL, *LEARNED),
-    "random_answers": (*OF_A_TEACHER, *CLAIMS, *SPACE, *PULL, *LEARNED),
-    "wrong_preprocessing": (*OF_A_TEACHER, *CLAIMS, *SPACE, *PULL, *LEARNED),
+    "train_mode_batch_norm": ("wrong_preprocessing", *OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
+    "random_answers": (*OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
+    "wrong_preprocessing": (*OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
     "not_finite": ("rate_too_high", "dead_channels", *SPACE, *PULL, *LEARNED),
     "labels_permuted": ("teachers_disagree",),
-    "says_nothing": ("wrong_layer", "too_early_layer", *CLAIMS, *SPACE, *PULL, *LEARNED),
+    "says_nothing": ("wrong_layer", "too_early_layer", *ANSWERS, *SPACE, *PULL, *LEARNED),
     "rate_too_high": ("dead_channels", "not_finite", *SPACE, *PULL, *LEARNED),
     "wrong_layer": ("dead_channels", *SPACE, *PULL, *LEARNED),
     "too_early_layer": (*SPACE, *PULL),
-    "dead_channels": ("says_nothing", *CLAIMS, "wrong_layer", "too_early_layer", *SPACE, *PULL, *LEARNED),
+    "dead_channels": ("says_nothing", *ANSWERS, "wrong_layer", "too_early_layer", *SPACE, *PULL, *LEARNED),
     "overconfident": ("starved_teacher", *PULL, *LEARNED, "teachers_disagree"),
     "underconfident": ("starved_teacher", "overconfident", "dominating_teacher"),
-    "foreign_pool": CLAIMS,
+    "foreign_pool": ANSWERS,
     "dominating_teacher": ("dominating_term", "not_reconstructable", "collapsed", *LEARNED),
     "dominating_term": ("dominating_teacher", *SPACE, *LEARNED, "dead_channels"),
     "starved_teacher": (*PULL, *LEARNED),
@@ -75,8 +79,6 @@ EXPLAINS: Mapping[str, Sequence[str]] = {
     "stopped_early": (*SPACE, "dead_channels"),
     "collapsed": ("not_reconstructable", "dead_channels", "inert_term", *LEARNED),
 }
-# Findings that are about a teacher beside others: another teacher's fault may show in them.
-RELATIVE = (*CLAIMS, *PULL)
 
 
 def diagnose(run: "Run | Store | str | Path | Evidence") -> Findings:
@@ -100,11 +102,11 @@ def evidence_of(run: "Run | Store | str | Path | Evidence") -> Evidence:
         from ka_explore.run.store import Store
 
         run = Store(Path(run))
-    thing: Any = run  # Run and Store are known by what they have, as torch must not be imported to name them
-    if hasattr(thing, "load_snapshot"):
-        return stored(thing)
-    if hasattr(thing, "problem") and hasattr(thing, "store"):
-        return live(thing)
+    given: Any = run  # Run and Store are known by what they have, as torch must not be imported to name them
+    if hasattr(given, "load_snapshot"):
+        return stored(given)
+    if hasattr(given, "problem") and hasattr(given, "store"):
+        return live(given)
     raise InputError(f"diagnose takes a Run, a run's folder or Evidence, got {type(run).__name__}.")
 
 
@@ -138,9 +140,12 @@ def live(run: "Run") -> Evidence:
 
     known = stored(run.store)
     found = known.examination or examine(run.problem)
-    size = {"parameters": sum(p.numel() for p in run.student.parameters())}
-    if known.examination is None or found.get("student") != size:
-        found = {**found, "student": size}
+    method = {
+        "student": {"parameters": sum(p.numel() for p in run.student.parameters())},
+        "layers_taken": {teacher: list(taken) for teacher, taken in run.method.teacher_layers().items()},
+    }
+    if known.examination is None or {**found, **method} != found:
+        found = {**found, **method}
         try:
             replace_file(run.folder / "examination.json", lambda file: file.write(to_json(found)))
         except OSError as error:

@@ -1,8 +1,7 @@
 """What a diagnosis judges: what the run is, its history, its snapshots, and what was found of the teachers."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +13,8 @@ from ka_explore.diagnosis.thresholds import THRESHOLDS, Grade
 from ka_explore.errors import KaError
 from ka_explore.probes.results import Result
 from ka_explore.run.snapshot import SOFT_TERMS, Snapshot
+
+Examined = Mapping[str, Any]  # what was found of a teacher, see `ka_explore.diagnosis.examine`
 
 
 class CannotCheck(KaError):
@@ -99,12 +100,21 @@ class Evidence:
         y = np.asarray(last.labels[task])
         return np.where(y >= 0, y + start, -1)
 
-    def examined(self) -> Mapping[str, Mapping[str, Any]]:
+    def examined(self) -> Mapping[str, Examined]:
         """What was found of every teacher. Raises CannotCheck when they were not examined."""
         if not self.examination or not self.examination.get("teachers"):
             raise CannotCheck("the teachers were not examined: diagnose the opened run, Run.open(folder), once.")
-        found: Mapping[str, Mapping[str, Any]] = self.examination["teachers"]
+        found: Mapping[str, Examined] = self.examination["teachers"]
         return found
+
+    def feature_layer(self, teacher: str) -> str:
+        """The layer that is a teacher's feature; empty where it was not examined."""
+        return str((self.examination or {}).get("teachers", {}).get(teacher, {}).get("feature_layer", ""))
+
+    def layers_taken(self, teacher: str) -> Sequence[str]:
+        """The layers of a teacher that the method takes, as it declared; its feature where that is not known."""
+        taken: Mapping[str, Sequence[str]] | None = (self.examination or {}).get("layers_taken")
+        return (self.feature_layer(teacher),) if taken is None else taken.get(teacher, ())
 
     def weights(self) -> dict[str, float]:
         """By term, the weight that the options give it; terms without a weight of their own are left out."""
@@ -119,6 +129,14 @@ class Evidence:
                 if term not in given and isinstance(options.get(option), (int, float)):
                     given[term] = float(options[option])
         return {term: given[term] for term in terms if term in given}
+
+    def forks(self, *choices: tuple[str, Mapping[str, Any]]) -> tuple[Attempt, ...]:
+        """Changes in words and as options, each as a fork from the start; those that the method has options for."""
+        return tuple(Attempt(text, changes, at=0) for text, changes in choices if set(changes) <= set(self.options))
+
+    def lower_rate(self) -> dict[str, float]:
+        """A tenth of the learning rate, as a change of options."""
+        return {"learning_rate": float(f"{float(self.options.get('learning_rate', 1e-3)) / 10:.3g}")}
 
     def term(self, name: str) -> np.ndarray:
         """A term's values over the rows of the last stage."""
@@ -138,13 +156,15 @@ class Evidence:
         raise CannotCheck("no step of the last stage has a term that carries the teachers' answers.")
 
 
+def group(snapshot: Snapshot, prefix: str) -> dict[str, np.ndarray]:
+    """The arrays under a prefix by what follows it; empty for none."""
+    start = f"{prefix}/"
+    return {name.removeprefix(start): array for name, array in snapshot.arrays.items() if name.startswith(start)}
+
+
 def weight_options(term: str) -> tuple[str, ...]:
     """What the option of a term's weight may be called."""
     return f"{term}_weight", f"{term.rstrip('s')}_weight", f"{term[:-2]}_weight"
-
-
-# How deep in the chain of causes a finding stands: what lies deeper is named first.
-DEPTH: Mapping[str, int] = {}
 
 
 def judged(
@@ -198,14 +218,3 @@ def judged(
         threshold=threshold,
         value=float(value),
     )
-
-
-Judgement = Iterator[Finding]
-
-
-def read_json(text: str) -> Any:
-    """JSON, or None where it is damaged."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None

@@ -20,7 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ka_explore.probes.logits import softmax
+from ka_explore.diagnosis.numbers import information
+from ka_explore.probes.logits import logsumexp, softmax
+from ka_explore.probes.samples import centred
+from ka_explore.probes.spectrum import dead_share, rank
 from ka_explore.problem.layers import read_logits, to_map
 from ka_explore.problem.pool import permutation
 from ka_explore.problem.problem import Problem
@@ -49,7 +52,7 @@ def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
         ``images``, ``shape`` (of the pool's images) and, by name in ``teachers``:
 
         ``fed``: mean, standard deviation, least, largest value and shape of what the net is given;
-        ``given`` and ``alternatives`` (by what was done to what the net is given): see `look`;
+        ``given`` and ``alternatives`` (by what was done to what the net is given): see `measure`;
         ``batch_dependence``: how far an answer moves when the other images of its batch change, and ``noise``, when
         nothing does, both as root mean square relative to the logits' deviation; ``training``: modules that stay in
         training mode; ``layers``: see `layers_of_teacher`; ``parameters``; ``failed``: what could not be asked, why.
@@ -72,13 +75,13 @@ def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
 
 
 def own_labels(problem: Problem, teacher: Teacher, index: np.ndarray) -> np.ndarray:
-    """The true label of images as a place in the teacher's own labels; −1 where unknown or not one of them."""
+    """The true label of images as an index into the teacher's own labels; −1 where unknown or not one of them."""
     given = (problem.pool.labels or {}).get(teacher.task)
     if given is None:
         return np.full(len(index), -1)
     names = problem.labels.class_names(teacher.task)
-    place = [teacher.labels.index(name) if name in teacher.labels else -1 for name in names]
-    return np.array([*place, -1])[given[index]]
+    own = [teacher.labels.index(name) if name in teacher.labels else -1 for name in names]
+    return np.array([*own, -1])[given[index]]
 
 
 @torch.no_grad()
@@ -107,13 +110,13 @@ def examine_teacher(
             "shape": list(inputs.shape[1:]),
         },
         "training": training,
-        "given": look(teacher, inputs[:ASKED], truth),
+        "given": measure(teacher, inputs[:ASKED], truth),
         "own_images": int((truth[:ASKED] >= 0).sum()),
     }
     found["alternatives"] = {}
     for name, change in alternatives(teacher, images[:ASKED], inputs[:ASKED]).items():
         try:
-            found["alternatives"][name] = look(teacher, change(), truth)
+            found["alternatives"][name] = measure(teacher, change(), truth)
         except Exception as error:  # a net may refuse another size in any way
             failed[name] = one_line(error)
     try:
@@ -122,10 +125,10 @@ def examine_teacher(
         failed["batch_dependence"] = one_line(error)
     found["layers"] = layers_of_teacher(teacher, inputs)
     found["failed"] = failed
-    return plain(found)
+    return jsonable(found)
 
 
-def look(teacher: Teacher, inputs: Float[Tensor, "image channel height width"], truth: np.ndarray) -> Numbers:
+def measure(teacher: Teacher, inputs: Float[Tensor, "image channel height width"], truth: np.ndarray) -> Numbers:
     """How a net takes what it is given.
 
     Returns:
@@ -139,36 +142,27 @@ def look(teacher: Teacher, inputs: Float[Tensor, "image channel height width"], 
         ``right``: share of its own images whose label it tells, None where no label is known.
     """
     with moments(teacher.module) as seen:
-        logits = torch.cat(
-            [
-                read_logits("teacher", teacher.read, teacher.module(part), len(part), len(teacher.labels)).double()
-                for part in inputs.split(CHUNK)
-            ]
-        )
-    said = logits.argmax(dim=1).cpu().numpy()
+        logits = torch.cat([answers(teacher, part) for part in inputs.split(CHUNK)]).cpu().numpy()
+    said = logits.argmax(axis=1)
     own = truth[: len(said)] >= 0
-    centred = logits - logits.mean(dim=1, keepdim=True)
-    scale = float(centred.square().mean().sqrt())
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    scale, most = float(np.sqrt((centred**2).mean())), math.log(max(logits.shape[1], 2))
     far = [divergence(norm, total) for norm, total in seen.items() if total[0] > 0]
     return {
-        "information": information(logits),
-        "spread": information(centred * (2.0 / scale)) if scale > 0 else 0.0,
-        "confidence": float(logits.softmax(dim=1).amax(dim=1).mean()),
+        "information": information(logits) / most,
+        "spread": information(centred * (2.0 / scale)) / most if scale > 0 else 0.0,
+        "confidence": float(softmax(logits).max(axis=1).mean()),
         "scale": scale,
-        "level": float(logits.logsumexp(dim=1).mean()),
+        "level": float(logsumexp(logits).mean()),
         "mismatch": float(np.mean(far)) if far else None,
         "first": far[0] if far else None,
         "right": float((said[own] == truth[: len(said)][own]).mean()) if own.any() else None,
     }
 
 
-def information(logits: Float[Tensor, "image label"]) -> float:
-    """H(mean p) − mean H(p) relative to log K, in 0 to 1; 0 for one label."""
-    log = logits.log_softmax(dim=1)
-    mean = log.exp().mean(dim=0)
-    whole = -(mean * mean.clamp_min(1e-300).log()).sum()
-    each = -(log.exp() * log).sum(dim=1).mean()
-    return float((whole - each) / math.log(logits.shape[1])) if logits.shape[1] > 1 else 0.0
+def answers(teacher: Teacher, inputs: Tensor) -> Float[Tensor, "image label"]:
+    """The logits of what the net is given as it stands, in float64."""
+    return read_logits("teacher", teacher.read, teacher.module(inputs), len(inputs), len(teacher.labels)).double()
 
 
 @contextmanager
@@ -253,19 +247,15 @@ def alternatives(teacher: Teacher, images: Tensor, inputs: Tensor) -> dict[str, 
 
 def batch_dependence(teacher: Teacher, inputs: Tensor) -> Numbers:
     """How far answers move with the company in the batch, and by themselves; relative to the logits' deviation."""
-
-    def ask(part: Tensor) -> Tensor:
-        return read_logits("teacher", teacher.read, teacher.module(part), len(part), len(teacher.labels)).double()
-
     batch = inputs[:CHUNK]
-    once, again = ask(batch), ask(batch)
+    once, again = answers(teacher, batch), answers(teacher, batch)
     deviation = float((once - once.mean(dim=0)).square().mean().sqrt()) or 1.0
     found = {"noise": float((once - again).square().mean().sqrt()) / deviation}
     order = batch.mean(dim=(1, 2, 3)).argsort()
     halves = [part for part in order.split(-(-len(order) // 2)) if len(part) > 1]
-    moved = [once[part] - ask(batch[part]) for part in halves]
+    moved = [once[part] - answers(teacher, batch[part]) for part in halves]
     try:
-        moved += [once[i : i + 1] - ask(batch[i : i + 1]) for i in range(min(ALONE, len(batch)))]
+        moved += [once[i : i + 1] - answers(teacher, batch[i : i + 1]) for i in range(min(ALONE, len(batch)))]
     except ValueError:  # batch norm in training mode refuses one value a channel
         found["alone_refused"] = 1.0
     found["batch_dependence"] = float(torch.cat(moved).square().mean().sqrt()) / deviation if moved else 0.0
@@ -276,19 +266,18 @@ def layers_of_teacher(teacher: Teacher, inputs: Tensor) -> dict[str, Numbers]:
     """By layer, from early to late: what its spatial means hold.
 
     Returns:
-        ``channels``, ``places`` (height × width); ``variance`` of the map about its channels' means;
+        ``channels``; ``variance`` of the map about its channels' means;
         ``variation``: deviation of the spatial means over images relative to their size; ``explained``: which share of
         the logits' variance a ridge regression on the layer finds in images it was not fitted to (R², of logits about
         their mean over labels);
-        ``rank``: effective rank, the exponential of the entropy of the covariance's eigenvalues; ``silent``: share of
-        the channels that do not vary; ``is``: ``logits`` or ``probabilities`` if the layer is no more than those, else
-        ``feature``; ``named``: whether the teacher names it.
+        ``rank``: effective rank, and ``silent``: share of dead channels, see `ka_explore.probes.spectrum`; ``is``:
+        ``logits`` or ``probabilities`` if the layer is no more than those, else ``feature``; ``named``: whether the
+        teacher names it.
     """
     wanted = worth_looking(teacher)
     kept: dict[str, list[Tensor]] = {}
-    shape: dict[str, tuple[int, int]] = {}
+    channels: dict[str, int] = {}
     spread: dict[str, list[float]] = {}
-    logits = []
     names = {part: name for name, part in teacher.module.named_modules() if name in wanted}
 
     def hook(part: nn.Module, _given: Any, output: Any) -> None:
@@ -297,27 +286,23 @@ def layers_of_teacher(teacher: Teacher, inputs: Tensor) -> dict[str, Numbers]:
             feature = to_map(output, teacher.layers.get(name, "auto"))
         except Exception:  # whatever is no map is no layer to name
             return
-        shape[name] = (feature.shape[1], feature.shape[2] * feature.shape[3])
+        channels[name] = feature.shape[1]
         spread.setdefault(name, []).append(float(feature.double().var(dim=(0, 2, 3), correction=0).mean()))
         kept.setdefault(name, []).append(feature.mean(dim=(2, 3)).double().cpu())
 
     handles = [part.register_forward_hook(hook) for part in names]
     try:
-        for part in inputs.split(CHUNK):
-            answer = teacher.module(part)
-            logits.append(read_logits("teacher", teacher.read, answer, len(part), len(teacher.labels)).double().cpu())
+        logits = torch.cat([answers(teacher, part) for part in inputs.split(CHUNK)]).cpu().numpy()
     finally:
         for handle in handles:
             handle.remove()
-    said = torch.cat(logits).numpy()
     found = {}
     for name, parts in kept.items():  # in the order in which they ran
         rows = torch.cat(parts).numpy()
-        if len(rows) != len(said):  # a layer that runs more than once in a forward
+        if len(rows) != len(logits):  # a layer that runs more than once in a forward
             continue
-        found[name] = layer_numbers(rows, said) | {
-            "channels": shape[name][0],
-            "places": shape[name][1],
+        found[name] = layer_numbers(rows, logits) | {
+            "channels": channels[name],
             "variance": float(np.mean(spread[name])),
             "named": name in teacher.layers,
         }
@@ -326,36 +311,25 @@ def layers_of_teacher(teacher: Teacher, inputs: Tensor) -> dict[str, Numbers]:
 
 def worth_looking(teacher: Teacher) -> set[str]:
     """The named layers, and so many others: whole blocks before their parts."""
-    others = sorted((name.count("."), place, name) for place, (name, _) in enumerate(teacher.module.named_modules()))
-    return set(teacher.layers) | {name for _, _, name in others[1 : LAYERS + 1]}
+    others = sorted((name for name, _ in teacher.module.named_modules()), key=lambda name: name.count("."))
+    return set(teacher.layers) | set(others[1 : LAYERS + 1])
 
 
 def layer_numbers(rows: np.ndarray, logits: np.ndarray) -> Numbers:
     """Rank, silent channels and what is explained of the logits, of (image, channel) and (image, label)."""
-    centred = logits - logits.mean(axis=1, keepdims=True)
     kind = "feature"
     if rows.shape == logits.shape:
         for name, values in (("logits", logits), ("probabilities", softmax(logits))):
             if np.abs(rows - values).max() <= 1e-4 * max(np.abs(values).max(), 1e-12):
                 kind = name
     return {
-        "explained": explained(rows, centred),
-        "rank": covariance_rank(rows),
-        "silent": float((rows.std(axis=0) <= 1e-6 * max(float(np.abs(rows).max()), 1e-30)).mean()),
+        "explained": explained(rows, logits - logits.mean(axis=1, keepdims=True)),
+        # torch's singular values, as its threads are limited above
+        "rank": rank(torch.linalg.svdvals(torch.from_numpy(centred(rows))).numpy()),
+        "silent": dead_share(rows),
         "variation": float(np.sqrt(rows.var(axis=0).mean() / max(float((rows**2).mean()), 1e-300))),
         "is": kind,
     }
-
-
-def covariance_rank(rows: np.ndarray) -> float:
-    """exp of the entropy of the covariance's normalised eigenvalues (Roy and Vetterli 2007); 0 for constant rows."""
-    centred = torch.from_numpy(rows - rows.mean(axis=0))
-    values = torch.linalg.svdvals(centred).numpy() ** 2  # torch's, as its threads are limited above
-    if not values.size or values.sum() <= 1e-12 * max(float((rows**2).sum()), 1e-300):
-        return 0.0
-    share = values / values.sum()
-    share = share[share > 0]
-    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def explained(rows: np.ndarray, targets: np.ndarray) -> float | None:
@@ -385,12 +359,12 @@ def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def plain(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """The same with numbers that JSON has: NaN and infinity become None."""
     if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
+        return {str(key): jsonable(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(part) for part in value]
+        return [jsonable(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

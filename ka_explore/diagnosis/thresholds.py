@@ -102,8 +102,8 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "layer_degenerate": Threshold(
         None,
         0.3,
-        "effective rank relative to the layer that explains most: healthy features 0.7 to 1.5; one channel 0.15 to "
-        "0.25, constant 0. Counts only where the layer explains less, too",
+        "effective rank relative to the layer that explains most: healthy features 0.7 to 1.5; one channel 0.05 to "
+        "0.1, constant 0. Counts only where the layer explains less, too",
         above=False,
     ),
     "layer_too_early": Threshold(
@@ -154,10 +154,10 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "not_finite": Threshold(None, 1e-12, "any NaN or infinity in answers or features is one too many"),
     # Where the nets meet.
     "collapsed_rank": Threshold(
-        0.4,
-        0.3,
-        "effective rank of the common space relative to width and the teachers' features: healthy 1.2 to 3; weights "
-        "decayed to nothing 0.2, alignment alone 0.3",
+        0.5,
+        0.45,
+        "effective rank of the common space relative to width and the teachers' features: healthy 0.63 to 0.8; weights "
+        "decayed to nothing 0.23, alignment alone 0.4 to 0.65 (its rows are alike, too)",
         above=False,
     ),
     "collapsed_rows": Threshold(
@@ -187,6 +187,13 @@ THRESHOLDS: Mapping[str, Threshold] = {
         0.6,
         "error relative to the feature's variance: healthy 0.05 to 0.35 after 150 steps or more; one common channel "
         "0.85, two 0.4 to 0.6",
+    ),
+    "narrow_space": Threshold(
+        None,
+        0.25,
+        "channels of the common space relative to the effective rank of a feature that does not come back: healthy 0.4 "
+        "to 4; two channels 0.1, one 0.05",
+        above=False,
     ),
     # Training.
     "dominating_gradient": Threshold(

@@ -11,8 +11,9 @@ import pytest
 
 from ka_explore.diagnosis import CHECKS, THRESHOLDS, CannotCheck, Evidence, diagnose, judge
 from ka_explore.diagnosis.findings import Attempt, Finding, Findings
-from ka_explore.diagnosis.numbers import cka, covariance_rank, information, left_over
+from ka_explore.diagnosis.numbers import information, left_over
 from ka_explore.errors import InputError
+from ka_explore.probes import PROBES
 from ka_explore.run.snapshot import Snapshot
 
 N = 128
@@ -24,7 +25,7 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def looks(**changes):
+def measured(**changes):
     return {
         "information": 0.6, "spread": 0.6, "confidence": 0.8, "scale": 2.0, "level": 3.0, "mismatch": 0.01,
         "first": 0.001, "right": 0.9, **changes,
@@ -33,7 +34,7 @@ def looks(**changes):
 
 def layer(**changes):
     return {
-        "explained": 0.98, "rank": 5.0, "silent": 0.0, "variation": 0.5, "is": "feature", "channels": 16, "places": 16,
+        "explained": 0.98, "rank": 5.0, "silent": 0.0, "variation": 0.5, "is": "feature", "channels": 16,
         "variance": 1.0, "named": True, **changes,
     }  # fmt: skip
 
@@ -42,8 +43,10 @@ def examined(**changes):
     return {
         "labels": 3, "feature_layer": "last", "named": ["first", "last"], "blocks": ["first", "last"],
         "parameters": 10_000, "fed": {"mean": [0.0], "std": [1.0], "low": -1.0, "high": 2.0, "shape": [1, 8, 8]},
-        "training": [], "given": looks(), "own_images": 60, "noise": 0.0, "batch_dependence": 1e-7, "failed": {},
-        "alternatives": {"standardised": looks(mismatch=0.011), "double the size": looks(mismatch=0.2, spread=0.1)},
+        "training": [], "given": measured(), "own_images": 60, "noise": 0.0, "batch_dependence": 1e-7, "failed": {},
+        "alternatives": {
+            "standardised": measured(mismatch=0.011), "double the size": measured(mismatch=0.2, spread=0.1),
+        },
         "layers": {"first": layer(explained=0.3), "last": layer()}, **changes,
     }  # fmt: skip
 
@@ -161,10 +164,10 @@ def slow(i):
 
 
 BAD = {
-    "wrong_preprocessing": lambda e: with_teacher(e, given=looks(mismatch=0.9)),
+    "wrong_preprocessing": lambda e: with_teacher(e, given=measured(mismatch=0.9)),
     "train_mode_batch_norm": lambda e: with_teacher(e, batch_dependence=0.4),
     "random_answers": lambda e: with_teacher(e, noise=0.4, batch_dependence=0.4),
-    "says_nothing": lambda e: with_teacher(e, given=looks(information=0.001, spread=0.02)),
+    "says_nothing": lambda e: with_teacher(e, given=measured(information=0.001, spread=0.02)),
     "wrong_layer": lambda e: with_teacher(e, layers={"first": layer(), "last": layer(**{"is": "logits"})}),
     "too_early_layer": lambda e: with_teacher(e, feature_layer="first"),
     "labels_permuted": permuted,
@@ -277,14 +280,14 @@ def test_the_same_evidence_gives_the_same_findings():
 
 
 def test_a_consequence_is_a_note_that_names_its_cause():
-    evidence = with_teacher(healthy(), given=looks(mismatch=0.9, information=0.001, spread=0.01))
-    evidence = with_teacher(evidence, alternatives={"standardised": looks(mismatch=0.01)})
+    evidence = with_teacher(healthy(), given=measured(mismatch=0.9, information=0.001, spread=0.01))
+    evidence = with_teacher(evidence, alternatives={"standardised": measured(mismatch=0.01)})
     findings = judge(evidence)
     assert findings.names[:2] == ("wrong_preprocessing", "says_nothing")
     assert findings[1].grade == "note"
     assert findings[1].because == findings[0].title
     # another teacher that says nothing is not explained by it
-    other = {**evidence.examination["teachers"]["teacher 1"], "given": looks(information=0.001, spread=0.01)}
+    other = {**evidence.examination["teachers"]["teacher 1"], "given": measured(information=0.001, spread=0.01)}
     seen = {**evidence.examination["teachers"], "teacher 1": other}
     both = judge(dataclasses.replace(evidence, examination={"teachers": seen}))
     assert [f.subject for f in both.warnings] == ["teacher 0", "teacher 1"]
@@ -344,12 +347,7 @@ def test_judging_needs_no_torch():
 
 def test_numbers_against_slow_references():
     generator = np.random.default_rng(1)
-    x, z = generator.normal(size=(50, 4)), generator.normal(size=(50, 3))
-    values = np.linalg.eigvalsh(np.cov(x.T))
-    share = values / values.sum()
-    assert covariance_rank(x) == pytest.approx(math.exp(-sum(v * math.log(v) for v in share)))
-    assert covariance_rank(np.ones((5, 3))) == 0
-    assert covariance_rank(x * 100) == pytest.approx(covariance_rank(x))
+    z = generator.normal(size=(50, 3))
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
     mean = p.mean(axis=0)
     by_hand = -sum(v * math.log(v) for v in mean) + sum(v * math.log(v) for row in p for v in row) / 50
@@ -357,6 +355,65 @@ def test_numbers_against_slow_references():
     assert information(np.tile(z[:1], (9, 1))) == pytest.approx(0)
     assert left_over(z, z) == pytest.approx(0)
     assert left_over(z, np.tile(np.log(mean), (50, 1))) == pytest.approx(1)  # the mean answer: nothing learned
-    turn = np.linalg.qr(generator.normal(size=(4, 4)))[0]
-    assert cka(x, 3 * x @ turn) == pytest.approx(1)
-    assert math.isnan(cka(x, np.ones((50, 2))))
+
+
+# What the diagnosis measures is what the probes say
+
+
+def evidence_of(findings, threshold):
+    return next(f.evidence for f in findings.judged if f.threshold == threshold)
+
+
+def test_effective_rank_and_dead_channels_are_the_probes():
+    evidence = healthy()
+    findings, last = judge(evidence), evidence.last
+    said = evidence_of(findings, "collapsed_rank")
+    for net, rank in PROBES["effective_rank"](last).values.items():
+        assert said[f"effective rank of {net}"] == rank
+    ranks = [PROBES["effective_rank"](last, f"feature/{t}").values[f"{t}/last"] for t in last.teachers]
+    assert said["effective rank of the teachers' features (median)"] == np.median(ranks)
+    found = {f.title.partition(" of the channels of ")[2]: f for f in findings.judged if f.threshold == "dead_channels"}
+    for kind, where in (("common", "common space, {}"), ("feature", "{}")):
+        for name, share in PROBES["dead_channels"](last, kind).values.items():
+            assert found[f"{where.format(name)} are dead: the same for every image."].value == share
+
+
+def test_cka_and_gradients_are_the_probes():
+    evidence = healthy()
+    first, last = evidence.snapshots
+    both = {f"feature/student/{s.step}": s.arrays["feature/student/last"] for s in (first, last)}
+    cka = PROBES["cka"](dataclasses.replace(last, arrays=both)).values[0, 1]
+    findings = judge(with_rows(unlearned(evidence), {"soft": slow}))
+    assert (
+        evidence_of(findings, "not_learned")["student's feature: moved since the first snapshot (1 − CKA)"] == 1 - cka
+    )
+    pulled = {f.subject: f.value for f in judge(evidence).judged if f.threshold == "dominating_gradient"}
+    ratios = PROBES["gradient_ratio"](last).values
+    assert pulled == {term: ratio for term, ratio in ratios.items() if term != "soft"}
+
+
+def test_examining_a_layer_measures_as_the_probes_do():
+    from ka_explore.diagnosis.examine import layer_numbers
+
+    evidence = healthy()
+    rows, logits = evidence.last.arrays["feature/teacher 0/last"].copy(), evidence.logits("teacher 0")
+    rows[:, :4] = 1.0
+    last = dataclasses.replace(evidence.last, arrays={"feature/teacher 0/last": rows})
+    found = layer_numbers(rows, logits)
+    assert found["rank"] == pytest.approx(PROBES["effective_rank"](last, "feature/teacher 0").values["teacher 0/last"])
+    assert found["silent"] == PROBES["dead_channels"](last, "feature/teacher 0").values["teacher 0/last"] == 0.25
+
+
+def test_what_a_method_takes_of_a_teacher_is_what_it_declares():
+    spoilt = BAD["too_early_layer"](healthy())
+    for taken, grade in (({}, "note"), ({"teacher 0": ["first"]}, "warning"), ({"teacher 0": ["last"]}, None)):
+        examination = {**spoilt.examination, "layers_taken": taken}
+        grades = {f.name: f.grade for f in judge(dataclasses.replace(spoilt, examination=examination))}
+        assert grades.get("too_early_layer") == grade
+
+
+def test_a_method_that_learns_from_true_labels_or_in_one_step_is_not_behind_its_teachers():
+    oracle = with_rows(unlearned(healthy()), {"cross_entropy": slow})
+    merged = with_rows(unlearned(healthy()), {"soft": slow, "correlation": slow}, 1)
+    for evidence in (oracle, merged):
+        assert "step by step" in judge(evidence).skipped["not_learned"]

@@ -1,0 +1,151 @@
+"""Whether a teacher gets images as it was trained on them: its batch norms and its answers under other feeding."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ka_explore.diagnosis.evidence import Evidence, Examined, judged
+from ka_explore.diagnosis.findings import Attempt, Finding
+from ka_explore.diagnosis.numbers import number
+from ka_explore.diagnosis.thresholds import THRESHOLDS
+from ka_explore.probes.results import Scalars
+
+SIZES = ("half the size", "double the size", "the pool's own size")
+
+REBUILD = """teacher = Teacher(
+    {name!r}, old.module, layers=old.layers, blocks=old.blocks, labels=old.labels, task=old.task, read=old.read,
+    preprocess={preprocess},
+)  # old: problem.teacher({name!r}); then dataclasses.replace(problem, teachers=[…])"""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One sign of wrong feeding: which threshold, the value, the feeding that suits better, and how much it proves."""
+
+    threshold: str
+    value: float
+    best: str
+    measure: str
+    at_most: Literal["warning", "note"] = "warning"
+
+
+def wrong_preprocessing(evidence: Evidence) -> Iterator[Finding]:
+    """Whether a teacher gets images as it was trained on them: its batch norms and its answers under other feeding."""
+    for name, seen in evidence.examined().items():
+        signs = [sign for sign in (norms_off(seen), size_off(seen), labels_off(seen), answers_off(seen)) if sign]
+        sure = [s for s in signs if s.at_most == "warning" and THRESHOLDS[s.threshold].grade(s.value) == "warning"]
+        # a size is named rather than what else changes with it
+        first = next((s for s in sure if s.threshold == "feeding_size"), None)
+        chosen = next(iter([*([first] if first and sure[0].best in SIZES else []), *sure, *signs]), None)
+        if chosen:
+            yield feeding_finding(name, seen, chosen)
+
+
+def norms_off(seen: Examined) -> Sign | None:
+    """The inputs of its batch norms are far from training, and another feeding brings them near; None without any."""
+    given, others = seen["given"], seen["alternatives"]
+    if given["mismatch"] is None:
+        return None
+    value = number(given["mismatch"])
+    known = {k: number(a["mismatch"]) for k, a in others.items() if a["mismatch"] is not None}
+    best = min(known, key=lambda k: known[k], default="")
+    relief = value / max(known.get(best, np.inf), 1e-9)
+    told = max(number(a["information"]) for a in [given, *others.values()])
+    sure = relief >= THRESHOLDS["feeding_relief"].warning or value >= THRESHOLDS["feeding_unlike"].warning
+    # a net that says nothing however it is fed has another fault
+    sure = sure and told >= 2 * THRESHOLDS["says_nothing"].warning
+    measure = "divergence of its batch norms' inputs from training"
+    return Sign("wrong_preprocessing", value, best, measure, "warning" if sure else "note")
+
+
+def size_off(seen: Examined) -> Sign | None:
+    """At another size its answers tell more, and its batch norms, if it has any, are nearer to training."""
+    given, found = seen["given"], []
+    for size in SIZES:
+        other = seen["alternatives"].get(size)
+        if other is None:
+            continue
+        gain = number(other["spread"]) / max(number(given["spread"]), 1e-3)
+        gain = max(gain, 0.8 * number(other["information"]) / max(number(given["information"]), 1e-3))
+        near = given["mismatch"] is None or number(other["mismatch"]) * 1.5 <= number(given["mismatch"])
+        if near:
+            found.append(Sign("feeding_size", gain, size, "times as much told at another size"))
+    return max(found, key=lambda sign: sign.value, default=None)
+
+
+def labels_off(seen: Examined) -> Sign | None:
+    """Another feeding, no stranger to its batch norms, tells the labels of its own images much better."""
+    given, count = seen["given"], seen["own_images"]
+    if given["right"] is None or count < 20:
+        return None
+    gains = {
+        name: number(other["right"]) - number(given["right"])
+        for name, other in seen["alternatives"].items()
+        if given["mismatch"] is None or number(other["mismatch"]) <= number(given["mismatch"])
+    }
+    best = max(gains, key=lambda k: gains[k], default="")
+    by_chance = 4 * float(np.sqrt(0.25 / count))  # of so many ways one gains two deviations by chance
+    if not best or gains[best] < by_chance:
+        return None
+    return Sign("feeding_right", gains[best], best, "gain of right answers under another feeding")
+
+
+def answers_off(seen: Examined) -> Sign | None:
+    """For a net without batch norms: another feeding makes its answers tell much more."""
+    given, others = seen["given"], seen["alternatives"]
+    if given["mismatch"] is not None or not others:
+        return None
+    told = {k: number(a["spread"]) for k, a in others.items()}
+    best = max(told, key=lambda k: told[k])
+    more = number(others[best]["information"]) >= number(given["information"]) + 0.1
+    gain = told[best] / max(number(given["spread"]), 1e-3)
+    return Sign("feeding_told", gain, best, "times as much told under another feeding", "warning" if more else "note")
+
+
+def feeding_finding(name: str, seen: Examined, sign: Sign) -> Finding:
+    """The finding of a sign, with what other feedings do."""
+    given, others, best = seen["given"], seen["alternatives"], sign.best
+    numbers: dict[str, float | str] = {
+        "told by its answers (share of log K)": number(given["information"]),
+        "images fed: mean": " ".join(f"{v:.3g}" for v in seen["fed"]["mean"][:4]),
+        "images fed: standard deviation": " ".join(f"{v:.3g}" for v in seen["fed"]["std"][:4]),
+        "images fed: shape": "×".join(map(str, seen["fed"]["shape"])),
+    }
+    if best in others:
+        numbers |= {
+            "best of the other feedings": best,
+            "batch norms then": number(others[best]["mismatch"]),
+            "told then": number(others[best]["information"]),
+        }
+        if others[best]["right"] is not None:
+            numbers |= {"right on its own images": number(given["right"]), "right then": number(others[best]["right"])}
+    with_norms = given["mismatch"] is not None
+    ways = {"given in the run": given, **others}
+    what = "of the wrong size" if sign.threshold == "feeding_size" else "that are not as it was trained on them"
+    return judged(
+        sign.threshold,
+        sign.value,
+        f"Teacher {name!r} is fed images {what}" + (f"; {best} suits it better." if best else "."),
+        name="wrong_preprocessing",
+        depth=9,
+        subject=name,
+        evidence=numbers,
+        measure=sign.measure,
+        why="A net that gets other means, contrasts or sizes than in training answers at random or always the same, "
+        "and its features mean nothing; whatever is amalgamated from it is noise.",
+        attempts=(
+            Attempt(
+                f"Give {name!r} the preprocessing it was trained with"
+                + (f" (tried here with success: {best})." if best else "."),
+                code=REBUILD.format(name=name, preprocess="Preprocess(size=…, mean=…, std=…)"),
+            ),
+        ),
+        result=Scalars(
+            {k: number(a["mismatch"] if with_norms else a["spread"]) for k, a in ways.items()},
+            unit="divergence from training" if with_norms else "share of log K",
+            title=f"{name}: how other feedings suit it",
+        ),
+        at_most=sign.at_most,
+    )

@@ -1,0 +1,151 @@
+"""Whether a teacher's labels mean what they are called, the same as another's, and something that the pool shows."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+
+from ka_explore.diagnosis.evidence import CannotCheck, Evidence, judged
+from ka_explore.diagnosis.findings import Attempt, Finding
+from ka_explore.diagnosis.numbers import finite_rows
+from ka_explore.probes.logits import softmax
+from ka_explore.probes.results import Matrix
+
+SURE = 0.8  # probability from which a teacher is sure of its answer
+
+
+def labels_permuted(evidence: Evidence) -> Iterator[Finding]:
+    """Whether a teacher's columns stand for its labels in another order; needs true labels, for marking."""
+    last, checked = evidence.last, False
+    for name in evidence.teachers:
+        known, truth = list(last.knows[name]), evidence.truth(name)
+        own = np.isin(truth, known)
+        if own.sum() < max(10, 2 * len(known)) or len(known) < 2:
+            continue
+        checked = True
+        true = np.array([known.index(c) for c in truth[own]])
+        table = counted(true, evidence.logits(name)[own].argmax(axis=1), len(known))
+        fitting = renaming(table)
+        names = [last.classes[c][1] for c in known]
+        # a label counts as moved where most of its images, and no few, are called by the other label
+        moved = [
+            (r, c)
+            for r, c in enumerate(fitting)
+            if r != c and table[r].sum() >= 3 and table[r, c] >= 0.5 * table[r].sum() and table[r, r] < table[r, c]
+        ]
+        before, after = table.trace() / table.sum(), table[range(len(known)), fitting].sum() / table.sum()
+        renamed = [names[fitting.index(column)] for column in range(len(known))]  # the true name of each column
+        yield judged(
+            "labels_permuted",
+            float(after - before) if len(moved) >= 2 else 0.0,
+            f"The label columns of teacher {name!r} are permuted: what it calls "
+            + ", ".join(f"{names[c]} is {names[r]}" for r, c in moved)
+            + ".",
+            depth=8,
+            subject=name,
+            evidence={"right as named": float(before), "right if renamed": float(after), "labels moved": len(moved)},
+            measure="right answers gained by renaming",
+            why="The student learns the wrong names faithfully: it agrees with the teacher and is wrong.",
+            attempts=(
+                Attempt(
+                    f"Give {name!r} its labels in the order of its logits.",
+                    code=f"Teacher({name!r}, module, labels={renamed}, layers=…)",
+                ),
+            ),
+            result=Matrix(
+                table, tuple(names), tuple(names), title=f"{name}: images by true label (row) and answer (column)"
+            ),
+        )
+    if not checked:
+        raise CannotCheck("too few labelled images of any teacher's own classes.")
+
+
+def counted(rows: np.ndarray, columns: np.ndarray, size: int) -> np.ndarray:
+    """How many samples have each pair of two answers."""
+    return np.bincount(rows * size + columns, minlength=size * size).reshape(size, size).astype(float)
+
+
+def renaming(table: np.ndarray) -> list[int]:
+    """The column that each row of a table should have, one each, so that most of it stands on the diagonal."""
+    from scipy.optimize import linear_sum_assignment
+
+    return [int(column) for column in linear_sum_assignment(-table)[1]]
+
+
+def teachers_disagree(evidence: Evidence) -> Iterator[Finding]:
+    """Whether two teachers that know the same labels contradict each other: where both are sure, or by their names."""
+    last, compared = evidence.last, False
+    surer = "" if evidence.method == "adaptive" else 'Run(problem, "adaptive")'
+    for one, two in combinations(evidence.teachers, 2):
+        shared = [c for c in last.knows[one] if c in last.knows[two]]
+        if len(shared) < 2:
+            continue
+        first, second = finite_rows(
+            *(evidence.logits(t)[:, [last.knows[t].index(c) for c in shared]] for t in (one, two))
+        )
+        if not len(first):
+            continue
+        compared = True
+        sure = np.minimum(*(softmax(z).max(axis=1) for z in (first, second))) >= SURE
+        said_one, said_two = first.argmax(axis=1), second.argmax(axis=1)
+        differ = float((said_one != said_two)[sure].mean()) if sure.sum() >= 10 else 0.0
+        table = counted(said_one, said_two, len(shared))
+        gain = float((table[range(len(shared)), renaming(table)].sum() - table.trace()) / table.sum())
+        names = tuple(last.classes[c][1] for c in shared)
+        for threshold, value, measure in (
+            ("teachers_disagree", differ, "different answers where both are sure (share)"),
+            (
+                "teachers_renamed",
+                gain if len(first) >= 5 * len(shared) else 0.0,
+                "agreement gained by renaming (share)",
+            ),
+        ):
+            yield judged(
+                threshold,
+                value,
+                f"Teachers {one!r} and {two!r} contradict each other on the labels they share.",
+                name="teachers_disagree",
+                depth=5,
+                subject=f"{one} / {two}",
+                evidence={
+                    "same answers (share of all images)": float(table.trace() / table.sum()),
+                    "images where both are sure": float(sure.sum()),
+                    "labels shared": float(len(shared)),
+                },
+                measure=measure,
+                why="Columns of one name are joined into one class; two teachers that mean different things by it "
+                "teach the student to say both.",
+                attempts=(
+                    Attempt(
+                        "Look which of the two is right (labels, a few images), and rename or drop the other's labels.",
+                        code=f"Teacher({two!r}, module, labels=[…], layers=…)  # its labels in the order of its logits",
+                    ),
+                    *([Attempt("Let the surer teacher teach each image.", code=surer)] if surer else []),
+                ),
+                result=Matrix(table, names, names, title=f"images by what {one} says (row) and {two} (column)"),
+            )
+    if not compared:
+        raise CannotCheck("no two teachers share labels.")
+
+
+def foreign_pool(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the pool holds images of each teacher's classes; needs true labels, for marking."""
+    for name in evidence.teachers:
+        truth = evidence.truth(name)
+        known = truth[truth >= 0]
+        if len(known) < 20:
+            raise CannotCheck("too few labelled images.")
+        classes = {c for t in (name, *evidence.mates(name)) for c in evidence.last.knows[t]}
+        fair = len(evidence.last.knows[name]) / max(len(classes), 1)
+        share = float(np.isin(known, evidence.last.knows[name]).mean())
+        yield judged(
+            "foreign_pool",
+            share / fair,
+            f"The pool has hardly any image of the classes of teacher {name!r}.",
+            depth=5.3,
+            subject=name,
+            evidence={"share of the pool in its classes": share, "if all classes were alike": fair},
+            measure="share of the pool relative to its share of the classes",
+            why="What it knows shows only on images of its classes; on others it guesses, and that is what is taught.",
+            attempts=(Attempt("Add unlabelled images of its classes to the pool.", code="Pool(more_images)"),),
+        )

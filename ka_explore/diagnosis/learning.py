@@ -1,0 +1,285 @@
+"""Checks of the training: values that are not finite, rates, length, the student's size, whom a selection starves."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from ka_explore.diagnosis.evidence import CannotCheck, Evidence, group, judged
+from ka_explore.diagnosis.findings import Attempt, Finding
+from ka_explore.diagnosis.numbers import finite_rows, left_over, median, running_mean
+from ka_explore.diagnosis.thresholds import THRESHOLDS
+from ka_explore.probes.logits import entropy, logsumexp, softmax
+from ka_explore.probes.results import Curves, Scalars
+from ka_explore.probes.similarity import cka
+from ka_explore.probes.spectrum import rank, strengths
+
+
+def not_finite(evidence: Evidence) -> Iterator[Finding]:
+    """Whether answers and features are finite; arrays that are NaN where a sample was not asked do not count."""
+    kinds = ("scores", "logits", "feature", "common", "error", "entropy", "code", "component", "branch")
+    arrays = {n: a for n, a in evidence.last.arrays.items() if n.split("/")[0] in kinds}
+    bad = {name: float((~np.isfinite(a)).mean()) for name, a in arrays.items() if a.dtype.kind == "f"}
+    worst = max(bad, key=lambda name: bad[name], default="")
+    net = worst.split("/")[1] if "/" in worst else worst
+    yield judged(
+        "not_finite",
+        bad.get(worst, 0.0),
+        f"{worst} holds values that are not finite (NaN or infinite).",
+        depth=8.5 if net in evidence.last.knows else 4.5,
+        subject=net if net in evidence.last.knows else "",
+        measure="share of values",
+        why="They spread through every loss they touch.",
+        attempts=evidence.forks(("Fork before it happened, with a smaller learning rate.", evidence.lower_rate())),
+    )
+
+
+def rate_too_high(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the loss leaps up within a stage, far above where the stage began."""
+    if len(evidence.rows) < 2:
+        raise CannotCheck("fewer than two steps.")
+    leaps: dict[str, float] = {}
+    for stage in dict.fromkeys(row["stage"] for row in evidence.rows):
+        losses = np.array([row["loss"] for row in evidence.rows if row["stage"] == stage], np.float64)
+        start = median(losses[: max(len(losses) // 50, 1)].tolist())
+        if len(losses) > 1 and start > 0:
+            leaps[stage] = float(np.nanmax(losses)) / start
+    stage = max(leaps, key=lambda s: leaps[s], default="")
+    rates = [float(row["rate"]) for row in evidence.rows]
+    index = np.array([row["step"] for row in evidence.rows])
+    yield judged(
+        "rate_too_high",
+        leaps.get(stage, float("nan")),
+        f"The learning rate is too high: in stage {stage!r} the loss leapt to {leaps.get(stage, 0):.3g} times "
+        "its start.",
+        depth=6.8,
+        evidence={"largest learning rate": max(rates), "stage": stage},
+        measure="largest loss relative to the stage's first",
+        why="Steps overshoot; channels die on the way, and what was learned before the leap is lost.",
+        attempts=tuple(
+            Attempt(f"Take {rate:g}.", {"learning_rate": rate}, at=0)
+            for rate in (float(f"{max(rates) / 10:.3g}"), float(f"{max(rates) / 100:.3g}"))
+        ),
+        result=Curves(
+            {"loss": index},
+            {"loss": np.array([row["loss"] for row in evidence.rows])},
+            unit="loss",
+            title="loss",
+            log=(False, True),
+        ),
+    )
+
+
+def unlearned(evidence: Evidence) -> dict[str, float]:
+    """How much of its targets the student has not learned, by what they may be: 0 none, 1 no better than their mean.
+
+    ``alone``: each teacher's own answer within its classes, median over teachers; ``joint``: all answers of a task side
+    by side, classes of one name joined; ``surest``: that of the teacher of least entropy. A method aims at one of
+    these, so the least counts.
+
+    Raises CannotCheck for a method that does not learn from teachers step by step, or where nothing can be compared.
+    """
+    last = evidence.last
+    if "scores" not in last.arrays:
+        raise CannotCheck("the last snapshot has no scores.")
+    scores, found = last.arrays["scores"], {}
+    alone = {t: left_over(evidence.logits(t), scores[:, list(known)]) for t, known in last.knows.items()}
+    found["alone"] = median(list(alone.values()))
+    joint, surest = [], []
+    for task in dict.fromkeys(evidence.task_of.values()):
+        names = [t for t, its in evidence.task_of.items() if its == task]
+        if len(names) < 2:
+            joint.append(alone[names[0]])
+            surest.append(alone[names[0]])
+            continue
+        classes = sorted({c for t in names for c in last.knows[t]})
+        wide = {t: np.full((len(scores), len(classes)), -1e3) for t in names}
+        for t in names:
+            wide[t][:, [classes.index(c) for c in last.knows[t]]] = evidence.logits(t)
+        with np.errstate(invalid="ignore"):  # NaN stays NaN and is left out
+            joint.append(left_over(np.logaddexp.reduce(list(wide.values())), scores[:, classes]))
+        best = np.stack([entropy(evidence.logits(t)) for t in names]).argmin(axis=0)
+        chosen = np.stack(list(wide.values()))[best, np.arange(len(best))]
+        surest.append(left_over(chosen, scores[:, classes]))
+    found |= {"joint": median(joint), "surest": median(surest)}
+    found = {what: value for what, value in found.items() if value == value}
+    if not found:
+        raise CannotCheck("no teacher's answers tell anything.")
+    return found
+
+
+def not_learned(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the student is far from its teachers, and why: stopped early, too slow, or too small."""
+    rows, options = evidence.last_stage(), evidence.options
+    done, steps = len(evidence.rows), evidence.steps or len(evidence.rows)
+    if not rows:
+        raise CannotCheck("no step was made.")
+    answer = evidence.answer_term()
+    if answer == "cross_entropy" or steps == 1:  # with the true labels, or with weights that are set and not trained
+        raise CannotCheck("the method does not learn the teachers' answers step by step.")
+    left = unlearned(evidence)
+    term = evidence.term(answer)
+    curve = running_mean(term, max(len(term) // 10, 1))
+    first, end = float(curve[0]), float(curve[-1])
+    early = term[:60]
+    speed = (first - float(running_mean(early, max(len(early) // 10, 1))[-1])) / max(abs(first), 1e-12) / len(early)
+    later = curve[len(curve) * 2 // 3 :]
+    falling = (float(later[0]) - end) / max(first - end, 1e-12) if len(curve) > 5 else 1.0
+    seen = evidence.examination or {}
+    largest = max((float(its["parameters"]) for its in seen.get("teachers", {}).values()), default=0.0)
+    size = float(seen.get("student", {}).get("parameters", float("nan"))) / (largest or float("nan"))
+    needed, has = needed_rank(evidence), student_channels(evidence)
+    numbers: dict[str, float | str] = {
+        "measured on the answers": min(left, key=lambda k: left[k]),
+        "steps done": float(done),
+        "steps in all": float(steps),
+        "speed at the start (share of the soft target a step)": speed,
+        "still falling (last third's part of the whole fall)": falling,
+        "student's feature: moved since the first snapshot (1 − CKA)": feature_moved(evidence),
+        "student's feature: channels": has,
+        "directions the teachers' answers need": needed,
+        "parameters relative to the largest teacher": size,
+    }
+    small = has < 0.9 * needed or size <= warned("small_student")
+    figure = Curves(
+        {answer: np.array([row["step"] for row in rows])[len(rows) - len(curve) :]},
+        {answer: curve},
+        unit="term, running mean",
+        title="what the student has learned of the answers",
+    )
+    unfinished = done < 0.5 * steps
+    # Adam moves a weight by at most the rate a step, whatever the gradient; SGD by far less.
+    low = warned("low_rate") * (1 if options.get("optimizer", "adam") == "adam" else 10)
+    slow = speed <= warned("slow_start") and len(term) >= 20 and float(options.get("learning_rate", 0.0)) <= low
+    rate = float(options.get("learning_rate", float("nan")))
+    finding = partial(
+        judged,
+        "not_learned",
+        min(left.values()),
+        evidence=numbers,
+        measure="not learned of the teachers' answers (1: no better than their mean)",
+        result=figure,
+    )
+    quick = {"learning_rate": float(f"{min(rate * 30, 3e-3):.3g}")} if rate < 1e-3 else {"learning_rate": rate * 3}
+    longer = {"steps": int(max(400, 4 * steps))}
+    # One of these three is named; a small student that is not slow for want of steps cannot be helped by more of them.
+    if small and not unfinished and len(term) >= 60 and not (rate < 2e-4):
+        yield finding(
+            "The student is too small for what its teachers know.",
+            name="student_too_small",
+            depth=4.9,
+            why="It has no room for all the answers, however long it learns, and gives up those of weaker gradient.",
+            attempts=(
+                Attempt("Double its width.", {"student_width": 2 * float(options.get("student_width", 1.0))}, at=0),
+                Attempt("Take the problem's own width.", {"student_width": 1.0}, at=0),
+            ),
+        )
+    elif slow and not small:
+        yield finding(
+            f"The learning rate of {rate:g} is too low: the student has hardly moved.",
+            name="rate_too_low",
+            depth=4.9,
+            why="At this pace the run ends before the student has left its first, random answers.",
+            attempts=(Attempt("Take a larger rate.", quick, at=0), Attempt("Give it more steps.", longer)),
+        )
+    else:
+        short = unfinished or done < warned("few_steps") or falling >= warned("still_falling")
+        yield finding(
+            f"The run stopped too early: after {done} steps the student is far from its teachers' answers."
+            if short
+            else "The student is far from its teachers' answers, though it has stopped learning.",
+            name="stopped_early" if short else "student_behind",
+            depth=4.8 if short else 1,
+            why="Terms that align features are easy and fall first; the answers take longer.",
+            attempts=(
+                Attempt("Go on.", code="run.advance(None)")
+                if done < steps
+                else Attempt("Give it more steps.", longer, at=0),
+            ),
+            at_most="warning" if short else "note",
+        )
+
+
+def warned(threshold: str) -> float:
+    """Where the table begins to warn."""
+    return THRESHOLDS[threshold].warning
+
+
+def feature_moved(evidence: Evidence) -> float:
+    """1 − CKA of the student's last feature between the first and the last snapshot; NaN for a single one."""
+    seen = [s for s in evidence.snapshots if group(s, "feature/student")]
+    if len(seen) < 2 or seen[0].step == seen[-1].step:
+        return float("nan")
+    first, last = group(seen[0], "feature/student"), group(seen[-1], "feature/student")
+    layer = next((name for name in reversed(last) if name in first), None)
+    if layer is None:
+        return float("nan")
+    both = {"feature/student/first": first[layer], "feature/student/last": last[layer]}
+    return 1 - float(cka(replace(seen[-1], arrays=both)).values[0, 1])
+
+
+def needed_rank(evidence: Evidence) -> float:
+    """Effective rank of all teachers' answers side by side."""
+    try:
+        parts = finite_rows(*(evidence.logits(t) for t in evidence.teachers))
+    except CannotCheck:
+        return float("nan")
+    return rank(strengths(np.concatenate([z - z.mean(axis=1, keepdims=True) for z in parts], axis=1)))
+
+
+def student_channels(evidence: Evidence) -> float:
+    """Channels of the student's last feature; NaN where it is not seen."""
+    features = list(group(evidence.last, "feature/student").values())
+    return float(features[-1].shape[1]) if features else float("nan")
+
+
+def starved_teacher(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the selection lets a teacher teach nearly no image of its task."""
+    kind = evidence.options.get("selection")
+    if kind is None:
+        raise CannotCheck("the method selects no teacher.")
+    found = False
+    for name in evidence.teaching:
+        mates = [mate for mate in evidence.mates(name) if mate in evidence.teaching]
+        if not mates:
+            continue
+        found = True
+        logits = finite_rows(*(evidence.logits(t) for t in (name, *mates)))
+        if not len(logits[0]):
+            continue
+        surprise = np.stack([entropy(z) for z in logits], axis=1)
+        if kind == "hard":
+            weight = (surprise.argmin(axis=1) == 0).astype(float)
+        elif kind == "soft":
+            weight = softmax(-surprise / float(evidence.options.get("selection_temperature", 0.1)))[:, 0]
+        elif kind == "claim":
+            weight = softmax(np.stack([logsumexp(z) for z in logits], axis=1))[:, 0]
+        else:
+            weight = np.full(len(surprise), 1 / len(logits))
+        yield judged(
+            "starved_teacher",
+            float(weight.mean()) * len(logits),
+            f"The selection starves teacher {name!r}: it teaches {weight.mean():.1%} of the images.",
+            depth=5.35,
+            subject=name,
+            evidence={
+                "selection": str(kind),
+                "its mean entropy (nats)": float(surprise[:, 0].mean()),
+                **{f"mean entropy of {t}": float(surprise[:, i].mean()) for i, t in enumerate(mates, start=1)},
+            },
+            measure="share of the teaching relative to a fair share",
+            why="What only it knows reaches no component and no student.",
+            attempts=evidence.forks(
+                ("Let all teachers teach, weighted by how sure they are.", {"selection": "soft"}),
+                ("Let every teacher weigh the same, whatever it won.", {"weighting": "teacher"}),
+                ("Do without a selection.", {"selection": "none"}),
+            ),
+            result=Scalars(
+                {t: float(m) for t, m in zip((name, *mates), surprise.mean(axis=0), strict=True)},
+                unit="nats",
+                title="mean entropy of the answers",
+            ),
+        )
+    if not found:
+        raise CannotCheck("no task has two teachers.")

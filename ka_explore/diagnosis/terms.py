@@ -1,0 +1,203 @@
+"""Checks of the terms of the loss: which of them, and which teacher in them, pulls too hard or not at all."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from ka_explore.diagnosis.evidence import CannotCheck, Evidence, group, judged, weight_options
+from ka_explore.diagnosis.findings import Attempt, Finding
+from ka_explore.diagnosis.numbers import median, number
+from ka_explore.diagnosis.thresholds import THRESHOLDS
+from ka_explore.errors import InputError
+from ka_explore.probes.gradients import gradient_ratio, norm
+from ka_explore.probes.results import Curves, Scalars
+from ka_explore.probes.samples import average
+from ka_explore.run.snapshot import SOFT_TERMS
+
+
+def gradient_ratios(evidence: Evidence) -> tuple[list[int], dict[str, list[float]]]:
+    """Steps, and by term its gradient at the student's feature relative to the soft target's, where they are seen."""
+    found = {}
+    for snapshot in evidence.snapshots:
+        try:
+            ratios = gradient_ratio(snapshot).values
+        except InputError:  # no gradient, or none of a soft target
+            continue
+        if any(ratio == ratio for ratio in ratios.values()):
+            found[snapshot.step] = {term: ratio for term, ratio in ratios.items() if term not in SOFT_TERMS}
+    terms = dict.fromkeys(term for ratios in found.values() for term in ratios)
+    return list(found), {term: [ratios.get(term, float("nan")) for ratios in found.values()] for term in terms}
+
+
+def dominating_term(evidence: Evidence) -> Iterator[Finding]:
+    """Whether a term pulls the student many times harder than the soft target, or is nearly all of the loss."""
+    weights = evidence.weights()
+    steps, ratios = gradient_ratios(evidence)
+    try:
+        answer = evidence.answer_term()
+    except CannotCheck:
+        answer = ""
+    if not steps and not answer:
+        raise CannotCheck("neither gradients nor terms beside a soft target.")
+    finding = partial(
+        judged,
+        name="dominating_term",
+        depth=5.2,
+        why="The student goes where the strongest gradient points. An alignment that outweighs the soft target makes "
+        "its features look like the teachers' on average and leaves the answers unlearned.",
+    )
+    figure = Curves(
+        {t: np.array(steps) for t in ratios},
+        {t: np.array(v) for t, v in ratios.items()},
+        unit="times the soft target's",
+        title="gradients at the student's feature",
+        levels={"the soft target's": 1.0},
+        log=(False, True),
+    )
+    for term, values in ratios.items():
+        # The first steps align whatever is far apart; what counts is where the student goes after them.
+        first = max(THRESHOLDS["few_steps"].warning, 0.2 * max(steps))
+        settled = [v for v, s in zip(values, steps, strict=True) if s >= first]
+        ratio = median(settled or values)
+        yield finding(
+            "dominating_gradient",
+            ratio,
+            f"The term {term!r} dominates: its gradient at the student's feature is {ratio:.3g} times the soft "
+            "target's.",
+            subject=term,
+            evidence={"weight": weights.get(term, float("nan"))},
+            result=figure,
+            measure="gradient relative to the soft target's (median over steps)",
+            at_most="warning" if settled else "note",
+            attempts=weighing(evidence, term, weights.get(term, 1.0) / max(ratio, 1e-9)),
+        )
+    if answer in weights and len(weights) > 1:
+        quarter = max(len(evidence.last_stage()) // 4, 1)
+        parts = {t: w * average(evidence.term(t)[-quarter:]) for t, w in weights.items()}
+        total = sum(abs(v) for v in parts.values() if v == v)
+        for term, part in parts.items():
+            if term in SOFT_TERMS or not total > 0:
+                continue
+            yield finding(
+                "dominating_loss",
+                abs(part) / total,
+                f"The term {term!r} dominates: it is {abs(part) / total:.0%} of the loss.",
+                subject=term,
+                evidence={"weight": weights[term]},
+                result=Scalars(parts, title="weighted terms, last quarter of the stage"),
+                measure="share of the weighted loss (last quarter)",
+                attempts=weighing(
+                    evidence, term, 0.1 * weights[term] * max(total - abs(part), 1e-12) / max(abs(part), 1e-12)
+                ),
+            )
+
+
+def weighing(evidence: Evidence, term: str, weight: float = float("nan")) -> tuple[Attempt, ...]:
+    """A fork from the start in which a term weighs that much, and one in which the terms balance themselves."""
+    options = [option for option in weight_options(term) if option in evidence.options and weight == weight]
+    return evidence.forks(
+        *((f"Weigh {term!r} {weight:.2g}.", {option: float(f"{min(weight, 1000.0):.2g}")}) for option in options[:1]),
+        ("Let the terms balance each other (GradNorm).", {"balance": "gradnorm"}),
+    )
+
+
+def dominating_teacher(evidence: Evidence) -> Iterator[Finding]:
+    """Whether one teacher causes nearly all of a term's gradient, or of the error of features that are not brought
+    to one scale."""
+    if len(evidence.teachers) < 2:
+        raise CannotCheck("there is one teacher.")
+    found = False
+    shares: dict[str, dict[str, list[float]]] = {}
+    for snapshot in evidence.snapshots:
+        for name, values in group(snapshot, "gradient").items():
+            term, _, teacher = name.partition("/")
+            if teacher in snapshot.knows:
+                shares.setdefault(term, {}).setdefault(teacher, []).append(norm(values))
+    for term, sizes in shares.items():
+        typical = {t: median(v) for t, v in sizes.items()}
+        if len(typical) < 2 or not max(typical.values()) > 0:
+            continue
+        found = True
+        loud, rest = loudest(typical)
+        yield judged(
+            "dominating_teacher",
+            typical[loud] / max(rest, 1e-12 * typical[loud], 1e-300),
+            f"Teacher {loud!r} dominates the term {term!r}: its part of the gradient is "
+            f"{typical[loud] / max(rest, 1e-300):.3g} times the others'.",
+            depth=5.3,
+            subject=loud,
+            measure="gradient relative to the other teachers'",
+            evidence={"term": term},
+            why="The student is pulled to one teacher; the others only disturb.",
+            attempts=weighing(evidence, term),
+            result=Scalars(typical, unit="gradient", title=f"part of each teacher in {term}"),
+        )
+    for what, kinds in (("reconstruction", ("mean", "sum")), ("feature_error", ("mean",))):
+        powers = {t: feature_variance(evidence, t) for t in evidence.teaching}
+        if evidence.options.get(what) in kinds and min(powers.values()) > 0:
+            found = True
+            loud, rest = loudest(powers)
+            yield judged(
+                "dominating_feature",
+                powers[loud] / rest,
+                f"Teacher {loud!r} dominates the reconstruction: its feature's variance is "
+                f"{powers[loud] / rest:.3g} times the others', and the error is not divided by it.",
+                name="dominating_teacher",
+                depth=5.4,
+                subject=loud,
+                measure="variance of its feature relative to the others'",
+                evidence={what: str(evidence.options[what])},
+                why="The common space is made for the loudest feature; what the others know costs next to nothing "
+                "to forget.",
+                attempts=(Attempt("Divide each error by its feature's variance.", {what: "relative"}, at=0),),
+                result=Scalars(powers, unit="variance", title="variance of the teachers' features"),
+            )
+    if not found:
+        raise CannotCheck("the stages seen do not say what each teacher adds to a term.")
+
+
+def loudest(values: dict[str, float]) -> tuple[str, float]:
+    """The teacher of the largest value, and the median of the others'."""
+    loud = max(values, key=lambda teacher: values[teacher])
+    return loud, median([value for teacher, value in values.items() if teacher != loud])
+
+
+def feature_variance(evidence: Evidence, teacher: str) -> float:
+    """The variance of a teacher's feature map, as examined; NaN where it was not."""
+    seen = (evidence.examination or {}).get("teachers", {}).get(teacher, {}).get("layers", {})
+    return number(seen.get(evidence.feature_layer(teacher), {}).get("variance"))
+
+
+def inert_term(evidence: Evidence) -> Iterator[Finding]:
+    """Whether a term with a weight does nothing: its gradient, or its part of the loss, is next to none."""
+    weights, rows = evidence.weights(), evidence.last_stage()
+    terms = [t for t, w in weights.items() if w > 0 and t not in SOFT_TERMS]
+    if not terms:
+        raise CannotCheck("no term besides the soft target has a weight.")
+    first = rows[: max(len(rows) // 10, 1)]
+    answer = next((t for t in SOFT_TERMS if first and t in first[0]["terms"] and weights.get(t, 1.0)), "")
+    # beside the soft target, not beside the loss, which another term may dominate
+    total = average(np.array([abs(float(row["terms"][answer] if answer else row["loss"])) for row in first]))
+    _, ratios = gradient_ratios(evidence)
+    for term in terms:
+        ratio = median(ratios.get(term, []))
+        size = average(np.array([abs(float(row["terms"][term])) for row in first]))
+        share = weights[term] * size / max(total, 1e-300)
+        reaches = ratio > 0
+        value = ratio if reaches else share
+        yield judged(
+            "inert_term",
+            value,
+            f"The term {term!r} is inert: with its weight of {weights[term]:g} it moves nothing.",
+            depth=4.6,
+            subject=term,
+            evidence={
+                "weight": weights[term],
+                "gradient relative to the soft target's": ratio,
+                "relative to the first soft targets": share,
+            },
+            measure="gradient relative to the soft target's" if reaches else "relative to the first soft targets",
+            why="The run looks like one with this term and is one without it.",
+            attempts=weighing(evidence, term, min(weights[term] * 0.3 / max(value, 1e-9), 1000.0)),
+        )
