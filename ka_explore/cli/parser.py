@@ -183,7 +183,7 @@ def add_looking(add: Add) -> None:
     probe.add_argument("name", nargs="?", help="of the probe; without it all are listed")
     probe.add_argument("--step", type=int, metavar="K", help="of the snapshot (default: the last that fits)")
     probe.add_argument("--format", choices=("text", "csv", "json"), default="text", help="default: %(default)s")
-    add_pairs(probe, "--option", "an option of the probe, such as of=feature")
+    add_pairs(probe, "--option", "an option of the probe, such as space=feature")
     add_problem(probe)
 
     plot = add(
@@ -212,7 +212,7 @@ def add_looking(add: Add) -> None:
     plot.add_argument(
         "--size", choices=("column", "page", "projector"), default="page", help="to be shown in (default: %(default)s)"
     )
-    add_pairs(plot, "--option", "an option of the probe, such as of=feature")
+    add_pairs(plot, "--option", "an option of the probe, such as space=feature")
     add_problem(plot)
 
     listing = add("list", "viewing", "list the runs in a folder")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ka_explore.diagnosis.thresholds import Grade
 from ka_explore.errors import InputError
-from ka_explore.probes.results import Result
+from ka_explore.probes.results import Result, Tabular
 
 if TYPE_CHECKING:
     import pandas
@@ -136,7 +136,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Findings(Sequence[Finding]):
+class Findings(Tabular, Sequence[Finding]):
     """The findings of a run, worst first.
 
     Attributes:
@@ -212,7 +212,7 @@ class Findings(Sequence[Finding]):
                 parts.append(f"<details><summary>{title} ({len(listed)})</summary><ul>{items}</ul></details>")
         return "".join(parts)
 
-    def frame(self) -> "pandas.DataFrame":
+    def to_pandas(self) -> "pandas.DataFrame":
         """One row a finding."""
         import pandas
 
