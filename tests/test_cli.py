@@ -399,11 +399,43 @@ def test_every_command_has_help(command, capsys):
     assert f"usage: ka-explore {command}" in capsys.readouterr().out
 
 
+def commands_of(parser) -> dict:
+    (group,) = (action for action in parser._actions if action.dest != "help" and hasattr(action.choices, "keys"))
+    return group.choices
+
+
 def test_these_are_all_commands():
-    (group,) = (
-        action for action in make_parser()._actions if action.dest != "help" and hasattr(action.choices, "keys")
-    )
-    assert tuple(sorted(group.choices)) == tuple(sorted(COMMANDS))
+    assert tuple(sorted(commands_of(make_parser()))) == tuple(sorted(COMMANDS))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_only_the_command_that_is_given_is_read_as_with_all_others(command):
+    one, every = (commands_of(make_parser(name)) for name in (command, None))
+    assert one[command].format_help() == every[command].format_help()
+    assert all(len(parser._actions) == 1 for name, parser in one.items() if name != command)
+
+
+# What answers at once: which libraries it brings, and the seconds of a processor it takes.
+BROUGHT = """
+import sys, time
+from ka_explore.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+tops = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
+print("BROUGHT", time.process_time(), *sorted(name for name in tops if not name.startswith(("_", "sitecustomize"))))
+"""
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--version", "report --help", "probe --help", "fork --help"])
+def test_help_brings_no_library_and_takes_less_than_a_second(arguments):
+    command = [sys.executable, "-c", BROUGHT, *arguments.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, *libraries = done.stdout.rpartition("BROUGHT ")[2].split()
+    assert libraries == ["ka_explore"]
+    assert float(seconds) < 1
+    assert "ka-explore" in done.stdout
 
 
 def test_the_module_runs_and_tells_its_version():

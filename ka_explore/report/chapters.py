@@ -16,13 +16,14 @@ from ka_explore.probes.gradients import gradient_cosine, gradient_ratio, gradien
 from ka_explore.probes.reconstruction import error_by_channel, error_by_class, reconstruction_error, worst_reconstructed
 from ka_explore.probes.results import Curves, Matrix, Result, Scalars
 from ka_explore.probes.similarity import cka, mmd, mmd_curve
-from ka_explore.report.facts import options_section, place_of
+from ka_explore.report.facts import options_section
 from ka_explore.report.figures import height_of, picture, printed
 from ka_explore.report.images import exhibits, misunderstood
 from ka_explore.report.parts import Card, Chapter, Code, Folded, Gallery, Part, Picture, Section, Table, Words
 from ka_explore.report.render import absent, coloured, drawn, fell_between, lone, square, table_of
 from ka_explore.report.run_report import KEEP, RunReport, without
 from ka_explore.report.space import space_parts
+from ka_explore.run.reproduce import kept_as
 from ka_explore.run.snapshot import Snapshot
 
 WORST = 8  # images shown
@@ -75,7 +76,7 @@ def findings(run_report: RunReport) -> list[Part]:
             if attempt.python():
                 inside.append(Code(attempt.python()))
             if attempt.command():
-                inside.append(Code(attempt.command(place_of(run_report.run))))
+                inside.append(Code(attempt.command(kept_as(run_report.run.name, run_report.run.folder))))
         parts.append(Card(finding.grade, finding.title, inside))
     if found.checked:
         rows = [[name.replace("_", " "), what] for name, what in found.checked.items()]
