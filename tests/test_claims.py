@@ -101,7 +101,7 @@ def test_a_comparison_is_a_table_too():
     problem = toy.digits(unlabelled=80)
     runs = [Run(problem, "distillation", steps=4).advance(None), Run(problem, "ensemble")]
     comparison = compare(runs)
-    table_ = comparison.frame()
+    table_ = comparison.to_pandas()
     assert list(table_.index[:2]) == ["distillation", "ensemble"]
     assert table_.loc["distillation", ("joint", "class")] == pytest.approx(
         100 * comparison.entries[0].joint["class"], abs=0.05

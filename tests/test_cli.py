@@ -14,7 +14,7 @@ import torch
 
 from ka_explore import METHODS, PROBES, Run, __version__, toy
 from ka_explore.cli import main, make_parser
-from ka_explore.probes.results import Matrix
+from ka_explore.probes.results import Matrix, heading
 from ka_explore.run.export import load_student
 
 COMMANDS = (
@@ -267,10 +267,10 @@ def test_probe_prints_the_very_numbers_as_text_csv_and_json(name, do, made):
     result = PROBES[name](Run.open(made / "base").store.load_snapshot(3))
     printed = json.loads(do("probe", made / "base", name, "--step", "3", "--format", "json"))
     rows = list(csv.reader(do("probe", made / "base", name, "--step", "3", "--format", "csv").splitlines()))
-    frame = result.frame()
+    frame = result.to_pandas()
     if isinstance(result, Matrix):
         frame = frame.reset_index()
-    assert printed["title"] == result.title
+    assert printed["title"] == heading(result)
     assert len(printed["rows"]) == len(rows) - 1 == len(frame)
     for column in range(frame.shape[1]):
         given, said = frame.iloc[:, column], [row[column] for row in printed["rows"]]
@@ -278,7 +278,7 @@ def test_probe_prints_the_very_numbers_as_text_csv_and_json(name, do, made):
             np.testing.assert_allclose(np.array(said, dtype=float), given.to_numpy(), rtol=1e-6)
         else:
             assert list(map(str, said)) == list(map(str, given))
-    assert result.title in do("probe", made / "base", name, "--step", "3")
+    assert heading(result) in do("probe", made / "base", name, "--step", "3")
 
 
 def test_probe_takes_options_and_the_last_snapshot(do, made):
@@ -308,7 +308,7 @@ def test_probe_of_a_run_without_snapshots_looks_at_it_as_it_is(do, here):
         ("diagram -o a.svg", b"<?xml"),
         ("terms --size projector", b"\x89PNG"),
         ("film", b"<!DOCTYPE html>"),
-        ("film -o a.gif --option of=feature/student/conv2", b"GIF8"),
+        ("film -o a.gif --option space=feature/student/conv2", b"GIF8"),
     ],
 )
 def test_plot_draws_into_a_file(arguments, begins, do, made, here):
@@ -399,11 +399,43 @@ def test_every_command_has_help(command, capsys):
     assert f"usage: ka-explore {command}" in capsys.readouterr().out
 
 
+def commands_of(parser) -> dict:
+    (group,) = (action for action in parser._actions if action.dest != "help" and hasattr(action.choices, "keys"))
+    return group.choices
+
+
 def test_these_are_all_commands():
-    (group,) = (
-        action for action in make_parser()._actions if action.dest != "help" and hasattr(action.choices, "keys")
-    )
-    assert tuple(sorted(group.choices)) == tuple(sorted(COMMANDS))
+    assert tuple(sorted(commands_of(make_parser()))) == tuple(sorted(COMMANDS))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_only_the_command_that_is_given_is_read_as_with_all_others(command):
+    one, every = (commands_of(make_parser(name)) for name in (command, None))
+    assert one[command].format_help() == every[command].format_help()
+    assert all(len(parser._actions) == 1 for name, parser in one.items() if name != command)
+
+
+# What answers at once: which libraries it brings, and the seconds of a processor it takes.
+BROUGHT = """
+import sys, time
+from ka_explore.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+tops = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
+print("BROUGHT", time.process_time(), *sorted(name for name in tops if not name.startswith(("_", "sitecustomize"))))
+"""
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--version", "report --help", "probe --help", "fork --help"])
+def test_help_brings_no_library_and_takes_less_than_a_second(arguments):
+    command = [sys.executable, "-c", BROUGHT, *arguments.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, *libraries = done.stdout.rpartition("BROUGHT ")[2].split()
+    assert libraries == ["ka_explore"]
+    assert float(seconds) < 1
+    assert "ka-explore" in done.stdout
 
 
 def test_the_module_runs_and_tells_its_version():
@@ -490,7 +522,7 @@ def test_a_wrong_word_is_one_line_that_says_what_is_right(arguments, message, re
         ("plot {made}/base pca -o nowhere/x.png", "there is no folder"),
         ("plot {made}/base film -o x.png", ".html or .gif"),
         ("plot {made}/base film --option how=tsne", "unknown option 'how'"),
-        ("plot {made}/base pca --steps --option of=nothing", "what can be drawn"),
+        ("plot {made}/base pca --steps --option space=nothing", "what can be drawn"),
         ("plot {made}/sums terms", "no term"),
         ("export {made}/base {made}/base/run.json/x", "cannot write"),
         ("export {made}/sums out", "nothing to export"),

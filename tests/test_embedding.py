@@ -24,7 +24,7 @@ from ka_explore.probes.embedding import (
     tsne,
 )
 from ka_explore.probes.quality import judge, neighbour_agreement, sampled, trustworthiness
-from ka_explore.probes.results import Points
+from ka_explore.probes.results import Points, heading
 from ka_explore.run.snapshot import Snapshot
 
 WIDTH = 8
@@ -87,7 +87,7 @@ def test_spaces_are_what_can_be_drawn_and_no_more():
     assert {"feature/student/low", "feature/two/high", "code/conv1", "logits", "logits/one", "scores"} <= set(names)
     assert not {name for name in names if name.startswith("error")}
     for name in names:
-        assert pca(snapshot, of=name).xy.shape[1] == 2
+        assert pca(snapshot, space=name).xy.shape[1] == 2
     assert spaces(changed(snapshot, {"feature/one/high": np.zeros((40, 9))})).count("feature") == 0
     assert spaces(changed(snapshot, {f"common/{net}": None for net in NETS}))[0] == "feature"
 
@@ -108,7 +108,7 @@ def test_a_space_is_its_arrays():
 @pytest.mark.parametrize("of", ["comon", "feature/student/middle", "error", "error/one", ""])
 def test_what_cannot_be_drawn_is_refused_with_what_can(of):
     with pytest.raises(InputError, match="feature/student/high"):
-        pca(made(), of=of)
+        pca(made(), space=of)
 
 
 # Principal axes
@@ -269,7 +269,7 @@ def test_a_film_moves_less_than_pictures_made_alone_even_when_laid_onto_each_oth
     laid.append(procrustes(alone[2], laid[1]))
     assert moved(frames) < 0.8 * moved(laid) < 0.8 * moved(alone)
     assert all(frame.quality["trustworthiness"] > 0.8 for frame in frames)
-    assert [frame.title for frame in frames] == [f"common space, step {s}" for s in (0, 10, 20)]
+    assert [heading(frame) for frame in frames] == [f"common space, step {s}" for s in (0, 10, 20)]
 
 
 def test_a_picture_repeats_to_the_bit_and_leaves_the_random_numbers_alone(three):
@@ -555,7 +555,7 @@ def test_no_number_of_images_is_refused(images):
     with pytest.raises(InputError, match="images="):
         join_pairs(pca(made()), images)
     with pytest.raises(InputError, match="no student"):
-        join_pairs(pca(made(), of="logits"))
+        join_pairs(pca(made(), space="logits"))
 
 
 def test_the_length_of_a_pair_is_that_in_the_space_and_not_in_the_picture():

@@ -103,6 +103,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "run.snapshot": ("errors",),
     "run.store": ("errors", "run.snapshot"),
     "run.rng": (),
+    "run.reproduce": ("methods",),
     "run.lock": (),
     "probes": NUMBERS,
     "probes.results": ("errors",),
@@ -121,6 +122,7 @@ WHEN_ASKED = {"diagnosis": ("run", "diagnosis.examine")}
 LIBRARIES: dict[str, set[str]] = {
     "methods": {"torch", "jaxtyping", "numpy", "scipy"},
     "run.snapshot": {"numpy", "jaxtyping"},
+    "run.reproduce": set(),
     "probes": {"numpy", "jaxtyping", "sklearn", "threadpoolctl", "umap", "scipy", "pandas"},
     "probes.results": {"numpy", "pandas"},
     "diagnosis": {"numpy", "scipy", "pandas"},

@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix
 from ka_explore import InputError, Snapshot
 from ka_explore.probes.agreement import accuracy, agreement, agreement_by_class, confusion, confusion_with
 from ka_explore.probes.calibration import DIAGONAL, binned, calibration_error, entropies, reliability
-from ka_explore.probes.selection import claims, selection, selection_share
+from ka_explore.probes.selection import responsibility, selection, selection_share
 
 CLASSES = (*(("kind", f"kind {i}") for i in range(5)), *(("size", f"size {i}") for i in range(3)))
 KNOWS = {"one": (0, 1, 2), "two": (2, 3, 4), "three": (5, 6, 7)}  # "kind 2" is known to two teachers
@@ -117,7 +117,7 @@ def test_samples_that_are_not_finite_are_left_out_and_counted():
     )
     assert np.allclose(confusion(spoiled).values, confusion(smaller).values, equal_nan=True)
     assert accuracy(spoiled).values["joint kind"] == accuracy(smaller).values["joint kind"]
-    for text in (confusion(spoiled).note, accuracy(spoiled).title, agreement(spoiled).title):
+    for text in (confusion(spoiled).note, accuracy(spoiled).note, agreement(spoiled).note):
         assert "2 of 60 samples left out" in text
     nothing = spoil(snapshot, "scores", slice(None))
     assert all(np.isnan(value) for value in agreement(nothing).values.values())
@@ -259,7 +259,7 @@ def test_the_share_selected_is_counted_by_teacher():
     snapshot = replaced(snapshot, arrays=snapshot.arrays | {"selected/kind": chosen})
     result = selection_share(snapshot)
     assert result.values == {"one": 0.25, "two": 0.75}
-    assert "1 of 5 samples left out" in result.title
+    assert "1 of 5 samples left out" in result.note
     with pytest.raises(InputError, match="no selected/"):
         selection_share(made())
 
@@ -274,5 +274,5 @@ def test_means_of_claims_and_weights_leave_out_what_is_not_finite():
     spoiled = spoil(snapshot, "logits/one", [4])
     kept = np.delete(np.arange(20), 4)
     total = log_softmax(np.concatenate([snapshot.arrays["logits/one"], snapshot.arrays["logits/two"]], axis=1), axis=1)
-    assert claims(spoiled).values[0, 0] == pytest.approx(np.exp(total[kept, :3]).sum(axis=1).mean())
-    assert "1 of 20 samples left out" in claims(spoiled).note
+    assert responsibility(spoiled).values[0, 0] == pytest.approx(np.exp(total[kept, :3]).sum(axis=1).mean())
+    assert "1 of 20 samples left out" in responsibility(spoiled).note

@@ -123,7 +123,7 @@ def test_mmd_takes_any_arrays_and_bandwidths():
     arrays = common()
     other = {name.replace("common", "component"): array for name, array in arrays.items()}
     one, two = (
-        mmd_of(snapshot_of(other), of="component", bandwidths=(0.3,)),
+        mmd_of(snapshot_of(other), space="component", bandwidths=(0.3,)),
         mmd_of(snapshot_of(arrays), bandwidths=(0.3,)),
     )
     assert np.array_equal(one.values, two.values)
@@ -264,9 +264,9 @@ def test_cka_knows_the_layers_of_nets_and_the_teachers_codes():
         "student late", "student common", "one early", "one common", "two late", "two common", "code late",
         "regressed late",
     )  # fmt: skip
-    assert cka(snapshot, of=("code",)).rows == ("code late",)
+    assert cka(snapshot, space=("code",)).rows == ("code late",)
     with pytest.raises(InputError, match="has none of branch: it has code, common, feature, regressed, scores"):
-        cka(snapshot, of=("branch",))
+        cka(snapshot, space=("branch",))
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3])

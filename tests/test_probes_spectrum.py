@@ -157,7 +157,7 @@ def test_samples_that_are_not_finite_are_left_out_and_counted():
     for probe in (effective_rank, dead_channels):
         result = probe(snapshot_of(student=spoiled))
         assert result.values == pytest.approx(probe(snapshot_of(student=array[kept])).values)
-        assert "2 of 40 samples left out" in result.title
+        assert "2 of 40 samples left out" in result.note
     assert "2 of 40 samples left out" in spectrum(snapshot_of(student=spoiled)).note
 
 
@@ -167,6 +167,6 @@ def test_other_arrays_may_be_of_different_widths():
         7, "", snapshot.index, None, (("class", "0"),), {"one": (0,)},
         {"feature/one/early": rows(width=3), "feature/one/late": rows(width=8)},
     )  # fmt: skip
-    assert list(effective_rank(snapshot, of="feature").values) == ["one/early", "one/late"]
+    assert list(effective_rank(snapshot, space="feature").values) == ["one/early", "one/late"]
     with pytest.raises(InputError, match="no common/"):
         effective_rank(snapshot)

@@ -108,7 +108,7 @@ def test_errors_that_are_not_finite_are_left_out_and_counted():
     snapshot = made(spoiled, labels={"kind": np.zeros(20, int)})
     assert len(reconstruction_error(snapshot).values["one"]) == 18
     assert len(reconstruction_error(snapshot).values["two"]) == 20
-    assert "2 of 20 samples left out" in reconstruction_error(snapshot).title
+    assert "2 of 20 samples left out" in reconstruction_error(snapshot).note
     assert error_by_class(snapshot).values[0, 0] == pytest.approx(np.delete(spoiled["error/one"], [2, 5]).mean())
     worst = worst_reconstructed(snapshot, count=99)
     assert not {"102", "105"} & set(worst.rows)

@@ -1,14 +1,17 @@
 """Laws of the first probes, equal to slow loops; of results as tables; and of what a snapshot refuses."""
 
+import inspect
+
 import numpy as np
 import pytest
 
 from ka_explore import InputError, Run, Snapshot, toy
+from ka_explore.probes import PROBES, embedding, jobs, similarity, spaces, spectrum
 from ka_explore.probes.agreement import accuracy, agreement
 from ka_explore.probes.embedding import fit_basis, pca
 from ka_explore.probes.reconstruction import reconstruction_error
-from ka_explore.probes.results import Distribution, Matrix, Points, Scalars
-from ka_explore.probes.selection import claims, selection
+from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Scalars, as_matrix, heading
+from ka_explore.probes.selection import claims, responsibility, selection
 
 WIDTH = 6
 
@@ -135,7 +138,7 @@ def test_every_point_says_its_net_sample_and_class():
     assert result.labels == tuple(label for _, label in snapshot.classes)
     blind = pca(made(labels=False))
     assert blind.label is None
-    assert "step 7" in result.title
+    assert heading(result) == "common space, step 7"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +182,7 @@ def test_nets_of_different_widths_make_no_one_picture():
 
 
 def test_other_arrays_of_one_width_can_be_looked_at():
-    assert pca(made(), of="logits").groups == ("one", "two")
+    assert pca(made(), space="logits").groups == ("one", "two")
 
 
 # Agreement and accuracy, against loops
@@ -249,7 +252,7 @@ def test_the_reconstruction_error_is_the_stages_own_by_teacher():
 
 def test_claims_are_shares_of_the_joint_softmax_by_a_slow_loop():
     snapshot = made(tasks=2, nets=("student", "a", "b", "c", "d"))
-    result = claims(snapshot, 5)
+    result = responsibility(snapshot, 5)
     assert result.columns == ("a", "b", "c", "d")
     for row, logits in (
         ("own answers", {t: snapshot.arrays[f"logits/{t}"][5] for t in "abcd"}),
@@ -260,21 +263,21 @@ def test_claims_are_shares_of_the_joint_softmax_by_a_slow_loop():
             for teacher in mine:
                 share = result.values[result.rows.index(row), result.columns.index(teacher)]
                 assert np.isclose(share, np.exp(logits[teacher]).sum() / whole)
-    mean = claims(snapshot)
+    mean = responsibility(snapshot)
     assert "entropy of the answer" not in mean.rows
-    assert np.allclose(mean.values[0], np.mean([claims(snapshot, i).values[0] for i in range(12)], axis=0))
+    assert np.allclose(mean.values[0], np.mean([responsibility(snapshot, i).values[0] for i in range(12)], axis=0))
 
 
 def test_claims_show_what_the_targets_were_made_of():
     run = Run(toy.digits(unlabelled=20), "adaptive", steps=4, batch_size=8, targets="consistent")
     snapshot = run.advance(1).snapshot()
-    result = claims(snapshot, 3)
+    result = responsibility(snapshot, 3)
     assert {"own answers", "neighbours", "target", "student", "entropy of the answer"} <= set(result.rows)
     assert np.allclose(result.values[:-1].sum(axis=1), 1, atol=1e-5)
     assert np.allclose(result.values[0], [snapshot.arrays[f"claim/own/{t}"][3] for t in snapshot.teachers], atol=1e-5)
     assert not set(snapshot.index[[3]]) & set(snapshot.arrays["neighbours"][3])
     with pytest.raises(InputError, match="expected 0 to 19"):
-        claims(snapshot, 20)
+        responsibility(snapshot, 20)
 
 
 def test_selection_is_the_mean_weight_of_each_class():
@@ -293,18 +296,39 @@ def test_selection_is_the_mean_weight_of_each_class():
 
 
 def test_every_result_is_a_table_of_what_is_drawn():
-    frame = Scalars({"a": 1.0, "b": 2.0}, unit="nats").frame()
+    frame = Scalars({"a": 1.0, "b": 2.0}, unit="nats").to_pandas()
     assert frame.to_dict("list") == {"name": ["a", "b"], "value": [1.0, 2.0], "unit": ["nats", "nats"]}
-    frame = Matrix(np.arange(6).reshape(2, 3), ("r", "s"), ("a", "b", "c")).frame()
+    frame = Matrix(np.arange(6).reshape(2, 3), ("r", "s"), ("a", "b", "c")).to_pandas()
     assert frame.loc["s", "b"] == 4
-    frame = Distribution({"a": np.array([1.0, 2.0]), "b": np.array([3.0])}).frame()
+    frame = Distribution({"a": np.array([1.0, 2.0]), "b": np.array([3.0])}).to_pandas()
     assert frame.to_dict("list") == {"group": ["a", "a", "b"], "value": [1.0, 2.0, 3.0]}
-    assert list(Distribution().frame().columns) == ["group", "value"]
+    assert list(Distribution().to_pandas().columns) == ["group", "value"]
     points = Points(np.eye(2), np.array([1, 0]), ("student", "one"), np.array([4, 5]), np.array([-1, 0]), ("zero",))
-    assert points.frame()["net"].tolist() == ["one", "student"]
-    assert points.frame()["class"].tolist()[1] == "zero"
-    assert points.frame()["class"].isna().tolist() == [True, False]
-    assert "class" not in Points(np.eye(2), np.zeros(2, int), ("a",), np.arange(2)).frame()
+    assert points.to_pandas()["net"].tolist() == ["one", "student"]
+    assert points.to_pandas()["class"].tolist()[1] == "zero"
+    assert points.to_pandas()["class"].isna().tolist() == [True, False]
+    assert "class" not in Points(np.eye(2), np.zeros(2, int), ("a",), np.arange(2)).to_pandas()
+    curves = Curves({"a": [1, 2]}, {"a": [0.5, 0.25]}, across="confidence", unit="share")
+    assert curves.table() == (["line", "confidence", "share"], [["a", 1, 0.5], ["a", 2, 0.25]])
+    assert list(curves.to_pandas().columns) == ["line", "confidence", "value"]
+    assert Diagram((), ()).table() == (["name", "kind", "state", "text"], [])
+
+
+def test_results_of_few_numbers_can_be_laid_out_in_cells():
+    cells = as_matrix(Scalars({"a": 1.0, "b": 2.0}, unit="nats", title="t", note="n", step=3))
+    assert (cells.rows, cells.columns, cells.title, cells.note, cells.step) == (("a", "b"), ("nats",), "t", "n", 3)
+    assert cells.values.tolist() == [[1.0], [2.0]]
+    curves = Curves({"a": [1, 2]}, {"a": [0.5, 0.25]}, across="confidence", levels={"floor": 0.125})
+    assert as_matrix(curves).columns == ("1", "2")
+    assert as_matrix(curves).note == "columns: confidence; floor = 0.125"
+    assert as_matrix(Curves({"a": [1, 2], "b": [1, 3]}, {"a": [0, 0], "b": [0, 0]})) is None
+    assert as_matrix(Distribution({"a": np.arange(3.0)})) is None
+
+
+def test_a_heading_says_the_step_and_what_must_be_known():
+    assert heading(Scalars({}, title="rank", note="1 left out", step=7)) == "rank, step 7 (1 left out)"
+    assert heading(Matrix(np.eye(1), ("a",), ("b",), title="cka", note="below it")) == "cka"
+    assert heading(Scalars({}, title="rank", step=7), Scalars({}, title="rank", step=8)) == "rank"
 
 
 def test_a_snapshot_refuses_names_outside_its_vocabulary_and_rows_that_do_not_fit():
@@ -318,3 +342,34 @@ def test_a_snapshot_refuses_names_outside_its_vocabulary_and_rows_that_do_not_fi
 def test_a_missing_group_says_what_there_is():
     with pytest.raises(InputError, match=r"no feature/…: it has common, error, logits, scores, selected, weight"):
         made().group("feature")
+
+
+# Names of version 0.1, which go on working
+
+
+def test_old_names_go_on_with_a_warning_that_tells_the_new_one():
+    snapshot = made()
+    with pytest.warns(FutureWarning, match=r"frame\(\) is to_pandas\(\)"):
+        table = agreement(snapshot).frame()
+    assert table.equals(agreement(snapshot).to_pandas())
+    with pytest.warns(FutureWarning, match="of= is space="):
+        old = pca(snapshot, of="logits")
+    assert np.array_equal(old.xy, pca(snapshot, space="logits").xy)
+    assert "claims" in PROBES
+    assert "claims" not in list(PROBES)
+    with pytest.warns(FutureWarning, match="the probe claims is responsibility"):
+        old = PROBES["claims"](snapshot)
+    with pytest.warns(FutureWarning, match="the probe claims is responsibility"):
+        assert np.array_equal(claims(snapshot, 3).values, responsibility(snapshot, 3).values)
+    assert np.array_equal(old.values, responsibility(snapshot).values)
+    with pytest.raises(KeyError):
+        PROBES["nothing"]
+
+
+def test_every_function_that_names_a_space_takes_the_old_word_for_it():
+    for module in (embedding, jobs, similarity, spaces, spectrum):
+        for name, function in vars(module).items():
+            if callable(function) and name in module.__dict__.get("__all__", vars(module)):
+                parameters = inspect.signature(function).parameters if inspect.isroutine(function) else {}
+                public = "space" in parameters and parameters["space"].default is not inspect.Parameter.empty
+                assert not public or hasattr(function, "__wrapped__"), name

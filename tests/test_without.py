@@ -151,7 +151,7 @@ def test_snapshots_probes_diagnosis_and_diagram_survive(problem, method, options
             with contextlib.suppress(InputError):  # the stage does not emit what it needs
                 probe(snapshot)
                 answered.add(name)
-        plain = {"agreement", "claims", "entropies"} | ANSWER.get(method, set())
+        plain = {"agreement", "responsibility", "entropies"} | ANSWER.get(method, set())
         assert plain <= answered
         drawn = diagram(run)
         starts = {start for start, _, _ in drawn.arrows}

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ka_explore.errors import InputError
+from ka_explore.probes.results import Tabular
 from ka_explore.problem.cache import TeacherCache
 from ka_explore.problem.problem import Labelled, Problem
 from ka_explore.run.run import Run
@@ -85,13 +86,13 @@ class References:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Tabular):
     """Runs of one problem side by side, with the teachers beside them."""
 
     entries: Sequence[Entry]
     references: References
 
-    def frame(self) -> "pandas.DataFrame":
+    def to_pandas(self) -> "pandas.DataFrame":
         """A row a run, the teachers below; accuracies and agreements in percent."""
         import pandas
 

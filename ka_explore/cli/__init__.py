@@ -16,14 +16,13 @@ __all__ = ["main", "make_parser"]
 
 FAILED = 2
 INTERRUPTED = 130
-LIGHT = ("diagnose", "probe", "plot", "list")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 2 after an error that is explained, 130 after Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = make_parser(light=bool(given) and given[0] in LIGHT).parse_args(given)
     try:
+        chosen = make_parser(given[0] if given else "").parse_args(given)
         command: Callable[[argparse.Namespace], None] = getattr(importlib.import_module(chosen.module), chosen.command)
         command(chosen)
     except KaError as error:

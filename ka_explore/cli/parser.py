@@ -1,45 +1,36 @@
-"""The words of the command line: commands, their options, and their help."""
+"""The words of the command line: a function a command adds its options, and its docstring is the help."""
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 from ka_explore import __version__
 
-Add = Callable[..., argparse.ArgumentParser]
-"""Makes a command of its name, the module that holds it, what it does, and examples."""
+Parser = argparse.ArgumentParser
+Options = Callable[[Parser], None]
+
+COMMANDS: dict[str, tuple[str, Options, tuple[str, ...]]] = {}
+"""By name: the module with its function, what adds its options, and examples of what follows the name."""
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the help of training names: problems, methods and tables."""
+def command(module: str, *examples: str) -> Callable[[Options], Options]:
+    """Enter a function as the command of its name."""
 
-    problems: Sequence[str] = ()
-    methods: Sequence[str] = ()
-    tables: Sequence[str] = ()
+    def entered(options: Options) -> Options:
+        COMMANDS[options.__name__.rstrip("_")] = f"ka_explore.cli.{module}", options, examples
+        return options
 
-
-def known_names() -> Known:
-    """The names there are; none where there is no torch, without which nothing trains."""
-    try:
-        from ka_explore.benchmark.tables import SECTIONS
-        from ka_explore.methods import METHODS
-        from ka_explore.toy import PROBLEMS
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        return Known()
-    return Known(tuple(PROBLEMS), tuple(METHODS), tuple(SECTIONS))
+    return entered
 
 
-def make_parser(*, light: bool = False) -> argparse.ArgumentParser:
+def make_parser(only: str | None = None) -> Parser:
     """The commands and their options.
 
     Args:
-        light: leave out what the help of training says of problems and methods, which takes seconds to import.
+        only: the command whose options are wanted, all by default: those of training name problems, whose import
+            takes seconds.
     """
-    known = Known() if light else known_names()
     parser = argparse.ArgumentParser(
         prog="ka-explore",
         description="Explore knowledge amalgamation: several frozen teachers, no label, one small student.",
@@ -47,188 +38,238 @@ def make_parser(*, light: bool = False) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ka-explore {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    def add(name: str, module: str, text: str, examples: Sequence[str] = ()) -> argparse.ArgumentParser:
+    for name, (module, options, examples) in COMMANDS.items():
         lines = "\n".join(f"  ka-explore {name} {example}" for example in examples)
+        text = str(options.__doc__)
         sub = commands.add_parser(
             name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
+            help=text[0].lower() + text[1:].rstrip("."),
+            description=text,
             epilog=f"examples:\n{lines}" if examples else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(module=f"ka_explore.cli.{module}", command=f"command_{name}")
-        return sub
-
-    add_training(add, known)
-    add_looking(add)
+        sub.set_defaults(module=module, command=f"command_{name}")
+        if only in (None, name):
+            options(sub)
     return parser
 
 
-def add_training(add: Add, known: Known) -> None:
-    """The commands that train, and what they make."""
-    problems, methods = ", ".join(known.problems), ", ".join(known.methods)
-    run = add("run", "training", "train a student on a problem and keep the run in a folder")
-    run.add_argument("problem", help=f"{problems}, or package.module:function that returns a Problem")
-    run.add_argument("method", nargs="?", default="common_feature", help=f"{methods} (default: %(default)s)")
-    run.add_argument("--folder", type=Path, help="where the run is kept (default: runs/METHOD-SEED)")
-    run.add_argument("--tasks", help="the tasks wanted, with commas (default: all that the teachers answer)")
-    run.add_argument("--form", help="a named set of options, such as a published code's: see ka-explore methods")
-    run.add_argument("--seed", type=int, default=0, help="of initialisation and batches (default: %(default)s)")
-    run.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
-    run.add_argument("--threads", type=int, help="of torch (default: 1 for small students)")
-    run.add_argument("--precision", default="float32", help="float32, or bfloat16 on a GPU (default: %(default)s)")
-    run.add_argument(
-        "--snapshots", type=int, default=50, metavar="K", help="store a snapshot every K steps, 0 for none"
-    )
-    add_pairs(run, "--set", "an option of the method; see ka-explore methods")
-    add_pairs(run, "--option", "an option of the problem, such as preset=few_images or seed=1")
+# What trains
 
-    resume = add("resume", "training", "go on with a run from where it stopped")
-    resume.add_argument("run", type=Path, help="the run's folder")
-    resume.add_argument("--steps", type=int, help="how many steps to go on (default: to the end)")
-    add_problem(resume)
 
-    fork = add("fork", "training", "same past, other options from a step on; then run it to the end")
-    fork.add_argument("run", type=Path, help="the folder of the run to fork")
-    fork.add_argument("name", help="of the fork, which becomes a folder beside the run's")
-    fork.add_argument("--at", type=int, help="the step to fork at (default: the run's last)")
-    fork.add_argument("--stay", action="store_true", help="make the fork and do not run it")
-    add_pairs(fork, "--set", "an option of the method; see ka-explore methods")
-    add_problem(fork)
+@command("training")
+def run(parser: Parser) -> None:
+    """Train a student on a problem and keep the run in a folder."""
+    problems, methods = ", ".join(names_in("toy", "PROBLEMS")), ", ".join(names_in("methods", "METHODS"))
+    add = parser.add_argument
+    add("problem", help=f"{problems}, or package.module:function that returns a Problem")
+    add("method", nargs="?", default="common_feature", help=f"{methods} (default: %(default)s)")
+    add("--folder", type=Path, help="where the run is kept (default: runs/METHOD-SEED)")
+    add("--tasks", help="the tasks wanted, with commas (default: all that the teachers answer)")
+    add("--form", help="a named set of options, such as a published code's: see ka-explore methods")
+    add("--seed", type=int, default=0, help="of initialisation and batches (default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    add("--threads", type=int, help="of torch (default: 1 for small students)")
+    add("--precision", default="float32", help="float32, or bfloat16 on a GPU (default: %(default)s)")
+    add("--snapshots", type=int, default=50, metavar="K", help="store a snapshot every K steps, 0 for none")
+    add_pairs(parser, "--set", "an option of the method; see ka-explore methods")
+    add_pairs(parser, "--option", "an option of the problem, such as preset=few_images or seed=1")
 
-    export = add("export", "training", "write a run's student as safetensors and JSON")
-    export.add_argument("run", type=Path, help="the run's folder")
-    export.add_argument("folder", type=Path, help="where to write")
-    export.add_argument("--pt2", action="store_true", help="also write student.pt2, a torch.export program")
-    add_problem(export)
 
-    choices = sorted(known.problems) or None
-    several = add("trial", "training", "methods over seeds on one problem, paired, as a table")
-    several.add_argument("problem", choices=choices, nargs="?", default="mnist", help="default: %(default)s")
-    several.add_argument(
+@command("training")
+def resume(parser: Parser) -> None:
+    """Go on with a run from where it stopped."""
+    add_run(parser)
+    parser.add_argument("--steps", type=int, help="how many steps to go on (default: to the end)")
+    add_problem(parser)
+
+
+@command("training")
+def fork(parser: Parser) -> None:
+    """Same past, other options from a step on; then run it to the end."""
+    parser.add_argument("run", type=Path, help="the folder of the run to fork")
+    parser.add_argument("name", help="of the fork, which becomes a folder beside the run's")
+    parser.add_argument("--at", type=int, help="the step to fork at (default: the run's last)")
+    parser.add_argument("--stay", action="store_true", help="make the fork and do not run it")
+    add_pairs(parser, "--set", "an option of the method; see ka-explore methods")
+    add_problem(parser)
+
+
+@command("training")
+def export(parser: Parser) -> None:
+    """Write a run's student as safetensors and JSON."""
+    add_run(parser)
+    parser.add_argument("folder", type=Path, help="where to write")
+    parser.add_argument("--pt2", action="store_true", help="also write student.pt2, a torch.export program")
+    add_problem(parser)
+
+
+@command("training")
+def trial(parser: Parser) -> None:
+    """Methods over seeds on one problem, paired, as a table."""
+    choices = sorted(names_in("toy", "PROBLEMS")) or None
+    parser.add_argument("problem", choices=choices, nargs="?", default="mnist", help="default: %(default)s")
+    parser.add_argument(
         "--methods",
         help="names with commas, each perhaps with a form or options, as in layer_wise/paired or "
         "common_feature:mmd_weight=1+norm=none "
         "(default: common_feature,distillation,ensemble,oracle)",
     )
-    several.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
-    several.add_argument("--jobs", type=int, default=1, help="processes of one thread each (default: %(default)s)")
-    several.add_argument("--folder", type=Path, help="keep the runs here")
-    several.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    add_pairs(several, "--option", "an option of the problem, such as preset=few_images")
-
-    page = add("tables", "training", "every method and baseline on every toy problem, over seeds, as Markdown")
-    page.add_argument("problems", nargs="*", help=f"of {', '.join(known.tables)} (default: all)")
-    page.add_argument("--seeds", type=int, default=5, help="how many (default: %(default)s)")
-    page.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
-    page.add_argument("--jobs", type=int, default=1, help="processes of one thread each (default: %(default)s)")
-    page.add_argument("--validation", action="store_true", help="mark on validation images, leave test images alone")
-
-    demo = add("demo", "training", "from nothing to an amalgamated student: teachers, three seeds, table and report")
-    demo.add_argument("--folder", type=Path, default=Path("runs/demo"), help="default: %(default)s")
-    demo.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
-    demo.add_argument("--jobs", type=int, default=1, help="processes of one thread each (default: %(default)s)")
-
-    listed = add("methods", "training", "list the methods, or one method's options and forms")
-    listed.add_argument("method", nargs="?", help=methods)
+    add_seeds(parser, 3)
+    parser.add_argument("--folder", type=Path, help="keep the runs here")
+    add_json(parser)
+    add_pairs(parser, "--option", "an option of the problem, such as preset=few_images")
 
 
-def add_looking(add: Add) -> None:
-    """The commands that look at runs."""
-    comparison = add("compare", "viewing", "mark runs on the test images, with the teachers beside them")
-    comparison.add_argument("runs", type=Path, nargs="+", help="the runs' folders")
-    comparison.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    add_problem(comparison)
+@command("training")
+def tables(parser: Parser) -> None:
+    """Every method and baseline on every toy problem, over seeds, as Markdown."""
+    names = ", ".join(names_in("benchmark.tables", "SECTIONS"))
+    parser.add_argument("problems", nargs="*", help=f"of {names} (default: all)")
+    add_seeds(parser, 5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
+    parser.add_argument("--validation", action="store_true", help="mark on validation images, leave test images alone")
 
-    page = add(
-        "report",
-        "viewing",
-        "write runs up as one page with everything there is to see",
-        ("runs/base -o report.html", "runs/base runs/no-mmd -o both.html --embedding tsne", "runs/base -o report.md"),
-    )
-    page.add_argument("runs", type=Path, nargs="+", help="the runs' folders")
-    page.add_argument("-o", "--output", type=Path, help="the file (default: report.html or report.md)")
-    page.add_argument("--format", choices=("html", "md"), help="default: by the file's ending, else html")
-    page.add_argument(
+
+@command("training")
+def demo(parser: Parser) -> None:
+    """From nothing to an amalgamated student: teachers, three seeds, table and report."""
+    parser.add_argument("--folder", type=Path, default=Path("runs/demo"), help="default: %(default)s")
+    add_seeds(parser, 3)
+
+
+@command("training")
+def methods(parser: Parser) -> None:
+    """List the methods, or one method's options and forms."""
+    parser.add_argument("method", nargs="?", help=", ".join(names_in("methods", "METHODS")))
+
+
+# What looks at runs
+
+
+@command("viewing")
+def compare(parser: Parser) -> None:
+    """Mark runs on the test images, with the teachers beside them."""
+    parser.add_argument("runs", type=Path, nargs="+", help="the runs' folders")
+    add_json(parser)
+    add_problem(parser)
+
+
+@command(
+    "viewing",
+    "runs/base -o report.html",
+    "runs/base runs/no-mmd -o both.html --embedding tsne",
+    "runs/base -o report.md",
+)
+def report(parser: Parser) -> None:
+    """Write runs up as one page with everything there is to see."""
+    parser.add_argument("runs", type=Path, nargs="+", help="the runs' folders")
+    parser.add_argument("-o", "--output", type=Path, help="the file (default: report.html or report.md)")
+    parser.add_argument("--format", choices=("html", "md"), help="default: by the file's ending, else html")
+    parser.add_argument(
         "--embedding",
         choices=("pca", "tsne", "umap"),
         default="pca",
         help="draw features in this way too, besides PCA: seconds to minutes, kept on disk (default: %(default)s)",
     )
-    add_problem(page)
+    add_problem(parser)
 
-    doctor = add(
-        "diagnose",
-        "viewing",
-        "say what is wrong with a run, worst first, why it hurts and what to try",
-        ("runs/base", "runs/base --json"),
-    )
-    doctor.add_argument("run", type=Path, help="the run's folder")
-    doctor.add_argument("--json", action="store_true", help="print JSON instead of text")
-    add_problem(doctor)
 
-    probe = add(
-        "probe",
-        "viewing",
-        "print the numbers of a probe of a stored snapshot; needs no torch",
-        (
-            "runs/base                                  which probes there are",
-            "runs/base agreement",
-            "runs/base mmd --step 100 --format csv",
-            "runs/base worst_channels --option count=3 --option 'teacher=digits 5-9'",
-        ),
-    )
-    probe.add_argument("run", type=Path, help="the run's folder")
-    probe.add_argument("name", nargs="?", help="of the probe; without it all are listed")
-    probe.add_argument("--step", type=int, metavar="K", help="of the snapshot (default: the last that fits)")
-    probe.add_argument("--format", choices=("text", "csv", "json"), default="text", help="default: %(default)s")
-    add_pairs(probe, "--option", "an option of the probe, such as of=feature")
-    add_problem(probe)
+@command("viewing", "runs/base", "runs/base --json")
+def diagnose(parser: Parser) -> None:
+    """Say what is wrong with a run, worst first, why it hurts and what to try."""
+    add_run(parser)
+    add_json(parser, "text")
+    add_problem(parser)
 
-    plot = add(
-        "plot",
-        "viewing",
-        "draw a probe, the diagram, the terms of the loss or the film of the embeddings into a file",
-        (
-            "runs/base pca -o common.png --step 100",
-            "runs/base agreement -o agreement.svg --steps",
-            "runs/base diagram -o diagram.pdf",
-            "runs/base terms -o terms.png --size column",
-            "runs/base film -o film.html                 or film.gif",
-        ),
-    )
-    plot.add_argument("run", type=Path, help="the run's folder")
-    plot.add_argument("name", help="of a probe, or diagram, terms, film")
-    plot.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        help="ends in png, svg or pdf; of a film in html or gif (default: NAME.png, film.html)",
-    )
-    when = plot.add_mutually_exclusive_group()
-    when.add_argument("--step", type=int, metavar="K", help="of the snapshot (default: the last that fits)")
+
+@command(
+    "viewing",
+    "runs/base                                  which probes there are",
+    "runs/base agreement",
+    "runs/base mmd --step 100 --format csv",
+    "runs/base worst_channels --option count=3 --option 'teacher=digits 5-9'",
+)
+def probe(parser: Parser) -> None:
+    """Print the numbers of a probe of a stored snapshot; needs no torch."""
+    add_run(parser)
+    parser.add_argument("name", nargs="?", help="of the probe; without it all are listed")
+    add_step(parser)
+    parser.add_argument("--format", choices=("text", "csv", "json"), default="text", help="default: %(default)s")
+    add_pairs(parser, "--option", "an option of the probe, such as space=feature")
+    add_problem(parser)
+
+
+@command(
+    "viewing",
+    "runs/base pca -o common.png --step 100",
+    "runs/base agreement -o agreement.svg --steps",
+    "runs/base diagram -o diagram.pdf",
+    "runs/base terms -o terms.png --size column",
+    "runs/base film -o film.html                 or film.gif",
+)
+def plot(parser: Parser) -> None:
+    """Draw a probe, the diagram, the terms of the loss or the film of the embeddings into a file."""
+    add_run(parser)
+    parser.add_argument("name", help="of a probe, or diagram, terms, film")
+    endings = "ends in png, svg or pdf; of a film in html or gif (default: NAME.png, film.html)"
+    parser.add_argument("-o", "--output", type=Path, help=endings)
+    when = parser.add_mutually_exclusive_group()
+    add_step(when)
     when.add_argument("--steps", action="store_true", help="over all steps: lines, or pictures side by side")
-    plot.add_argument(
-        "--size", choices=("column", "page", "projector"), default="page", help="to be shown in (default: %(default)s)"
-    )
-    add_pairs(plot, "--option", "an option of the probe, such as of=feature")
-    add_problem(plot)
-
-    listing = add("list", "viewing", "list the runs in a folder")
-    listing.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="default: %(default)s")
-    listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    sizes = ("column", "page", "projector")
+    parser.add_argument("--size", choices=sizes, default="page", help="to be shown in (default: %(default)s)")
+    add_pairs(parser, "--option", "an option of the probe, such as space=feature")
+    add_problem(parser)
 
 
-def add_pairs(parser: argparse.ArgumentParser, flag: str, text: str) -> None:
+@command("viewing")
+def list_(parser: Parser) -> None:
+    """List the runs in a folder."""
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="default: %(default)s")
+    add_json(parser)
+
+
+# What several commands take
+
+
+def add_run(parser: Parser) -> None:
+    """A run that there is."""
+    parser.add_argument("run", type=Path, help="the run's folder")
+
+
+def add_step(parser: argparse._ActionsContainer) -> None:
+    """One of the stored snapshots."""
+    parser.add_argument("--step", type=int, metavar="K", help="of the snapshot (default: the last that fits)")
+
+
+def add_json(parser: Parser, instead: str = "a table") -> None:
+    """The same for programs."""
+    parser.add_argument("--json", action="store_true", help=f"print JSON instead of {instead}")
+
+
+def add_seeds(parser: Parser, count: int) -> None:
+    """How often, and how many at a time."""
+    parser.add_argument("--seeds", type=int, default=count, help="how many (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each (default: %(default)s)")
+
+
+def add_pairs(parser: Parser, flag: str, text: str) -> None:
     """An option that can be given several times as name=value."""
     parser.add_argument(flag, action="append", default=[], metavar="NAME=VALUE", help=text)
 
 
-def add_problem(parser: argparse.ArgumentParser) -> None:
+def add_problem(parser: Parser) -> None:
     """For runs whose problem is not one of ours."""
-    parser.add_argument(
-        "--problem",
-        metavar="MODULE:FUNCTION",
-        help="what makes the run's problem, where it is not one of ka_explore.toy",
-    )
+    text = "what makes the run's problem, where it is not one of ka_explore.toy"
+    parser.add_argument("--problem", metavar="MODULE:FUNCTION", help=text)
+
+
+def names_in(module: str, table: str) -> list[str]:
+    """The names in a table of ours; none where there is no torch, without which nothing trains."""
+    try:
+        return list(getattr(importlib.import_module(f"ka_explore.{module}"), table))
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return []

@@ -22,6 +22,7 @@ from ka_explore.cli.shared import (
 from ka_explore.errors import unknown
 from ka_explore.methods import METHODS
 from ka_explore.methods.config import options_of, typed
+from ka_explore.run.reproduce import command, fork_command
 from ka_explore.run.run import Run
 
 
@@ -135,7 +136,7 @@ def finish(run: Run, steps: int | None = None) -> None:
     except KeyboardInterrupt:
         run.save()
         print(
-            f"\nstopped at step {run.step} of {run.steps}; go on with: ka-explore resume {run.folder}", file=sys.stderr
+            f"\nstopped at step {run.step} of {run.steps}; go on with: {command('resume', run.folder)}", file=sys.stderr
         )
         raise
     run.save()
@@ -143,9 +144,9 @@ def finish(run: Run, steps: int | None = None) -> None:
     if run.problem.test is not None:
         print(comparison_table(compare([run])))
     if not run.done:
-        print(f"go on with: ka-explore resume {run.folder}")
+        print(f"go on with: {command('resume', run.folder)}")
     elif run.stage is not None:
-        print(f"try: ka-explore fork {run.folder} what-if --at {run.steps // 2} --set learning_rate=0.001")
+        print(f"try: {fork_command(run.folder, 'what-if', run.steps // 2, {'learning_rate': 0.001})}")
 
 
 def candidate(text: str) -> Candidate:

@@ -25,7 +25,8 @@ from ka_explore.cli.shared import (
 from ka_explore.errors import InputError, KaError, unknown
 from ka_explore.probes import PROBES
 from ka_explore.probes.over_steps import over_steps
-from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars
+from ka_explore.probes.probe import renamed
+from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars, heading
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
 
@@ -104,13 +105,13 @@ def command_probe(chosen: argparse.Namespace) -> None:
         return
     probe, options = chosen_probe(chosen)
     result = answer(store, chosen, lambda snapshot: probe(snapshot, **options))
-    head, rows = table_of(result)
+    head, rows = result.table()
     if chosen.format == "csv":
         csv.writer(sys.stdout, lineterminator="\n").writerows([head, *rows])
     elif chosen.format == "json":
-        about = {name: getattr(result, name, "") for name in ("title", "unit", "note")}
-        shape = {"probe": chosen.name, "shape": type(result).__name__} | about
-        print(json.dumps(shape | {"columns": head, "rows": finite(rows)}, indent=2))
+        about = {"probe": chosen.name, "shape": type(result).__name__, "title": heading(result), "step": result.step}
+        about |= {name: getattr(result, name, "") for name in ("unit", "note")}
+        print(json.dumps(about | {"columns": head, "rows": finite(rows)}, indent=2))
     else:
         print(as_text(result, head, rows))
 
@@ -179,6 +180,7 @@ def chosen_probe(chosen: argparse.Namespace) -> tuple[Callable[..., Result], dic
     probe: Callable[..., Result] = PROBES[chosen.name]
     options = problem_options(chosen.option)
     known = [name for name in inspect.signature(probe).parameters if name not in ("snapshot", "basis")]
+    known += ["of"] if "space" in known else []  # by its old name
     for name in options:
         if name not in known:
             raise unknown("option", name, known, where=f" of {chosen.name}")
@@ -215,45 +217,7 @@ def answers(probe: Callable[[Snapshot], Result], snapshot: Snapshot) -> bool:
     return True
 
 
-# Results as rows
-
-
-def table_of(result: Result) -> tuple[list[str], list[list[Any]]]:
-    """A head and rows of plain values."""
-    if isinstance(result, Scalars):
-        return ["name", "value", "unit"], [[name, float(v), result.unit] for name, v in result.values.items()]
-    if isinstance(result, Matrix):
-        named = zip(result.rows, result.values.tolist(), strict=True)
-        return ["", *result.columns], [[name, *row] for name, row in named]
-    if isinstance(result, Points):
-        return points_table(result)
-    if isinstance(result, Curves):
-        points = {
-            n: zip(np.asarray(result.x[n]).tolist(), np.asarray(result.y[n]).tolist(), strict=True) for n in result.x
-        }
-        rows = [[name, x, y] for name, pairs in points.items() for x, y in pairs]
-        return ["line", result.across, result.unit or "value"], rows
-    if isinstance(result, Distribution):
-        return ["group", result.unit or "value"], [[n, float(v)] for n, values in result.values.items() for v in values]
-    return ["name", "kind", "state", "text"], [[b.name, b.kind, b.state, b.text] for b in result.boxes]
-
-
-def points_table(result: Points) -> tuple[list[str], list[list[Any]]]:
-    """A row a point."""
-    head = ["x", "y", "net", "sample"]
-    columns: list[Sequence[Any]] = [
-        result.xy[:, 0].tolist(),
-        result.xy[:, 1].tolist(),
-        [result.groups[g] for g in result.group],
-        result.sample.tolist(),
-    ]
-    if result.label is not None:
-        head.append(result.legend)
-        columns.append([result.labels[i] if i >= 0 else None for i in result.label])
-    if result.value is not None:
-        head.append(result.unit or "value")
-        columns.append(result.value.tolist())
-    return head, [list(row) for row in zip(*columns, strict=True)]
+# Results as text
 
 
 def as_text(result: Result, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -265,12 +229,12 @@ def as_text(result: Result, head: Sequence[str], rows: Sequence[Sequence[Any]]) 
     columns = [str(i) for i in range(len(head))]
     table = text_table(columns, [dict(zip(columns, head, strict=True)), *cells]).splitlines()[2:]
     unit = getattr(result, "unit", "")
-    lines = [result.title + (f" ({unit})" if unit and isinstance(result, (Matrix, Distribution)) else "")]
+    lines = [heading(result) + (f" ({unit})" if unit and isinstance(result, (Matrix, Distribution)) else "")]
     lines += [table[0], "-" * max(map(len, table)), *table[1:]] if table else []
     if len(rows) > SHOWN:
         lines.append(f"… {len(rows) - SHOWN} more rows: --format csv prints all.")
     levels = [f"{name}: {value:.4g}" for name, value in getattr(result, "levels", {}).items()]
-    note = getattr(result, "note", "")
+    note = "" if isinstance(result, (Scalars, Distribution)) else getattr(result, "note", "")  # is in the heading
     return "\n".join([*lines, *levels, *([note] if note else [])])
 
 
@@ -305,10 +269,11 @@ def figure_of(store: Store, chosen: argparse.Namespace) -> Any:
         return figure_for(answer(store, chosen, lambda snapshot: probe(snapshot, **options)), chosen.size)
     found = snapshots_of(store, chosen)[::-1]
     if chosen.name == "pca":
-        return draw_steps(film_frames(store, found[:: max(-(-len(found) // PICTURES), 1)], options))
+        return draw_steps(film_frames(store, found[:: max(-(-len(found) // PICTURES), 1)], **options))
     if isinstance(answer(store, chosen, lambda snapshot: probe(snapshot, **options)), Curves):
         few = found[:: max(-(-len(found) // CURVES), 1)]
-        return draw_comparison({f"step {s.step}": replace(probe(s, **options), title=chosen.name) for s in few})
+        lines = {f"step {s.step}": replace(probe(s, **options), title=chosen.name, step=None) for s in few}
+        return draw_comparison(lines)
     return figure_for(over_steps(probe, found, **options), chosen.size)
 
 
@@ -320,27 +285,23 @@ def plot_film(store: Store, chosen: argparse.Namespace, output: Path) -> Path:
         raise InputError(f"cannot save {output.name!r}: a film's name ends in .html or .gif.")
     options = problem_options(chosen.option)
     for name in options:
-        if name != "of":
-            raise unknown("option", name, ("of",), where=" of film")
-    frames = film_frames(store, snapshots_of(store, chosen)[::-1], options)
-    title = f"{store.about['name']}: {frames[-1].title.partition(',')[0]}"
+        if name not in ("space", "of"):
+            raise unknown("option", name, ("space",), where=" of film")
+    frames = film_frames(store, snapshots_of(store, chosen)[::-1], **options)
+    title = f"{store.about['name']}: {frames[-1].title}"
     if output.suffix.lower() == ".gif":
         return film_gif(frames, output, title=str(store.about["name"]))
     film_html(frames, output, title=title)
     return output
 
 
-def film_frames(store: Store, snapshots: Sequence[Snapshot], options: dict[str, Any]) -> list[Points]:
+@renamed(of="space")
+def film_frames(store: Store, snapshots: Sequence[Snapshot], space: str = "") -> list[Points]:
     """Snapshots drawn on the axes of the run, coloured by class or, where that is unknown, by who claims the image."""
     from ka_explore.report.space import alike, coloured_by, linear, what_to_draw
 
-    of = str(options.get("of", ""))
-    shown = list(snapshots)
-    if of:
-        shown = alike(shown, of)
-    else:
-        of, shown = what_to_draw(shown)
-    return [coloured_by(p, s) for p, s in zip(linear(store, of, shown), shown, strict=True)]
+    space, shown = (space, alike(snapshots, space)) if space else what_to_draw(snapshots)
+    return [coloured_by(p, s) for p, s in zip(linear(store, space, shown), shown, strict=True)]
 
 
 @contextmanager

@@ -1,14 +1,14 @@
 """What a diagnosis says: findings, worst first, each with its evidence, a figure, why it hurts and what to try."""
 
 import html
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 from ka_explore.diagnosis.thresholds import Grade
 from ka_explore.errors import InputError
-from ka_explore.probes.results import Result
+from ka_explore.probes.results import Result, Tabular
+from ka_explore.run.reproduce import fork_command, fork_lines
 
 if TYPE_CHECKING:
     import pandas
@@ -50,19 +50,11 @@ class Attempt:
 
     def python(self, name: str = "try") -> str:
         """The fork as Python, or the code that mends the problem."""
-        if not self.is_fork:
-            return self.code
-        at = "" if self.at is None else f", at={self.at}"
-        changes = ", ".join(f"{option}={value!r}" for option, value in self.changes.items())
-        return f"fork = run.fork({name!r}{at}, {changes})\nfork.advance(None)"
+        return fork_lines(name, self.at, self.changes) if self.is_fork else self.code
 
     def command(self, folder: str = "RUN", name: str = "try") -> str:
         """The fork as a command line; empty where a fork does not mend it."""
-        if not self.is_fork:
-            return ""
-        at = [] if self.at is None else ["--at", str(self.at)]
-        pairs = [part for option, value in self.changes.items() for part in ("--set", f"{option}={typed(value)}")]
-        return shlex.join(["ka-explore", "fork", folder, name, *at, *pairs])
+        return fork_command(folder, name, self.at, self.changes) if self.is_fork else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -136,7 +128,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Findings(Sequence[Finding]):
+class Findings(Tabular, Sequence[Finding]):
     """The findings of a run, worst first.
 
     Attributes:
@@ -212,7 +204,7 @@ class Findings(Sequence[Finding]):
                 parts.append(f"<details><summary>{title} ({len(listed)})</summary><ul>{items}</ul></details>")
         return "".join(parts)
 
-    def frame(self) -> "pandas.DataFrame":
+    def to_pandas(self) -> "pandas.DataFrame":
         """One row a finding."""
         import pandas
 
@@ -237,12 +229,3 @@ def count(number: int, what: str) -> str:
 def shown(value: Value) -> str:
     """A number with three digits, a text as it is."""
     return value if isinstance(value, str) else f"{value:.3g}"
-
-
-def typed(value: Any) -> str:
-    """An option's value as it is typed on the command line."""
-    if isinstance(value, (tuple, list)):
-        return ",".join(typed(part) for part in value)
-    if isinstance(value, bool) or not isinstance(value, float):
-        return "none" if value is None else str(value)
-    return f"{value:g}"

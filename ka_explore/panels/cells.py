@@ -31,7 +31,7 @@ def images_of(snapshot: Snapshot, table: str, row: Any, column: Any) -> Mask | N
             return masks[place]
         said = [i for i, name in enumerate(class_names(snapshot)) if name == str(column)]
         return None if not said or row not in snapshot.knows else teacher_says(snapshot, str(row), said[0])
-    if probe == "claims" and len(masks) == 2:
+    if probe == "responsibility" and len(masks) == 2:
         return claimed_most(snapshot, str(row), str(column))
     there = [mask for mask in masks if mask is not None]  # a column of numbers alone stands for no images
     return np.logical_and.reduce(there) if there else None

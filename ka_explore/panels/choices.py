@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from ka_explore.probes import PROBES
 from ka_explore.probes.classes import tasks_of
-from ka_explore.probes.results import Curves, Matrix, Result, Scalars
+from ka_explore.probes.results import Result
 from ka_explore.run.snapshot import Snapshot
 
-POINTS = 64  # of a curve at most, to be a row of numbers
 NAMES = {
     "error_by_class": "reconstruction error by class",
     "cka": "CKA",
@@ -65,8 +62,8 @@ def choices_of(snapshot: Snapshot) -> dict[str, Choice]:
             whose = tasks_of(snapshot)
         if whose:
             for one in whose:
-                key = f"{name}:{one}"
-                found[key] = Choice(key, f"{said} · {one}", tip, partial(probe, **{option: one}))
+                key, options = f"{name}:{one}", dict[str, Any]({option: one})
+                found[key] = Choice(key, f"{said} · {one}", tip, partial(probe, **options))
         else:
             found[name] = Choice(name, said, tip, probe)
     return found
@@ -80,25 +77,3 @@ def preferred(choices: Mapping[str, Choice], offered: Sequence[Mapping[str, Any]
             if choices[key].probe == name:
                 return choices[key]
     return choices[there[0]] if there else next(iter(choices.values()))
-
-
-def as_table(result: Result) -> Matrix | None:
-    """A result as a table: numbers as one column, curves over the same few places as rows; None for other shapes."""
-    if isinstance(result, Matrix):
-        return result
-    if isinstance(result, Scalars):
-        values = np.array(list(result.values.values()), float)[:, None]
-        return Matrix(values, tuple(result.values), (result.unit or "value",), result.unit, result.title)
-    if isinstance(result, Curves) and result.x:
-        first = next(iter(result.x.values()))
-        if len(first) <= POINTS and all(np.array_equal(x, first) for x in result.x.values()):
-            levels = [f"{name} = {value:.3g}" for name, value in result.levels.items()]
-            return Matrix(
-                np.stack([np.asarray(y, float) for y in result.y.values()]),
-                tuple(result.y),
-                tuple(f"{x:g}" for x in first),
-                result.unit,
-                result.title,
-                note="; ".join([f"columns: {result.across}", *levels, *([result.note] if result.note else [])]),
-            )
-    return None

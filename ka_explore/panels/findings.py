@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from ka_explore import diagnosis
 from ka_explore.diagnosis.findings import Attempt, Finding, shown
 from ka_explore.errors import InputError, KaError
-from ka_explore.panels.as_python import called
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.forking import PANELS, answer_forks, fork_as_asked, values_of
 from ka_explore.panels.session import name_of, plain_name
@@ -24,6 +23,7 @@ from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import draw
 from ka_explore.plots.style import dress
 from ka_explore.probes.results import Matrix, Result, Scalars
+from ka_explore.run.reproduce import called
 from ka_explore.run.store import Store
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ka_explore.errors import InputError, KaError, NotApplicable, unknown
 from ka_explore.methods import METHODS
 from ka_explore.methods.config import TrainingConfig, options_of, parse
-from ka_explore.panels.as_python import config_at, fork_call, from_scratch, plain_value, with_fork
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.session import name_of, plain_name
+from ka_explore.run.reproduce import config_at, fork_lines, from_scratch, plain_value, with_fork
 
 if TYPE_CHECKING:
     from ka_explore.panels.session import Session
@@ -98,7 +98,7 @@ def proposed(session: "Session", message: Mapping[str, Any]) -> dict[str, Any]:
     wanted = plain_name(str(message.get("name", ""))) or plain_name(name_of(told or changes)) or f"{branch.name} again"
     name = free_name(session, branch, wanted)
     others = differing_names(session, branch)
-    code = f"# run is {branch.name!r}\nfork = {fork_call(name, at, changes)}\nfork.advance(None)\n"
+    code = f"# run is {branch.name!r}\n{fork_lines(name, at, changes)}\n"
     about = with_fork(branch.about, name, at, changes)
     return {
         "name": name,

@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 from ka_explore.errors import InputError, KaError
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.cells import images_of
-from ka_explore.panels.choices import Choice, as_table, choices_of, preferred
+from ka_explore.panels.choices import Choice, choices_of, preferred
 from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import colour_of, draw_matrix, marker_of
-from ka_explore.probes.results import Matrix
+from ka_explore.probes.results import Matrix, as_matrix
 from ka_explore.run.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Tables(Panel):
             for name, choice in choices.items():
                 try:
                     begun = time.thread_time()
-                    if as_table(choice.ask(snapshot)) is None:
+                    if as_matrix(choice.ask(snapshot)) is None:
                         found[name] = "no table"
                     self._costs.setdefault(name, time.thread_time() - begun)
                 except KaError as error:
@@ -164,7 +164,7 @@ class Tables(Panel):
         begun = time.thread_time()
         if snapshot is not None:
             try:
-                made = as_table(choice.ask(snapshot))
+                made = as_matrix(choice.ask(snapshot))
             except KaError:
                 made = None  # why is said in the list of choices
         self._costs[choice.key] = time.thread_time() - begun
@@ -237,9 +237,8 @@ class Tables(Panel):
 
     def _layout(self, branch: Branch, step: int, table: Matrix, choice: Choice, layouts: list[dict[str, Any]]) -> int:
         """The place of a table's names, unit and what can be clicked among the layouts; it is added if it is new."""
-        title = table.title.split(", step ")[0]
         made: dict[str, Any] = {"rows": list(table.rows), "columns": list(table.columns), "unit": table.unit}
-        made |= {"title": title, "centre": table.centre}
+        made |= {"title": table.title, "centre": table.centre}
         for place, layout in enumerate(layouts):
             if all(layout[name] == value for name, value in made.items()):
                 return place
@@ -281,7 +280,7 @@ class Tables(Panel):
         if not shown:
             return "no such table of the step that is looked at"
         for branch, step, table in shown:
-            title = table.title.split(", step ")[0]
+            title = table.title
             finite = np.argwhere(np.isfinite(table.values))
             if not len(finite):
                 said.append(f"{branch.name}, step {step}: {title}: no number")
@@ -299,7 +298,7 @@ class Tables(Panel):
             raise InputError("no snapshot has such a table yet: press play.")
         branch, step, table = found[0]
         own = f"{branch.name}: " if len(self.session.compared) > 1 else ""
-        draw_matrix(replace(table, title=f"{own}{table.title.split(', step ')[0]}, step {step}"), ax)
+        draw_matrix(replace(table, title=f"{own}{table.title}", step=step), ax)
 
 
 def nets_of(branches: Sequence[Branch]) -> dict[str, list[str]]:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ka_explore.panels.as_python import config_at, differences, from_scratch, open_call
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.forking import differing_names
 from ka_explore.plots.comparing import run_colour
+from ka_explore.run.reproduce import config_at, differences, from_scratch, open_lines
 
 if TYPE_CHECKING:
     from ka_explore.panels.session import Session
@@ -125,5 +125,5 @@ def said(value: Any) -> str:
 def code_of(session: "Session", branch: Branch) -> str:
     """The Python that opens a branch that stays, or makes one that goes with the kernel anew."""
     if branch.kept:
-        return open_call(branch.folder)
+        return open_lines(branch.folder)
     return from_scratch(branch.about, names=differing_names(session, branch))

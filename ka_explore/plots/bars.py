@@ -18,7 +18,7 @@ from ka_explore.plots.style import (
     type_of,
     wrapped,
 )
-from ka_explore.probes.results import Distribution, Scalars
+from ka_explore.probes.results import Distribution, Scalars, heading
 
 NEUTRAL = "#7b8ba5"  # no net's
 
@@ -38,7 +38,7 @@ def draw_scalars(result: Scalars, ax: Axes | None = None) -> Axes:
     ax.invert_yaxis()
     ax.margins(x=0.2)
     ax.axvline(0, color="#888888", lw=0.07 * size)
-    dress(ax, title=result.title, x=result.unit)
+    dress(ax, title=heading(result), x=result.unit)
     ax.tick_params(axis="y", labelsize=small, length=0)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
@@ -77,7 +77,7 @@ def draw_distribution(
         handles.append(
             Line2D([], [], color=colour, ls=dashes, lw=0.16 * size, label=f"{short}\n({wrapped(said, 0.3 * width, 6)})")
         )
-    dress(ax, title=result.title, x=result.unit, y="samples")
+    dress(ax, title=heading(result), x=result.unit, y="samples")
     ax.spines[["top", "right"]].set_visible(False)
     if handles and legend:
         beside(ax, handles)

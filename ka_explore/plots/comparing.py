@@ -24,7 +24,7 @@ from ka_explore.plots.style import (
     shortened,
     type_of,
 )
-from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars
+from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars, heading
 
 
 def run_colour(place: int) -> str:
@@ -91,7 +91,7 @@ def compare_scalars(results: Mapping[str, Scalars], figure: Figure | None) -> Fi
     ax.set_yticks(range(len(names)), [shortened(plain(name), 0.35 * width, 0.85 * size) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
     first = next(iter(results.values()))
-    dress(ax, title=first.title, x=first.unit)
+    dress(ax, title=heading(*results.values()), x=first.unit)
     ax.spines[["top", "right"]].set_visible(False)
     beside(ax, handles)
     return figure
@@ -113,14 +113,14 @@ def compare_matrices(results: Mapping[str, Matrix], figure: Figure | None) -> Fi
         change = Matrix(b.values - a.values, a.rows, a.columns, a.unit, f"{two} − {one}", 0.0)
         draw_matrix(change, axes[-1])
     if first.title:
-        figure.suptitle(plain(first.title), fontsize=1.2 * type_of(axes[0]))
+        figure.suptitle(plain(heading(*results.values())), fontsize=1.2 * type_of(axes[0]))
     return figure
 
 
 def compare_points(results: Mapping[str, Points], figure: Figure | None) -> Figure:
     """Side by side with the same limits and one legend."""
     made = draw_steps(results, figure)
-    title = next(iter(results.values())).title
+    title = heading(*results.values())
     if title:
         made.suptitle(plain(title), fontsize=1.2 * type_of(made.axes[0]))
     return made
@@ -144,7 +144,7 @@ def compare_curves(results: Mapping[str, Curves], figure: Figure | None) -> Figu
         colours = {run: run_colour(i) for i, run in enumerate(results)}
         draw_curves(curves, ax, colours=colours, legend=place == min(len(names), 3) - 1)
     if first.title:
-        figure.suptitle(plain(first.title), fontsize=1.2 * type_of(axes[0]))
+        figure.suptitle(plain(heading(*results.values())), fontsize=1.2 * type_of(axes[0]))
     return figure
 
 
@@ -171,7 +171,7 @@ def compare_distributions(results: Mapping[str, Distribution], figure: Figure | 
             ]
             beside(ax, handles)
     if first.title:
-        figure.suptitle(plain(first.title), fontsize=1.2 * type_of(axes[0]))
+        figure.suptitle(plain(heading(*results.values())), fontsize=1.2 * type_of(axes[0]))
     return figure
 
 

@@ -18,7 +18,7 @@ from ka_explore.errors import InputError
 from ka_explore.plots import colour_of, label_colours, marker_of, replacing, save_film
 from ka_explore.plots.scatter import common_limits, common_range
 from ka_explore.plots.style import hexadecimal
-from ka_explore.probes.results import Points
+from ka_explore.probes.results import Points, heading
 
 STYLE = """
 .points-film { font: 14px system-ui, sans-serif; color: #222; max-width: 860px; }
@@ -116,7 +116,7 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
     store = Arrays()
     shown = [
         {
-            "title": frame.title,
+            "title": heading(frame),
             "note": frame.note or "; ".join(f"{name} {value:.2f}" for name, value in frame.quality.items()),
             "xy": store.floats(frame.xy),
             "group": store.integers(frame.group),

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, Normalize
 
 from ka_explore.plots.style import axes_of, dress, plain, room_of, shortened, type_of, width_of
-from ka_explore.probes.results import Matrix
+from ka_explore.probes.results import Matrix, heading
 
 NUMBERS = 150  # cells that may have their numbers printed
 SMALLEST = 0.5  # of the figure's type: smaller names are thinned, smaller numbers left out
@@ -59,7 +59,7 @@ def draw_matrix(
         for what, step in (("row", row_step), ("column", column_step))
         if step > 1
     ]  # fmt: skip
-    dress(ax, title=result.title, note="; ".join([*([result.note] if result.note else []), *thinned]))
+    dress(ax, title=heading(result), note="; ".join([*([result.note] if result.note else []), *thinned]))
     ax.tick_params(axis="x", labelsize=column_size)
     ax.tick_params(axis="y", labelsize=row_size)
     if bar and ax.figure is not None:

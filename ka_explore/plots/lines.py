@@ -21,7 +21,7 @@ from ka_explore.plots.style import (
     type_of,
     width_of,
 )
-from ka_explore.probes.results import Curves
+from ka_explore.probes.results import Curves, heading
 
 ROWS = 3  # of marks' names above the axes
 LEVELS: tuple[Any, ...] = ((0, (6, 3)), (0, (1.5, 2)), (0, (6, 2, 1.5, 2)))
@@ -66,7 +66,7 @@ def draw_curves(
     homeless = write_levels(ax, result.levels, size)
     rows, key = write_marks(ax, result.marks, 0.75 * size)
     note = "; ".join(part for part in (result.note, key) if part)
-    dress(ax, title=result.title, x=result.across, y=result.unit, note=note, above=rows * 0.75 * size * 1.25)
+    dress(ax, title=heading(result), x=result.across, y=result.unit, note=note, above=rows * 0.75 * size * 1.25)
     ax.spines[["top", "right"]].set_visible(False)
     if legend or homeless or (legend is None and len(lines) > 1):
         named = [line for line in (*lines, *homeless) if str(line.get_label()).strip()]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from ka_explore.errors import InputError
 from ka_explore.plots.scatter import common_limits, common_range, draw_points
 from ka_explore.plots.style import plain, type_of
-from ka_explore.probes.results import Points
+from ka_explore.probes.results import Points, heading
 
 # What would put the date of saving into the file, by format.
 UNDATED: dict[str, dict[str, Any]] = {
@@ -70,7 +70,7 @@ def save_film(frames: Sequence[Points], path: str | Path, *, seconds: float = 0.
         figure.clear()
         ax = figure.add_subplot()
         draw_points(frames[place], ax, limits=limits, range_=range_)
-        words = " · ".join(part for part in (title, frames[place].title) if part)
+        words = " · ".join(part for part in (title, heading(frames[place])) if part)
         ax.set_title(plain(words), fontsize=1.1 * type_of(ax))
         return []
 

@@ -26,7 +26,7 @@ from ka_explore.plots.style import (
     shortened,
     type_of,
 )
-from ka_explore.probes.results import Points
+from ka_explore.probes.results import Points, heading
 
 NAMED = 20  # classes that a legend can name
 
@@ -93,7 +93,7 @@ def draw_points(
     note = [result.note] if result.note else [f"{name} {value:.2f}" for name, value in result.quality.items()]
     if by_label and len(result.labels) > NAMED:
         note.append(f"{len(result.labels)} colours, too many to name")
-    dress(ax, title=result.title, x=result.axes[0], y=result.axes[1], note="; ".join(note))
+    dress(ax, title=heading(result), x=result.axes[0], y=result.axes[1], note="; ".join(note))
     if limits is not None:
         ax.set(xlim=limits[0], ylim=limits[1])
     if legend:
@@ -189,7 +189,7 @@ def draw_steps(frames: Sequence[Points] | Mapping[str, Points], figure: Figure |
     """
     if not frames:
         raise InputError("nothing to draw: give at least one picture.")
-    titles = list(frames) if isinstance(frames, Mapping) else [frame.title for frame in frames]
+    titles = list(frames) if isinstance(frames, Mapping) else [heading(frame) for frame in frames]
     shown = list(frames.values()) if isinstance(frames, Mapping) else list(frames)
     columns = len(shown) if len(shown) <= 4 else -(-len(shown) // -(-len(shown) // 4))
     rows = -(-len(shown) // columns)

@@ -3,11 +3,13 @@
 import numpy as np
 
 from ka_explore.probes.classes import columns_of, names_of, one_teacher, task_of, tasks_of, told_task, truth
+from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Matrix, Scalars
 from ka_explore.probes.samples import average, finite, left_out
 from ka_explore.run.snapshot import Snapshot
 
 
+@probe()
 def agreement(snapshot: Snapshot) -> Scalars:
     """On how many images the answer within a teacher's classes is the teacher's, by teacher; needs no label."""
     values, masks = {}, []
@@ -15,9 +17,10 @@ def agreement(snapshot: Snapshot) -> Scalars:
         said, answer, kept = answers(snapshot, teacher)
         values[teacher] = average((answer == said)[kept])
         masks.append(kept)
-    return Scalars(values, title=f"agreement with each teacher (share of images){left_out(*masks)}")
+    return Scalars(values, title="agreement with each teacher (share of images)", note=left_out(*masks))
 
 
+@probe()
 def agreement_by_class(snapshot: Snapshot) -> Matrix:
     """`agreement` by what the teacher says: a row a teacher, a column a class; needs no label.
 
@@ -36,11 +39,12 @@ def agreement_by_class(snapshot: Snapshot) -> Matrix:
         snapshot.teachers,
         tuple(f"{task}: {label}" if several else label for task, label in snapshot.classes),
         unit="share of the images of which the teacher says so",
-        title=f"agreement with each teacher by its answer, step {snapshot.step}",
-        note=left_out(*masks).strip(" ()"),
+        title="agreement with each teacher by its answer",
+        note=left_out(*masks),
     )
 
 
+@probe()
 def confusion_with(snapshot: Snapshot, teacher: str | None = None) -> Matrix:
     """What a teacher says (rows) and the student's answer within its classes (columns), as shares of the row.
 
@@ -60,11 +64,12 @@ def confusion_with(snapshot: Snapshot, teacher: str | None = None) -> Matrix:
         tuple(f"{teacher}: {name}" for name in names),
         tuple(f"student: {name}" for name in names),
         unit="share of the row",
-        title=f"student against {teacher}, step {snapshot.step}",
-        note=f"the student's answer among the classes of {teacher}{left_out(kept)}",
+        title=f"student against {teacher}",
+        note=left_out(kept, behind=f"the student's answer among the classes of {teacher}"),
     )
 
 
+@probe(labels="needed")
 def confusion(snapshot: Snapshot, task: str | None = None) -> Matrix:
     """The true class (rows) and the student's answer (columns), as shares of the row; a row without images is NaN.
 
@@ -82,11 +87,12 @@ def confusion(snapshot: Snapshot, task: str | None = None) -> Matrix:
         tuple(f"true: {name}" for name in names),
         tuple(f"student: {name}" for name in names),
         unit="share of the row",
-        title=f"true class and answer{told_task(snapshot, task)}, step {snapshot.step}",
-        note=left_out(kept).strip(" ()"),
+        title=f"true class and answer{told_task(snapshot, task)}",
+        note=left_out(kept),
     )
 
 
+@probe(labels="needed")
 def accuracy(snapshot: Snapshot) -> Scalars:
     """On the probe set, where labels are known: joint by task, and within each teacher's classes (shares).
 
@@ -107,7 +113,7 @@ def accuracy(snapshot: Snapshot) -> Scalars:
             known = place_among(labels[task], columns_of(snapshot, task), classes)
             mine = scores[:, list(classes)]
             values[f"within {teacher}"] = average((mine.argmax(axis=1) == known)[finite(mine) & (known >= 0)])
-    return Scalars(values, title=f"accuracy (share of images){left_out(*masks)}")
+    return Scalars(values, title="accuracy (share of images)", note=left_out(*masks))
 
 
 def answers(snapshot: Snapshot, teacher: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Matrix
 from ka_explore.probes.samples import average, finite, left_out
 from ka_explore.run.snapshot import Snapshot
 
 
+@probe("bridge/*")
 def bridges(snapshot: Snapshot) -> Matrix:
     """What is left of a bridge's source after it, a source (row) and block (column), relative to its variance.
 
@@ -23,6 +25,6 @@ def bridges(snapshot: Snapshot) -> Matrix:
         sources,
         blocks,
         unit="share of the source's variance",
-        title=f"what transfer bridges leave, step {snapshot.step}",
-        note=left_out(finite(*group.values())).strip(" ()"),
+        title="what transfer bridges leave",
+        note=left_out(finite(*group.values())),
     )

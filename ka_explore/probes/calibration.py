@@ -6,6 +6,7 @@ from ka_explore.errors import InputError
 from ka_explore.probes.agreement import place_among
 from ka_explore.probes.classes import columns_of, one_task, tasks_of, teachers_of, told_task, truth
 from ka_explore.probes.logits import entropy, relative_entropy, softmax
+from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Curves, Distribution, Scalars
 from ka_explore.probes.samples import finite, left_out
 from ka_explore.run.snapshot import Snapshot
@@ -16,6 +17,7 @@ DIAGONAL = "as sure as right"
 Judged = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
+@probe(labels="used")
 def reliability(snapshot: Snapshot, task: str | None = None, bins: int = 15) -> Curves:
     """How often a net is right (y) that is so sure (x): a point a bin of confidence, a line a net, and the diagonal.
 
@@ -43,11 +45,12 @@ def reliability(snapshot: Snapshot, task: str | None = None, bins: int = 15) -> 
         {name: share for name, (_, share, _) in points.items()} | {DIAGONAL: np.array([0.0, 1.0])},
         across="confidence (probability of the answer)",
         unit="share right" if labelled else "share that agrees with the teacher",
-        title=f"reliability against {against}{told_task(snapshot, task)}, step {snapshot.step}",
-        note=f"below the diagonal: surer than right, against {against}{left_out(kept)}",
+        title=f"reliability against {against}{told_task(snapshot, task)}",
+        note=left_out(kept, behind=f"below the diagonal: surer than right, against {against}"),
     )
 
 
+@probe(labels="needed")
 def calibration_error(snapshot: Snapshot, bins: int = 15) -> Scalars:
     """Expected calibration error: Σ over bins of share of images · |share right − mean confidence|; 0 is best.
 
@@ -70,9 +73,10 @@ def calibration_error(snapshot: Snapshot, bins: int = 15) -> Scalars:
         for net, (sure, right) in found.items():
             name = f"student {task}" if net == "student" and len(snapshot.labels or {}) > 1 else net
             values[name] = expected_error(*binned(sure, right, bins))
-    return Scalars(values, title=f"expected calibration error, step {snapshot.step}{left_out(*masks)}")
+    return Scalars(values, title="expected calibration error", note=left_out(*masks))
 
 
+@probe()
 def entropies(snapshot: Snapshot, relative: bool = False) -> Distribution:
     """Entropy of every answer, −Σ p log p: the student's (a task) and each teacher's; 0 is sure.
 
@@ -89,7 +93,8 @@ def entropies(snapshot: Snapshot, relative: bool = False) -> Distribution:
     return Distribution(
         {net: (relative_entropy if relative else entropy)(z[finite(z)]) for net, z in logits.items()},
         unit="share of log(labels)" if relative else "nats",
-        title=f"entropy of the answers, step {snapshot.step}{left_out(finite(*logits.values()))}",
+        title="entropy of the answers",
+        note=left_out(finite(*logits.values())),
     )
 
 

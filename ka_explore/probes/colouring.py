@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Int64
 
 from ka_explore.errors import InputError, unknown
+from ka_explore.probes.probe import renamed
 from ka_explore.probes.results import Points, Scalars
 from ka_explore.probes.selection import shares
-from ka_explore.probes.spaces import class_labels, rows_of
+from ka_explore.probes.spaces import class_labels, name_of, rows_of
 from ka_explore.run.snapshot import Snapshot
 
 
@@ -175,20 +176,21 @@ def stratified(label: Int64[np.ndarray, "point"], count: int, seed: int = 0) -> 
     return np.sort(np.concatenate(parts)).astype(np.int64)
 
 
-def pair_length(snapshot: Snapshot, of: str = "common") -> Scalars:
+@renamed(of="space")
+def pair_length(snapshot: Snapshot, space: str = "common") -> Scalars:
     """Mean distance of the student's and a teacher's row of the same image, by teacher: in the space, not in a picture.
 
     Rows are of length 1, so it lies between 0 and 2, and is √2 for rows that have nothing to do with each other.
 
     Raises InputError as `rows_of` does, and when there is no student in this space.
     """
-    rows = rows_of(snapshot, of)
+    rows = rows_of(snapshot, space)
     if "student" not in rows or len(rows) < 2:
-        raise InputError(f"{of} holds {', '.join(rows)}: expected the student and at least one other net.")
+        raise InputError(f"{space} holds {', '.join(rows)}: expected the student and at least one other net.")
     student = rows.pop("student").astype(np.float64)
     values = {}
     for net, theirs in rows.items():
         lengths = np.linalg.norm(student - theirs, axis=1)
         values[net] = float(lengths.mean()) if len(lengths) else float("nan")
-    where = "common space" if of == "common" else of
-    return Scalars(values, title=f"mean distance from student to teacher, same image, {where} (rows of length 1)")
+    title = f"mean distance from student to teacher, same image, {name_of(space)} (rows of length 1)"
+    return Scalars(values, title=title, step=snapshot.step)

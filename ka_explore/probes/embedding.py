@@ -21,6 +21,7 @@ from jaxtyping import Float
 from ka_explore.errors import InputError, unknown
 from ka_explore.probes.colouring import colour, join_pairs, pair_length
 from ka_explore.probes.linear import Basis, dressed, fit_basis, flat, pca, principal_axes, project
+from ka_explore.probes.probe import renamed
 from ka_explore.probes.quality import judge
 from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import Rows, class_labels, rows_of, rows_together, spaces
@@ -73,50 +74,54 @@ LIMITS: Mapping[str, tuple[float, float]] = {  # least and greatest value of an 
 FRACTIONS = ("perplexity", "exaggeration", "min_dist", "alignment")  # options that need not be whole
 
 
-def tsne(snapshot: Snapshot, of: str = "common", start: Points | None = None, **options: float) -> Points:
+@renamed(of="space")
+def tsne(snapshot: Snapshot, space: str = "common", start: Points | None = None, **options: float) -> Points:
     """t-SNE (van der Maaten and Hinton 2008), as scikit-learn computes it, one thread.
 
     Args:
         snapshot: of a stage that emits what is asked for.
-        of: one of `spaces`.
+        space: one of `spaces`.
         start: a picture to go on from, say of the step before: fewer iterations, and the result is laid onto it.
         options: ``perplexity`` (30), ``iterations`` (1000), ``exaggeration`` (12) at the beginning, ``seed`` (0).
 
     Raises InputError as `rows_of` does, and for options that are unknown or out of range.
     """
-    return dressed(lay_out([rows_together(snapshot, of)], "tsne", options, start=start)[0], snapshot, of)
+    return dressed(lay_out([rows_together(snapshot, space)], "tsne", options, start=start)[0], snapshot, space)
 
 
-def umap(snapshot: Snapshot, of: str = "common", start: Points | None = None, **options: float) -> Points:
+@renamed(of="space")
+def umap(snapshot: Snapshot, space: str = "common", start: Points | None = None, **options: float) -> Points:
     """UMAP (McInnes, Healy and Melville 2018) from exact neighbours and the principal axes, one thread.
 
     The first one in a process takes several seconds more: umap-learn compiles itself.
 
     Args:
         snapshot: of a stage that emits what is asked for.
-        of: one of `spaces`.
+        space: one of `spaces`.
         start: a picture to go on from, say of the step before: fewer epochs, and the result is laid onto it.
         options: ``neighbours`` (15), ``min_dist`` (0.1), ``epochs`` (200), ``seed`` (0).
 
     Raises InputError as `rows_of` does, for options that are unknown or out of range, and without umap-learn.
     """
-    return dressed(lay_out([rows_together(snapshot, of)], "umap", options, start=start)[0], snapshot, of)
+    return dressed(lay_out([rows_together(snapshot, space)], "umap", options, start=start)[0], snapshot, space)
 
 
-def aligned_umap(snapshots: Sequence[Snapshot], of: str = "common", **options: float) -> list[Points]:
+@renamed(of="space")
+def aligned_umap(snapshots: Sequence[Snapshot], space: str = "common", **options: float) -> list[Points]:
     """UMAP of several steps at once, each image drawn near where it is in the neighbouring steps.
 
     The slowest picture there is: see `announced_seconds`, and `ka_explore.probes.jobs`.
 
     Args:
         snapshots: of one probe set.
-        of: one of `spaces`.
+        space: one of `spaces`.
         options: those of `umap`, ``alignment`` (0.01, how strongly steps are held together) and ``window`` (3 steps).
     """
-    return film(snapshots, "aligned_umap", of, **options)
+    return film(snapshots, "aligned_umap", space, **options)
 
 
-def film(snapshots: Sequence[Snapshot], how: str = "pca", of: str = "common", **options: float) -> list[Points]:
+@renamed(of="space")
+def film(snapshots: Sequence[Snapshot], how: str = "pca", space: str = "common", **options: float) -> list[Points]:
     """Pictures of several steps in one system of coordinates, so that what moves has moved.
 
     PCA is drawn with one basis; t-SNE and UMAP go on from the picture before and are laid onto it.
@@ -124,26 +129,26 @@ def film(snapshots: Sequence[Snapshot], how: str = "pca", of: str = "common", **
     Args:
         snapshots: of one probe set, in the order they are shown.
         how: ``pca``, ``tsne``, ``umap`` or ``aligned_umap``.
-        of: one of `spaces`.
+        space: one of `spaces`.
         options: of that way to draw.
 
     Raises InputError for no snapshot, other images from step to step, or unknown names.
     """
-    frames = frames_of(snapshots, of)
+    frames = frames_of(snapshots, space)
     if how == "pca":
         checked_options(how, options)
-        basis = fit_basis(snapshots, of)
-        return [dressed(flat(rows, basis), s, of) for rows, s in zip(frames, snapshots, strict=True)]
-    return [dressed(p, s, of) for p, s in zip(lay_out(frames, how, options), snapshots, strict=True)]
+        basis = fit_basis(snapshots, space)
+        return [dressed(flat(rows, basis), s, space) for rows, s in zip(frames, snapshots, strict=True)]
+    return [dressed(p, s, space) for p, s in zip(lay_out(frames, how, options), snapshots, strict=True)]
 
 
-def frames_of(snapshots: Sequence[Snapshot], of: str) -> list[Rows]:
+def frames_of(snapshots: Sequence[Snapshot], space: str) -> list[Rows]:
     """The rows of every step. Raises InputError where they do not belong in one film."""
     if not snapshots:
         raise InputError("got no snapshot: expected at least one.")
     if any(not np.array_equal(snapshot.index, snapshots[0].index) for snapshot in snapshots):
         raise InputError("these snapshots are of different images: a film needs one probe set.")
-    return [rows_together(snapshot, of) for snapshot in snapshots]
+    return [rows_together(snapshot, space) for snapshot in snapshots]
 
 
 def announced_seconds(how: str, samples: int, frames: int = 1) -> float:
@@ -456,7 +461,8 @@ def positions_from(rows: Rows, start: Points) -> Float[np.ndarray, "point 2"] | 
     return xy
 
 
-def published(snapshot: Snapshot, of: str = "common", task: str | None = None, **options: float) -> Points:
+@renamed(of="space")
+def published(snapshot: Snapshot, space: str = "common", task: str | None = None, **options: float) -> Points:
     """The picture of the papers: t-SNE of the nets together, the class as colour, the net as marker.
 
     As the code of Luo et al. 2019 draws it: maps averaged over space, rows of length 1, all nets in one t-SNE with
@@ -465,10 +471,10 @@ def published(snapshot: Snapshot, of: str = "common", task: str | None = None, *
 
     Args:
         snapshot: of a stage that emits what is asked for.
-        of: ``common``, or ``feature`` for the picture beside it.
+        space: ``common``, or ``feature`` for the picture beside it.
         task: whose classes; by default the first.
         options: of `tsne`; the seed is the published one.
     """
     chosen = {"seed": 23333, **options}
-    points = dressed(lay_out([rows_together(snapshot, of)], "tsne", chosen)[0], snapshot, of)
+    points = dressed(lay_out([rows_together(snapshot, space)], "tsne", chosen)[0], snapshot, space)
     return colour(points, snapshot, "class" if class_labels(snapshot, task)[0] is not None else "net", task)

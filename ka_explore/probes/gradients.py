@@ -6,12 +6,15 @@ Gradients are weighted as in the loss, at the samples that were asked (see `ka_e
 import numpy as np
 
 from ka_explore.errors import InputError
+from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Matrix, Scalars
 from ka_explore.run.snapshot import SOFT_TERMS, Snapshot
 
 ALL = "all"
+SOFT = tuple(f"gradient/{term}" for term in SOFT_TERMS)
 
 
+@probe("gradient/*")
 def gradient_size(snapshot: Snapshot) -> Matrix:
     """Size of the gradient at the student's feature: a row a term, a column a teacher's part of it, ``all`` the whole.
 
@@ -25,11 +28,12 @@ def gradient_size(snapshot: Snapshot) -> Matrix:
         snapshot,
         {name: norm(size) for name, size in sizes.items()},
         unit="loss per unit of the feature",
-        title=f"size of the gradients, step {snapshot.step}",
+        title="size of the gradients",
         note=f"weighted as in the loss; {asked(sizes)}",
     )
 
 
+@probe(*SOFT)
 def gradient_cosine(snapshot: Snapshot) -> Matrix:
     """Cosine of the gradients with the soft target's: a row a term, a column a teacher's part of it, ``all`` the whole.
 
@@ -44,12 +48,13 @@ def gradient_cosine(snapshot: Snapshot) -> Matrix:
         snapshot,
         {name: cosine(inner[name], size, soft) for name, size in sizes.items() if name in inner},
         unit="cosine",
-        title=f"gradients against the soft target's, step {snapshot.step}",
+        title="gradients against the soft target's",
         note=f"0 is across it, −1 against it; {asked(sizes)}",
         centre=0.0,
     )
 
 
+@probe(*SOFT)
 def gradient_ratio(snapshot: Snapshot) -> Scalars:
     """How many times the soft target's each term's gradient is, in size; NaN where the soft target's is zero.
 
@@ -61,7 +66,7 @@ def gradient_ratio(snapshot: Snapshot) -> Scalars:
     return Scalars(
         {name: size / soft if soft > 0 else float("nan") for name, size in terms.items()},
         unit="times the soft target's",
-        title=f"size of the gradients, step {snapshot.step}",
+        title="size of the gradients",
     )
 
 

@@ -34,6 +34,7 @@ from ka_explore.probes.embedding import (
     lay_out,
 )
 from ka_explore.probes.linear import Basis, dressed, fit_basis
+from ka_explore.probes.probe import renamed
 from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import Rows, width_of
 from ka_explore.problem.folders import cache_root
@@ -70,10 +71,11 @@ class Progress:
 # Pictures made in a process of their own.
 
 
+@renamed(of="space")
 def embed(
     snapshots: Snapshot | Sequence[Snapshot],
     how: str = "tsne",
-    of: str = "common",
+    space: str = "common",
     *,
     start: Points | None = None,
     **options: float,
@@ -83,7 +85,7 @@ def embed(
     Args:
         snapshots: one, or several of one probe set: each picture then goes on from the one before.
         how: ``tsne``, ``umap`` or ``aligned_umap``.
-        of: one of `ka_explore.probes.embedding.spaces`.
+        space: one of `ka_explore.probes.embedding.spaces`.
         start: a picture to go on from; not for ``aligned_umap``.
         options: of that way to draw: see `ka_explore.probes.embedding.OPTIONS`.
 
@@ -100,18 +102,19 @@ def embed(
     if start is not None and how == "aligned_umap":
         raise InputError("aligned UMAP draws all steps at once: it cannot go on from a picture.")
     chosen = checked_options(how, options)
-    return Embedding(several, frames_of(several, of), how, of, chosen, start)
+    return Embedding(several, frames_of(several, space), how, space, chosen, start)
 
 
-def kept(snapshots: Sequence[Snapshot], how: str, of: str = "common") -> list[Points] | None:
+@renamed(of="space")
+def kept(snapshots: Sequence[Snapshot], how: str, space: str = "common") -> list[Points] | None:
     """A film that `embed` made before, of the same rows with the default options; None where there is none."""
     try:
         chosen = checked_options(how, {})
     except InputError:  # without the library that draws in this way there is none of this version
         return None
-    frames = frames_of(snapshots, of)
+    frames = frames_of(snapshots, space)
     found = read_film(kept_folder() / f"{fingerprint(frames, how, chosen, None)}.npz", frames)
-    return found and [dressed(p, s, of) for p, s in zip(found, snapshots, strict=True)]
+    return found and [dressed(p, s, space) for p, s in zip(found, snapshots, strict=True)]
 
 
 class Embedding:
@@ -130,11 +133,11 @@ class Embedding:
         snapshots: Sequence[Snapshot],
         frames: Sequence[Rows],
         how: str,
-        of: str,
+        space: str,
         options: Mapping[str, float],
         start: Points | None,
     ):
-        self._snapshots, self._frames, self._how, self._of = list(snapshots), list(frames), how, of
+        self._snapshots, self._frames, self._how, self._space = list(snapshots), list(frames), how, space
         self._lock = threading.RLock()
         self._error: KaError | None = None
         self._last = Progress(0.0, "starting")
@@ -187,7 +190,7 @@ class Embedding:
         with suppress(OSError):
             os.utime(self.path)  # looked at just now
         self._last = Progress(1.0, "done")
-        return [dressed(p, s, self._of) for p, s in zip(found, self._snapshots, strict=True)]
+        return [dressed(p, s, self._space) for p, s in zip(found, self._snapshots, strict=True)]
 
     def _settle(self) -> bool:
         """Whether it is over; fetches what came of it."""
@@ -474,7 +477,8 @@ def end_with_the_caller(folder: Path) -> None:
 # The axes of a run.
 
 
-def basis_of(store: "Store | Path | str", of: str = "common") -> Basis:
+@renamed(of="space")
+def basis_of(store: "Store | Path | str", space: str = "common") -> Basis:
     """The axes that a run and its forks are drawn on: fitted when first asked for, and then the same for good.
 
     Fitted to the first, the last and some snapshots between of those stored so far; kept in the run's folder, which
@@ -482,31 +486,32 @@ def basis_of(store: "Store | Path | str", of: str = "common") -> Basis:
 
     Args:
         store: the run's store, or its folder.
-        of: one of `ka_explore.probes.embedding.spaces`.
+        space: one of `ka_explore.probes.embedding.spaces`.
 
     Raises InputError when there is no run, or no snapshot has such arrays.
     """
     opened = opened_store(store)
-    path = view_path(opened.folder, of)
-    found = read_basis(path, of)
-    return refreeze(opened, of) if found is None else found
+    path = view_path(opened.folder, space)
+    found = read_basis(path, space)
+    return refreeze(opened, space) if found is None else found
 
 
-def refreeze(store: "Store | Path | str", of: str = "common") -> Basis:
+@renamed(of="space")
+def refreeze(store: "Store | Path | str", space: str = "common") -> Basis:
     """Fit a run's axes anew to the snapshots it has by now; pictures drawn before do not fit these any more."""
     from ka_explore.run.store import replace_file
 
     opened = opened_store(store)
-    basis = fitted(opened, of)
-    path = view_path(opened.folder, of)
+    basis = fitted(opened, space)
+    path = view_path(opened.folder, space)
     arrays = {"mean": basis.mean, "axes": basis.axes, "kept": np.array(basis.kept), "steps": np.array(basis.steps)}
     with suppress(OSError):
         path.parent.mkdir(exist_ok=True)
-        replace_file(path, lambda file: np.savez(file, of=np.array(of), **arrays))  # type: ignore[arg-type]
+        replace_file(path, lambda file: np.savez(file, of=np.array(space), **arrays))  # type: ignore[arg-type]
     return basis
 
 
-def fitted(store: "Store", of: str) -> Basis:
+def fitted(store: "Store", space: str) -> Basis:
     """Axes of a few of a run's snapshots; those of stages that have no such arrays are passed over."""
     steps = store.snapshot_steps()
     if not steps:
@@ -517,29 +522,29 @@ def fitted(store: "Store", of: str) -> Basis:
     for place in places[::-1]:
         snapshot = store.load_snapshot(steps[place])
         try:
-            width = width_of(snapshot, of)
+            width = width_of(snapshot, space)
         except InputError as error:
             refused = refused or error
             continue
-        usable.append((width, replace(snapshot, arrays=only(snapshot, of))))
+        usable.append((width, replace(snapshot, arrays=only(snapshot, space))))
     if not usable and refused is not None:
         raise refused
-    return fit_basis([snapshot for width, snapshot in usable[::-1] if width == usable[0][0]], of)
+    return fit_basis([snapshot for width, snapshot in usable[::-1] if width == usable[0][0]], space)
 
 
-def only(snapshot: Snapshot, of: str) -> dict[str, np.ndarray]:
+def only(snapshot: Snapshot, space: str) -> dict[str, np.ndarray]:
     """The arrays that a picture may be drawn of."""
-    layer = of.split("/", 1)[-1]
-    wanted = (of, f"regressed/{layer}")
-    return {name: a for name, a in snapshot.arrays.items() if name in wanted or name.startswith(of + "/")}
+    layer = space.split("/", 1)[-1]
+    wanted = (space, f"regressed/{layer}")
+    return {name: a for name, a in snapshot.arrays.items() if name in wanted or name.startswith(space + "/")}
 
 
-def view_path(folder: Path, of: str) -> Path:
+def view_path(folder: Path, space: str) -> Path:
     """Where a run keeps the axes of a space; layers may have any name."""
-    return folder / "views" / f"{hashlib.sha256(of.encode()).hexdigest()[:16]}.npz"
+    return folder / "views" / f"{hashlib.sha256(space.encode()).hexdigest()[:16]}.npz"
 
 
-def read_basis(path: Path, of: str) -> Basis | None:
+def read_basis(path: Path, space: str) -> Basis | None:
     """Axes from disk; None when they are not there or damaged."""
     if not path.exists():
         return None
@@ -547,7 +552,7 @@ def read_basis(path: Path, of: str) -> Basis | None:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             mean, axes, shares = file["mean"], file["axes"], file["kept"]
             steps, name = file["steps"], str(file["of"])
-        whole = name == of and mean.ndim == 1 and axes.shape == (2, len(mean)) and shares.shape == (2,)
+        whole = name == space and mean.ndim == 1 and axes.shape == (2, len(mean)) and shares.shape == (2,)
         if not whole or not all(np.isfinite(a).all() for a in (mean, axes, shares)):
             return None
         return Basis(mean, axes, (float(shares[0]), float(shares[1])), tuple(int(step) for step in steps))

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ka_explore.errors import InputError
+from ka_explore.probes.probe import probe, renamed
 from ka_explore.probes.quality import judge
 from ka_explore.probes.results import Points
-from ka_explore.probes.spaces import CHUNK, Rows, class_labels, rows_of, rows_together
+from ka_explore.probes.spaces import CHUNK, Rows, class_labels, name_of, rows_of, rows_together
 from ka_explore.run.snapshot import Snapshot
 
 
@@ -30,7 +31,8 @@ class Basis:
     steps: tuple[int, ...] = ()
 
 
-def fit_basis(snapshots: Snapshot | Sequence[Snapshot], of: str = "common") -> Basis:
+@renamed(of="space")
+def fit_basis(snapshots: Snapshot | Sequence[Snapshot], space: str = "common") -> Basis:
     """The two principal axes of all nets' rows: those that show most of every snapshot's own variance.
 
     Every snapshot counts from its own mean. Counted from a common one, the way that all nets go together from step to
@@ -42,10 +44,10 @@ def fit_basis(snapshots: Snapshot | Sequence[Snapshot], of: str = "common") -> B
     several = [snapshots] if isinstance(snapshots, Snapshot) else list(snapshots)
     if not several:
         raise InputError("fit_basis got no snapshot: expected at least one.")
-    steps = [list(rows_of(snapshot, of).values()) for snapshot in several]
+    steps = [list(rows_of(snapshot, space).values()) for snapshot in several]
     widths = {parts[0].shape[1] for parts in steps}
     if len(widths) > 1:
-        raise InputError(f"{of} has different widths {sorted(widths)} at different steps: expected one.")
+        raise InputError(f"{space} has different widths {sorted(widths)} at different steps: expected one.")
     return replace(principal_axes(steps), steps=tuple(snapshot.step for snapshot in several))
 
 
@@ -98,19 +100,21 @@ def chunks(parts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     return (part[start : start + CHUNK].astype(np.float64) for part in parts for start in range(0, len(part), CHUNK))
 
 
-def pca(snapshot: Snapshot, basis: Basis | None = None, of: str = "common", *, quality: bool = False) -> Points:
+@probe("common/*")
+@renamed(of="space")
+def pca(snapshot: Snapshot, basis: Basis | None = None, space: str = "common", *, quality: bool = False) -> Points:
     """Student and teachers in the common space, on two principal axes.
 
     Args:
         snapshot: of a stage that emits ``common/…``.
         basis: to draw several steps alike; by default fitted to this snapshot.
-        of: which arrays, one of `spaces`; all must be of one width.
+        space: which arrays, one of `spaces`; all must be of one width.
         quality: also say how many neighbours are real; this takes longer than the picture.
 
     Raises InputError when the stage emits none, they are of different widths, or the basis is of another width.
     """
-    rows = rows_together(snapshot, of)
-    return dressed(flat(rows, basis, quality=quality), snapshot, of)
+    rows = rows_together(snapshot, space)
+    return dressed(flat(rows, basis, quality=quality), snapshot, space)
 
 
 def flat(rows: Rows, basis: Basis | None = None, *, quality: bool = False, before: str = "") -> Points:
@@ -135,8 +139,8 @@ def flat(rows: Rows, basis: Basis | None = None, *, quality: bool = False, befor
     return Points(xy, rows.group, rows.groups, rows.sample, quality=found, axes=axes, note=before + words)
 
 
-def dressed(points: Points, snapshot: Snapshot, of: str) -> Points:
+def dressed(points: Points, snapshot: Snapshot, space: str) -> Points:
     """A bare picture with its title and the classes of its points."""
     label, labels = class_labels(snapshot)
-    title = f"{'common space' if of == 'common' else of}, step {snapshot.step}"
-    return replace(points, label=None if label is None else label[points.sample], labels=labels, title=title)
+    label = None if label is None else label[points.sample]
+    return replace(points, label=label, labels=labels, title=name_of(space), step=snapshot.step)

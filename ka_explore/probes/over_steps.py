@@ -43,7 +43,7 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
         {name: np.array([step for step, _ in points]) for name, points in lines.items()},
         {name: np.array([value for _, value in points]) for name, points in lines.items()},
         unit=getattr(last, "unit", ""),
-        title=("median " if isinstance(last, Distribution) else "") + last.title.split(", step ")[0],
+        title=("median " if isinstance(last, Distribution) else "") + last.title,
         marks=beginnings(ordered),
         note=f"{left} of {len(ordered)} snapshots are of stages without it" if left else "",
     )

@@ -4,6 +4,7 @@ import numpy as np
 
 from ka_explore.errors import unknown
 from ka_explore.probes.classes import classes_said, names_of, one_task, told_task, truth
+from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Distribution, Matrix, Scalars
 from ka_explore.probes.samples import average, averages, finite, left_out
 from ka_explore.run.snapshot import Snapshot
@@ -11,6 +12,7 @@ from ka_explore.run.snapshot import Snapshot
 UNIT = "share of the feature's variance"
 
 
+@probe("error/*")
 def reconstruction_error(snapshot: Snapshot) -> Distribution:
     """Reconstruction error a sample and teacher, relative to the feature's variance: 1 is "no better than the mean".
 
@@ -20,10 +22,12 @@ def reconstruction_error(snapshot: Snapshot) -> Distribution:
     return Distribution(
         {teacher: error[finite(error)] for teacher, error in errors.items()},
         unit=UNIT,
-        title=f"reconstruction error, step {snapshot.step}{left_out(finite(*errors.values()))}",
+        title="reconstruction error",
+        note=left_out(finite(*errors.values())),
     )
 
 
+@probe("error/*", labels="used")
 def error_by_class(snapshot: Snapshot, task: str | None = None) -> Matrix:
     """Mean reconstruction error, a teacher and class: which images a teacher's feature does not come back for.
 
@@ -45,12 +49,15 @@ def error_by_class(snapshot: Snapshot, task: str | None = None) -> Matrix:
         tuple(errors),
         names,
         unit=UNIT,
-        title=f"reconstruction error by class{told_task(snapshot, task)}, step {snapshot.step}",
-        note=("true classes" if labelled else "no labels: classes as the teachers together name them")
-        + left_out(finite(*errors.values())),
+        title=f"reconstruction error by class{told_task(snapshot, task)}",
+        note=left_out(
+            finite(*errors.values()),
+            behind="true classes" if labelled else "no labels: classes as the teachers together name them",
+        ),
     )
 
 
+@probe("channel_error/*")
 def error_by_channel(snapshot: Snapshot) -> Distribution:
     """Mean reconstruction error a channel and teacher, worst channel first, relative to the channel's own variance.
 
@@ -61,10 +68,11 @@ def error_by_channel(snapshot: Snapshot) -> Distribution:
     return Distribution(
         {teacher: np.array(list(by_channel.values())) for teacher, by_channel in ordered.items()},
         unit="share of the channel's variance",
-        title=f"reconstruction error by channel, step {snapshot.step}",
+        title="reconstruction error by channel",
     )
 
 
+@probe("channel_error/*")
 def worst_channels(snapshot: Snapshot, teacher: str | None = None, count: int = 8) -> Scalars:
     """The channels of a teacher's feature that come back worst, worst first: mean error by ``channel <place>``.
 
@@ -81,10 +89,11 @@ def worst_channels(snapshot: Snapshot, teacher: str | None = None, count: int = 
     return Scalars(
         {f"channel {place}": value for place, value in worst},
         unit="share of the channel's variance",
-        title=f"channels of {teacher} worst reconstructed, step {snapshot.step}",
+        title=f"channels of {teacher} worst reconstructed",
     )
 
 
+@probe("error/*")
 def worst_reconstructed(snapshot: Snapshot, teacher: str | None = None, count: int = 8) -> Matrix:
     """The images worst reconstructed, worst first: a row an image, a column a teacher.
 
@@ -106,8 +115,8 @@ def worst_reconstructed(snapshot: Snapshot, teacher: str | None = None, count: i
         tuple(str(place) for place in snapshot.index[worst]),
         tuple(errors),
         unit=UNIT,
-        title=f"images worst reconstructed, step {snapshot.step}",
-        note=f"rows: places in the pool, worst first by {teacher or 'the mean over teachers'}{left_out(kept)}",
+        title="images worst reconstructed",
+        note=left_out(kept, behind=f"rows: places in the pool, worst first by {teacher or 'the mean over teachers'}"),
     )
 
 

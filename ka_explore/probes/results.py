@@ -1,8 +1,10 @@
 """What a probe may return: a few shapes, each with one plot in `ka_explore.plots` and one table.
 
-numpy only; `frame` brings pandas when it is asked for.
+numpy only; `to_pandas` brings pandas when it is asked for.
 """
 
+import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,30 +14,72 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas
 
+Table = tuple[list[str], list[list[Any]]]
+"""A head, and rows of plain values as long as it."""
+
+POINTS = 64  # of a curve at most, to be a row of numbers
+
+
+class Tabular(ABC):
+    """What can be had as a table."""
+
+    @abstractmethod
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The numbers as a table of pandas."""
+
+    def frame(self) -> "pandas.DataFrame":
+        """`to_pandas` by its old name."""
+        warnings.warn("frame() is to_pandas() since version 0.2.", FutureWarning, stacklevel=2)
+        return self.to_pandas()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape(Tabular):
+    """What every shape has.
+
+    Attributes:
+        step: of the snapshot that was asked; None for what is of no step, or of several.
+    """
+
+    step: int | None = None
+
+    @abstractmethod
+    def table(self) -> Table:
+        """What is drawn, as a head and rows: the one place where a result becomes a table."""
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The rows of the table as one of pandas."""
+        import pandas
+
+        head, rows = self.table()
+        if isinstance(self, (Curves, Distribution)):
+            head[-1] = "value"
+        return pandas.DataFrame(rows, columns=head)
+
 
 @dataclass(frozen=True)
-class Scalars:
+class Scalars(Shape):
     """Named numbers of one unit.
 
     Attributes:
         values: by name.
         unit: of every value; empty for a share or a count.
         title: what they are.
+        note: what a reader must know to read them; it stands behind the title.
     """
 
     values: Mapping[str, float]
     unit: str = ""
     title: str = ""
+    note: str = ""
 
-    def frame(self) -> "pandas.DataFrame":
+    def table(self) -> Table:
         """One row a number."""
-        import pandas
-
-        return pandas.DataFrame({"name": list(self.values), "value": list(self.values.values()), "unit": self.unit})
+        return ["name", "value", "unit"], [[name, float(value), self.unit] for name, value in self.values.items()]
 
 
 @dataclass(frozen=True)
-class Matrix:
+class Matrix(Shape):
     """A table of numbers of one unit.
 
     Attributes:
@@ -56,7 +100,12 @@ class Matrix:
     centre: float | None = None
     note: str = ""
 
-    def frame(self) -> "pandas.DataFrame":
+    def table(self) -> Table:
+        """One row a row."""
+        named = zip(self.rows, np.asarray(self.values).tolist(), strict=True)
+        return ["", *self.columns], [[name, *values] for name, values in named]
+
+    def to_pandas(self) -> "pandas.DataFrame":
         """The table with its names."""
         import pandas
 
@@ -64,7 +113,7 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class Points:
+class Points(Shape):
     """Samples in the plane, in groups (nets), coloured by what they are or by a number.
 
     Attributes:
@@ -99,25 +148,19 @@ class Points:
     title: str = ""
     note: str = ""
 
-    def frame(self) -> "pandas.DataFrame":
+    def table(self) -> Table:
         """One row a point."""
-        import pandas
-
-        data: dict[str, Any] = {
-            "x": self.xy[:, 0],
-            "y": self.xy[:, 1],
-            "net": [self.groups[g] for g in self.group],
-            "sample": self.sample,
-        }
+        columns = {"x": self.xy[:, 0].tolist(), "y": self.xy[:, 1].tolist()}
+        columns |= {"net": [self.groups[g] for g in self.group], "sample": self.sample.tolist()}
         if self.label is not None:
-            data[self.legend] = [self.labels[i] if i >= 0 else None for i in self.label]
+            columns[self.legend] = [self.labels[i] if i >= 0 else None for i in self.label]
         if self.value is not None:
-            data[self.unit or "value"] = self.value
-        return pandas.DataFrame(data)
+            columns[self.unit or "value"] = self.value.tolist()
+        return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
 
 
 @dataclass(frozen=True)
-class Curves:
+class Curves(Shape):
     """Lines of one unit over one quantity: over steps, bandwidths, confidences.
 
     Attributes:
@@ -142,12 +185,11 @@ class Curves:
     log: tuple[bool, bool] = (False, False)
     note: str = ""
 
-    def frame(self) -> "pandas.DataFrame":
+    def table(self) -> Table:
         """One row a point of a line."""
-        import pandas
-
-        parts = [pandas.DataFrame({"line": name, self.across: self.x[name], "value": self.y[name]}) for name in self.x]
-        return pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame({"line": [], "value": []})
+        lines = {name: (np.asarray(x).tolist(), np.asarray(self.y[name]).tolist()) for name, x in self.x.items()}
+        rows = [[name, x, y] for name, line in lines.items() for x, y in zip(*line, strict=True)]
+        return ["line", self.across, self.unit or "value"], rows
 
 
 @dataclass(frozen=True)
@@ -170,7 +212,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Diagram:
+class Diagram(Shape):
     """An amalgamation as boxes and arrows.
 
     Attributes:
@@ -183,29 +225,60 @@ class Diagram:
     arrows: tuple[tuple[str, str, str], ...]
     title: str = ""
 
-    def frame(self) -> "pandas.DataFrame":
+    def table(self) -> Table:
         """One row a box."""
-        import pandas
-
-        return pandas.DataFrame(
-            [{"name": b.name, "kind": b.kind, "state": b.state, "text": b.text} for b in self.boxes]
-        )
+        return ["name", "kind", "state", "text"], [[box.name, box.kind, box.state, box.text] for box in self.boxes]
 
 
 @dataclass(frozen=True)
-class Distribution:
-    """Samples of one unit in named groups, as for a histogram."""
+class Distribution(Shape):
+    """Samples of one unit in named groups, as for a histogram; ``note`` stands behind the title."""
 
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
     unit: str = ""
     title: str = ""
+    note: str = ""
 
-    def frame(self) -> "pandas.DataFrame":
+    def table(self) -> Table:
         """One row a value."""
-        import pandas
-
-        parts = [pandas.DataFrame({"group": name, "value": values}) for name, values in self.values.items()]
-        return pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame({"group": [], "value": []})
+        rows = [[name, float(value)] for name, values in self.values.items() for value in values]
+        return ["group", self.unit or "value"], rows
 
 
 Result = Scalars | Matrix | Points | Distribution | Curves | Diagram
+
+
+def heading(*results: Result) -> str:
+    """What stands above a result: its title, the step where it is of one, and what a reader must know of numbers.
+
+    Of several results that are shown together it is the first's title, with the step where all are of the same.
+    """
+    first, steps = results[0], {result.step for result in results}
+    step = f", step {first.step}" if first.step is not None and len(steps) == 1 else ""
+    return f"{first.title}{step}" + (
+        f" ({first.note})" if isinstance(first, (Scalars, Distribution)) and first.note else ""
+    )
+
+
+def as_matrix(result: Result) -> Matrix | None:
+    """A result in cells: numbers as one column, curves over the same few places as rows; None for other shapes."""
+    if isinstance(result, Matrix):
+        return result
+    if isinstance(result, Scalars):
+        values = np.array(list(result.values.values()), float)[:, None]
+        names, unit = tuple(result.values), (result.unit or "value",)
+        return Matrix(values, names, unit, result.unit, result.title, note=result.note, step=result.step)
+    if isinstance(result, Curves) and result.x:
+        first = next(iter(result.x.values()))
+        if len(first) <= POINTS and all(np.array_equal(x, first) for x in result.x.values()):
+            levels = [f"{name} = {value:.3g}" for name, value in result.levels.items()]
+            return Matrix(
+                np.stack([np.asarray(y, float) for y in result.y.values()]),
+                tuple(result.y),
+                tuple(f"{x:g}" for x in first),
+                result.unit,
+                result.title,
+                note="; ".join([f"columns: {result.across}", *levels, *([result.note] if result.note else [])]),
+                step=result.step,
+            )
+    return None

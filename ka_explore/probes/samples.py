@@ -31,11 +31,12 @@ def averages(table: np.ndarray) -> np.ndarray:
     return np.array([average(column) for column in table.T])
 
 
-def left_out(*masks: np.ndarray) -> str:
-    """How many samples some mask leaves out, in words that go behind a title; empty for none."""
+def left_out(*masks: np.ndarray, behind: str = "") -> str:
+    """How many samples some mask leaves out, in words: alone, or in brackets behind others; empty for none."""
     kept = np.logical_and.reduce(masks)
     missing = int((~kept).sum())
-    return f" ({missing} of {len(kept)} samples left out: not finite)" if missing else ""
+    words = f"{missing} of {len(kept)} samples left out: not finite" if missing else ""
+    return f"{behind} ({words})" if behind and words else behind or words
 
 
 def centred(rows: np.ndarray) -> np.ndarray:

@@ -1,16 +1,20 @@
 """Whose image it is: which teacher claims it and why, and which teacher was chosen to teach it."""
 
+import warnings
+
 import numpy as np
 
 from ka_explore.errors import InputError
 from ka_explore.probes.classes import names_of, task_of, teachers_of
 from ka_explore.probes.logits import logsumexp, relative_entropy
+from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Matrix, Scalars
 from ka_explore.probes.samples import average, averages, finite, left_out
 from ka_explore.run.snapshot import Snapshot
 
 
-def claims(snapshot: Snapshot, sample: int | None = None) -> Matrix:
+@probe()
+def responsibility(snapshot: Snapshot, sample: int | None = None) -> Matrix:
     """Which teacher claims an image, and by what: rows of evidence, one column a teacher.
 
     A claim is the share of the joint softmax of a task that lies in a teacher's columns, so a task's teachers sum to
@@ -46,10 +50,17 @@ def claims(snapshot: Snapshot, sample: int | None = None) -> Matrix:
         teachers,
         unit="share",
         title=f"who claims it: {who}",
-        note=left_out(finite(*rows.values())).strip(" ()") if sample is None else "",
+        note=left_out(finite(*rows.values())) if sample is None else "",
     )
 
 
+def claims(snapshot: Snapshot, sample: int | None = None) -> Matrix:
+    """`responsibility` by its old name."""
+    warnings.warn("the probe claims is responsibility since version 0.2.", FutureWarning, stacklevel=2)
+    return responsibility(snapshot, sample)
+
+
+@probe("weight/*", labels="used")
 def selection(snapshot: Snapshot) -> Matrix:
     """How much each teacher taught, a true class where labels are known: mean weight of the selection (method C).
 
@@ -70,11 +81,12 @@ def selection(snapshot: Snapshot) -> Matrix:
         tuple(rows),
         columns,
         unit="share of the teaching",
-        title=f"who teaches {task}, step {snapshot.step}",
-        note=left_out(finite(values)).strip(" ()"),
+        title=f"who teaches {task}",
+        note=left_out(finite(values)),
     )
 
 
+@probe("selected/*")
 def selection_share(snapshot: Snapshot) -> Scalars:
     """Share of the images that each teacher teaches most, a task's teachers sum to 1 (method C).
 
@@ -86,7 +98,7 @@ def selection_share(snapshot: Snapshot) -> Scalars:
         kept = finite(chosen)
         values |= {t: average((chosen == place)[kept]) for place, t in enumerate(teachers_of(snapshot, task))}
         masks.append(kept)
-    return Scalars(values, title=f"who teaches most (share of images), step {snapshot.step}{left_out(*masks)}")
+    return Scalars(values, title="who teaches most (share of images)", note=left_out(*masks))
 
 
 def shares(snapshot: Snapshot, logits: dict[str, np.ndarray]) -> np.ndarray:

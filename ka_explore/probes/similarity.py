@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ka_explore.errors import InputError
+from ka_explore.probes.probe import probe, renamed
 from ka_explore.probes.results import Curves, Matrix, Scalars
 from ka_explore.probes.samples import averages, centred, finite, finite_in_all, left_out
 from ka_explore.run.snapshot import Snapshot
@@ -36,29 +37,33 @@ class Discrepancy:
     note: str
 
 
+@probe("mmd/*", "common/*")
 def mmd(snapshot: Snapshot) -> Matrix:
     """Squared MMD of the student to each teacher (columns), a bandwidth (rows), and the sum that is the loss.
 
     As the stage itself saw it (``mmd/…``, on whole maps where the method takes these); else from the rows of
     ``common/…``, see `mmd_of`. Raises InputError when the stage emits neither.
     """
-    return table(snapshot, recorded(snapshot) or computed(snapshot, "common", BANDWIDTHS))
+    return table(recorded(snapshot) or computed(snapshot, "common", BANDWIDTHS))
 
 
-def mmd_of(snapshot: Snapshot, of: str = "common", bandwidths: Sequence[float] = BANDWIDTHS) -> Matrix:
+@probe("common/*")
+@renamed(of="space")
+def mmd_of(snapshot: Snapshot, space: str = "common", bandwidths: Sequence[float] = BANDWIDTHS) -> Matrix:
     """Squared MMD of the student's rows to each teacher's: as `mmd`, for any arrays and bandwidths.
 
     Args:
-        snapshot: of a stage that emits ``common/…``, or what ``of`` names.
-        of: which arrays; the student's and the teachers' must be of one width. They are means over space, so where a
+        snapshot: of a stage that emits ``common/…``, or what ``space`` names.
+        space: which arrays; the student's and the teachers' must be of one width. They are means over space, so where a
             method aligns whole maps these are not the numbers of its loss.
         bandwidths: σ in K(a, b) = exp(−‖a − b‖² / 2σ²), on L2-normalised rows, whose distances are 0 to 2.
 
     Raises InputError when the stage emits none, they are of different widths, or a bandwidth is not above zero.
     """
-    return table(snapshot, computed(snapshot, of, bandwidths))
+    return table(computed(snapshot, space, bandwidths))
 
 
+@probe("mmd/*", "common/*")
 def mmd_curve(snapshot: Snapshot) -> Curves:
     """Squared MMD over the bandwidth, a line a teacher, with the floor 2/N: where lines touch it nothing is learnt.
 
@@ -70,7 +75,7 @@ def mmd_curve(snapshot: Snapshot) -> Curves:
         {teacher: found.values[:, place] for place, teacher in enumerate(found.teachers)},
         across="bandwidth σ (distance of rows of length 1)",
         unit="squared MMD",
-        title=f"MMD of the student to each teacher, step {snapshot.step}",
+        title="MMD of the student to each teacher",
         levels={"floor 2/N": found.floor},
         log=(True, False),
         note=found.note,
@@ -85,37 +90,40 @@ def floor(snapshot: Snapshot) -> float:
     return (recorded(snapshot) or computed(snapshot, "common", ())).floor
 
 
-def median_distance(snapshot: Snapshot, of: str = "common", most: int = 1000) -> Scalars:
+@probe("common/*")
+@renamed(of="space")
+def median_distance(snapshot: Snapshot, space: str = "common", most: int = 1000) -> Scalars:
     """The bandwidth that fits: median distance between the rows of student and teacher together, by teacher.
 
     The median heuristic (Gretton et al. 2012, "A kernel two-sample test"), on L2-normalised rows. A kernel pulls where
     its bandwidth is near this; far below it is at its floor, far above it is flat.
 
     Args:
-        snapshot: of a stage that emits ``common/…``, or what ``of`` names.
-        of: which arrays.
+        snapshot: of a stage that emits ``common/…``, or what ``space`` names.
+        space: which arrays.
         most: samples at most, evenly over the snapshot, since all pairs are compared.
 
     Raises InputError when the stage emits none, or they are of different widths.
     """
-    rows, kept = unit_rows(snapshot, of)
+    rows, kept = unit_rows(snapshot, space)
     values = {}
     for teacher in rows:
         if teacher != "student":
             both = np.concatenate([rows[net][places(len(rows[net]), most)] for net in ("student", teacher)])
             pairs = np.triu_indices(len(both), 1)
             values[teacher] = float(np.sqrt(np.median(distances(both, both)[pairs]))) if len(both) > 1 else np.nan
-    return Scalars(values, unit="distance", title=f"median distance in {of}, student and teacher{left_out(kept)}")
+    title = f"median distance in {space}, student and teacher"
+    return Scalars(values, unit="distance", title=title, note=left_out(kept))
 
 
-def table(snapshot: Snapshot, found: Discrepancy) -> Matrix:
+def table(found: Discrepancy) -> Matrix:
     """A row a bandwidth, and their sum."""
     return Matrix(
         np.concatenate([found.values, found.values.sum(axis=0, keepdims=True)]),
         (*(f"σ {bandwidth:g}" for bandwidth in found.bandwidths), "sum"),
         found.teachers,
         unit="squared MMD",
-        title=f"MMD of the student to each teacher, step {snapshot.step}",
+        title="MMD of the student to each teacher",
         note=found.note,
     )
 
@@ -139,11 +147,11 @@ def recorded(snapshot: Snapshot) -> Discrepancy | None:
     )
 
 
-def computed(snapshot: Snapshot, of: str, bandwidths: Sequence[float]) -> Discrepancy:
+def computed(snapshot: Snapshot, space: str, bandwidths: Sequence[float]) -> Discrepancy:
     """The same from rows: biased, diagonals included, as `ka_explore.methods.losses.mmd` (Luo et al. 2019, L_M)."""
     if any(not bandwidth > 0 for bandwidth in bandwidths):
         raise InputError(f"bandwidths={tuple(bandwidths)}: each must be above zero.")
-    rows, kept = unit_rows(snapshot, of)
+    rows, kept = unit_rows(snapshot, space)
     student = rows.pop("student")
     values = np.stack(
         [
@@ -155,27 +163,27 @@ def computed(snapshot: Snapshot, of: str, bandwidths: Sequence[float]) -> Discre
         axis=1,
     )
     count = int(kept.sum())
-    note = told(count, f"from the means over space in {of}/…", kept)
+    note = told(count, f"from the means over space in {space}/…", kept)
     return Discrepancy(values, tuple(bandwidths), tuple(rows), 2 / count if count else np.nan, note)
 
 
 def told(count: int, how: str, kept: np.ndarray) -> str:
     """What a reader must know of an MMD."""
     level = f"{2 / count:.3g}" if count else "unknown"
-    return (
-        f"{how}, N = {count}; a bandwidth far below every distance gives 2/N = {level} whatever the nets do, "
-        f"and no gradient{left_out(kept)}"
-    )
+    words = f"{how}, N = {count}; a bandwidth far below every distance gives 2/N = {level} whatever the nets do, "
+    return left_out(kept, behind=words + "and no gradient")
 
 
-def unit_rows(snapshot: Snapshot, of: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def unit_rows(snapshot: Snapshot, space: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Each net's rows, L2-normalised, student first, of the samples finite in all, and which samples these are."""
-    group = snapshot.group(of)
+    group = snapshot.group(space)
     if "student" not in group:
-        raise InputError(f"{of}/… has no student: it has {', '.join(group)}. The MMD is that of student and teacher.")
+        raise InputError(
+            f"{space}/… has no student: it has {', '.join(group)}. The MMD is that of student and teacher."
+        )
     widths = {array.shape[1] for array in group.values()}
     if len(widths) > 1:
-        raise InputError(f"{of}/… have different widths {sorted(widths)}: only nets in one space can be compared.")
+        raise InputError(f"{space}/… have different widths {sorted(widths)}: only nets in one space can be compared.")
     rows, kept = finite_in_all({"student": group["student"]} | group)
     return {net: a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12) for net, a in rows.items()}, kept
 
@@ -205,7 +213,11 @@ def places(count: int, most: int) -> np.ndarray:
 # Centred kernel alignment
 
 
-def cka(snapshot: Snapshot, of: Sequence[str] = ("feature", "common", "code", "regressed"), batch: int = 256) -> Matrix:
+@probe()
+@renamed(of="space")
+def cka(
+    snapshot: Snapshot, space: Sequence[str] = ("feature", "common", "code", "regressed"), batch: int = 256
+) -> Matrix:
     """Linear CKA between all nets' layers: 1 for features equal up to rotation and scale, about 0 for unrelated ones.
 
     CKA(X, Y) = mean HSIC₁(X, Y) / √(mean HSIC₁(X, X) · mean HSIC₁(Y, Y)), means over batches, with the unbiased HSIC₁
@@ -215,12 +227,12 @@ def cka(snapshot: Snapshot, of: Sequence[str] = ("feature", "common", "code", "r
 
     Args:
         snapshot: of any stage.
-        of: which arrays, by the first word of their name; those that are not there are passed over.
+        space: which arrays, by the first word of their name; those that are not there are passed over.
         batch: images at most in each batch.
 
-    NaN for fewer than four samples, and for a layer without variance. Raises InputError when none of ``of`` is there.
+    NaN for fewer than four samples, and for a layer without variance. Raises InputError when none of them is there.
     """
-    rows, kept = finite_in_all(layers_of(snapshot, of))
+    rows, kept = finite_in_all(layers_of(snapshot, space))
     scaled = [centred(array) for array in rows.values()]
     count = int(kept.sum())
     batches = np.array_split(np.arange(count), max(-(-count // batch), 1))
@@ -232,28 +244,30 @@ def cka(snapshot: Snapshot, of: Sequence[str] = ("feature", "common", "code", "r
         tuple(rows),
         tuple(rows),
         unit="CKA",
-        title=f"linear CKA between layers, step {snapshot.step}",
-        note=f"unbiased, N = {count} in {len(batches)} {'batch' if len(batches) == 1 else 'batches'}{left_out(kept)}",
+        title="linear CKA between layers",
+        note=left_out(
+            kept, behind=f"unbiased, N = {count} in {len(batches)} {'batch' if len(batches) == 1 else 'batches'}"
+        ),
     )
 
 
-def layers_of(snapshot: Snapshot, of: Sequence[str]) -> dict[str, np.ndarray]:
+def layers_of(snapshot: Snapshot, space: Sequence[str]) -> dict[str, np.ndarray]:
     """The arrays by ``net layer``: the student's, each teacher's, then what belongs to no net."""
     found: dict[str, np.ndarray] = {}
     for net in ("student", *snapshot.teachers):
-        if "feature" in of:
+        if "feature" in space:
             prefix = f"feature/{net}/"
             mine = (name for name in snapshot.arrays if name.startswith(prefix))
             found |= {f"{net} {name.removeprefix(prefix)}": snapshot.arrays[name] for name in mine}
-        if "common" in of and f"common/{net}" in snapshot.arrays:
+        if "common" in space and f"common/{net}" in snapshot.arrays:
             found[f"{net} common"] = snapshot.arrays[f"common/{net}"]
     for name, array in snapshot.arrays.items():
         kind, _, rest = name.partition("/")
-        if kind in of and kind not in ("feature", "common"):
+        if kind in space and kind not in ("feature", "common"):
             found[f"{kind} {rest}"] = array
     if not found:
         there = ", ".join(sorted({name.split("/")[0] for name in snapshot.arrays}))
-        raise InputError(f"this snapshot (stage {snapshot.stage!r}) has none of {', '.join(of)}: it has {there}.")
+        raise InputError(f"this snapshot (stage {snapshot.stage!r}) has none of {', '.join(space)}: it has {there}.")
     return found
 
 

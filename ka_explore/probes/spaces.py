@@ -6,13 +6,14 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from ka_explore.errors import InputError
+from ka_explore.probes.probe import renamed
 from ka_explore.run.snapshot import Snapshot
 
 CHUNK = 8192  # rows handled at a time in float64
 
 
 def spaces(snapshot: Snapshot) -> tuple[str, ...]:
-    """What can be drawn of this snapshot: names for ``of``.
+    """What can be drawn of this snapshot: names for ``space``.
 
     ``common``: all nets in the common space; ``feature``: the last layer of every net, where these are of one width;
     ``feature/<net>/<layer>``: one net alone; ``code/<layer>``: the teachers' code, and what the student makes of it;
@@ -28,60 +29,66 @@ def spaces(snapshot: Snapshot) -> tuple[str, ...]:
     return tuple(found)
 
 
+def name_of(space: str) -> str:
+    """What a space is called in titles."""
+    return "common space" if space == "common" else space
+
+
 def has(snapshot: Snapshot, prefix: str) -> bool:
     """Whether there are arrays under a prefix."""
     return any(name.startswith(prefix + "/") for name in snapshot.arrays)
 
 
-def members(snapshot: Snapshot, of: str) -> dict[str, np.ndarray]:
+def members(snapshot: Snapshot, space: str) -> dict[str, np.ndarray]:
     """The arrays that make a picture, by net.
 
     Raises InputError that lists what can be drawn when there are none.
     """
     arrays = snapshot.arrays
-    if of in arrays:
-        kind, _, rest = of.partition("/")
+    if space in arrays:
+        kind, _, rest = space.partition("/")
         if kind == "code":
             regressed = arrays.get(f"regressed/{rest}")
-            same = regressed is not None and regressed.shape == arrays[of].shape
-            return {"code": arrays[of]} | ({"student": regressed} if regressed is not None and same else {})
-        return {rest.split("/")[0] if kind in ("feature", "common", "logits") else of: arrays[of]}
-    if not has(snapshot, of):
+            same = regressed is not None and regressed.shape == arrays[space].shape
+            return {"code": arrays[space]} | ({"student": regressed} if regressed is not None and same else {})
+        return {rest.split("/")[0] if kind in ("feature", "common", "logits") else space: arrays[space]}
+    if not has(snapshot, space):
         raise InputError(
-            f"this snapshot (stage {snapshot.stage!r}) has no {of}/…: what can be drawn of it is "
+            f"this snapshot (stage {snapshot.stage!r}) has no {space}/…: what can be drawn of it is "
             f"{', '.join(spaces(snapshot)) or '(nothing)'}."
         )
-    group = snapshot.group(of)
-    if of == "feature":  # in the order of the net: what comes later replaces what was before
+    group = snapshot.group(space)
+    if space == "feature":  # in the order of the net: what comes later replaces what was before
         return {name.split("/")[0]: array for name, array in group.items()}
     return group
 
 
-def rows_of(snapshot: Snapshot, of: str = "common", normalise: bool = True) -> dict[str, np.ndarray]:
+@renamed(of="space")
+def rows_of(snapshot: Snapshot, space: str = "common", normalise: bool = True) -> dict[str, np.ndarray]:
     """Each net's rows, L2-normalised as the MMD sees them; values that are not finite count as zero.
 
     Args:
         snapshot: of a stage that emits what is asked for.
-        of: one of `spaces`, or any other prefix of arrays of one width.
+        space: one of `spaces`, or any other prefix of arrays of one width.
         normalise: False to leave the rows their lengths.
 
     Raises InputError when there are no such arrays, or they are of different widths.
     """
-    width_of(snapshot, of)
-    return {net: cleaned(array, normalise) for net, array in members(snapshot, of).items()}
+    width_of(snapshot, space)
+    return {net: cleaned(array, normalise) for net, array in members(snapshot, space).items()}
 
 
-def width_of(snapshot: Snapshot, of: str) -> int:
+def width_of(snapshot: Snapshot, space: str) -> int:
     """How wide the rows of a space are. Raises InputError as `rows_of` does."""
-    found = members(snapshot, of)
+    found = members(snapshot, space)
     if any(array.ndim != 2 for array in found.values()):
         raise InputError(
-            f"{of} holds one number a sample, not rows: what can be drawn is {', '.join(spaces(snapshot))}."
+            f"{space} holds one number a sample, not rows: what can be drawn is {', '.join(spaces(snapshot))}."
         )
     widths = {array.shape[1] for array in found.values()}
     if len(widths) > 1:
         raise InputError(
-            f"{of}/… have different widths {sorted(widths)}: only nets in one space make one picture. "
+            f"{space}/… have different widths {sorted(widths)}: only nets in one space make one picture. "
             f"What can be drawn: {', '.join(spaces(snapshot))}."
         )
     return int(widths.pop())
@@ -121,9 +128,9 @@ class Rows:
         return [self.values[self.group == place] for place in range(len(self.groups))]
 
 
-def rows_together(snapshot: Snapshot, of: str = "common") -> Rows:
+def rows_together(snapshot: Snapshot, space: str = "common") -> Rows:
     """`rows_of` one after the other."""
-    rows = rows_of(snapshot, of)
+    rows = rows_of(snapshot, space)
     count = len(snapshot.index)
     group, sample = np.repeat(np.arange(len(rows)), count), np.tile(np.arange(count), len(rows))
     return Rows(np.concatenate(list(rows.values())), group, tuple(rows), sample)

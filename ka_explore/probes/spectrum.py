@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 
 from ka_explore.errors import InputError
+from ka_explore.probes.probe import probe, renamed
 from ka_explore.probes.results import Curves, Matrix, Scalars
 from ka_explore.probes.samples import centred, finite, finite_in_all, left_out
 from ka_explore.run.snapshot import Snapshot
@@ -13,69 +14,78 @@ from ka_explore.run.snapshot import Snapshot
 ROUNDING = 1e-6
 
 
-def effective_rank(snapshot: Snapshot, of: str = "common") -> Scalars:
+@probe("common/*")
+@renamed(of="space")
+def effective_rank(snapshot: Snapshot, space: str = "common") -> Scalars:
     """How many directions each net uses: exp(entropy of the normalised singular values of its centred rows).
 
     Roy and Vetterli 2007, "The effective rank". From 1 (a line) to the smaller of width and samples − 1 (all alike);
     0 where all rows are equal, NaN for fewer than two samples.
 
     Args:
-        snapshot: of a stage that emits ``common/…``, or what ``of`` names.
-        of: which arrays; they may be of different widths.
+        snapshot: of a stage that emits ``common/…``, or what ``space`` names.
+        space: which arrays; they may be of different widths.
 
     Raises InputError when the stage emits none.
     """
-    group = snapshot.group(of)
+    group = snapshot.group(space)
     return Scalars(
         {net: rank(strengths(array)) if finite(array).sum() > 1 else float("nan") for net, array in group.items()},
         unit="directions",
-        title=f"effective rank of {of}, step {snapshot.step}{left_out(finite(*group.values()))}",
+        title=f"effective rank of {space}",
+        note=left_out(finite(*group.values())),
     )
 
 
-def dead_channels(snapshot: Snapshot, of: str = "common") -> Scalars:
+@probe("common/*")
+@renamed(of="space")
+def dead_channels(snapshot: Snapshot, space: str = "common") -> Scalars:
     """Share of each net's channels that say nothing: the same for all samples, up to rounding.
 
     A channel is dead whose standard deviation over the samples is at most a millionth of the net's largest absolute
     value: ten roundings of float32, so what is below is no signal (one that is always zero is dead in any case).
     NaN for fewer than two samples. Arguments and errors as `effective_rank`.
     """
-    group = snapshot.group(of)
+    group = snapshot.group(space)
     values = {}
     for net, array in group.items():
         rows = array[finite(array)].astype(np.float64)
         values[net] = dead_share(rows) if len(rows) > 1 else float("nan")
-    title = f"dead channels in {of}, step {snapshot.step}{left_out(finite(*group.values()))}"
-    return Scalars(values, unit="share of the channels", title=title)
+    note = left_out(finite(*group.values()))
+    return Scalars(values, unit="share of the channels", title=f"dead channels in {space}", note=note)
 
 
-def spectrum(snapshot: Snapshot, of: str = "common") -> Curves:
+@probe("common/*")
+@renamed(of="space")
+def spectrum(snapshot: Snapshot, space: str = "common") -> Curves:
     """Share of each net's variance on each of its own principal axes, largest first; they sum to 1.
 
     NaN for a net without variance. Arguments and errors as `effective_rank`.
     """
-    group = snapshot.group(of)
+    group = snapshot.group(space)
     shares = {net: variance_shares(strengths(array)) for net, array in group.items()}
     return Curves(
         {net: np.arange(1, len(share) + 1) for net, share in shares.items()},
         shares,
         across="principal axis",
         unit="share of the variance",
-        title=f"spectrum of {of}, step {snapshot.step}",
+        title=f"spectrum of {space}",
         log=(False, True),
-        note=left_out(finite(*group.values())).strip(" ()"),
+        note=left_out(finite(*group.values())),
     )
 
 
-def principal_angles(snapshot: Snapshot, of: str = "common", share: float = 0.9) -> Matrix:
+@probe("common/*")
+@renamed(of="space")
+def principal_angles(snapshot: Snapshot, space: str = "common", share: float = 0.9) -> Matrix:
     """Angles between the nets' principal subspaces, in degrees: 0 for a shared direction, 90 for none.
 
     Rows are pairs of nets; columns the smallest, mean and largest of the principal angles (Björck and Golub 1973), of
     which there are as many as the smaller subspace has axes.
 
     Args:
-        snapshot: of a stage that emits ``common/…``, or what ``of`` names.
-        of: which arrays; all must be of one width.
+        snapshot: of a stage that emits ``common/…``, or what ``space`` names.
+        space: which arrays; all must be of one width.
         share: how much of its variance a net's subspace keeps; it has no more axes than that takes.
 
     NaN for a net without variance. Raises InputError when the stage emits none, they are of different widths, or
@@ -83,10 +93,10 @@ def principal_angles(snapshot: Snapshot, of: str = "common", share: float = 0.9)
     """
     if not 0 < share <= 1:
         raise InputError(f"share={share}: expected above 0 and at most 1.")
-    rows, kept = finite_in_all(snapshot.group(of))
+    rows, kept = finite_in_all(snapshot.group(space))
     widths = {array.shape[1] for array in rows.values()}
     if len(widths) > 1:
-        raise InputError(f"{of}/… have different widths {sorted(widths)}: only nets in one space can be compared.")
+        raise InputError(f"{space}/… have different widths {sorted(widths)}: only nets in one space can be compared.")
     axes = {net: principal_axes(array, share) for net, array in rows.items()}
     pairs = list(combinations(rows, 2))
     angles = [angles_between(axes[one], axes[other]) for one, other in pairs]
@@ -96,8 +106,8 @@ def principal_angles(snapshot: Snapshot, of: str = "common", share: float = 0.9)
         tuple(f"{one} – {other}" for one, other in pairs),
         ("smallest", "mean", "largest"),
         unit="degrees",
-        title=f"angles between subspaces of {of}, step {snapshot.step}",
-        note=f"axes of {max(widths)} that keep {share:.0%} of the variance: {counts}{left_out(kept)}",
+        title=f"angles between subspaces of {space}",
+        note=left_out(kept, behind=f"axes of {max(widths)} that keep {share:.0%} of the variance: {counts}"),
     )
 
 

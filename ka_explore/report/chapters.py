@@ -16,13 +16,14 @@ from ka_explore.probes.gradients import gradient_cosine, gradient_ratio, gradien
 from ka_explore.probes.reconstruction import error_by_channel, error_by_class, reconstruction_error, worst_reconstructed
 from ka_explore.probes.results import Curves, Matrix, Result, Scalars
 from ka_explore.probes.similarity import cka, mmd, mmd_curve
-from ka_explore.report.facts import options_section, place_of
+from ka_explore.report.facts import options_section
 from ka_explore.report.figures import height_of, picture, printed
 from ka_explore.report.images import exhibits, misunderstood
 from ka_explore.report.parts import Card, Chapter, Code, Folded, Gallery, Part, Picture, Section, Table, Words
 from ka_explore.report.render import absent, coloured, drawn, fell_between, lone, square, table_of
 from ka_explore.report.run_report import KEEP, RunReport, without
 from ka_explore.report.space import space_parts
+from ka_explore.run.reproduce import kept_as
 from ka_explore.run.snapshot import Snapshot
 
 WORST = 8  # images shown
@@ -75,7 +76,7 @@ def findings(run_report: RunReport) -> list[Part]:
             if attempt.python():
                 inside.append(Code(attempt.python()))
             if attempt.command():
-                inside.append(Code(attempt.command(place_of(run_report.run))))
+                inside.append(Code(attempt.command(kept_as(run_report.run.name, run_report.run.folder))))
         parts.append(Card(finding.grade, finding.title, inside))
     if found.checked:
         rows = [[name.replace("_", " "), what] for name, what in found.checked.items()]
@@ -213,7 +214,7 @@ def discrepancy(run_report: RunReport) -> list[Part]:
     def panel(teacher: str) -> Curves:
         shown = dict(zip(steps, (first, last), strict=True))  # one line where both are one snapshot
         x, y = ({step: getattr(c, axis)[teacher] for step, c in shown.items()} for axis in ("x", "y"))
-        return without(last, x=x, y=y, title=f"student and {teacher}", note="")
+        return without(last, x=x, y=y, title=f"student and {teacher}", note="", step=None)
 
     teachers = [teacher for teacher in last.x if teacher in first.x]
     panels = [lambda ax, t=teacher: draw_curves(panel(t), ax, colours=colours) for teacher in teachers]
@@ -231,15 +232,8 @@ def likeness(run_report: RunReport) -> list[Part]:
     note = matrix.note
     if len(kept) < len(matrix.rows):
         note += f"; {len(kept)} of {len(matrix.rows)} layers shown: each net's last"
-    small = Matrix(
-        matrix.values[np.ix_(kept, kept)],
-        tuple(matrix.rows[i] for i in kept),
-        tuple(matrix.rows[i] for i in kept),
-        matrix.unit,
-        matrix.title,
-        matrix.centre,
-        note,
-    )
+    names = tuple(matrix.rows[i] for i in kept)
+    small = without(matrix, values=matrix.values[np.ix_(kept, kept)], rows=names, columns=names, note=note)
     return [
         Words("1: the same up to rotation and scale. About 0: nothing in common.", "quiet"),
         picture("CKA between layers", small, width=8.0, height=min(2.2 + 0.34 * len(kept), 7.2)),
@@ -258,25 +252,25 @@ def readable(names: Sequence[str], nets: Sequence[str], most: int = LAYERS) -> l
 
 def directions(run_report: RunReport) -> list[Part]:
     """Effective rank, dead channels and angles in the common space, else of the student's features."""
-    of = "common" if run_report.has("common") else "feature"
-    rank = run_report.latest(PROBES["effective_rank"], of=of)
-    dead = run_report.latest(PROBES["dead_channels"], of=of)
+    space = "common" if run_report.has("common") else "feature"
+    rank = run_report.latest(PROBES["effective_rank"], space=space)
+    dead = run_report.latest(PROBES["dead_channels"], space=space)
     assert isinstance(rank, Scalars)
     assert isinstance(dead, Scalars)
     chosen = list(rank.values)
-    if of == "feature":  # by net and layer: the last of each
+    if space == "feature":  # by net and layer: the last of each
         chosen = [[name for name in rank.values if name.split("/")[0] == net][-1:] for net in run_report.nets]  # type: ignore[misc]
         chosen = [name for names in chosen for name in names]
     rows = [
         [name.replace("/", " "), f"{rank.values[name]:.1f}", f"{100 * dead.values.get(name, np.nan):.0f} %"]
         for name in chosen
     ]
-    where = "the common space" if of == "common" else "each net's last named layer (there is no common space)"
+    where = "the common space" if space == "common" else "each net's last named layer (there is no common space)"
     parts: list[Part] = [
         Words(f"In {where}. A rank near 1 is a collapse; a dead channel says the same of every image.", "quiet"),
         Table(["net", "effective rank (directions)", "dead channels"], rows),
     ]
-    if of == "common":
+    if space == "common":
         curves = run_report.over_steps(PROBES["effective_rank"])
         shown: list[Result | Callable[..., object]] = [] if curves is None else [coloured(run_report, curves)]
         spectrum = run_report.latest(PROBES["spectrum"])
@@ -383,7 +377,7 @@ def choosing(run_report: RunReport) -> list[Part]:
     """Who claims which image, who was selected, what bridges leave: where a method has these."""
     parts: list[Part] = [
         Words("Mean share of an image that each teacher's classes have in the joint softmax of its task.", "quiet"),
-        table_of(run_report.latest(PROBES["claims"])),
+        table_of(run_report.latest(PROBES["responsibility"])),
     ]
     if run_report.has("weight"):
         parts.append(drawn("who teaches which class", run_report.latest(PROBES["selection"])))

@@ -30,7 +30,7 @@ def comparison_section(stories: Sequence[RunReport]) -> Section:
         answers: dict[str, Result] = {}
         for run_report in stories:
             try:
-                answers[run_report.name] = without(run_report.latest(PROBES[name]), title=TITLES[name])
+                answers[run_report.name] = without(run_report.latest(PROBES[name]), title=TITLES[name], step=None)
             except InputError:
                 continue
         if len(answers) > 1:

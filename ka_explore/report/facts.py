@@ -1,15 +1,15 @@
 """What is said of runs besides pictures: problem, accuracies, options, and the commands that make them again."""
 
 import itertools
-import json
-import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ka_explore.methods.config import TrainingConfig, options_of, typed
+from ka_explore.methods.config import options_of, typed
 from ka_explore.report.images import some_of
 from ka_explore.report.parts import Code, Folded, Part, Section, Table, Words
+from ka_explore.run.reproduce import command, differences, in_words, kept_as, open_lines, run_command
 
 if TYPE_CHECKING:
     from ka_explore.benchmark.evaluate import Comparison
@@ -66,7 +66,7 @@ def runs_section(runs: "Sequence[Run]", names: Sequence[str]) -> Section:
             str(run.seed),
             f"{run.step} of {run.steps}",
             f"{run.parent[0]} at step {run.parent[1]}" if run.parent else "–",
-            changed(run),
+            in_words(differences(asdict(type(run.config)()), asdict(run.config))) or "none",
         ]
         for name, run in zip(names, runs, strict=True)
     ]
@@ -150,7 +150,7 @@ def options_section(run: "Run") -> Section:
         "threads": about["threads"] or "chosen by size",
         "a checkpoint every": f"{about['checkpoint_every']} steps",
         "a snapshot every": f"{about['snapshot_every']} steps" if about["snapshot_every"] else "never",
-        "folder": place_of(run),
+        "folder": kept_as(run.name, run.folder),
     }
     parts.append(Folded("how it was run", [Table(["", ""], [[what, str(value)] for what, value in kept.items()])]))
     return Section("Configuration", parts)
@@ -158,23 +158,11 @@ def options_section(run: "Run") -> Section:
 
 def changes(run: "Run") -> list[Part]:
     """Options that changed on the way: a fork's."""
-    steps = [int(step) for step, _ in run.store.about["configs"]]
-    lines = []
-    for before, step in itertools.pairwise(steps):
-        told = differing(run.config_at(step), run.config_at(before)).replace(" --set ", ", ").removeprefix(", ")
-        lines.append(f"From step {step} on: {told or 'the same options'}.")
+    lines = [
+        f"From step {step} on: {in_words(differences(before, after)) or 'the same options'}."
+        for (_, before), (step, after) in itertools.pairwise(run.store.about["configs"])
+    ]
     return [Words(" ".join(lines))] if lines else []
-
-
-def changed(run: "Run") -> str:
-    """The options that are not the defaults."""
-    return differing(run.config, type(run.config)()).replace(" --set ", ", ").removeprefix(", ") or "none"
-
-
-def differing(config: TrainingConfig, other: TrainingConfig) -> str:
-    """The options in which one config differs from another, as they are typed."""
-    pairs = ((field, getattr(config, field.name)) for field in options_of(type(config)).values())
-    return "".join(f" --set {f.name}={shlex.quote(typed(v))}" for f, v in pairs if v != getattr(other, f.name))
 
 
 # Again
@@ -183,12 +171,13 @@ def differing(config: TrainingConfig, other: TrainingConfig) -> str:
 def again_section(runs: "Sequence[Run]", names: Sequence[str], page: Path) -> Section:
     """The commands that make the runs and this page again, and the versions for which that is exact."""
     environment = runs[0].store.about["environment"]
+    folders = [kept_as(run.name, run.folder) for run in runs]
     parts: list[Part] = [
-        Code("\n".join(command(run) for run in runs)),
+        Code("\n".join(run_command(run.store.about) for run in runs)),
         Words("The same as Python, or to go on from here:", "quiet"),
-        Code("\n".join(f"run = ka_explore.Run.open({place_of(run)!r})" for run in runs)),
+        Code(open_lines(*folders)),
         Words("This page:", "quiet"),
-        Code(f"ka-explore report {' '.join(shlex.quote(place_of(run)) for run in runs)} -o {shlex.quote(page.name)}"),
+        Code(command("report", *folders, "-o", page.name)),
     ]
     for name, run in zip(names, runs, strict=True):
         parts += [Words(f"{name}: {note}", "quiet") for note in run.notes]
@@ -200,28 +189,3 @@ def again_section(runs: "Sequence[Run]", names: Sequence[str], page: Path) -> Se
         )
     )
     return Section("How to reproduce", parts)
-
-
-def place_of(run: "Run") -> str:
-    """Where a command finds the run; a run in a temporary folder is called as if it were kept."""
-    return f"runs/{run.name}" if run.folder.name.startswith("ka-explore-") else str(run.folder)
-
-
-def command(run: "Run") -> str:
-    """The command that makes this run again, where its problem is one of ours."""
-    about = run.store.about
-    if run.parent is not None:
-        values = differing(run.config, run.config_at(run.parent[1] - 1) if run.parent[1] else type(run.config)())
-        parent = shlex.quote(f"runs/{run.parent[0]}")
-        return f"ka-explore fork {parent} {shlex.quote(run.name)} --at {run.parent[1]}{values}"
-    options = "".join(
-        " --option " + shlex.quote(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
-        for name, value in run.problem.options.items()
-    )
-    if about["tasks"] is not None:
-        options += f" --tasks {shlex.quote(','.join(about['tasks']))}"
-    problem = run.problem.name.removeprefix("ka_explore.toy:") or "MODULE:FUNCTION"
-    folder = shlex.quote(f"runs/{run.name}")
-    chosen = options + differing(run.config, type(run.config)())
-    every = "" if about["snapshot_every"] == 50 else f" --snapshots {about['snapshot_every']}"
-    return f"ka-explore run {shlex.quote(problem)} {about['method']} --folder {folder} --seed {run.seed}{every}{chosen}"

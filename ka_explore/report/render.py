@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ka_explore.plots import draw_curves
-from ka_explore.probes.results import Curves, Matrix, Result, Scalars
+from ka_explore.probes.results import Curves, Matrix, Result, Scalars, heading
 from ka_explore.report.figures import height_of, picture
 from ka_explore.report.parts import Picture, Table, Words
 from ka_explore.report.run_report import KEEP, RunReport
@@ -49,14 +49,10 @@ def coloured(run_report: RunReport, curves: Curves) -> Callable[..., object]:
 
 def table_of(result: Result) -> Table:
     """A result as a table."""
-    if isinstance(result, Matrix):
-        head = ["", *result.columns]
-        rows = [[name, *map(number, row)] for name, row in zip(result.rows, result.values, strict=True)]
-    else:
-        assert isinstance(result, Scalars)
-        head = [result.title, result.unit or "value"]
-        rows = [[name, number(value)] for name, value in result.values.items()]
-    return Table(head, rows)
+    head, rows = result.table()
+    if isinstance(result, Scalars):
+        head, rows = [heading(result), result.unit or "value"], [row[:2] for row in rows]
+    return Table(head, [[cell if isinstance(cell, str) else number(cell) for cell in row] for row in rows])
 
 
 def number(value: float) -> str:

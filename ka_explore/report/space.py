@@ -14,7 +14,7 @@ from ka_explore.probes.embedding import NAMES
 from ka_explore.probes.jobs import basis_of, embed, kept
 from ka_explore.probes.linear import fit_basis, pca
 from ka_explore.probes.results import Points
-from ka_explore.probes.spaces import spaces, width_of
+from ka_explore.probes.spaces import name_of, spaces, width_of
 from ka_explore.report.figures import printed
 from ka_explore.report.parts import Film, Part, Words
 from ka_explore.report.run_report import KEEP, RunReport
@@ -34,21 +34,21 @@ def space_parts(run_report: RunReport) -> list[Part]:
 
     Raises InputError where nothing can be drawn, and what drawing raises.
     """
-    of, snapshots = what_to_draw(run_report.snapshots)
-    parts: list[Part] = [Words(words_of(of))]
+    space, snapshots = what_to_draw(run_report.snapshots)
+    parts: list[Part] = [Words(words_of(space))]
     if len(snapshots) < 2:
         parts.append(Words(f"There is only one snapshot of it, so nothing moves. {KEEP}", "missing"))
-    parts.append(film_of(run_report, linear(run_report.run.store, of, snapshots), snapshots, of, "PCA"))
+    parts.append(film_of(run_report, linear(run_report.run.store, space, snapshots), snapshots, space, "PCA"))
     chosen = evenly(snapshots, NEIGHBOURHOODS)
     for way in ("tsne", "umap"):
         if way == run_report.embedding:
-            frames = embed(chosen, way, of).result(show=None)
+            frames = embed(chosen, way, space).result(show=None)
         else:
-            found = kept(chosen, way, of)
+            found = kept(chosen, way, space)
             if found is None:
                 continue
             frames = found
-        parts.append(film_of(run_report, frames, chosen, of, NAMES[way]))
+        parts.append(film_of(run_report, frames, chosen, space, NAMES[way]))
     if len(parts) < (3 if len(snapshots) > 1 else 4):
         parts.append(
             Words(
@@ -64,53 +64,55 @@ def what_to_draw(snapshots: Sequence[Snapshot]) -> tuple[str, list[Snapshot]]:
     Of a space that fewer than half of the snapshots have, not much can be seen: the next is taken.
     """
     drawable = [spaces(snapshot) for snapshot in snapshots]
-    features = [of for of in drawable[-1] if of.startswith("feature/student/")][::-1]
-    for of in ("common", *features, "scores"):
-        having = [s for s, found in zip(snapshots, drawable, strict=True) if of in found]
+    features = [space for space in drawable[-1] if space.startswith("feature/student/")][::-1]
+    for space in ("common", *features, "scores"):
+        having = [s for s, found in zip(snapshots, drawable, strict=True) if space in found]
         if 2 * len(having) >= len(snapshots):
-            return of, alike(having, of)
+            return space, alike(having, space)
     raise InputError("no snapshot holds features that can be drawn.")
 
 
-def alike(snapshots: Sequence[Snapshot], of: str) -> list[Snapshot]:
+def alike(snapshots: Sequence[Snapshot], space: str) -> list[Snapshot]:
     """Those that show the same nets at the same width as the last one: only these make one film."""
 
     def shape(snapshot: Snapshot) -> list[tuple[str, int]]:
-        return [(n, a.shape[1]) for n, a in snapshot.arrays.items() if n == of or n.startswith(of + "/")]
+        return [(n, a.shape[1]) for n, a in snapshot.arrays.items() if n == space or n.startswith(space + "/")]
 
     return [snapshot for snapshot in snapshots if shape(snapshot) == shape(snapshots[-1])]
 
 
-def words_of(of: str) -> str:
+def words_of(space: str) -> str:
     """What is drawn, and why that."""
-    if of == "common":
+    if space == "common":
         return (
             "Student and teachers in the common space: an image is a point of each net, and alignment is that the "
             "points of one image come together."
         )
-    if of == "scores":
+    if space == "scores":
         return "This run has no common space and no feature of a student: drawn are the answers, a point an image."
-    layer = of.split("/", 2)[2]
+    layer = space.split("/", 2)[2]
     return f"This method has no common space: drawn is the student's own feature (layer {layer}), a point an image."
 
 
-def linear(store: Store, of: str, snapshots: Sequence[Snapshot]) -> list[Points]:
+def linear(store: Store, space: str, snapshots: Sequence[Snapshot]) -> list[Points]:
     """PCA with the axes that the run and its forks share; with its own where these do not fit any more."""
     basis = None
     if store.snapshot_steps():
         try:
-            basis = basis_of(store, of)
+            basis = basis_of(store, space)
         except (InputError, StoreError):  # nothing to fit to, or a damaged snapshot
             basis = None
-    if basis is None or len(basis.mean) != width_of(snapshots[-1], of):
-        basis = fit_basis(snapshots, of)
-    return [pca(snapshot, basis, of) for snapshot in snapshots]
+    if basis is None or len(basis.mean) != width_of(snapshots[-1], space):
+        basis = fit_basis(snapshots, space)
+    return [pca(snapshot, basis, space) for snapshot in snapshots]
 
 
-def film_of(run_report: RunReport, frames: Sequence[Points], snapshots: Sequence[Snapshot], of: str, way: str) -> Film:
+def film_of(
+    run_report: RunReport, frames: Sequence[Points], snapshots: Sequence[Snapshot], space: str, way: str
+) -> Film:
     """Frames coloured by class, by the teacher that claims the image where classes are unknown; as film and stills."""
     coloured = [coloured_by(points, snapshot) for points, snapshot in zip(frames, snapshots, strict=True)]
-    title = f"{'common space' if of == 'common' else of} of {run_report.name}, {way}"
+    title = f"{name_of(space)} of {run_report.name}, {way}"
     few = evenly(coloured, STILLS)
     still = printed(title, draw_steps(few))
     shown = evenly(coloured, max(POINTS // max(len(coloured[-1].xy), 1), 2))

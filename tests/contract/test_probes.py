@@ -9,32 +9,9 @@ import pytest
 from ka_explore import METHODS, InputError, Run, Snapshot
 from ka_explore.probes import PROBES
 from ka_explore.probes.over_steps import over_steps
-from ka_explore.probes.results import Curves, Distribution, Matrix, Points, Result, Scalars
+from ka_explore.probes.results import Curves, Distribution, Matrix, Points, Result, Scalars, heading
 
-# What a probe needs: one of these groups of arrays; nothing where it is not named here.
-NEEDS = {
-    "pca": ("common",),
-    "mmd": ("mmd", "common"),
-    "mmd_curve": ("mmd", "common"),
-    "median_distance": ("common",),
-    "effective_rank": ("common",),
-    "dead_channels": ("common",),
-    "spectrum": ("common",),
-    "principal_angles": ("common",),
-    "reconstruction_error": ("error",),
-    "error_by_class": ("error",),
-    "error_by_channel": ("channel_error",),
-    "worst_channels": ("channel_error",),
-    "worst_reconstructed": ("error",),
-    "bridges": ("bridge",),
-    "selection": ("weight",),
-    "selection_share": ("selected",),
-    "gradient_size": ("gradient",),
-    "gradient_cosine": ("gradient/soft", "gradient/logits", "gradient/cross_entropy"),
-    "gradient_ratio": ("gradient/soft", "gradient/logits", "gradient/cross_entropy"),
-}
-NEEDS_LABELS = ("accuracy", "confusion", "calibration_error")
-TAKES_LABELS = (*NEEDS_LABELS, "error_by_class", "reliability", "selection")
+NEEDS_LABELS = [name for name, probe in PROBES.items() if probe.labels == "needed"]
 # Pictures colour by class where labels are known, and draw every sample, also one whose row is not finite.
 PICTURES = [name for name, probe in PROBES.items() if "Points" in str(probe.__annotations__.get("return"))]
 
@@ -136,9 +113,11 @@ def check(probe: str, snapshot: Snapshot) -> Result:
     before = {name: array.copy() for name, array in snapshot.arrays.items()}
     one, other = PROBES[probe](snapshot), PROBES[probe](snapshot)
     assert isinstance(one, Result)
-    assert one.frame().equals(other.frame())
+    assert one.to_pandas().equals(other.to_pandas())
     assert one.title
     assert not one.title.startswith(" ")
+    assert one.step == snapshot.step
+    assert heading(one).startswith(f"{one.title}, step {snapshot.step}")
     assert all(np.array_equal(array, before[name], equal_nan=True) for name, array in snapshot.arrays.items())
     if isinstance(one, Matrix):
         assert one.values.shape == (len(one.rows), len(one.columns))
@@ -182,11 +161,11 @@ def test_a_probe_survives(probe, of):
         with pytest.raises(InputError, match="no true labels"):
             PROBES[probe](snapshot)
         return
-    assert len(check(probe, snapshot).frame()) > 0 or of == "all NaN"
+    assert len(check(probe, snapshot).to_pandas()) > 0 or of == "all NaN"
 
 
 @pytest.mark.parametrize("of", ["huge", "tiny"])
-@pytest.mark.parametrize("probe", [name for name in PROBES if name != "selection_share"])
+@pytest.mark.parametrize("probe", PROBES)
 def test_a_probe_survives_any_scale(probe, of):
     snapshot = SNAPSHOTS[of]()
     check(probe, replaced(snapshot, arrays=snapshot.arrays | {"selected/task 0": made().arrays["selected/task 0"]}))
@@ -209,25 +188,21 @@ def test_the_order_of_the_samples_does_not_matter(probe):
     assert alike(PROBES[probe](chosen(snapshot, order)), PROBES[probe](snapshot))
 
 
-@pytest.mark.parametrize("probe", [name for name in PROBES if name not in (*PICTURES, *TAKES_LABELS)])
+@pytest.mark.parametrize("probe", [name for name in PROBES if name not in PICTURES and PROBES[name].labels == "unread"])
 def test_labels_never_reach_a_probe_that_needs_none(probe):
-    assert PROBES[probe](made()).frame().equals(PROBES[probe](made(labels=False)).frame())
+    assert PROBES[probe](made()).to_pandas().equals(PROBES[probe](made(labels=False)).to_pandas())
 
 
-@pytest.mark.parametrize("probe", NEEDS)
+@pytest.mark.parametrize("probe", [name for name in PROBES if PROBES[name].needs])
 def test_a_probe_names_the_arrays_that_are_missing(probe):
     snapshot = made()
-    rest = {
-        name: array
-        for name, array in snapshot.arrays.items()
-        if not any(name == needed or name.startswith(needed + "/") for needed in NEEDS[probe])
-    }
-    missing = NEEDS[probe][-1].split("/")[0]
+    rest = {name: array for name, array in snapshot.arrays.items() if not PROBES[probe].fits([name])}
+    missing = PROBES[probe].needs[-1].split("/")[0]
     with pytest.raises(InputError, match=rf"this snapshot \(stage 'joint'\) has no .*{missing}"):
         PROBES[probe](replaced(snapshot, arrays=rest))
 
 
-@pytest.mark.parametrize("probe", [name for name in PROBES if name not in NEEDS])
+@pytest.mark.parametrize("probe", [name for name in PROBES if not PROBES[name].needs])
 def test_what_needs_nothing_special_runs_on_what_is_always_there(probe):
     snapshot = made()
     always = {n: a for n, a in snapshot.arrays.items() if n.split("/")[0] in ("scores", "logits", "feature")}
@@ -244,7 +219,7 @@ def test_a_probe_has_lines_over_steps_or_says_that_its_shape_has_none(probe):
     result = over_steps(PROBES[probe], snapshots)
     assert len(result.x) > 0
     assert all(len(result.x[name]) == len(result.y[name]) > 0 for name in result.x)
-    if probe != "worst_reconstructed" and probe != "worst_channels":  # whose names are places
+    if set(values(PROBES[probe](snapshots[0]))) == set(values(PROBES[probe](snapshots[1]))):  # not of the worst alone
         assert all(list(x) == [0, 10] for x in result.x.values())
     assert "step" not in result.title
 
@@ -274,18 +249,13 @@ def test_most_methods_are_looked_at(runs):
     assert set(METHODS) - set(runs) <= {"layer_wise", "permutation_merging"}
 
 
-def has(snapshot: Snapshot, needed: str) -> bool:
-    return any(name == needed or name.startswith(needed + "/") for name in snapshot.arrays)
-
-
 @pytest.mark.parametrize("probe", PROBES)
 def test_a_probe_gives_a_result_of_a_real_stage_or_says_what_it_lacks(probe, runs):
     for name, snapshots in runs.items():
         stages = {snapshot.stage: snapshot for snapshot in snapshots}
         for snapshot in stages.values():
-            needs = NEEDS.get(probe)
-            if needs is None or any(has(snapshot, needed) for needed in needs):
-                assert len(check(probe, snapshot).frame()) > 0, name
+            if PROBES[probe].fits(snapshot.arrays):
+                assert len(check(probe, snapshot).to_pandas()) > 0, name
                 continue
             with pytest.raises(InputError, match="this snapshot"):
                 PROBES[probe](snapshot)

@@ -317,12 +317,12 @@ def test_findings_read_well_everywhere_and_escape_names():
         attempt.command("runs/a b")
         == "ka-explore fork 'runs/a b' try --at 0 --set mmd_weight=0.1 --set bandwidths=0.1,1"
     )
-    assert attempt.python() == "fork = run.fork('try', at=0, mmd_weight=0.1, bandwidths=(0.1, 1.0))\nfork.advance(None)"
+    assert attempt.python() == 'fork = run.fork("try", at=0, mmd_weight=0.1, bandwidths=(0.1, 1.0))\nfork.advance(None)'
     assert "WARNING" in str(findings)
     assert json.loads(json.dumps(findings.to_dict()))["findings"][0]["name"] == "x"
-    frame = findings.frame()
+    frame = findings.to_pandas()
     assert list(frame["name"]) == ["x"]
-    assert len(Findings(()).frame()) == 0
+    assert len(Findings(()).to_pandas()) == 0
     with pytest.raises(InputError, match="no option mends"):
         Attempt("Rebuild.", code="Teacher(…)").fork(None, "x")
 

@@ -17,7 +17,7 @@ from ka_explore import Run
 from ka_explore.panels import history, samples
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.cells import images_of
-from ka_explore.panels.choices import as_table, choices_of
+from ka_explore.panels.choices import choices_of
 from ka_explore.panels.history import History, Record, extremes
 from ka_explore.panels.samples import Samples
 from ka_explore.panels.session import Session
@@ -25,7 +25,7 @@ from ka_explore.panels.tables import Tables
 from ka_explore.plots import smooth
 from ka_explore.probes import PROBES
 from ka_explore.probes.classes import classes_said
-from ka_explore.probes.results import Matrix
+from ka_explore.probes.results import Matrix, as_matrix
 from ka_explore.run.snapshot import Snapshot
 
 
@@ -231,7 +231,7 @@ def test_the_tables_hold_the_numbers_of_the_probes_at_every_snapshot(run, fork):
             options = {"teacher": whose} if whose else {}
             for branch in session.compared:
                 for step, table in tables_of(panel)[branch.name].items():
-                    expected = as_table(PROBES[probe](branch.snapshot(step), **options))
+                    expected = as_matrix(PROBES[probe](branch.snapshot(step), **options))
                     np.testing.assert_array_equal(table.values, np.float32(expected.values))
                     assert (table.rows, table.columns) == (expected.rows, expected.columns)
                     assert (table.unit, table.note) == (expected.unit, expected.note)
@@ -241,11 +241,11 @@ def test_every_matrix_among_the_probes_can_be_chosen(run):
     snapshot = Branch(run).snapshot(12)
     with desk_of(Branch(run)) as session:
         offered = {choice["key"].split(":")[0]: choice["reason"] for choice in Tables(session).choices}
-    for name in ("cka", "claims", "mmd_curve", "gradient_ratio", "gradient_cosine", "confusion"):
+    for name in ("cka", "responsibility", "mmd_curve", "gradient_ratio", "gradient_cosine", "confusion"):
         assert offered[name] == ""
     assert "weight/" in offered["selection"]
     assert not {"pca", "reliability", "entropies"} & set(offered)
-    curves = as_table(PROBES["mmd_curve"](snapshot))
+    curves = as_matrix(PROBES["mmd_curve"](snapshot))
     assert curves.rows == snapshot.teachers
     assert f"floor 2/N = {2 / len(snapshot.index):.3g}" in curves.note
 
@@ -329,11 +329,11 @@ def test_without_labels_a_class_is_as_the_table_counts_it_or_as_the_student_answ
 
 def test_a_claim_selects_the_images_that_a_teacher_claims_most(run):
     snapshot = Branch(run).snapshot(12)
-    parts = [images_of(snapshot, "claims", "own answers", teacher) for teacher in snapshot.teachers]
+    parts = [images_of(snapshot, "responsibility", "own answers", teacher) for teacher in snapshot.teachers]
     assert (np.sum(parts, axis=0) == 1).all()
     best = [max(range(3), key=snapshot.arrays["logits/teacher 0"][i].__getitem__) for i in range(3)]
     assert len(best) == 3
-    per_image = [PROBES["claims"](snapshot, sample=i) for i in range(5)]
+    per_image = [PROBES["responsibility"](snapshot, sample=i) for i in range(5)]
     for i, claims in enumerate(per_image):
         assert parts[int(claims.values[claims.rows.index("own answers")].argmax())][i]
 

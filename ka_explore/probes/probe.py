@@ -1,0 +1,71 @@
+"""What a row of `ka_explore.probes.PROBES` is: a function of a snapshot, with what it needs beside it."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import update_wrapper, wraps
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
+
+from ka_explore.probes.results import Result
+from ka_explore.run.snapshot import Snapshot
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Result, covariant=True)
+T = TypeVar("T")
+
+
+class Probe(Generic[P, R]):
+    """A function from a snapshot to a result, which carries the snapshot's step. Made by `probe`.
+
+    Attributes:
+        needs: arrays without which it answers nothing, as patterns of names; one of them is enough. None for what is
+            always there.
+        labels: whether it reads the true labels.
+    """
+
+    def __init__(
+        self,
+        function: Callable[Concatenate[Snapshot, P], R],
+        needs: tuple[str, ...] = (),
+        labels: Literal["unread", "used", "needed"] = "unread",
+    ):
+        self.function, self.needs, self.labels = function, needs, labels
+        update_wrapper(self, function)
+
+    def __call__(self, snapshot: Snapshot, *arguments: P.args, **options: P.kwargs) -> R:
+        """What the probe says of a snapshot."""
+        return replace(self.function(snapshot, *arguments, **options), step=snapshot.step)
+
+    def fits(self, names: Iterable[str]) -> bool:
+        """Whether a snapshot with arrays of these names has what is needed."""
+        return not self.needs or any(fnmatchcase(name, pattern) for name in names for pattern in self.needs)
+
+
+def probe(
+    *needs: str, labels: Literal["unread", "used", "needed"] = "unread"
+) -> Callable[[Callable[Concatenate[Snapshot, P], R]], Probe[P, R]]:
+    """Make a function a probe.
+
+    Args:
+        needs: arrays it needs, as ``common/*``; of several one is enough.
+        labels: whether it reads the true labels, or is nothing without.
+    """
+    return lambda function: Probe(function, needs, labels)
+
+
+def renamed(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let a function go on taking arguments by their old names, ``old="new"``, with a warning that tells the new."""
+
+    def decorated(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def called(*arguments: Any, **options: Any) -> T:
+            for old, new in names.items():
+                if old in options:
+                    warnings.warn(f"{old}= is {new}= since version 0.2.", FutureWarning, stacklevel=2)
+                    options[new] = options.pop(old)
+            return function(*arguments, **options)
+
+        return called
+
+    return decorated
