@@ -121,11 +121,11 @@ class PermutationMerging(Method):
         """Match the units, average the weights, take the statistics of batch norm anew."""
         first, *others = self.nets
         correlations = self.correlations(batches)
-        for place, (net, correlation) in enumerate(zip(others, correlations, strict=True)):
+        for index, (net, correlation) in enumerate(zip(others, correlations, strict=True)):
             orders = [torch.arange(len(c)) for c in correlation]
             if self.config.alignment == "hungarian":
                 orders = matched(self.plan, first, net, correlation, self.config.weight_share, self.config.sweeps)
-            self.matching.keep(place, orders, correlation)
+            self.matching.keep(index, orders, correlation)
         self.average()
         if self.config.reestimate:
             self.reestimate(batches)
@@ -236,12 +236,12 @@ class Matching(nn.Module):
             self.register_buffer(f"order{layer}", torch.arange(count).repeat(teachers - 1, 1))
         self.register_buffer("correlation", torch.zeros(teachers - 1, len(units)))
 
-    def orders(self, place: int) -> list[Int64[Tensor, "_"]]:
+    def orders(self, index: int) -> list[Int64[Tensor, "_"]]:
         """By layer, the unit of a further teacher (the first of them is 0) for each of the first teacher's units."""
-        return [self.get_buffer(f"order{layer}")[place].cpu() for layer in range(self.layers)]
+        return [self.get_buffer(f"order{layer}")[index].cpu() for layer in range(self.layers)]
 
-    def keep(self, place: int, orders: Sequence[Tensor], correlation: Sequence[Tensor]) -> None:
+    def keep(self, index: int, orders: Sequence[Tensor], correlation: Sequence[Tensor]) -> None:
         """Take these as the matching of a further teacher."""
         for layer, (order, alike) in enumerate(zip(orders, correlation, strict=True)):
-            self.get_buffer(f"order{layer}")[place] = order
-            self.correlation[place, layer] = alike.gather(1, order[:, None]).mean()
+            self.get_buffer(f"order{layer}")[index] = order
+            self.correlation[index, layer] = alike.gather(1, order[:, None]).mean()

@@ -72,7 +72,7 @@ def gradient_ratio(snapshot: Snapshot) -> Scalars:
 
 def soft_target_of(snapshot: Snapshot, sizes: dict[str, np.ndarray]) -> str:
     """The name of the soft target among the terms; raises InputError when there is none."""
-    for name in SOFT_TERMS:
+    for name in (snapshot.soft_term,) if snapshot.soft_term else SOFT_TERMS:
         if name in sizes:
             return name
     terms = ", ".join(name for name in sizes if "/" not in name)

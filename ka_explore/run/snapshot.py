@@ -40,7 +40,7 @@ import numpy as np
 
 from ka_explore.errors import InputError
 
-# Terms of a loss that carry the answers, as the methods call them; other gradients are compared with theirs.
+# The terms about the answers as the methods of the table call them: for what was kept before stages declared theirs.
 SOFT_TERMS = ("soft", "logits", "cross_entropy")
 
 VOCABULARY = (
@@ -78,6 +78,7 @@ class Snapshot:
         classes: (task, label) of every column of ``scores``.
         knows: by teacher, which of the classes its logits stand for.
         arrays: by name; see this module's table.
+        soft_term: the term of the stage that is about the answers; other gradients are compared with its.
     """
 
     step: int
@@ -87,6 +88,7 @@ class Snapshot:
     classes: tuple[tuple[str, str], ...]
     knows: Mapping[str, tuple[int, ...]]
     arrays: Mapping[str, np.ndarray]
+    soft_term: str = ""
 
     def __post_init__(self) -> None:
         for name, array in self.arrays.items():

@@ -234,6 +234,7 @@ class Store:
             "stage": snapshot.stage,
             "classes": snapshot.classes,
             "knows": dict(snapshot.knows),
+            "soft_term": snapshot.soft_term,
             "shared": shared,
         }
         arrays: dict[str, Any] = {f"array:{n}": without_tail(a) for n, a in snapshot.arrays.items() if n not in shared}
@@ -285,6 +286,7 @@ class Store:
                 labels={n[6:]: a for n, a in arrays.items() if n.startswith("label:")} or None,
                 classes=tuple((task, label) for task, label in about["classes"]),
                 knows={teacher: tuple(classes) for teacher, classes in about["knows"].items()},
+                soft_term=str(about.get("soft_term", "")),
                 arrays={n[6:]: with_tail(a, len(arrays["index"])) for n, a in arrays.items() if n.startswith("array:")}
                 | shared,
             )

@@ -55,6 +55,7 @@ def take_snapshot(
         classes=labels.classes,
         knows={teacher: tuple(labels.classes_of(teacher)) for teacher in labels.teachers},
         arrays=named,
+        soft_term=stage.soft_term if stage else "",
     )
 
 
@@ -77,15 +78,15 @@ def evidence(
     targets = asked.targets(kind, without)
     labels = asked.problem.labels
     claims = {"own": targets.own, **targets.evidence, "target": targets.responsibility}
-    places = torch.from_numpy(np.array(index))
+    rows = torch.from_numpy(np.array(index))
     found = {
-        f"claim/{what}/{teacher}": claim[places, place].numpy()
+        f"claim/{what}/{teacher}": claim[rows, column].numpy()
         for what, claim in claims.items()
-        for place, teacher in enumerate(labels.without(without).teachers)
+        for column, teacher in enumerate(labels.without(without).teachers)
     }
     found |= {f"claim/{what}/{teacher}": np.zeros(len(index), np.float32) for what in claims for teacher in without}
     if targets.neighbours is not None:
-        found["neighbours"] = targets.neighbours[places].numpy()
+        found["neighbours"] = targets.neighbours[rows].numpy()
     return found
 
 

@@ -49,7 +49,7 @@ class TeacherOutputs:
         """The images of these indices and what the teachers say of them.
 
         Args:
-            index: places in the pool.
+            index: in the pool.
             layers: of every teacher, whose features are wanted.
             targets: what stands in for the teachers' own logits; see `ka_explore.problem.targets`.
             without: teachers that are not heard when targets are made; their logits stay their own.
@@ -63,14 +63,14 @@ class TeacherOutputs:
             teachers: Mapping[str, Outputs] = {t.name: t(images) for t in self.problem.teachers}
         else:
             teachers = self.cache(layers)[index]
-        places = torch.from_numpy(np.array(index))
+        rows = torch.from_numpy(np.array(index))
         if targets != "own":
             logits = self.targets(targets, without).logits
             teachers = {
-                name: replace(outputs, logits=logits[name][places].to(self.device)) if name in logits else outputs
+                name: replace(outputs, logits=logits[name][rows].to(self.device)) if name in logits else outputs
                 for name, outputs in teachers.items()
             }
-        return Batch(places.to(self.device), images, teachers)
+        return Batch(rows.to(self.device), images, teachers)
 
     def cache(self, layers: Mapping[str, Sequence[str]]) -> TeacherCache:
         """What the teachers say of the pool, with the features of these layers; made on first use."""
