@@ -14,11 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 from beartype import BeartypeConf, beartype
-from jaxtyping import AbstractArray, install_import_hook
+from jaxtyping import AbstractArray
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def has_shape(hint: Any) -> bool:
+    """Whether an annotation names the shape of an array somewhere."""
+    return (isinstance(hint, type) and issubclass(hint, AbstractArray)) or any(map(has_shape, typing.get_args(hint)))
 
 
 def check_shapes(function: Any) -> Any:
@@ -27,20 +33,21 @@ def check_shapes(function: Any) -> Any:
     With all annotations checked, a test that hands in a number for a text would meet beartype's message and
     never the library's own.
     """
-
-    def has_shape(hint: Any) -> bool:
-        return (isinstance(hint, type) and issubclass(hint, AbstractArray)) or any(
-            map(has_shape, typing.get_args(hint))
-        )
-
     function.__annotations__ = {name: hint for name, hint in function.__annotations__.items() if has_shape(hint)}
     return beartype(function, conf=BeartypeConf(is_pep484_tower=True))
 
 
+def where_shapes_are(*, typechecker: Any) -> Callable[[Any], Any]:
+    """The hook's decorator for what has a shape to check: at every call of every function it doubled a test's time."""
+    decorate = jaxtyping_decorator(typechecker=typechecker)
+    return lambda found: decorate(found) if any(map(has_shape, found.__annotations__.values())) else found
+
+
 # The hook takes its checker by the name of a module; it must stand before the first import of ka_explore.
+jaxtyping_decorator, jaxtyping.jaxtyped = jaxtyping.jaxtyped, where_shapes_are
 sys.modules["ka_explore_shapes"] = types.ModuleType("ka_explore_shapes")
 sys.modules["ka_explore_shapes"].check = check_shapes
-install_import_hook("ka_explore", "ka_explore_shapes.check")
+jaxtyping.install_import_hook("ka_explore", "ka_explore_shapes.check")
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
