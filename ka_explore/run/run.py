@@ -42,10 +42,9 @@ from ka_explore.run.about import (
 )
 from ka_explore.run.environment import check_precision, choose_device, computing, environment
 from ka_explore.run.lock import FairLock
-from ka_explore.run.rng import uses_rng
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.state import State
-from ka_explore.run.step import build, check_applicable, fold_in, prepare, rate_at, seeded, training_step
+from ka_explore.run.step import build, check_applicable, fold_in, in_eval_mode, prepare, rate_at, seeded, training_step
 from ka_explore.run.store import Store
 from ka_explore.run.take_snapshot import take_snapshot
 from ka_explore.run.teacher_outputs import TeacherOutputs
@@ -141,7 +140,6 @@ class Run:
         self._state = State(kind, problem, configs, self.seed, self.device, first)
         self._teacher_outputs = TeacherOutputs(problem, self.device)
         self._lock = FairLock()
-        self._draws: tuple[Method, bool] | None = None  # whether the method at hand may draw random numbers
         self._dirty = False  # a step was interrupted between its parts: go back before going on
         self._unreadable: set[int] = set()  # checkpoints found damaged, to be written again
 
@@ -421,7 +419,7 @@ class Run:
         if within == 0 and stage.begin is not None:
             self._once(stage.begin)
             prepare(self.method, stage)
-        with seeded(self.seed, self.step, self.device, draws=self._uses_rng()):
+        with seeded(self.seed, self.step, self.device, draws=self._state.draws):
             done, bad = training_step(self.method, stage, batch, optimizer, rate, self.store.about["precision"])
         row: Row = {"step": self.step + 1, "stage": stage.name, "rate": rate, **done}
         if bad:
@@ -429,12 +427,6 @@ class Run:
         if within == stage.steps - 1 and stage.finish is not None:
             self._once(stage.finish)
         self._commit(row, seconds=time.perf_counter() - begun)
-
-    def _uses_rng(self) -> bool:
-        """Whether the method might draw random numbers in a step."""
-        if self._draws is None or self._draws[0] is not self.method:
-            self._draws = self.method, uses_rng(self.method)
-        return self._draws[1]
 
     def _once(self, work: Callable[[Batches], None]) -> None:
         """What a stage does once, at its begin or finish: in eval mode, without gradients, on the whole pool."""
@@ -567,16 +559,10 @@ class Run:
             if self._dirty:
                 with self.store.lock(), self._threads():
                     self._recover()
-            modes = [(module, module.training) for module in self.method.modules()]
-            self.method.eval()
-            try:
-                # A method without stages is the teachers themselves, who may be anybody's nets.
-                draws = self._uses_rng() or not self._state.stages
-                with self._threads(), torch.no_grad(), seeded(self.seed, 0, self.device, draws=draws):
-                    yield
-            finally:
-                for module, mode in modes:
-                    module.training = mode
+            # A method without stages is the teachers themselves, who may be anybody's nets.
+            draws = self._state.draws or not self._state.stages
+            with self._threads(), in_eval_mode(self.method), seeded(self.seed, 0, self.device, draws=draws):
+                yield
 
     def _watch(self) -> None:
         """Store a snapshot when it is due."""

@@ -14,6 +14,7 @@ from ka_explore.methods.base import Method, Stage
 from ka_explore.methods.config import TrainingConfig
 from ka_explore.problem.problem import Problem
 from ka_explore.run.loss import stages_of
+from ka_explore.run.rng import uses_rng
 from ka_explore.run.step import build, make_optimizer, shapes
 
 
@@ -93,6 +94,7 @@ class State:
         """Go on with this method, its optimiser not yet made."""
         self.method = method.to(self.device)
         nn.utils.convert_conv2d_weight_memory_format(self.method, torch.channels_last)  # convolutions are faster so
+        self.draws = uses_rng(self.method)  # whether it may draw random numbers
         stages, starts = stages_of(self.method), [0]
         for stage in stages:
             starts.append(starts[-1] + stage.steps)

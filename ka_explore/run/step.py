@@ -39,6 +39,19 @@ def prepare(method: Method, stage: Stage) -> None:
             parameter.requires_grad_(module.training)
 
 
+@contextmanager
+def in_eval_mode(method: nn.Module) -> Iterator[None]:
+    """Within the ``with``: eval mode and no gradients; afterwards every module is in the mode it was in."""
+    modes = [(module, module.training) for module in method.modules()]
+    method.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 def training_step(
     method: Method, stage: Stage, batch: Batch, optimizer: torch.optim.Optimizer, rate: float, precision: str
 ) -> tuple[dict[str, Any], list[str]]:
