@@ -84,10 +84,10 @@ def film_fragment(frames: Sequence[Points], *, title: str = "common space", seco
     # "<" never stands in the data: neither "</script>" nor "<!--" can end or change the script it is in
     data = json.dumps(content(frames, title=title, seconds=seconds), ensure_ascii=True, allow_nan=False)
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    script = (files("ka_explore.plots") / "film.js").read_text(encoding="utf-8")
+    script = "\n".join((files("ka_explore.plots") / name).read_text(encoding="utf-8") for name in ("marks.js", "film.js"))
     return (
         f'<div class="points-film"><style>{STYLE}</style>\n<script type="application/json">{data}</script></div>\n'
-        f"<script>\n{script}</script>\n"
+        f'<script>\n(() => {{\n"use strict";\n{script}}})();\n</script>\n'
     )
 
 
