@@ -15,7 +15,7 @@ function bytes(text) {
 // Arrays that several frames share are stored once.
 function unpack(data) {
   const arrays = data.arrays.map(a => a.kind === "float" ? new Float32Array(bytes(a.data)) : new Int32Array(bytes(a.data)));
-  const at = place => place === null ? null : arrays[place];
+  const at = index => index === null ? null : arrays[index];
   return data.frames.map(f => ({
     title: f.title, note: f.note, xy: at(f.xy), group: at(f.group), sample: at(f.sample), label: at(f.label), value: at(f.value),
   }));
@@ -62,8 +62,7 @@ function film(root) {
 
   const width = 560, height = 420, edge = 14;
   const [[left, right], [low, high]] = data.limits;
-  const scale = Math.min((width - 2 * edge) / (right - left), (height - 2 * edge) / (high - low));
-  const stretch = data.equal ? [scale, scale] : [(width - 2 * edge) / (right - left), (height - 2 * edge) / (high - low)];
+  const stretch = [(width - 2 * edge) / (right - left), (height - 2 * edge) / (high - low)];
   const px = x => width / 2 + (x - (left + right) / 2) * stretch[0];
   const py = y => height / 2 - (y - (low + high) / 2) * stretch[1];
 
@@ -100,8 +99,8 @@ function film(root) {
     root.dataset.frame = now;
   }
 
-  function go(place) {
-    now = Math.min(Math.max(place, 0), frames.length - 1);
+  function go(index) {
+    now = Math.min(Math.max(index, 0), frames.length - 1);
     tip.hidden = true;
     draw();
   }
