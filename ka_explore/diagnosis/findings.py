@@ -122,15 +122,9 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; without the figure."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "grade": self.grade,
-            "score": self.score,
-            "subject": self.subject,
+        plain = ("name", "title", "grade", "score", "subject", "why", "because")
+        return {what: getattr(self, what) for what in plain} | {
             "evidence": dict(self.evidence),
-            "why": self.why,
-            "because": self.because,
             "attempts": [attempt.to_dict() for attempt in self.attempts],
         }
 
