@@ -178,7 +178,7 @@ class Findings(Sequence[Finding]):
         return f"{count(warnings, 'warning')} and {count(notes, 'note')}{about}, worst first."
 
     def __str__(self) -> str:
-        lines = [self.summary, *(f"\n{place}. {finding}" for place, finding in enumerate(self.found, start=1))]
+        lines = [self.summary, *(f"\n{number}. {finding}" for number, finding in enumerate(self.found, start=1))]
         if self.checked:
             lines += ["", "Checked (value, and from where it is a warning):"]
             lines += [f"    {name}: {what}" for name, what in self.checked.items()]
