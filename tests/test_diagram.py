@@ -4,16 +4,19 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from ka_explore import METHODS, InputError, Run
+from ka_explore.methods.base import Method, Stage
 from ka_explore.plots import TEACHERS, draw, figure_for
 from ka_explore.plots.layered import layers_of
 from ka_explore.probes.results import Box, Diagram
-from ka_explore.report.diagram import DRAWINGS, diagram, inner, sketch_of
+from ka_explore.report.diagram import diagram, sketch_of
+from ka_explore.report.sketch import inner
 
 FORMS = {
     "common_feature": [{}, {"mmd_weight": 0.0, "paired_weight": 1.0}, {"balance": "gradnorm"}],
@@ -47,7 +50,7 @@ def test_every_stage_of_every_method_is_drawn_as_it_is(tiny_problem, teacher, na
     before = {key: value.clone() for key, value in method.state_dict().items()}
     modes = [module.training for module in method.modules()]
     for stage in stages or [None]:
-        sketch = sketch_of(name, method, stage, stages)
+        sketch = sketch_of(method, stage)
         trained = inner(stage.trains if stage else ())
         ever = inner(module for one in stages for module in one.trains)
         for part in sketch.parts.values():
@@ -76,14 +79,33 @@ def test_every_stage_of_every_method_is_drawn_as_it_is(tiny_problem, teacher, na
     assert all(np.array_equal(before[key].numpy(), after[key].numpy()) for key in before)
 
 
-def test_every_method_has_a_drawing_and_one_that_has_none_is_drawn_in_general(tiny_problem, monkeypatch):
-    assert set(DRAWINGS) == set(METHODS)
-    run = Run(tiny_problem(2), "logit_space", steps=4)
-    monkeypatch.delitem(DRAWINGS, "logit_space")
-    shown = diagram(run)
-    states = {box.name: box.state for box in shown.boxes}
-    assert states["student"] == states["branches"] == "trains"
-    assert {"teacher 0", "teacher 1", "images", "soft target"} <= set(states)
+class Newcomer(Method):
+    """A method that nobody has drawn."""
+
+    def __init__(self, problem, config):
+        super().__init__(problem, config)
+        self.projector = torch.nn.Linear(2, 2)
+
+    def stages(self):
+        return [Stage("one", self.step, (self.student, self.projector), 4), Stage("two", self.step, (self.student,), 4)]
+
+    def step(self, batch):
+        raise NotImplementedError
+
+
+def test_a_method_without_a_drawing_is_drawn_in_general(tiny_problem, monkeypatch):
+    monkeypatch.setitem(METHODS, "newcomer", Newcomer)
+    run = Run(tiny_problem(2), "newcomer")
+    states = {box.name: box.state for box in diagram(run).boxes}
+    assert states["student"] == states["projector"] == "trains"
+    assert {"teacher 0", "teacher 1", "images", "loss"} <= set(states)
+    assert "projector" not in {box.name for box in diagram(run, "two").boxes}
+
+
+def test_a_method_derived_from_another_is_drawn_as_that(tiny_problem, monkeypatch):
+    kind = type("Variant", (METHODS["common_feature"],), {})
+    monkeypatch.setitem(METHODS, "variant", kind)
+    assert "shared extractor" in {box.name for box in diagram(Run(tiny_problem(2), "variant", steps=4)).boxes}
 
 
 def test_the_stage_at_hand_is_drawn_unless_one_is_named(tiny_problem, teacher):

@@ -749,7 +749,7 @@ def test_boxes_do_not_meet_and_arrows_pass_between_them(down):
     plan = laid_out(sizes, arrows, down=down)
     boxes = {
         n: np.array(
-            [*np.subtract(plan.places[n], np.divide(sizes[n], 2)), *np.add(plan.places[n], np.divide(sizes[n], 2))]
+            [*np.subtract(plan.centres[n], np.divide(sizes[n], 2)), *np.add(plan.centres[n], np.divide(sizes[n], 2))]
         )
         for n in names
     }

@@ -20,7 +20,7 @@ def batch_dependence(evidence: Evidence) -> Iterator[Finding]:
     """Whether an answer depends on the other images of the batch: batch norm that stayed in training mode."""
     for name, seen in evidence.examined().items():
         moved = 1.0 if seen.get("alone_refused") else number(seen.get("batch_dependence"))
-        stays = ", ".join(seen["training"][:5])
+        stays = {"modules still in training mode": ", ".join(seen["training"][:5]) or "none that say so"}
         refused = seen["failed"].get("batch_dependence", "")
         noise = number(seen.get("noise"))
         yield judged(
@@ -30,8 +30,7 @@ def batch_dependence(evidence: Evidence) -> Iterator[Finding]:
             name="train_mode_batch_norm",
             depth=9.5,
             subject=name,
-            evidence={"modules still in training mode": stays or "none that say so"}
-            | ({"refused": refused} if refused else {}),
+            evidence=stays | ({"refused": refused} if refused else {}),
             measure="answers move with the company (share of their deviation)",
             why="Batch norm in training mode normalises by the batch at hand, so a cached answer is not the one it "
             "would give, and the mix of classes in a batch leaks into every feature.",
@@ -50,7 +49,7 @@ def batch_dependence(evidence: Evidence) -> Iterator[Finding]:
             name="random_answers",
             depth=9.4,
             subject=name,
-            evidence={"modules still in training mode": stays or "none that say so"},
+            evidence=stays,
             measure="answers move by themselves (share of their deviation)",
             why="The student is taught one draw of the noise, and targets from the cache are not those asked live.",
             attempts=(Attempt(f"Switch dropout off in {name!r}.", code="module.eval()"),),

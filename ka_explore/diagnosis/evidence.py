@@ -176,41 +176,30 @@ def judged(
     depth: float = 3.0,
     subject: str = "",
     evidence: Mapping[str, Value] | None = None,
-    measure: str = "",
-    why: str = "",
+    measure: str,
+    why: str,
     attempts: Sequence[Attempt] = (),
     result: Result | None = None,
     at_most: Grade = "warning",
 ) -> Finding:
-    """The finding of a value against its threshold; graded ``fine`` where it stays below.
+    """The finding of a value against its threshold, with what `Finding` takes; ``fine`` where it stays below.
 
     Args:
-        threshold: its key in the table.
+        threshold: its key in the table, and the finding's name where it has no other.
         value: what was measured.
         title: the sentence if it is found.
-        name: of the finding; by default the threshold's key.
         depth: how deep in the chain of causes it stands: deeper is named first.
-        subject: the teacher, layer or term.
-        evidence: more numbers.
         measure: what the value is.
-        why: why it hurts.
-        attempts: what to try.
-        result: its figure.
         at_most: ``note`` where a second sign is missing that a warning needs.
     """
     limit = THRESHOLDS[threshold]
     grade = limit.grade(value)
-    if grade == "warning" and at_most != "warning":
-        grade = at_most
-    side = "from" if limit.above else "down to"
-    numbers: dict[str, Value] = {measure or threshold.replace("_", " "): float(value)}
-    numbers[f"a warning {side}"] = limit.warning
     return Finding(
         name or threshold,
         title,
-        grade,
-        depth + 0.1 * limit.severity(value),  # places in the chain of causes are at least 0.1 apart
-        numbers | dict(evidence or {}),
+        at_most if grade == "warning" else grade,
+        depth + 0.1 * limit.severity(value),  # depths are at least 0.1 apart
+        {measure: float(value), f"a warning {'from' if limit.above else 'down to'}": limit.warning, **(evidence or {})},
         why,
         tuple(attempts),
         result,

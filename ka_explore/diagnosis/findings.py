@@ -114,15 +114,9 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; without the figure."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "grade": self.grade,
-            "score": self.score,
-            "subject": self.subject,
+        plain = ("name", "title", "grade", "score", "subject", "why", "because")
+        return {what: getattr(self, what) for what in plain} | {
             "evidence": dict(self.evidence),
-            "why": self.why,
-            "because": self.because,
             "attempts": [attempt.to_dict() for attempt in self.attempts],
         }
 
@@ -176,7 +170,7 @@ class Findings(Tabular, Sequence[Finding]):
         return f"{count(warnings, 'warning')} and {count(notes, 'note')}{about}, worst first."
 
     def __str__(self) -> str:
-        lines = [self.summary, *(f"\n{place}. {finding}" for place, finding in enumerate(self.found, start=1))]
+        lines = [self.summary, *(f"\n{number}. {finding}" for number, finding in enumerate(self.found, start=1))]
         if self.checked:
             lines += ["", "Checked (value, and from where it is a warning):"]
             lines += [f"    {name}: {what}" for name, what in self.checked.items()]

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def source(*names: str) -> str:
     """The scripts or style sheets of these names, one after the other: each widget's is a module of its own."""
     folder = files("ka_explore.panels") / "js"
-    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
+    shared = [files("ka_explore.plots") / "marks.js"] if "shared.js" in names else []
+    return "\n".join(path.read_text(encoding="utf-8") for path in [*shared, *(folder / name for name in names)])
 
 
 class Channel(anywidget.AnyWidget):

@@ -104,9 +104,8 @@ def figure_for(results: Result | Sequence[Result], size: Literal["column", "page
         width, total = natural_size(shown[0], width=width)
     figure = Figure(figsize=(width, total), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    for place, ax in enumerate(grid.flat):
-        if place < len(shown):
-            draw(shown[place], ax)
-        else:
-            ax.remove()
+    for spare in grid.flat[len(shown) :]:
+        spare.remove()
+    for ax, result in zip(grid.flat, shown, strict=False):
+        draw(result, ax)
     return figure

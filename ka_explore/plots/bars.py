@@ -1,5 +1,7 @@
 """Named numbers as bars, samples as histograms."""
 
+from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -27,14 +29,13 @@ def draw_scalars(result: Scalars, ax: Axes | None = None) -> Axes:
     """Horizontal bars with their values printed; in the nets' colours where the student is among the names."""
     ax = axes_of(ax)
     size, (width, height) = type_of(ax), room_of(ax)
-    places, values = list(range(len(result.values))), list(result.values.values())
+    values, known = list(result.values.values()), list(result.values)
     small = min(0.85 * size, max(0.7 * height / max(len(values), 1) / 1.2, 3.0))
-    names = [shortened(plain(name), 0.4 * width, small) for name in result.values]
-    known = list(result.values)
+    names = [shortened(plain(name), 0.4 * width, small) for name in known]
     colours = [colour_of(name, known) if "student" in known else NEUTRAL for name in known]
-    bars = ax.barh(places, values, color=colours, height=0.7)
+    bars = ax.barh(range(len(values)), values, color=colours, height=0.7)
     ax.bar_label(bars, [f"{v:.3g}" if np.isfinite(v) else "–" for v in values], padding=0.3 * size, fontsize=small)
-    ax.set_yticks(places, names)
+    ax.set_yticks(range(len(values)), names)
     ax.invert_yaxis()
     ax.margins(x=0.2)
     ax.axvline(0, color="#888888", lw=0.07 * size)
@@ -45,7 +46,12 @@ def draw_scalars(result: Scalars, ax: Axes | None = None) -> Axes:
 
 
 def draw_distribution(
-    result: Distribution, ax: Axes | None = None, *, edges: np.ndarray | None = None, legend: bool = True
+    result: Distribution,
+    ax: Axes | None = None,
+    *,
+    edges: np.ndarray | None = None,
+    colours: Mapping[str, str] | None = None,
+    legend: bool = True,
 ) -> Axes:
     """A histogram a group, outlines only, so that groups stay apart; medians as short marks.
 
@@ -53,6 +59,7 @@ def draw_distribution(
         result: what is drawn.
         ax: where.
         edges: of the bins, to compare several; by default 30 over all finite values.
+        colours: by group, where they stand for something else than nets.
         legend: whether the groups are named beside it, with their medians.
     """
     ax = axes_of(ax)
@@ -60,8 +67,8 @@ def draw_distribution(
     finite = {name: values[np.isfinite(values)] for name, values in result.values.items()}
     edges = edges_of(np.concatenate([*finite.values(), np.zeros(0)])) if edges is None else edges
     handles: list[Any] = []
-    for place, (name, values) in enumerate(finite.items()):
-        colour, dashes = colour_of(name, list(finite)), DASHES[place % len(DASHES)]
+    for (name, values), dashes in zip(finite.items(), cycle(DASHES), strict=False):
+        colour = colours[name] if colours else colour_of(name, list(finite))
         said = f"median {np.median(values):.2g}" if len(values) else "no finite value"
         label = plain(f"{name} ({said})")
         ax.hist(

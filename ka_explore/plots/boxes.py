@@ -1,7 +1,7 @@
 """An amalgamation drawn as boxes and arrows."""
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +10,18 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from ka_explore.plots.layered import Layout, laid_out
-from ka_explore.plots.style import STUDENT, axes_of, colour_of, plain, room_of, type_of, width_of, wrapped
+from ka_explore.plots.style import (
+    STUDENT,
+    Rectangle,
+    axes_of,
+    colour_of,
+    meet,
+    plain,
+    room_of,
+    type_of,
+    width_of,
+    wrapped,
+)
 from ka_explore.probes.results import Box, Diagram
 
 TYPE = 10.0  # points at which boxes are measured
@@ -28,12 +39,8 @@ def draw_diagram(result: Diagram, ax: Axes | None = None) -> Axes:
     """
     ax = axes_of(ax, (10.0, 5.6))
     width, height = room_of(ax)
-    texts = {box.name: lines_of(box) for box in result.boxes}
-    sizes = {name: size_of(lines) for name, lines in texts.items()}
-    arrows = [(a, b, label_size(what)) for a, b, what in result.arrows]
-    last = [box.name for box in result.boxes if box.kind == "loss"]
     title = 2.2 * type_of(ax) if result.title else 0.0
-    plans = [laid_out(sizes, arrows, last=last, down=down) for down in (False, True)]
+    sizes, plans = measured(result)
     scales = [min(0.95 * width / max(p.width + 8, 1), 0.95 * (height - title) / max(p.height + 8, 1)) for p in plans]
     best = int(np.argmax(scales))
     plan, scale = plans[best], min(scales[best], 1.15 * type_of(ax) / TYPE)
@@ -55,7 +62,7 @@ def draw_diagram(result: Diagram, ax: Axes | None = None) -> Axes:
             )
         )  # fmt: skip
     for box in result.boxes:
-        draw_box(ax, box, texts[box.name], plan.places[box.name], sizes[box.name], colours[box.name], scale)
+        draw_box(ax, box, plan.centres[box.name], sizes[box.name], colours[box.name], scale)
     write_labels(ax, result, plan, sizes, scale)
     if result.title:
         ax.set_title(wrapped(plain(result.title), 0.9 * width, 1.1 * type_of(ax)), fontsize=1.1 * type_of(ax))
@@ -64,14 +71,19 @@ def draw_diagram(result: Diagram, ax: Axes | None = None) -> Axes:
 
 def natural_size(result: Diagram, *, width: float) -> tuple[float, float]:
     """Width and height in inches at which a diagram of at most that width is best drawn."""
-    sizes = {box.name: size_of(lines_of(box)) for box in result.boxes}
-    arrows = [(a, b, label_size(what)) for a, b, what in result.arrows]
-    last = [box.name for box in result.boxes if box.kind == "loss"]
-    plans = [laid_out(sizes, arrows, last=last, down=down) for down in (False, True)]
+    _, plans = measured(result)
     # to the right, unless the type would become too small for reading
     plan = plans[0] if 72 * width / plans[0].width > 0.55 else min(plans, key=lambda p: p.width)
     scale = min(0.95 * 72 * width / (plan.width + 8), 1.0)
     return width, (plan.height + 8) * scale / 0.95 / 72 + 0.45
+
+
+def measured(result: Diagram) -> tuple[dict[str, tuple[float, float]], list[Layout]]:
+    """The size of every box in points, and where they stand with layers to the right, and downwards."""
+    sizes = {box.name: size_of(lines_of(box)) for box in result.boxes}
+    arrows = [(a, b, label_size(what)) for a, b, what in result.arrows]
+    last = [box.name for box in result.boxes if box.kind == "loss"]
+    return sizes, [laid_out(sizes, arrows, last=last, down=down) for down in (False, True)]
 
 
 def lines_of(box: Box) -> list[tuple[str, float, str]]:
@@ -79,17 +91,9 @@ def lines_of(box: Box) -> list[tuple[str, float, str]]:
     lines = [(line, TYPE, "bold") for line in broken(box.name, TYPE, "bold")]
     for part in box.text.split("\n") if box.text else []:
         lines += [(line, SMALL * TYPE, "normal") for line in broken(part, SMALL * TYPE, "normal")]
-    word = word_of(box)
-    if word:
-        lines.append((word, SMALL * TYPE, "bold" if box.state == "trains" else "normal"))
+    if box.kind not in ("images", "loss") or box.state == "waits":  # these have no other state worth a word
+        lines.append((box.state, SMALL * TYPE, "bold" if box.state == "trains" else "normal"))
     return lines
-
-
-def word_of(box: Box) -> str:
-    """What is said of a box's state; images and losses have none unless they wait."""
-    if box.kind in ("images", "loss"):
-        return "waits" if box.state == "waits" else ""
-    return box.state
 
 
 def broken(text: str, size: float, weight: str) -> list[str]:
@@ -124,16 +128,10 @@ def label_size(what: str) -> tuple[float, float]:
 
 
 def draw_box(
-    ax: Axes,
-    box: Box,
-    lines: Sequence[tuple[str, float, str]],
-    place: tuple[float, float],
-    size: tuple[float, float],
-    colour: str,
-    scale: float,
+    ax: Axes, box: Box, centre: tuple[float, float], size: tuple[float, float], colour: str, scale: float
 ) -> None:
-    """One box with its text, around its place."""
-    (x, y), (width, height) = place, size
+    """One box with its text."""
+    (x, y), (width, height), lines = centre, size, lines_of(box)
     dark = box.state == "trains" or (box.kind in ("student", "loss") and box.state != "waits")
     edge = colour or (STUDENT if dark else "#888888")
     face = {"frozen": "#eeeeee", "trains": "#ffffff", "waits": "#fafafa"}[box.state]
@@ -165,9 +163,8 @@ def draw_box(
 def curve(corners: np.ndarray, *, down: bool) -> Path:
     """A path through the corners that leaves and enters boxes straight: curves in the gaps, lines past the boxes."""
     points, codes = [corners[0]], [Path.MOVETO]
-    for i in range(1, len(corners)):
-        a, b = corners[i - 1], corners[i]
-        if i % 2 == 0:  # past a layer
+    for i, (a, b) in enumerate(pairwise(corners)):
+        if i % 2:  # past a layer
             points.append(b)
             codes.append(Path.LINETO)
             continue
@@ -181,24 +178,24 @@ def curve(corners: np.ndarray, *, down: bool) -> Path:
 
 def write_labels(ax: Axes, result: Diagram, plan: Layout, sizes: dict[str, tuple[float, float]], scale: float) -> None:
     """What flows along the arrows, beside no box and upon no other; where it has no room it is left out."""
-    taken = [rectangle(plan.places[name], sizes[name]) for name in sizes]
+    taken = [rectangle(plan.centres[name], sizes[name]) for name in sizes]
     for (_, _, what), path in zip(result.arrows, plan.paths, strict=True):
         if not what:
             continue
         size = label_size(what)
-        for place in spots(path, down=plan.down):
-            own = rectangle(place, size)
+        for centre in spots(path, down=plan.down):
+            own = rectangle(centre, size)
             if not any(meet(own, other) for other in taken):
                 taken.append(own)
                 ax.text(
-                    *place, plain(what), ha="center", va="center", fontsize=SMALL * TYPE * scale, color="#444444",
+                    *centre, plain(what), ha="center", va="center", fontsize=SMALL * TYPE * scale, color="#444444",
                     zorder=2.5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85},
                 )  # fmt: skip
                 break
 
 
 def spots(path: np.ndarray, *, down: bool) -> list[tuple[float, float]]:
-    """Places for a text along an arrow, the best first: in the gap it starts in, then in those further on."""
+    """Centres for a text along an arrow, the best first: in the gap it starts in, then in those further on."""
     found = []
     for i in range(0, len(path) - 1, 2):
         a, b = path[i], path[i + 1]
@@ -209,11 +206,6 @@ def spots(path: np.ndarray, *, down: bool) -> list[tuple[float, float]]:
     return found  # type: ignore[return-value]
 
 
-def rectangle(place: tuple[float, float], size: tuple[float, float]) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom around a place."""
-    return place[0] - size[0] / 2, place[1] - size[1] / 2, place[0] + size[0] / 2, place[1] + size[1] / 2
-
-
-def meet(a: Any, b: Any) -> bool:
-    """Whether two rectangles overlap."""
-    return bool(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3])
+def rectangle(centre: tuple[float, float], size: tuple[float, float]) -> Rectangle:
+    """Of a size around its centre."""
+    return centre[0] - size[0] / 2, centre[1] - size[1] / 2, centre[0] + size[0] / 2, centre[1] + size[1] / 2

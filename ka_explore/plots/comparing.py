@@ -1,6 +1,8 @@
 """Results of several runs in one figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -13,28 +15,20 @@ from ka_explore.plots.boxes import draw_diagram
 from ka_explore.plots.heat import draw_matrix
 from ka_explore.plots.lines import draw_curves
 from ka_explore.plots.scatter import draw_steps
-from ka_explore.plots.style import (
-    MARKERS,
-    STUDENT,
-    TEACHERS,
-    beside,
-    dress,
-    plain,
-    room_of,
-    shortened,
-    type_of,
-)
+from ka_explore.plots.style import DASHES, MARKERS, STUDENT, TEACHERS, beside, dress, plain, room_of, shortened, type_of
 from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars, heading
 
-
-def run_colour(place: int) -> str:
-    """The colour of a run by its place among those compared."""
-    return (STUDENT, *TEACHERS)[place % (1 + len(TEACHERS))]
+MOST = 3  # axes beside one another
 
 
-def run_marker(place: int) -> str:
-    """The marker of a run by its place among those compared."""
-    return ("o", *MARKERS)[place % (1 + len(MARKERS))]
+def run_colour(index: int) -> str:
+    """The colour of a run by its index among those compared."""
+    return (STUDENT, *TEACHERS)[index % (1 + len(TEACHERS))]
+
+
+def run_marker(index: int) -> str:
+    """The marker of a run by its index among those compared."""
+    return ("o", *MARKERS)[index % (1 + len(MARKERS))]
 
 
 def draw_comparison(results: Mapping[str, Result], figure: Figure | None = None) -> Figure:
@@ -53,16 +47,19 @@ def draw_comparison(results: Mapping[str, Result], figure: Figure | None = None)
     if len(kinds) != 1:
         found = ", ".join(sorted(kind.__name__ for kind in kinds)) or "nothing"
         raise InputError(f"a comparison needs results of one shape, got {found}.")
-    draw: Any = COMPARISONS.get(kinds.pop())
-    if draw is None:
+    kind = kinds.pop()
+    if kind not in COMPARISONS:
         raise InputError("can compare Scalars, Matrix, Points, Distribution, Curves and Diagram.")
-    made: Figure = draw(results, figure)
-    return made
+    figure = COMPARISONS[kind](results, figure)
+    title = heading(*results.values())
+    if next(iter(results.values())).title and kind not in (Scalars, Diagram):  # their axes say it
+        figure.suptitle(plain(title), fontsize=1.2 * type_of(figure.axes[0]))
+    return figure
 
 
 def panels(figure: Figure | None, count: int, *, wide: float = 3.6, tall: float = 3.2) -> tuple[Figure, list[Any]]:
-    """A figure with so many axes, at most three beside one another."""
-    columns = min(count, 3)
+    """A figure with so many axes, at most `MOST` beside one another."""
+    columns = min(count, MOST)
     rows = -(-count // columns)
     if figure is None:
         figure = Figure(figsize=(wide * columns + 1.0, tall * rows), layout="constrained")
@@ -78,20 +75,19 @@ def compare_scalars(results: Mapping[str, Scalars], figure: Figure | None) -> Fi
     figure, (ax,) = panels(figure, 1, wide=5.5, tall=1.4 + 0.3 * max(len(names), 3))
     size, (width, _) = type_of(ax), room_of(ax)
     handles = []
-    for place, (run, result) in enumerate(results.items()):
-        offset = (place - (len(results) - 1) / 2) * min(0.18, 0.7 / len(results))
-        (line,) = ax.plot(
+    for index, (run, result) in enumerate(results.items()):
+        offset = (index - (len(results) - 1) / 2) * min(0.18, 0.7 / len(results))
+        handles += ax.plot(
             [result.values.get(name, np.nan) for name in names],
             [i + offset for i in range(len(names))],
-            marker=run_marker(place), ls="", color=run_colour(place), ms=0.7 * size, label=plain(run), mew=0,
+            marker=run_marker(index), ls="", color=run_colour(index), ms=0.7 * size, label=plain(run), mew=0,
         )  # fmt: skip
-        handles.append(line)
     for i in range(len(names)):
         ax.axhline(i, color="#dddddd", lw=0.08 * size, zorder=0)
     ax.set_yticks(range(len(names)), [shortened(plain(name), 0.35 * width, 0.85 * size) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
     first = next(iter(results.values()))
-    dress(ax, title=heading(*results.values()), x=first.unit)
+    dress(ax, title=first.title, x=first.unit)
     ax.spines[["top", "right"]].set_visible(False)
     beside(ax, handles)
     return figure
@@ -99,52 +95,38 @@ def compare_scalars(results: Mapping[str, Scalars], figure: Figure | None) -> Fi
 
 def compare_matrices(results: Mapping[str, Matrix], figure: Figure | None) -> Figure:
     """Side by side with one scale of colours; of two that have the same names also the difference."""
-    shown = dict(results)
     first, *others = results.values()
     alike = all((other.rows, other.columns) == (first.rows, first.columns) for other in others)
-    finite = np.concatenate([m.values[np.isfinite(m.values)] for m in shown.values()])
+    finite = np.concatenate([m.values[np.isfinite(m.values)] for m in results.values()])
     limits = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    figure, axes = panels(figure, len(shown) + (len(shown) == 2 and alike))
-    for place, (ax, (run, matrix)) in enumerate(zip(axes, shown.items(), strict=False)):
-        titled = Matrix(matrix.values, matrix.rows, matrix.columns, matrix.unit, run, matrix.centre, matrix.note)
-        draw_matrix(titled, ax, limits=limits, bar=place == len(shown) - 1)
-    if len(axes) > len(shown):
-        (one, a), (two, b) = shown.items()
-        change = Matrix(b.values - a.values, a.rows, a.columns, a.unit, f"{two} − {one}", 0.0)
+    figure, axes = panels(figure, len(results) + (len(results) == 2 and alike))
+    for ax, (run, matrix) in zip(axes, results.items(), strict=False):
+        draw_matrix(replace(matrix, title=run), ax, limits=limits, bar=run == list(results)[-1])
+    if len(axes) > len(results):
+        (one, a), (two, b) = results.items()
+        change = replace(a, values=b.values - a.values, title=f"{two} − {one}", centre=0.0, note="")
         draw_matrix(change, axes[-1])
-    if first.title:
-        figure.suptitle(plain(heading(*results.values())), fontsize=1.2 * type_of(axes[0]))
     return figure
-
-
-def compare_points(results: Mapping[str, Points], figure: Figure | None) -> Figure:
-    """Side by side with the same limits and one legend."""
-    made = draw_steps(results, figure)
-    title = heading(*results.values())
-    if title:
-        made.suptitle(plain(title), fontsize=1.2 * type_of(made.axes[0]))
-    return made
 
 
 def compare_curves(results: Mapping[str, Curves], figure: Figure | None) -> Figure:
     """A panel a line, a line a run."""
     names = names_of([result.x for result in results.values()])
     figure, axes = panels(figure, max(len(names), 1))
-    first = next(iter(results.values()))
-    for place, (ax, name) in enumerate(zip(axes, names, strict=False)):
+    colours = {run: run_colour(i) for i, run in enumerate(results)}
+    for ax, name in zip(axes, names, strict=False):
         having = {run: result for run, result in results.items() if name in result.x}
         marks: dict[str, float] = {}
         for run, result in having.items():
             marks |= {m if marks.get(m, x) == x else f"{m} ({run})": x for m, x in result.marks.items()}
-        curves = Curves(
-            {run: result.x[name] for run, result in having.items()},
-            {run: result.y[name] for run, result in having.items()},
-            first.across, first.unit, name, first.levels, marks, first.log, first.note,
-        )  # fmt: skip
-        colours = {run: run_colour(i) for i, run in enumerate(results)}
-        draw_curves(curves, ax, colours=colours, legend=place == min(len(names), 3) - 1)
-    if first.title:
-        figure.suptitle(plain(heading(*results.values())), fontsize=1.2 * type_of(axes[0]))
+        curves = replace(
+            next(iter(results.values())),
+            x={run: result.x[name] for run, result in having.items()},
+            y={run: result.y[name] for run, result in having.items()},
+            title=name,
+            marks=marks,
+        )
+        draw_curves(curves, ax, colours=colours, legend=name == names[:MOST][-1])
     return figure
 
 
@@ -155,30 +137,19 @@ def compare_distributions(results: Mapping[str, Distribution], figure: Figure | 
     everything = [values for result in results.values() for values in result.values.values()]
     finite = np.concatenate([*(values[np.isfinite(values)] for values in everything), np.zeros(0)])
     first = next(iter(results.values()))
-    for place, (ax, name) in enumerate(zip(axes, names, strict=False)):
+    colours = {run: run_colour(i) for i, run in enumerate(results)}
+    for ax, name in zip(axes, names, strict=False):
         having = {run: result.values[name] for run, result in results.items() if name in result.values}
-        draw_distribution(Distribution(having, first.unit, name), ax, edges=edges_of(finite), legend=False)
-        colours = {run: run_colour(i) for i, run in enumerate(results)}
-        for run, patch, line in zip(having, ax.patches, drawn_medians(ax, having), strict=True):
-            patch.set_edgecolor(colours[run])
-            if line is not None:
-                line.set_color(colours[run])
-        if place == min(len(names), 3) - 1:
-            size = type_of(ax)
+        shown = replace(first, values=having, title=name)
+        draw_distribution(shown, ax, edges=edges_of(finite), colours=colours, legend=False)
+        if name == names[:MOST][-1]:
+            width = 0.16 * type_of(ax)
             handles = [
-                Line2D([], [], color=run_colour(i), ls=("-", "--", ":", "-.")[i % 4], lw=0.16 * size, label=plain(run))
-                for i, run in enumerate(results)
+                Line2D([], [], color=colours[run], ls=dashes, lw=width, label=plain(run))
+                for run, dashes in zip(results, cycle(DASHES), strict=False)
             ]
             beside(ax, handles)
-    if first.title:
-        figure.suptitle(plain(heading(*results.values())), fontsize=1.2 * type_of(axes[0]))
     return figure
-
-
-def drawn_medians(ax: Any, having: Mapping[str, np.ndarray]) -> list[Line2D | None]:
-    """The mark of each group's median; None where it has no finite value."""
-    lines = iter(ax.lines)
-    return [next(lines) if np.isfinite(values).any() else None for values in having.values()]
 
 
 def compare_diagrams(results: Mapping[str, Diagram], figure: Figure | None) -> Figure:
@@ -187,7 +158,7 @@ def compare_diagrams(results: Mapping[str, Diagram], figure: Figure | None) -> F
         figure = Figure(figsize=(10, 4.2 * len(results)), layout="constrained")
     grid: Any = figure.subplots(len(results), 1, squeeze=False)[:, 0]
     for ax, (run, result) in zip(grid, results.items(), strict=True):
-        draw_diagram(Diagram(result.boxes, result.arrows, f"{run}: {result.title}"), ax)
+        draw_diagram(replace(result, title=f"{run}: {result.title}"), ax)
     return figure
 
 
@@ -196,10 +167,10 @@ def names_of(parts: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for part in parts for name in part))
 
 
-COMPARISONS: dict[type, Any] = {
+COMPARISONS: dict[type, Callable[[Any, Figure | None], Figure]] = {
     Scalars: compare_scalars,
     Matrix: compare_matrices,
-    Points: compare_points,
+    Points: draw_steps,
     Curves: compare_curves,
     Distribution: compare_distributions,
     Diagram: compare_diagrams,

@@ -84,10 +84,12 @@ def film_fragment(frames: Sequence[Points], *, title: str = "common space", seco
     # "<" never stands in the data: neither "</script>" nor "<!--" can end or change the script it is in
     data = json.dumps(content(frames, title=title, seconds=seconds), ensure_ascii=True, allow_nan=False)
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    script = (files("ka_explore.plots") / "film.js").read_text(encoding="utf-8")
+    script = "\n".join(
+        (files("ka_explore.plots") / name).read_text(encoding="utf-8") for name in ("marks.js", "film.js")
+    )
     return (
         f'<div class="points-film"><style>{STYLE}</style>\n<script type="application/json">{data}</script></div>\n'
-        f"<script>\n{script}</script>\n"
+        f'<script>\n(() => {{\n"use strict";\n{script}}})();\n</script>\n'
     )
 
 
@@ -106,11 +108,11 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
     if seconds <= 0:
         raise InputError(f"seconds={seconds}: expected more than 0 a frame.")
     first = frames[0]
-    for place, frame in enumerate(frames):
+    for index, frame in enumerate(frames):
         for what in ("groups", "labels", "legend", "unit"):
             if getattr(frame, what) != getattr(first, what):
                 raise InputError(
-                    f"frame {place} has the {what} {getattr(frame, what)!r}, the first {getattr(first, what)!r}: "
+                    f"frame {index} has the {what} {getattr(frame, what)!r}, the first {getattr(first, what)!r}: "
                     "frames of one film show the same."
                 )
     store = Arrays()
@@ -132,7 +134,6 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
         "title": title,
         "axes": " and ".join(name for name in first.axes if name),
         "limits": common_limits(frames),
-        "equal": False,
         "groups": list(first.groups),
         "colours": [colour_of(net, first.groups) for net in first.groups],
         "markers": [marker_of(net, first.groups) for net in first.groups],
@@ -153,19 +154,18 @@ class Arrays:
 
     def __init__(self) -> None:
         self.arrays: list[dict[str, str]] = []
-        self.places: dict[tuple[str, bytes], int] = {}
 
     def floats(self, values: np.ndarray) -> int:
-        """Where these numbers stand, as float32."""
+        """The index of these numbers, as float32."""
         return self.put("float", np.ascontiguousarray(values, dtype="<f4").tobytes())
 
     def integers(self, values: np.ndarray) -> int:
-        """Where these numbers stand, as int32."""
+        """The index of these numbers, as int32."""
         return self.put("int", np.ascontiguousarray(values, dtype="<i4").tobytes())
 
     def put(self, kind: str, data: bytes) -> int:
-        """The place of these bytes, a new one if they are new."""
-        if (kind, data) not in self.places:
-            self.places[kind, data] = len(self.arrays)
-            self.arrays.append({"kind": kind, "data": base64.b64encode(data).decode()})
-        return self.places[kind, data]
+        """The index of these bytes, a new one if they are new."""
+        array = {"kind": kind, "data": base64.b64encode(data).decode()}
+        if array not in self.arrays:
+            self.arrays.append(array)
+        return self.arrays.index(array)

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ka_explore.errors import InputError
+from ka_explore.plots.comparing import run_colour
 from ka_explore.plots.lines import draw_curves
-from ka_explore.plots.style import STUDENT, TEACHERS
 from ka_explore.probes.results import Curves
 
 WINDOW = 9  # steps of the running mean
@@ -25,8 +25,8 @@ def draw_history(histories: Mapping[str, Sequence[Mapping[str, Any]]], term: str
     Raises InputError where no run has the term.
     """
     x, y, colours = {}, {}, {}
-    for place, (name, rows) in enumerate(histories.items()):
-        colours[name] = (STUDENT, *TEACHERS)[place % 8]
+    for index, (name, rows) in enumerate(histories.items()):
+        colours[name] = run_colour(index)
         steps, values = smoothed(rows, term)
         if len(steps):
             x[name], y[name] = steps, values
@@ -68,7 +68,7 @@ def draw_terms(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None, *, tit
         log=(False, logarithmic(y)),
         note=smoothing(x),
     )
-    return draw_curves(curves, ax, colours={t: (STUDENT, *TEACHERS)[i % 8] for i, t in enumerate(x)}, legend=True)
+    return draw_curves(curves, ax, colours={t: run_colour(i) for i, t in enumerate(x)}, legend=True)
 
 
 def boundaries(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:

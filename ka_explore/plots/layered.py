@@ -6,7 +6,7 @@ place of the neighbours, places by least squares under the order.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -24,14 +24,14 @@ class Layout:
     """Where everything stands, in points at the size the boxes were measured at.
 
     Attributes:
-        places: centre of every box, x to the right and y down.
+        centres: of every box, x to the right and y down.
         paths: the corners of every arrow from box edge to box edge, as many as there are arrows.
         width: of all of it.
         height: of all of it.
         down: whether the layers follow one another downwards, instead of to the right.
     """
 
-    places: Mapping[str, tuple[float, float]]
+    centres: Mapping[str, tuple[float, float]]
     paths: Sequence[np.ndarray]
     width: float
     height: float
@@ -89,13 +89,13 @@ def laid_out(
         [a, *((i, between) for between in range(layer[a] + 1, layer[b])), b] for i, (a, b, _) in enumerate(arrows)
     ]
     nodes: list[list[Node]] = [[] for _ in range(end + 1)]
-    for name, place in layer.items():
-        nodes[place].append(name)
+    for name, number in layer.items():
+        nodes[number].append(name)
     for chain in chains:
         for node in chain[1:-1]:
             assert isinstance(node, tuple)
             nodes[node[1]].append(node)
-    links = [(chain[i], chain[i + 1]) for chain in chains for i in range(len(chain) - 1)]
+    links = [link for chain in chains for link in pairwise(chain)]
     nodes = ordered(nodes, links)
 
     size = {node: (sizes[node][across] if isinstance(node, str) else NARROW) for row in nodes for node in row}
@@ -104,8 +104,8 @@ def laid_out(
 
     thick = [max([sizes[n][along] for n in row if isinstance(n, str)], default=0.0) for row in nodes]
     gaps = [
-        18.0 + max([what[along] for a, b, what in arrows if layer[a] <= place < layer[b]], default=0.0)
-        for place in range(end)
+        18.0 + max([what[along] for a, b, what in arrows if layer[a] <= number < layer[b]], default=0.0)
+        for number in range(end)
     ]
     starts = np.cumsum([0.0, *(t + g for t, g in zip(thick, [*gaps, 0.0], strict=True))])
     middle = {node: float(starts[i] + thick[i] / 2) for i, row in enumerate(nodes) for node in row}
@@ -113,7 +113,7 @@ def laid_out(
     def point(main: float, other: float) -> tuple[float, float]:
         return (other, main) if down else (main, other)
 
-    places = {name: point(middle[name], spot[name]) for name in sizes}
+    centres = {name: point(middle[name], spot[name]) for name in sizes}
     paths = []
     for chain in chains:
         corners = []
@@ -127,7 +127,7 @@ def laid_out(
     main = float(starts[-1]) if thick else 0.0
     other = max((spot[node] + size[node] / 2 for node in spot), default=0.0)
     width, height = point(main, other)
-    return Layout(places, paths, width, height, down)
+    return Layout(centres, paths, width, height, down)
 
 
 def ordered(nodes: list[list[Node]], links: Sequence[Link]) -> list[list[Node]]:
@@ -142,8 +142,8 @@ def ordered(nodes: list[list[Node]], links: Sequence[Link]) -> list[list[Node]]:
         nodes = [list(row) for row in nodes]
         neighbours = above if sweep % 2 == 0 else below
         for row in nodes if sweep % 2 == 0 else nodes[::-1]:
-            place = {node: i / max(len(r) - 1, 1) for r in nodes for i, node in enumerate(r)}
-            means = {n: np.mean([place[m] for m in neighbours[n]]) if n in neighbours else place[n] for n in row}
+            rank = {node: i / max(len(r) - 1, 1) for r in nodes for i, node in enumerate(r)}
+            means = {n: np.mean([rank[m] for m in neighbours[n]]) if n in neighbours else rank[n] for n in row}
             row.sort(key=lambda node: means[node])
         now = crossings(nodes, links)
         if now < fewest:
@@ -153,11 +153,11 @@ def ordered(nodes: list[list[Node]], links: Sequence[Link]) -> list[list[Node]]:
 
 def crossings(nodes: Sequence[Sequence[Node]], links: Sequence[Link]) -> int:
     """How many pairs of links cross."""
-    place = {node: (layer, i) for layer, row in enumerate(nodes) for i, node in enumerate(row)}
+    rank = {node: (layer, i) for layer, row in enumerate(nodes) for i, node in enumerate(row)}
     count = 0
     for layer in range(len(nodes)):
-        ends = [(place[a][1], place[b][1]) for a, b in links if place[a][0] == layer]
-        count += sum((a - c) * (b - d) < 0 for i, (a, b) in enumerate(ends) for c, d in ends[i + 1 :])
+        ends = [(rank[a][1], rank[b][1]) for a, b in links if rank[a][0] == layer]
+        count += sum((a - c) * (b - d) < 0 for (a, b), (c, d) in combinations(ends, 2))
     return count
 
 
@@ -186,7 +186,7 @@ def spread(
             needed = [0.0, *((size[a] + size[b]) / 2 + gap for a, b in pairwise(row))]
             spot |= dict(zip(row, separated(wanted, np.cumsum(needed)), strict=True))
     first = min((spot[n] - size[n] / 2 for n in spot), default=0.0)
-    return {node: place - first for node, place in spot.items()}
+    return {node: middle - first for node, middle in spot.items()}
 
 
 def separated(wanted: Sequence[float], offsets: np.ndarray) -> list[float]:

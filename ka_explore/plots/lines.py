@@ -1,6 +1,7 @@
 """Lines over one quantity, with levels and marks."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from matplotlib.ticker import LogLocator
 from ka_explore.plots.style import (
     DASHES,
     QUIET,
+    Rectangle,
     axes_of,
     beside,
     colour_of,
     dress,
+    meet,
     plain,
     room_of,
     shortened,
@@ -48,12 +51,12 @@ def draw_curves(
     size, (width, _) = type_of(ax), room_of(ax)
     known = list(nets) or list(result.x)
     lines = []
-    for place, name in enumerate(result.x):
+    for name, dashes in zip(result.x, cycle(DASHES), strict=False):
         colour = (colours or {}).get(name) or colour_of(name, known if name in known else [*known, name])
         x, y = np.asarray(result.x[name], dtype=float), np.asarray(result.y[name], dtype=float)
         alone = isolated(y)
         lines += ax.plot(
-            x, y, color=colour, ls=DASHES[place % len(DASHES)], lw=0.16 * size, label=plain(name),
+            x, y, color=colour, ls=dashes, lw=0.16 * size, label=plain(name),
             marker="o" if alone else None, markevery=alone or None, ms=0.4 * size,
         )  # fmt: skip
     shown = np.concatenate([*(np.asarray(y, dtype=float) for y in result.y.values()), np.zeros(0)])
@@ -77,7 +80,7 @@ def draw_curves(
 
 
 def isolated(values: np.ndarray) -> list[int]:
-    """Places of values with none beside them: a line alone would not show them."""
+    """Indices of values with none beside them: a line alone would not show them."""
     there = np.concatenate([[False], np.isfinite(values), [False]])
     return np.flatnonzero(there[1:-1] & ~there[:-2] & ~there[2:]).tolist()
 
@@ -114,7 +117,7 @@ def write_levels(ax: Axes, levels: Mapping[str, float], size: float) -> list[Lin
     ]
     dense = [between(points) for points in drawn]
     heights = {name: float(inside.transform((ax.get_xlim()[0], value))[1]) for name, value in finite.items()}
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[Rectangle] = []
     homeless = []
     for name, at in heights.items():
         across, up = (width_of(plain(name), small) + small) / wide, 1.3 * small / tall
@@ -122,7 +125,7 @@ def write_levels(ax: Axes, levels: Mapping[str, float], size: float) -> list[Lin
             left, bottom = side * (1 - across), at - below * up
             box = (left, bottom, left + across, bottom + up)
             others = [y for other, y in heights.items() if other != name]
-            free = not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken)
+            free = not any(meet(box, other) for other in taken)
             free &= not any(bottom - 0.02 < y < bottom + up for y in others) and bottom >= 0 and bottom + up <= 1.08
             if free and not any(inside_of(points, box) for points in dense):
                 taken.append(box)
@@ -150,7 +153,7 @@ def between(points: np.ndarray) -> np.ndarray:
     return np.concatenate([points, np.column_stack([across, np.interp(across, points[:, 0], points[:, 1])])])
 
 
-def inside_of(points: np.ndarray, box: tuple[float, float, float, float]) -> bool:
+def inside_of(points: np.ndarray, box: Rectangle) -> bool:
     """Whether one of the points is in the box."""
     x, y = points[:, 0], points[:, 1]
     return bool(np.any((x >= box[0]) & (x <= box[2]) & (y >= box[1] - 0.01) & (y <= box[3])))

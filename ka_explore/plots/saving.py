@@ -66,11 +66,11 @@ def save_film(frames: Sequence[Points], path: str | Path, *, seconds: float = 0.
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     limits, range_ = common_limits(frames), common_range(frames)
 
-    def show(place: int) -> list[Any]:
+    def show(index: int) -> list[Any]:
         figure.clear()
         ax = figure.add_subplot()
-        draw_points(frames[place], ax, limits=limits, range_=range_)
-        words = " · ".join(part for part in (title, heading(frames[place])) if part)
+        draw_points(frames[index], ax, limits=limits, range_=range_)
+        words = " · ".join(part for part in (title, heading(frames[index])) if part)
         ax.set_title(plain(words), fontsize=1.1 * type_of(ax))
         return []
 

@@ -100,7 +100,8 @@ def draw_points(
         names = [*zip(colours, result.labels, strict=True)] if by_label and len(result.labels) <= NAMED else []
         write_legends(ax, handles, names, result.legend, rows=legend)
     if bar and by_value is not None:
-        by_value.explain(ax, result.unit)
+        strip = by_value.explain([ax], result.unit, (0.85 * size, 0.75 * size), location="bottom", pad=0.03)
+        strip.tick_params(length=0.3 * size)
     return ax
 
 
@@ -144,14 +145,15 @@ class ValueColours:
         """One colour a value; grey where there is none."""
         return self.map(self.norm(np.ma.masked_invalid(values)))
 
-    def explain(self, ax: Axes, unit: str) -> None:
-        """A colour bar with the unit; arrows where values go beyond it."""
-        size = type_of(ax)
-        if ax.figure is not None:
-            mappable = ScalarMappable(self.norm, self.map)
-            bar = ax.figure.colorbar(mappable, ax=ax, location="bottom", extend=self.extend, aspect=30, pad=0.03)
-            bar.set_label(plain(unit), fontsize=0.85 * size)
-            bar.ax.tick_params(labelsize=0.75 * size, length=0.3 * size)
+    def explain(self, axes: Sequence[Axes], unit: str, sizes: tuple[float, float], **where: Any) -> Axes:
+        """A colour bar with the unit, in type of two sizes; arrows where values go beyond it. Returns its axes."""
+        figure: Any = axes[0].figure
+        mappable = ScalarMappable(self.norm, self.map)
+        bar = figure.colorbar(mappable, ax=axes, extend=self.extend, aspect=30, **where)
+        bar.set_label(plain(unit), fontsize=sizes[0])
+        bar.ax.tick_params(labelsize=sizes[1])
+        axes_of_bar: Axes = bar.ax
+        return axes_of_bar
 
 
 # Over the steps
@@ -199,15 +201,13 @@ def draw_steps(frames: Sequence[Points] | Mapping[str, Points], figure: Figure |
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     shared, own = told_apart(titles)
     notes = len({frame.note for frame in shown}) == 1
-    for place, ax in enumerate(grid.flat):
-        if place >= len(shown):
-            ax.remove()
-            continue
-        frame = shown[place]
-        last = place == min(columns, len(shown)) - 1  # the legend stands at the first row's end
+    for spare in grid.flat[len(shown) :]:
+        spare.remove()
+    for index, (ax, frame) in enumerate(zip(grid.flat, shown, strict=False)):
+        last = index == min(columns, len(shown)) - 1  # the legend stands at the first row's end
         draw_points(frame, ax, legend=rows if last else 0, limits=limits, range_=range_, bar=False)
         size = type_of(ax)
-        ax.set_title(plain(own[place]), fontsize=size, pad=0.4 * size)
+        ax.set_title(plain(own[index]), fontsize=size, pad=0.4 * size)
         ax.tick_params(labelbottom=False, labelleft=False, length=0)
         ax.set_xlabel("")
         ax.set_ylabel("")
@@ -222,12 +222,9 @@ def draw_steps(frames: Sequence[Points] | Mapping[str, Points], figure: Figure |
     words += [shown[0].note] if notes and shown[0].note else []
     figure.supxlabel(plain("; ".join(["the same axes in each", *words])), fontsize=size, color="#555555")
     if range_ is not None:
-        found = ValueColours(np.concatenate([f.value for f in shown if f.value is not None]), range_)
-        bar = figure.colorbar(
-            ScalarMappable(found.norm, found.map), ax=list(figure.axes), extend=found.extend, aspect=30, pad=0.01
-        )
-        bar.set_label(plain(next(f.unit for f in shown if f.value is not None)), fontsize=size)
-        bar.ax.tick_params(labelsize=0.85 * size)
+        by_value = ValueColours(np.concatenate([f.value for f in shown if f.value is not None]), range_)
+        unit = next(f.unit for f in shown if f.value is not None)
+        by_value.explain(figure.axes, unit, (size, 0.85 * size), pad=0.01)
     return figure
 
 

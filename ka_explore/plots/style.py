@@ -82,8 +82,8 @@ def room_of(ax: Axes) -> tuple[float, float]:
     width, height = whole(ax)
     spec = ax.get_subplotspec()
     if spec is None:
-        place = ax.get_position()
-        return width * place.width, height * place.height
+        box = ax.get_position()
+        return width * box.width, height * box.height
     rows, columns = spec.get_gridspec().get_geometry()
     return width * len(spec.colspan) / columns, height * len(spec.rowspan) / rows
 
@@ -119,6 +119,14 @@ def width_of(text: str, size: float, weight: str = "normal") -> float:
     font = FontProperties(size=size, weight=weight)
     lines = text.replace(r"\$", "S").split("\n")
     return max(ruler().get_text_width_height_descent(line, font, ismath=False)[0] if line else 0.0 for line in lines)
+
+
+Rectangle = tuple[float, float, float, float]  # left, lower, right and upper edge, or upper before lower
+
+
+def meet(one: Rectangle, other: Rectangle) -> bool:
+    """Whether two rectangles overlap."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def wrapped(text: str, width: float, size: float) -> str:

@@ -1,0 +1,52 @@
+// Colours of values and markers of nets as the static pictures have them: for films and panels.
+
+// viridis at nine places
+const VIRIDIS = [[68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129], [92, 200, 99], [170, 220, 50], [253, 231, 37]];
+
+function mapped(value, low, high, map = VIRIDIS) {
+  if (!Number.isFinite(value)) return "#bbbbbb";
+  const place = Math.min(Math.max((value - low) / (high - low || 1), 0), 1) * (map.length - 1);
+  const below = Math.min(Math.floor(place), map.length - 2), share = place - below;
+  return `rgb(${map[below].map((c, i) => Math.round(c + share * (map[below + 1][i] - c))).join(",")})`;
+}
+
+// Markers: outlines through corners around (0, 0), of size 1
+
+const CORNERS = {
+  "^": [[0, -1.1], [1, 0.8], [-1, 0.8]],
+  "v": [[0, 1.1], [1, -0.8], [-1, -0.8]],
+  "s": [[-0.85, -0.85], [0.85, -0.85], [0.85, 0.85], [-0.85, 0.85]],
+  "D": [[0, -1.2], [1.2, 0], [0, 1.2], [-1.2, 0]],
+  "P": [[-0.35, -1], [0.35, -1], [0.35, -0.35], [1, -0.35], [1, 0.35], [0.35, 0.35], [0.35, 1], [-0.35, 1], [-0.35, 0.35], [-1, 0.35], [-1, -0.35], [-0.35, -0.35]],
+  "X": [[-1, -0.5], [-0.5, -1], [0, -0.5], [0.5, -1], [1, -0.5], [0.5, 0], [1, 0.5], [0.5, 1], [0, 0.5], [-0.5, 1], [-1, 0.5], [-0.5, 0]],
+  "*": Array.from({length: 10}, (_, i) => {
+    const r = i % 2 ? 0.5 : 1.2, a = Math.PI * (i / 5 - 0.5);
+    return [r * Math.cos(a), r * Math.sin(a)];
+  }),
+};
+
+// The path of a marker of a size around a place; the student's "o" is filled, teachers' are outlines.
+function tracePath(ctx, marker, x, y, size) {
+  if (marker === "o") {
+    ctx.moveTo(x + size * 0.9, y);
+    ctx.arc(x, y, size * 0.9, 0, 2 * Math.PI);
+    return;
+  }
+  const path = CORNERS[marker] ?? CORNERS.s;
+  ctx.moveTo(x + size * path[0][0], y + size * path[0][1]);
+  for (let i = 1; i < path.length; i++) ctx.lineTo(x + size * path[i][0], y + size * path[i][1]);
+  ctx.closePath();
+}
+
+function drawMarker(ctx, marker, x, y, size, colour) {
+  ctx.beginPath();
+  tracePath(ctx, marker, x, y, size);
+  if (marker === "o") {
+    ctx.fillStyle = colour;
+    ctx.fill();
+  } else {
+    ctx.strokeStyle = colour;
+    ctx.lineWidth = 1.3;
+    ctx.stroke();
+  }
+}
