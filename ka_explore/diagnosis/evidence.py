@@ -1,7 +1,7 @@
 """What a diagnosis judges: what the run is, its history, its snapshots, and what was found of the teachers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -117,18 +117,13 @@ class Evidence:
         return (self.feature_layer(teacher),) if taken is None else taken.get(teacher, ())
 
     def weights(self) -> dict[str, float]:
-        """By term, the weight that the options give it; terms without a weight of their own are left out."""
-        options, terms = self.options, dict.fromkeys(name for row in self.rows[-1:] for name in row["terms"])
-        if options.get("alpha") is not None:
-            alpha = float(options["alpha"])
-            given = {"soft": alpha, "mmd": 1 - alpha, "reconstruction": 1 - alpha}
-        else:
-            given = {}
-        for term in terms:
-            for option in weight_options(term):
-                if term not in given and isinstance(options.get(option), (int, float)):
-                    given[term] = float(options[option])
-        return {term: given[term] for term in terms if term in given}
+        """By term, the weight in force at the last step; terms that are recorded only are left out."""
+        return dict(self.rows[-1].get("weights", {})) if self.rows else {}
+
+    @property
+    def soft_terms(self) -> Collection[str]:
+        """The terms that are about the answers, as the method's stages declare them."""
+        return dict(self.about.get("soft_terms", {})).values() or SOFT_TERMS
 
     def forks(self, *choices: tuple[str, Mapping[str, Any]]) -> tuple[Attempt, ...]:
         """Changes in words and as options, each as a fork from the start; those that the method has options for."""
@@ -150,7 +145,7 @@ class Evidence:
     def answer_term(self) -> str:
         """The term of the last stage that carries the teachers' answers. Raises CannotCheck for none."""
         rows = self.last_stage()
-        for name in SOFT_TERMS:
+        for name in self.soft_terms:
             if rows and name in rows[-1]["terms"]:
                 return name
         raise CannotCheck("no step of the last stage has a term that carries the teachers' answers.")
@@ -160,11 +155,6 @@ def group(snapshot: Snapshot, prefix: str) -> dict[str, np.ndarray]:
     """The arrays under a prefix by what follows it; empty for none."""
     start = f"{prefix}/"
     return {name.removeprefix(start): array for name, array in snapshot.arrays.items() if name.startswith(start)}
-
-
-def weight_options(term: str) -> tuple[str, ...]:
-    """What the option of a term's weight may be called."""
-    return f"{term}_weight", f"{term.rstrip('s')}_weight", f"{term[:-2]}_weight"
 
 
 def judged(

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from ka_explore.diagnosis.evidence import CannotCheck, Evidence, group, judged, weight_options
+from ka_explore.diagnosis.evidence import CannotCheck, Evidence, group, judged
 from ka_explore.diagnosis.findings import Attempt, Finding
 from ka_explore.diagnosis.numbers import median, number
 from ka_explore.diagnosis.thresholds import THRESHOLDS
@@ -13,7 +13,6 @@ from ka_explore.errors import InputError
 from ka_explore.probes.gradients import gradient_ratio, norm
 from ka_explore.probes.results import Curves, Scalars
 from ka_explore.probes.samples import average
-from ka_explore.run.snapshot import SOFT_TERMS
 
 
 def gradient_ratios(evidence: Evidence) -> tuple[list[int], dict[str, list[float]]]:
@@ -25,7 +24,7 @@ def gradient_ratios(evidence: Evidence) -> tuple[list[int], dict[str, list[float
         except InputError:  # no gradient, or none of a soft target
             continue
         if any(ratio == ratio for ratio in ratios.values()):
-            found[snapshot.step] = {term: ratio for term, ratio in ratios.items() if term not in SOFT_TERMS}
+            found[snapshot.step] = {term: ratio for term, ratio in ratios.items() if term not in evidence.soft_terms}
     terms = dict.fromkeys(term for ratios in found.values() for term in ratios)
     return list(found), {term: [ratios.get(term, float("nan")) for ratios in found.values()] for term in terms}
 
@@ -77,7 +76,7 @@ def dominating_term(evidence: Evidence) -> Iterator[Finding]:
         parts = {t: w * average(evidence.term(t)[-quarter:]) for t, w in weights.items()}
         total = sum(abs(v) for v in parts.values() if v == v)
         for term, part in parts.items():
-            if term in SOFT_TERMS or not total > 0:
+            if term in evidence.soft_terms or not total > 0:
                 continue
             yield finding(
                 "dominating_loss",
@@ -95,9 +94,10 @@ def dominating_term(evidence: Evidence) -> Iterator[Finding]:
 
 def weighing(evidence: Evidence, term: str, weight: float = float("nan")) -> tuple[Attempt, ...]:
     """A fork from the start in which a term weighs that much, and one in which the terms balance themselves."""
-    options = [option for option in weight_options(term) if option in evidence.options and weight == weight]
+    option = evidence.about.get("weighed_by", {}).get(term)
+    weighed = {option: float(f"{min(weight, 1000.0):.2g}")} if option and weight == weight else {}
     return evidence.forks(
-        *((f"Weigh {term!r} {weight:.2g}.", {option: float(f"{min(weight, 1000.0):.2g}")}) for option in options[:1]),
+        *([(f"Weigh {term!r} {weight:.2g}.", weighed)] if weighed else []),
         ("Let the terms balance each other (GradNorm).", {"balance": "gradnorm"}),
     )
 
@@ -172,11 +172,11 @@ def feature_variance(evidence: Evidence, teacher: str) -> float:
 def inert_term(evidence: Evidence) -> Iterator[Finding]:
     """Whether a term with a weight does nothing: its gradient, or its part of the loss, is next to none."""
     weights, rows = evidence.weights(), evidence.last_stage()
-    terms = [t for t, w in weights.items() if w > 0 and t not in SOFT_TERMS]
+    terms = [t for t, w in weights.items() if w > 0 and t not in evidence.soft_terms]
     if not terms:
         raise CannotCheck("no term besides the soft target has a weight.")
     first = rows[: max(len(rows) // 10, 1)]
-    answer = next((t for t in SOFT_TERMS if first and t in first[0]["terms"] and weights.get(t, 1.0)), "")
+    answer = next((t for t in evidence.soft_terms if first and t in first[0]["terms"] and weights.get(t, 1.0)), "")
     # beside the soft target, not beside the loss, which another term may dominate
     total = average(np.array([abs(float(row["terms"][answer] if answer else row["loss"])) for row in first]))
     _, ratios = gradient_ratios(evidence)

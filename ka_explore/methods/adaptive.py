@@ -76,9 +76,13 @@ class AdaptiveConfig(AmalgamationConfig):
     bridge_width: float = option(
         0.5, "channels of a bridge's common space, relative to the component's", low=0.01, high=4.0, log=True
     )
-    bridge_weight: float = option(0.1, "weight of the bridges' distance", low=0.0, high=1000.0, log=True)
-    logit_weight: float = option(1.0, "weight of the soft target", low=0.0, high=1000.0, log=True)
-    norm_weight: float = option(1.0, "weight of the unit-norm penalty on the bridges", low=0.0, high=1000.0, log=True)
+    bridge_weight: float = option(
+        0.1, "weight of the bridges' distance", low=0.0, high=1000.0, log=True, weighs="bridges"
+    )
+    logit_weight: float = option(1.0, "weight of the soft target", low=0.0, high=1000.0, log=True, weighs="logits")
+    norm_weight: float = option(
+        1.0, "weight of the unit-norm penalty on the bridges", low=0.0, high=1000.0, log=True, weighs="norm"
+    )
 
 
 class Adaptive(Method):

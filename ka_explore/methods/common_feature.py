@@ -48,19 +48,19 @@ class CommonFeatureConfig(AmalgamationConfig):
     """Options of `CommonFeature`; "code" is the authors' code of Luo 2019."""
 
     # The loss.
-    soft_weight: float = option(1.0, "weight of the soft target (code: 1)", low=0.0, high=1000.0, log=True)
-    mmd_weight: float = option(0.1, "weight of the MMD, L_M (code: 10)", low=0.0, high=1000.0, log=True)
+    soft_weight: float = option(
+        1.0, "weight of the soft target (code: 1)", low=0.0, high=1000.0, log=True, weighs="soft"
+    )
+    mmd_weight: float = option(0.1, "weight of the MMD, L_M (code: 10)", low=0.0, high=1000.0, log=True, weighs="mmd")
     reconstruction_weight: float = option(
-        0.1, "weight of the reconstruction, L_R (code: 10)", low=0.0, high=1000.0, log=True
+        0.1, "weight of the reconstruction, L_R (code: 10)", low=0.0, high=1000.0, log=True, weighs="reconstruction"
     )
     paired_weight: float = option(
         0.0, "weight of the paired distance in the common space (ours; sees which feature is of which image)",
-        low=0.0, high=1000.0, log=True,
-    )  # fmt: skip
+        low=0.0, high=1000.0, log=True, weighs="paired")  # fmt: skip
     classwise_weight: float = option(
         0.0, "weight of the MMD a class, of student and the teacher that knows it (after DDFA)",
-        low=0.0, high=1000.0, log=True,
-    )  # fmt: skip
+        low=0.0, high=1000.0, log=True, weighs="classwise")  # fmt: skip
     alpha: float | None = option(
         None, "the paper's α: if set, the weights are α for the soft target, 1−α for MMD and reconstruction",
         low=0.0, high=1.0,

@@ -13,15 +13,25 @@ from typing import Any, Literal, Self
 from ka_explore.errors import InputError, unknown
 
 
-def option(default: Any, text: str, *, low: float | None = None, high: float | None = None, log: bool = False) -> Any:
+def option(
+    default: Any,
+    text: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    log: bool = False,
+    weighs: str = "",
+) -> Any:
     """A field of a Config: its default, what it means and where it comes from, and the range it may have.
 
     Args:
         low: the smallest value allowed.
         high: the largest value allowed.
         log: whether a slider should be logarithmic.
+        weighs: the term of the loss whose weight it is.
     """
-    return dataclasses.field(default=default, metadata={"text": text, "low": low, "high": high, "log": log})
+    about = {"text": text, "low": low, "high": high, "log": log, "weighs": weighs}
+    return dataclasses.field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,7 @@ class Option:
     low: float | None
     high: float | None
     log: bool
+    weighs: str
 
 
 def options_of(config: type[TrainingConfig]) -> dict[str, Option]:

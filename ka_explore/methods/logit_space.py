@@ -34,10 +34,15 @@ class LogitSpaceConfig(AmalgamationConfig):
 
     layers: tuple[str, ...] = option((), "the student's blocks that have an exit branch; none named: all")
     soft_weight: float = option(
-        1.0, "weight of the soft target of the student's own logits", low=0.0, high=1000.0, log=True
+        1.0, "weight of the soft target of the student's own logits", low=0.0, high=1000.0, log=True, weighs="soft"
     )
     branch_weight: float = option(
-        0.1, "weight of the exit branches' loss, mean over branches (paper: 1, a sum)", low=0.0, high=1000.0, log=True
+        0.1,
+        "weight of the exit branches' loss, mean over branches (paper: 1, a sum)",
+        low=0.0,
+        high=1000.0,
+        log=True,
+        weighs="branches",
     )
     gamma: float = option(
         1.0, "γ of the enhanced target: above 1 the teachers' best class counts more (paper: 1 to 1.5)",

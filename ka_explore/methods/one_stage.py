@@ -31,12 +31,22 @@ class OneStageConfig(CodedConfig):
     """Options of `OneStage`."""
 
     temperature: float = option(4.0, "divides the logits of teacher and student", low=0.05, high=100.0, log=True)
-    soft_weight: float = option(1.0, "weight of the soft target", low=0.0, high=1000.0, log=True)
+    soft_weight: float = option(1.0, "weight of the soft target", low=0.0, high=1000.0, log=True, weighs="soft")
     feature_weight: float = option(
-        3.0, "weight of the distance to the codes, sum over layers (KamalEngine: 1)", low=0.0, high=1000.0, log=True
+        3.0,
+        "weight of the distance to the codes, sum over layers (KamalEngine: 1)",
+        low=0.0,
+        high=1000.0,
+        log=True,
+        weighs="feature",
     )
     reconstruction_weight: float = option(
-        1.0, "weight of the auto-encoders' error, sum over layers", low=0.0, high=1000.0, log=True
+        1.0,
+        "weight of the auto-encoders' error, sum over layers",
+        low=0.0,
+        high=1000.0,
+        log=True,
+        weighs="reconstruction",
     )
     feature_error: Literal["relative", "mean"] = option(
         "relative", "squared errors divided by the code's (or feature's) variance (ours), or their mean (KamalEngine)"

@@ -127,7 +127,7 @@ def control_of(option: Option, values: Iterable[Any] = ()) -> dict[str, Any]:
         "low": finite(option.low),
         "high": finite(option.high),
         "slider": slider_range(option, values),
-        "first": option.name.endswith("_weight") or option.name in FIRST,
+        "first": bool(option.weighs) or option.name in FIRST,
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ka_explore.errors import InputError, StoreError, unknown
 from ka_explore.methods import METHODS, of_version_1
 from ka_explore.methods.base import Method
+from ka_explore.methods.config import options_of
 from ka_explore.problem.problem import Problem
 
 TEMPORARY = "ka-explore-"
@@ -64,6 +65,15 @@ def configs_of_now(about: Mapping[str, Any]) -> tuple[str, list[Any]]:
         method, _, options = of_version_1(str(about["method"]), None, config)
         configs.append([step, options])
     return method, configs
+
+
+def about_method(method: Method) -> dict[str, Any]:
+    """What a folder keeps of what a method declares: the options that weigh its terms, the term about the answers."""
+    return {
+        "weighed_by": {o.weighs: o.name for o in options_of(type(method.config)).values() if o.weighs},
+        "soft_terms": {stage.name: stage.soft_term for stage in method.stages()},
+        "uses_labels": method.uses_labels,
+    }
 
 
 def about_problem(problem: Problem) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from ka_explore.problem.progress import progress_bar
 from ka_explore.problem.targets import TargetKind
 from ka_explore.run.about import (
     TEMPORARY,
+    about_method,
     about_problem,
     asked_for,
     configs_of_now,
@@ -116,6 +117,7 @@ class Run:
             "configs": [[0, asdict(config)]],
             "seed": seed,
             "tasks": None if tasks is None else list(problem.labels.tasks),
+            **about_method(first),
             **about_problem(problem),
             "device": device,
             "threads": threads,
@@ -367,6 +369,7 @@ class Run:
             "name": name,
             "configs": [[step, asdict(kept)] for step, kept in [*before, (at, config)]],
             "parent": [self.name, at],
+            **about_method(new),
         }
         other = Run.__new__(Run)
         store = self.store.copy(folder_of(other, folder), about, rows=at)

@@ -33,7 +33,9 @@ class ContrastiveConfig(AmalgamationConfig):
     """Options of `Contrastive`."""
 
     width: int = option(32, "channels of the common space", low=1, high=4096)
-    contrast_weight: float = option(0.5, "weight of the contrast, sum over teachers", low=0.0, high=1000.0, log=True)
+    contrast_weight: float = option(
+        0.5, "weight of the contrast, sum over teachers", low=0.0, high=1000.0, log=True, weighs="contrast"
+    )
     contrast_temperature: float = option(0.1, "divides the cosines", low=0.01, high=10.0, log=True)
 
 

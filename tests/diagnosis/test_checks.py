@@ -105,6 +105,7 @@ def healthy(teachers=2, labels=3, samples=N, shared=False):
                 "reconstruction": 0.2 + math.exp(-i / 40),
                 "paired": 1.5,
             },
+            "weights": {"soft": 1.0, "mmd": 0.1, "reconstruction": 0.1, "paired": 0.0},
         }
         for i in range(400)
     ]
@@ -112,6 +113,8 @@ def healthy(teachers=2, labels=3, samples=N, shared=False):
         "name": "made up",
         "method": "common_feature",
         "configs": [[0, dict(OPTIONS)]],
+        "weighed_by": {t: f"{t}_weight" for t in ("soft", "mmd", "reconstruction", "paired")},
+        "soft_terms": {"joint": "soft"},
         "teachers": [{"name": t} for t in names],
     }
     examination = {"teachers": {t: examined(labels=labels) for t in names}, "student": {"parameters": 3000}}
@@ -414,6 +417,8 @@ def test_what_a_method_takes_of_a_teacher_is_what_it_declares():
 
 def test_a_method_that_learns_from_true_labels_or_in_one_step_is_not_behind_its_teachers():
     oracle = with_rows(unlearned(healthy()), {"cross_entropy": slow})
+    declared = {"soft_terms": {"joint": "cross_entropy"}, "uses_labels": True}
+    oracle = dataclasses.replace(oracle, about={**oracle.about, **declared})
     merged = with_rows(unlearned(healthy()), {"soft": slow, "correlation": slow}, 1)
     for evidence in (oracle, merged):
         assert "step by step" in judge(evidence).skipped["not_learned"]
