@@ -6,7 +6,7 @@ share images only when together they ask for more than there are.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -17,6 +17,7 @@ from ka_explore.problem.problem import Labelled, Problem
 from ka_explore.problem.student import Student
 from ka_explore.problem.teachers import Teacher
 from ka_explore.toy.checks import share, whole_number
+from ka_explore.toy.drawing import Sprites
 from ka_explore.toy.nets import student
 from ka_explore.toy.pictures import Pictures, with_wrong_labels
 from ka_explore.toy.teaching import Recipe, teach
@@ -26,17 +27,7 @@ LEAST = 10  # fewer images than classes teach nothing
 PROBE = 256  # images of the pool that pictures are made of
 
 
-class Dealt(Protocol):
-    """Images in the order in which they are dealt out."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def at(self, index: Any) -> Self:
-        """Those at an index array or slice."""
-
-
-Kind = TypeVar("Kind", bound=Dealt)
+Kind = TypeVar("Kind", Pictures, Sprites)
 Shown = tuple[np.ndarray, Mapping[str, np.ndarray]]
 """Images, and by task the labels that are told of them."""
 
