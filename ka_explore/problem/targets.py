@@ -43,7 +43,7 @@ class Targets:
             target, and the logsumexp of that row is the one of the teachers' raw logits.
         own: the share of the image that each teacher claims by the raw logits side by side; sums to 1 over a task.
         responsibility: the same by these targets.
-        evidence: more shares of `consistent`: ``balanced``, before any neighbour is heard, and ``neighbours``, by what
+        evidence: more shares of `consistent`: ``balanced``, before any neighbour is asked, and ``neighbours``, by what
             these alone say.
         neighbours: the nearest other images of the pool, nearest first; None where nobody was asked.
         chosen: what was chosen without labels, and the numbers it was chosen by; see `consistent`. With several
