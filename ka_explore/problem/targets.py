@@ -84,7 +84,7 @@ def standardised(labels: LabelSpace, logits: ByTeacher) -> Targets:
     for task in labels.tasks:
         blocks = blocks_of(labels, logits, task)
         joint[task] = standardise(blocks, support(torch.cat(blocks, dim=1))).softmax(dim=1)
-    return made(labels, logits, joint, {}, None, {"target": "standardised"})
+    return as_targets(labels, logits, joint, {}, None, {"target": "standardised"})
 
 
 def consistent(labels: LabelSpace, logits: ByTeacher, features: ByTeacher, images: OfPool | None) -> Targets:
@@ -137,7 +137,7 @@ def consistent(labels: LabelSpace, logits: ByTeacher, features: ByTeacher, image
         for name, value in smoothed.chosen.items()
     }
     target = {task: smoothed.target for task, smoothed in found.items()}
-    return made(labels, logits, target, evidence, nearest[:, :asked], {"target": "consistent", **chosen})
+    return as_targets(labels, logits, target, evidence, nearest[:, :asked], {"target": "consistent", **chosen})
 
 
 def make_targets(
@@ -263,7 +263,7 @@ def standardise(blocks: Sequence[Float[Tensor, "image _"]], strength: float) -> 
     return torch.cat([(block - strength * mean) * scale for block, mean, scale in moved], dim=1)
 
 
-def made(
+def as_targets(
     labels: LabelSpace,
     logits: Mapping[str, Float[Tensor, "image _"]],
     joint: Mapping[str, Float[Tensor, "image column"]],

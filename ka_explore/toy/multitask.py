@@ -88,17 +88,17 @@ def sprites(
         RECIPES,
         drawn.at(slice(TEST, None)),
         drawn.at(slice(TEST)),
-        own=lambda sprites, number: taught(sprites.dark == DARK[number], int(seed)),
+        own=lambda sprites, number: learnable(sprites.dark == DARK[number], int(seed)),
         lesson=lesson,
         marked=lambda sprites, _: (sprites.images, sprites.labels),
         make_student=partial(student, channels=3),
     )
 
 
-def taught(part: Bool[np.ndarray, "image"], seed: int) -> Int64[np.ndarray, "_"]:
+def learnable(mine: Bool[np.ndarray, "image"], seed: int) -> Int64[np.ndarray, "_"]:
     """The indices of the images that a net of this part may learn from: all of its part, and some others by lot.
 
     The lots are drawn from the end on, where lessons are taken, so that a validation set leaves them be.
     """
-    lot = np.random.default_rng([seed, 78]).random(len(part))[::-1]
-    return np.flatnonzero(part | (lot < FOREIGN / (1 - FOREIGN)))
+    lot = np.random.default_rng([seed, 78]).random(len(mine))[::-1]
+    return np.flatnonzero(mine | (lot < FOREIGN / (1 - FOREIGN)))
