@@ -26,6 +26,7 @@ from torch import Tensor
 from ka_explore.errors import InputError, unknown
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.neighbours import ByTeacher, OfPool, check_rows, nearest_images, neighbour_space
+from ka_explore.problem.neighbours import thumbnails as thumbnails  # found here too
 
 MOST = 32  # neighbours looked at; beyond, the answers of the toy pools only become vaguer
 BALANCE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the largest balance, tried one after the other
