@@ -11,15 +11,7 @@ from torch import Tensor, nn
 
 from ka_explore.errors import InputError
 from ka_explore.problem.fingerprint import code_of, described, module_digest, settings_of
-from ka_explore.problem.layers import (
-    Outputs,
-    find_layers,
-    forward,
-    layers_of,
-    layout_of,
-    logits_of,
-    read_logits,
-)
+from ka_explore.problem.layers import Outputs, find_layers, forward, layers_of, layout_of, logits_of, read_logits
 from ka_explore.problem.preprocess import Preprocess as Preprocess  # also found here
 
 
