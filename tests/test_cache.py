@@ -212,12 +212,12 @@ class Breaks(nn.Module):
 
     def forward(self, images):
         logits = self.inner(images).mean(dim=(2, 3))
-        place = self.at - self.seen[0]
+        index = self.at - self.seen[0]
         self.seen[0] += len(images)
-        if 0 <= place < len(images):
+        if 0 <= index < len(images):
             if self.how == "error":
                 raise RuntimeError("out of luck")
-            logits[place, 1] = float(self.how)
+            logits[index, 1] = float(self.how)
         return logits
 
 

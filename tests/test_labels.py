@@ -35,9 +35,9 @@ def test_merging_adds_the_softmax_probabilities_of_one_name(spaces):
         got = merged[:, labels.task_slice(task)].softmax(dim=1)
         for row in range(7):
             total = sum(float(scores[row, i].exp()) for i, _ in columns)
-            for place, label in enumerate(labels.class_names(task)):
+            for index, label in enumerate(labels.class_names(task)):
                 expected = sum(float(scores[row, i].exp()) for i, column in columns if column.label == label) / total
-                assert got[row, place] == pytest.approx(expected, rel=1e-9)
+                assert got[row, index] == pytest.approx(expected, rel=1e-9)
 
 
 def test_merging_survives_scores_of_any_size_and_has_gradients():
@@ -76,8 +76,8 @@ def test_places_agree_with_the_columns(spaces):
         assert {c.task for c in labels.columns[labels.task_columns(task)]} == {task}
         assert sum(c.task == task for c in labels.columns) == len(labels.columns[labels.task_columns(task)])
         assert [t for t, _ in labels.classes[labels.task_slice(task)]] == [task] * len(labels.class_names(task))
-    for column, place in zip(labels.columns, labels.class_of_column, strict=True):
-        assert labels.classes[place] == (column.task, column.label)
+    for column, index in zip(labels.columns, labels.class_of_column, strict=True):
+        assert labels.classes[index] == (column.task, column.label)
 
 
 def test_stacking_is_in_the_order_of_the_columns_whatever_the_order_given():

@@ -81,9 +81,9 @@ def test_tokens_become_a_square_without_the_class_token_or_else_a_column(tokens,
     rows = torch.rand(2, tokens, 3)
     made = to_map(rows)
     assert made.shape == (2, 3, *size)
-    for place in range(size[0] * size[1]):
-        y, x = divmod(place, size[1])
-        assert torch.equal(made[:, :, y, x], rows[:, place + left_out])
+    for token in range(size[0] * size[1]):
+        y, x = divmod(token, size[1])
+        assert torch.equal(made[:, :, y, x], rows[:, token + left_out])
 
 
 def test_vectors_become_maps_of_one_place():

@@ -58,7 +58,7 @@ def test_fingerprints_belong_to_pool_and_teachers_and_not_to_labels_or_test(tiny
 
 
 def test_a_data_set_of_pairs_is_a_pool(tiny_problem, blobs):
-    data = [(torch.from_numpy(image), place % 3) for place, image in enumerate(blobs(20))]
+    data = [(torch.from_numpy(image), index % 3) for index, image in enumerate(blobs(20))]
     problem = tiny_problem(images=20)
     mine = Problem(problem.teachers, Pool(data), problem.student)
     assert mine.fingerprints == problem.fingerprints

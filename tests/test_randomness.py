@@ -255,7 +255,7 @@ def test_a_generator_that_is_given_is_used():
     assert torch.equal(found, torch.rand(4, generator=torch.Generator().manual_seed(5)))
 
 
-def test_what_may_draw_is_known_or_taken_for_granted(problem, noisy):
+def test_what_uses_random_numbers_is_known_or_taken_for_granted(problem, noisy):
     plain = Run(problem, "common_feature", steps=2)
     assert not uses_rng(plain.method)
     assert uses_rng(Run(noisy, "distillation", steps=2).method)

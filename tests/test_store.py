@@ -68,8 +68,8 @@ def test_rows_come_back_as_they_were_written(empty, tmp_path):
     for opened in (store, Store(tmp_path / "run")):
         assert list(opened.rows()) == rows
         assert opened.rows_kept == 19
-        for place in (18, 0, 7, 7, 6):
-            assert opened.row(place) == rows[place]
+        for index in (18, 0, 7, 7, 6):
+            assert opened.row(index) == rows[index]
         assert list(opened.rows(3, 9)) == rows[3:9]
         assert list(opened.rows(15, 99)) == rows[15:]
         assert list(opened.rows(4)) == rows[4:]
@@ -282,10 +282,10 @@ def test_a_damaged_file_is_a_clear_error_wherever_it_is_damaged(folder, kind):
     random = np.random.default_rng(0)
     load = Store(folder).load_checkpoint if kind.endswith("pt") else Store(folder).load_snapshot
     refused = 0
-    for place in random.integers(0, len(whole), 150):
+    for byte in random.integers(0, len(whole), 150):
         changed = bytearray(whole)
-        changed[place] ^= int(random.integers(1, 256))
-        for damaged in (bytes(changed), whole[:place]):
+        changed[byte] ^= int(random.integers(1, 256))
+        for damaged in (bytes(changed), whole[:byte]):
             path.write_bytes(damaged)
             try:
                 load(8)

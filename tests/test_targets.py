@@ -34,8 +34,8 @@ def answers(teachers, count: int, seed: int = 0) -> tuple[LabelSpace, dict[str, 
 
     clump = torch.arange(count) % 4
     logits, features = {}, {}
-    for place, (name, (_, names)) in enumerate(teachers.items()):
-        logits[name] = (1 + place) * (2 * noise(4, len(names))[clump] + noise(count, len(names))) + place
+    for number, (name, (_, names)) in enumerate(teachers.items()):
+        logits[name] = (1 + number) * (2 * noise(4, len(names))[clump] + noise(count, len(names))) + number
         features[name] = noise(4, 6)[clump] + 0.3 * noise(count, 6)
     images = (torch.rand(4, 2, 5, 7, generator=generator)[clump] + 0.1 * noise(count, 2, 5, 7)).clamp(0, 1)
     return LabelSpace.of(teachers), logits, features, images
@@ -59,17 +59,17 @@ def test_every_task_keeps_its_level_and_its_claims_sum_to_one(kind, teachers, co
     for shares in (targets.own, targets.responsibility, *targets.evidence.values()):
         assert shares.shape == (count, len(teachers))
     for task in labels.tasks:
-        place = labels.task_columns(task)
-        torch.testing.assert_close(stacked[:, place].logsumexp(1), raw[:, place].logsumexp(1), atol=1e-4, rtol=1e-5)
+        columns = labels.task_columns(task)
+        torch.testing.assert_close(stacked[:, columns].logsumexp(1), raw[:, columns].logsumexp(1), atol=1e-4, rtol=1e-5)
         owners = [labels.teachers.index(teacher) for teacher in labels.teachers_of(task)]
         for shares in (targets.own, targets.responsibility, *targets.evidence.values()):
             torch.testing.assert_close(shares[:, owners].sum(dim=1), torch.ones(count))
         for column, teacher in zip(owners, labels.teachers_of(task), strict=True):
             block = labels.columns_of(teacher)
-            share = joint(labels, targets, task)[:, block.start - place.start : block.stop - place.start].sum(dim=1)
+            share = joint(labels, targets, task)[:, block.start - columns.start : block.stop - columns.start].sum(dim=1)
             torch.testing.assert_close(targets.responsibility[:, column], share)
-        lowest = raw[:, place].log_softmax(dim=1).min()
-        assert stacked[:, place].log_softmax(dim=1).min() >= lowest - 1e-4
+        lowest = raw[:, columns].log_softmax(dim=1).min()
+        assert stacked[:, columns].log_softmax(dim=1).min() >= lowest - 1e-4
 
 
 def test_the_images_may_come_in_any_order():
@@ -118,14 +118,16 @@ def test_one_image_keeps_its_own_answer(kind):
         torch.testing.assert_close(targets.logits[teacher], own, atol=1e-4, rtol=1e-4)
 
 
-def test_neighbours_that_know_nothing_are_not_heard():
+def test_neighbours_that_know_nothing_change_nothing():
     labels, logits, features, images = answers(ONE_TASK, 400)
     order = torch.randperm(400, generator=torch.Generator().manual_seed(1))
-    heard = consistent(labels, logits, features, images)
-    unheard = consistent(labels, logits, {t: f[order] for t, f in features.items()}, images[order])
-    assert heard.chosen["trust"] > 0.5
-    assert unheard.chosen["trust"] < 0.1
-    assert (unheard.responsibility - unheard.own).abs().mean() < 0.2 * (heard.responsibility - heard.own).abs().mean()
+    smoothed = consistent(labels, logits, features, images)
+    left_alone = consistent(labels, logits, {t: f[order] for t, f in features.items()}, images[order])
+    assert smoothed.chosen["trust"] > 0.5
+    assert left_alone.chosen["trust"] < 0.1
+    assert (left_alone.responsibility - left_alone.own).abs().mean() < 0.2 * (
+        smoothed.responsibility - smoothed.own
+    ).abs().mean()
 
 
 def test_neighbours_are_heard_less_in_a_thinner_pool_and_more_where_answers_are_noisier():
@@ -134,10 +136,10 @@ def test_neighbours_are_heard_less_in_a_thinner_pool_and_more_where_answers_are_
 
     def trust(count: int, noise: float) -> float:
         generator = torch.Generator().manual_seed(0)
-        place = torch.rand(2000, 3, generator=generator)
-        clean = {"first": 3 * torch.sin(5 * place), "second": 3 * torch.cos(5 * place[:, :2])}
+        position = torch.rand(2000, 3, generator=generator)
+        clean = {"first": 3 * torch.sin(5 * position), "second": 3 * torch.cos(5 * position[:, :2])}
         said = {t: (z + noise * torch.randn(z.shape, generator=generator))[:count] for t, z in clean.items()}
-        vectors = torch.cat([place, place.flip(1) + 1], dim=1)[:count]  # lengths are taken away
+        vectors = torch.cat([position, position.flip(1) + 1], dim=1)[:count]  # lengths are taken away
         return float(consistent(labels, said, {"first": vectors}, None).chosen["trust"])
 
     by_count = [trust(count, 0.6) for count in (2000, 200, 20, 3)]
@@ -198,16 +200,16 @@ def target_by_loops(labels, logits, nearest, task) -> tuple[np.ndarray, dict[str
 
     def mixed(q: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
         errors = [np.mean([np.sum((q[x] - q[nearest[x][j]]) ** 2) for x in range(count)]) for j in range(most)]
-        heard = {k: [np.mean([q[o] for o in nearest[x][:k]], axis=0) for x in range(count)] for k in range(1, most + 1)}
-        together = {k: np.mean([np.sum((q[x] - heard[k][x]) ** 2) for x in range(count)]) for k in heard}
+        means = {k: [np.mean([q[o] for o in nearest[x][:k]], axis=0) for x in range(count)] for k in range(1, most + 1)}
+        together = {k: np.mean([np.sum((q[x] - means[k][x]) ** 2) for x in range(count)]) for k in means}
         k = min(together, key=lambda k: together[k])
         half = sum(0.5 ** (j + 1) * e for j, e in enumerate(errors)) / sum(0.5 ** (j + 1) for j in range(most))
         growth = min(1.0, max(0.0, half / errors[0] - 1))
-        a, b = (np.array(rows) - np.mean(rows, axis=0) for rows in (q, heard[k]))
+        a, b = (np.array(rows) - np.mean(rows, axis=0) for rows in (q, means[k]))
         r = max(0.0, np.sum(a * b) / math.sqrt(np.sum(a * a) * np.sum(b * b)))
         trust = min(1, 2 * r) * (1 - growth)
         chosen = {"neighbours": k, "trust": trust, "growth": growth, "correlation": r, "error": together[k]}
-        return (1 - trust) * q + trust * np.array(heard[k]), chosen
+        return (1 - trust) * q + trust * np.array(means[k]), chosen
 
     best, chosen = mixed(own)
     chosen |= {"balance": 0.0, "scale": 0.0}
@@ -251,8 +253,8 @@ def test_a_pool_of_one_teachers_images_is_not_made_an_even_one():
         "first": 4.0 * torch.eye(3)[truth] + 0.5 * torch.randn(600, 3, generator=generator),
         "second": 1.0 * torch.randn(600, 2, generator=generator),
     }
-    place = 4 * torch.eye(3)[truth] + torch.randn(600, 3, generator=generator)
-    targets = consistent(labels, logits, {"first": place}, None)
+    feature = 4 * torch.eye(3)[truth] + torch.randn(600, 3, generator=generator)
+    targets = consistent(labels, logits, {"first": feature}, None)
     assert targets.chosen["balance"] < 0.3
     assert (labels.stack(targets.logits).argmax(dim=1) == truth).float().mean() > 0.97
 
@@ -276,7 +278,7 @@ def clumps(count: int = 600) -> tuple[LabelSpace, dict[str, Tensor], dict[str, T
     """
     generator = torch.Generator().manual_seed(4)
     truth = torch.arange(count) % 4
-    place = 4 * torch.eye(4)[truth] + 0.8 * torch.randn(count, 4, generator=generator)
+    feature = 4 * torch.eye(4)[truth] + 0.8 * torch.randn(count, 4, generator=generator)
     logits = {}
     for owner, (name, loudness, level) in enumerate([("quiet", 1.0, 0.0), ("loud", 2.0, 2.0)]):
         own = truth // 2 == owner
@@ -284,7 +286,7 @@ def clumps(count: int = 600) -> tuple[LabelSpace, dict[str, Tensor], dict[str, T
         answer = (truth % 2) ^ wrong.int()
         sure = torch.where(own, 2.0, 1.0) + 1.0 * torch.randn(count, generator=generator)
         logits[name] = level + loudness * sure[:, None] * (2.0 * torch.eye(2)[answer] - 1)
-    return LabelSpace.of({"quiet": ("class", "ab"), "loud": ("class", "cd")}), logits, {"quiet": place}, truth
+    return LabelSpace.of({"quiet": ("class", "ab"), "loud": ("class", "cd")}), logits, {"quiet": feature}, truth
 
 
 def test_the_neighbours_tell_whose_image_it_is_where_a_loud_teacher_claims_all():

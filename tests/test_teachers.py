@@ -297,8 +297,8 @@ def slow_resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         scale = old / new
         support = max(scale, 1.0)
         rows = []
-        for place in range(new):
-            center = (place + 0.5) * scale
+        for pixel in range(new):
+            center = (pixel + 0.5) * scale
             weights = np.array([max(0.0, 1 - abs((i + 0.5 - center) / support)) for i in range(old)])
             rows.append(np.tensordot(weights / weights.sum(), image, axes=(0, axis)))
         image = np.stack(rows, axis=axis)

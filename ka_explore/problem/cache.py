@@ -60,7 +60,7 @@ class TeacherCache:
         missing = [t for t in teachers if not all(path.exists() for path in self.paths(t.name).values())]
         if missing:
             self.build(missing, images)
-        self.arrays = {t.name: {what: opened(path) for what, path in self.paths(t.name).items()} for t in teachers}
+        self.arrays = {t.name: {what: open_array(path) for what, path in self.paths(t.name).items()} for t in teachers}
 
     def paths(self, teacher: str) -> dict[str, Path]:
         """The files of a teacher: its logits (under the empty name) and each wanted layer."""
@@ -133,7 +133,7 @@ class TeacherCache:
                     )
 
 
-def opened(path: Path) -> np.ndarray:
+def open_array(path: Path) -> np.ndarray:
     """An array on disk, memory-mapped. Raises StoreError for a damaged file."""
     try:
         array: np.ndarray = np.load(path, mmap_mode="r")

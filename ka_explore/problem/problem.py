@@ -100,7 +100,7 @@ class Problem:
         Raises InputError when a teacher cannot take the pool's images or its answer does not fit.
         """
         images = self.pool.images[:2]
-        return {teacher.name: ask(f"teacher {teacher.name!r}", teacher, images) for teacher in self.teachers}
+        return {teacher.name: outputs_of(f"teacher {teacher.name!r}", teacher, images) for teacher in self.teachers}
 
     def check(self) -> None:
         """Ask every teacher for the first images. Raises InputError when one cannot take them or does not fit."""
@@ -147,7 +147,7 @@ class Problem:
                     f"{', '.join(labels.tasks)}: build the heads in the order of labels.tasks."
                 )
         student.eval()
-        outputs = ask("the student", student, self.pool.images[:2])
+        outputs = outputs_of("the student", student, self.pool.images[:2])
         if outputs.logits.shape[1] != len(labels.columns):
             raise InputError(
                 f"the student has {outputs.logits.shape[1]} outputs, the label space {len(labels.columns)} "
@@ -199,7 +199,7 @@ def memory_of(net: nn.Module) -> set[int]:
     return {p.untyped_storage().data_ptr() for p in net.parameters() if p.numel()}
 
 
-def ask(owner: str, net: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
+def outputs_of(owner: str, net: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
     """What a net says of images; what it raises becomes an InputError that says what the images are like."""
     try:
         return net(images)

@@ -23,13 +23,13 @@ def watched(watcher: Watcher) -> Iterator[None]:
         WATCHER.reset(token)
 
 
-class Told:
+class WatchedBar:
     """A bar that tells a watcher; it has the methods of tqdm's bar that are used here."""
 
     def __init__(self, watcher: Watcher, total: int, description: str):
         self.watcher, self.total, self.description, self.n = watcher, total, description, 0
 
-    def __enter__(self) -> "Told":
+    def __enter__(self) -> "WatchedBar":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,7 +60,7 @@ def progress_bar(
     """
     watcher = WATCHER.get()
     if watcher is not None:
-        return Told(watcher if show is not False else lambda _what, _share: None, total, description)
+        return WatchedBar(watcher if show is not False else lambda _what, _share: None, total, description)
     options: dict[str, Any] = {"total": total, "desc": description, "unit": unit, "leave": False, "delay": 0.5}
     if in_notebook() and find_spec("ipywidgets") is not None and show is not False:
         from tqdm.notebook import tqdm as notebook_bar

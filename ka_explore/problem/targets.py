@@ -26,6 +26,7 @@ from torch import Tensor
 from ka_explore.errors import InputError, unknown
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.neighbours import ByTeacher, OfPool, check_rows, nearest_images, neighbour_space
+from ka_explore.problem.neighbours import thumbnails as thumbnails  # found here too
 
 MOST = 32  # neighbours looked at; beyond, the answers of the toy pools only become vaguer
 BALANCE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the largest balance, tried one after the other
@@ -43,7 +44,7 @@ class Targets:
             target, and the logsumexp of that row is the one of the teachers' raw logits.
         own: the share of the image that each teacher claims by the raw logits side by side; sums to 1 over a task.
         responsibility: the same by these targets.
-        evidence: more shares of `consistent`: ``balanced``, before any neighbour is heard, and ``neighbours``, by what
+        evidence: more shares of `consistent`: ``balanced``, before any neighbour is asked, and ``neighbours``, by what
             these alone say.
         neighbours: the nearest other images of the pool, nearest first; None where nobody was asked.
         chosen: what was chosen without labels, and the numbers it was chosen by; see `consistent`. With several
@@ -84,7 +85,7 @@ def standardised(labels: LabelSpace, logits: ByTeacher) -> Targets:
     for task in labels.tasks:
         blocks = blocks_of(labels, logits, task)
         joint[task] = standardise(blocks, support(torch.cat(blocks, dim=1))).softmax(dim=1)
-    return made(labels, logits, joint, {}, None, {"target": "standardised"})
+    return as_targets(labels, logits, joint, {}, None, {"target": "standardised"})
 
 
 def consistent(labels: LabelSpace, logits: ByTeacher, features: ByTeacher, images: OfPool | None) -> Targets:
@@ -137,7 +138,7 @@ def consistent(labels: LabelSpace, logits: ByTeacher, features: ByTeacher, image
         for name, value in smoothed.chosen.items()
     }
     target = {task: smoothed.target for task, smoothed in found.items()}
-    return made(labels, logits, target, evidence, nearest[:, :asked], {"target": "consistent", **chosen})
+    return as_targets(labels, logits, target, evidence, nearest[:, :asked], {"target": "consistent", **chosen})
 
 
 def make_targets(
@@ -263,7 +264,7 @@ def standardise(blocks: Sequence[Float[Tensor, "image _"]], strength: float) -> 
     return torch.cat([(block - strength * mean) * scale for block, mean, scale in moved], dim=1)
 
 
-def made(
+def as_targets(
     labels: LabelSpace,
     logits: Mapping[str, Float[Tensor, "image _"]],
     joint: Mapping[str, Float[Tensor, "image column"]],

@@ -11,16 +11,7 @@ from torch import Tensor, nn
 
 from ka_explore.errors import InputError
 from ka_explore.problem.fingerprint import code_of, described, module_digest, settings_of
-from ka_explore.problem.layers import (
-    LayerList,
-    Outputs,
-    find_layers,
-    forward,
-    layers_of,
-    layout_of,
-    logits_of,
-    read_logits,
-)
+from ka_explore.problem.layers import Outputs, find_layers, forward, layers_of, layout_of, logits_of, read_logits
 from ka_explore.problem.preprocess import Preprocess as Preprocess  # also found here
 
 
@@ -105,6 +96,8 @@ class Teacher:
         logits = read_logits(f"teacher {self.name!r}", self.read, raw.output, raw.batch, len(self.labels))
         return Outputs(logits.float(), {layer: f.float() for layer, f in raw.features.items() if layer in self.layers})
 
+    layers_of = staticmethod(layers_of)
+
     @property
     def fingerprint(self) -> str:
         """Of weights, structure, layers, labels and preprocessing: the same on every machine."""
@@ -119,11 +112,6 @@ class Teacher:
         code = "".join(sorted({code_of(thing) for thing in things}))
         settings = "".join(settings_of(module) for module in self.module.modules())
         return hashlib.sha256((self.fingerprint + code + settings).encode()).hexdigest()[:16]
-
-    @staticmethod
-    def layers_of(module: nn.Module, images: Tensor) -> LayerList:
-        """The layers to choose from: names, kinds, output shapes and parameter counts."""
-        return layers_of(module, images)
 
     def __repr__(self) -> str:
         return f"Teacher({self.name!r}, task={self.task!r}, labels={len(self.labels)}, layers={list(self.layers)})"

@@ -8,6 +8,7 @@ import copy
 import inspect
 import json
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +22,8 @@ from torch import Tensor, nn
 
 from ka_explore.errors import InputError, StoreError
 from ka_explore.problem.labels import Column, LabelSpace
+from ka_explore.problem.preprocess import Preprocess
 from ka_explore.problem.student import Chain, Student
-from ka_explore.problem.teachers import Preprocess
 from ka_explore.run.run import Run
 from ka_explore.run.store import replace_file, to_json, writing
 
@@ -128,8 +129,6 @@ def load_student(folder: str | Path, student: Student | None = None) -> Classifi
         try:
             student = build_student(architecture)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            if isinstance(error, StoreError):
-                raise
             raise StoreError(f"the description in {folder} makes no student ({error!r}): it was damaged.") from error
     try:
         student.load_state_dict(weights)
@@ -205,8 +204,8 @@ def build_student(description: Mapping[str, Any]) -> Chain:
         size = preprocess["size"]
         preprocess = Preprocess(**preprocess | {"size": tuple(size) if isinstance(size, list) else size})
     return Chain(
-        {name: build_module(part) for name, part in description["segments"].items()},
-        {name: build_module(part) for name, part in description["heads"].items()},
+        {name: build_module(segment) for name, segment in description["segments"].items()},
+        {name: build_module(head) for name, head in description["heads"].items()},
         preprocess=preprocess,
     )
 
@@ -217,10 +216,7 @@ def build_module(description: Mapping[str, Any]) -> nn.Module:
     if kind is None:
         raise StoreError(f"{description['kind']!r} is not a standard module: the description is damaged or foreign.")
     if kind is nn.Sequential:
-        sequence = nn.Sequential()
-        for name, part in description["modules"].items():
-            sequence.add_module(name, build_module(part))
-        return sequence
+        return nn.Sequential(OrderedDict((n, build_module(inner)) for n, inner in description["modules"].items()))
     arguments = {n: tuple(v) if isinstance(v, list) else v for n, v in description["arguments"].items()}
     if any(isinstance(v, (int, float)) and not math.isfinite(v) for v in arguments.values()):
         raise StoreError(f"{description['kind']} has an argument that is not finite: the description is damaged.")

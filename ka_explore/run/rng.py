@@ -116,10 +116,10 @@ REWRITTEN: dict[Any, Callable[..., Any]] = {
 
 def uses_rng(net: nn.Module) -> bool:
     """Whether a net might draw random numbers as it runs: no only where every module of it is known not to."""
-    return any(map(might, net.modules()))
+    return any(map(module_uses_rng, net.modules()))
 
 
-def might(module: nn.Module) -> bool:
+def module_uses_rng(module: nn.Module) -> bool:
     """Whether one module itself might: one of torch's that does, or one that is neither torch's nor ours."""
     rate, before = getattr(module, "dropout", 0.0), getattr(module, "preprocess", None)
     return (

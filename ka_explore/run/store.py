@@ -37,12 +37,12 @@ FORMAT = 1
 ENDINGS = {"checkpoints": ".pt", "snapshots": ".npz"}
 
 
-def whole(value: Any, least: int = 0) -> bool:
+def is_whole(value: Any, least: int = 0) -> bool:
     """Whether a value is a whole number of at least that."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def pair(value: Any, first: type, second: type) -> bool:
+def is_pair(value: Any, first: type, second: type) -> bool:
     """Whether a value is a list of these two."""
     return isinstance(value, list) and len(value) == 2 and all(map(isinstance, value, (first, second)))
 
@@ -52,12 +52,12 @@ FIELDS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("name", "method", "device", "precision"), lambda value: isinstance(value, str)),
     **dict.fromkeys(("fingerprints", "environment"), lambda value: isinstance(value, dict)),
     "problem": lambda value: isinstance(value, dict) and isinstance(value.get("options"), dict) and "name" in value,
-    "configs": lambda value: isinstance(value, list) and bool(value) and all(pair(v, int, dict) for v in value),
-    "seed": whole,
-    "checkpoint_every": lambda value: whole(value, 1),
-    "snapshot_every": whole,
-    "threads": lambda value: value is None or whole(value, 1),
-    "parent": lambda value: value is None or pair(value, str, int),
+    "configs": lambda value: isinstance(value, list) and bool(value) and all(is_pair(v, int, dict) for v in value),
+    "seed": is_whole,
+    "checkpoint_every": lambda value: is_whole(value, 1),
+    "snapshot_every": is_whole,
+    "threads": lambda value: value is None or is_whole(value, 1),
+    "parent": lambda value: value is None or is_pair(value, str, int),
     "tasks": lambda value: value is None or (isinstance(value, list) and all(isinstance(v, str) for v in value)),
 }
 

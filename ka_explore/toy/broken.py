@@ -31,7 +31,8 @@ def broken(name: str, *, seed: int = 0) -> tuple[Problem, dict[str, Any]]:
     Raises:
         InputError: for another name.
     """
-    return case_of(name).make(digits(seed=seed))
+    make, _ = case_of(name)
+    return make(digits(seed=seed))
 
 
 @dataclass(frozen=True)
@@ -52,36 +53,22 @@ class Answer:
 
 def broken_answer(name: str) -> Answer:
     """What was done to a prepared run of `broken`. Raises InputError for another name."""
-    return case_of(name).answer
+    return case_of(name)[1]
 
 
 # What was done: do not read on before you have looked.
 
 
-@dataclass(frozen=True)
-class Case:
-    """One prepared run: how it is made of a healthy problem, and the answer."""
-
-    make: Callable[[Problem], tuple[Problem, dict[str, Any]]]
-    answer: Answer
-
-
+Made = tuple[Problem, dict[str, Any]]
 OPTIONS: Mapping[str, Any] = {"method": "common_feature", "steps": 150, "snapshot_every": 25}
 
 
-def case_of(name: str) -> Case:
-    """A row of the table. Raises InputError for a name that is not in it."""
-    if name not in CASES:
-        raise unknown("broken problem", name, CASES)
-    return CASES[name]
-
-
-def unnormalised(problem: Problem) -> tuple[Problem, dict[str, Any]]:
+def unnormalised(problem: Problem) -> Made:
     """The second teacher is given the pool's images as they are, though it learned from standardised ones."""
     return with_teacher(problem, "digits 5-9", preprocess=Preprocess()), dict(OPTIONS)
 
 
-def exchanged(problem: Problem) -> tuple[Problem, dict[str, Any]]:
+def exchanged(problem: Problem) -> Made:
     """Two labels of the second teacher are exchanged; the truth in pool and test stays what it was."""
     labels = list(problem.teacher("digits 5-9").labels)
     one, other = labels.index("6"), labels.index("9")
@@ -97,14 +84,15 @@ def exchanged(problem: Problem) -> tuple[Problem, dict[str, Any]]:
     return dataclasses.replace(made, pool=pool, test=test), dict(OPTIONS)
 
 
-def overweighted(problem: Problem) -> tuple[Problem, dict[str, Any]]:
+def overweighted(problem: Problem) -> Made:
     """The published code's settings with three times their weight on the MMD; problem and teachers are untouched."""
     settings = {"mmd_weight": 30.0, "reconstruction_weight": 10.0, "reconstruction": "mean", "norm": "none"}
     return problem, {**OPTIONS, **settings}
 
 
-CASES: Mapping[str, Case] = {
-    "first": Case(
+# By name, how a run is made of a healthy problem, and the answer.
+CASES: Mapping[str, tuple[Callable[[Problem], Made], Answer]] = {
+    "first": (
         unnormalised,
         Answer(
             "wrong_preprocessing",
@@ -113,7 +101,7 @@ CASES: Mapping[str, Case] = {
             "they are not, the diagnosis asks it about the same images fed in other ways.",
         ),
     ),
-    "second": Case(
+    "second": (
         exchanged,
         Answer(
             "labels_permuted",
@@ -122,7 +110,7 @@ CASES: Mapping[str, Case] = {
             "confusion has two cells off its diagonal.",
         ),
     ),
-    "third": Case(
+    "third": (
         overweighted,
         Answer(
             "dominating_term",
@@ -132,6 +120,13 @@ CASES: Mapping[str, Case] = {
         ),
     ),
 }
+
+
+def case_of(name: str) -> tuple[Callable[[Problem], Made], Answer]:
+    """A row of the table. Raises InputError for a name that is not in it."""
+    if name not in CASES:
+        raise unknown("broken problem", name, CASES)
+    return CASES[name]
 
 
 def with_teacher(problem: Problem, name: str, **changes: Any) -> Problem:

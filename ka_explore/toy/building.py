@@ -4,9 +4,11 @@ The images come in one balanced order. The pool takes from its beginning and the
 share images only when together they ask for more than there are.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -17,6 +19,7 @@ from ka_explore.problem.problem import Labelled, Problem
 from ka_explore.problem.student import Student
 from ka_explore.problem.teachers import Teacher
 from ka_explore.toy.checks import share, whole_number
+from ka_explore.toy.drawing import Sprites
 from ka_explore.toy.nets import student
 from ka_explore.toy.pictures import Pictures, with_wrong_labels
 from ka_explore.toy.teaching import Recipe, teach
@@ -26,44 +29,31 @@ LEAST = 10  # fewer images than classes teach nothing
 PROBE = 256  # images of the pool that pictures are made of
 
 
-class Dealt(Protocol):
-    """Images in the order in which they are dealt out."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def at(self, index: Any) -> Self:
-        """Those at an index array or slice."""
-
-
-Kind = TypeVar("Kind", bound=Dealt)
+Kind = TypeVar("Kind", Pictures, Sprites)
 Shown = tuple[np.ndarray, Mapping[str, np.ndarray]]
 """Images, and by task the labels that are told of them."""
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """How many images of which kind a problem is asked for; None takes the problem's default.
+class Asked:
+    """What every toy problem can be asked for, as `ka_explore.toy` describes it; None takes the problem's default."""
 
-    Attributes:
-        defaults: of the next three.
-        unlabelled: images in the pool.
-        labelled: training images a teacher.
-        label_noise: the share of these whose label is wrong.
-        validation: see `set_aside`; with it a default that no longer fits shrinks to two thirds, first the pool's,
-            then, if teachers and pool would still share images, the teachers'.
-    """
+    seed: int = 0
+    unlabelled: int | None = None
+    labelled: int | None = None
+    label_noise: float | None = None
+    validation: bool = False
 
-    defaults: tuple[int, int, float]
-    unlabelled: int | None
-    labelled: int | None
-    label_noise: float | None
-    validation: bool
+    def settled(
+        self, defaults: tuple[int, int, float], room: int, own: Sequence[Int64[np.ndarray, "_"]]
+    ) -> dict[str, Any]:
+        """All but the seed as numbers in range, in the order of the problem's options.
 
-    def settled(self, room: int, own: Sequence[Int64[np.ndarray, "_"]]) -> dict[str, Any]:
-        """All four as numbers in range, in the order of the problem's options.
+        With ``validation`` a default that no longer fits shrinks to two thirds, first the pool's, then, if teachers and
+        pool would still share images, the teachers'.
 
         Args:
+            defaults: how many unlabelled and labelled images, and how much label noise.
             room: images that there are.
             own: for each teacher the indices among them that it can learn from.
 
@@ -71,7 +61,7 @@ class Numbers:
             InputError: for a number out of range.
         """
         most = min(map(len, own))
-        unlabelled, labelled, noise = self.defaults
+        unlabelled, labelled, noise = defaults
         if self.unlabelled is not None:
             unlabelled = whole_number("unlabelled", self.unlabelled, LEAST, room)
         if self.labelled is not None:
@@ -90,6 +80,22 @@ class Numbers:
             "label_noise": share("label_noise", noise if self.label_noise is None else self.label_noise),
             "validation": self.validation,
         }
+
+
+def toy_problem(make: Callable[..., Problem]) -> Callable[..., Problem]:
+    """A function of `Asked`, and of what this one problem takes besides, as one of keywords, which its help tells."""
+    taken = inspect.signature(make)
+    asked = inspect.signature(Asked).parameters
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in asked.values()]
+    signature = taken.replace(parameters=[*list(taken.parameters.values())[1:], *keywords])
+
+    @wraps(make)
+    def made(*arguments: Any, **options: Any) -> Problem:
+        given = signature.bind(*arguments, **options).arguments
+        return make(Asked(**{name: given.pop(name) for name in asked if name in given}), **given)
+
+    made.__signature__ = signature  # type: ignore[attr-defined]
+    return made
 
 
 def set_aside(images: Kind, test: Kind, *, validation: bool) -> tuple[Kind, Kind]:
@@ -111,8 +117,8 @@ def set_aside(images: Kind, test: Kind, *, validation: bool) -> tuple[Kind, Kind
 
 def build(
     name: str,
-    options: Mapping[str, Any],
-    numbers: Numbers,
+    asked: Asked,
+    defaults: tuple[int, int, float],
     recipes: Sequence[Recipe],
     rest: Kind,
     test: Kind,
@@ -121,12 +127,13 @@ def build(
     lesson: Callable[[Kind, int, float, np.random.Generator], Shown],
     marked: Callable[[Kind, str], Shown],
     make_student: Callable[..., Student] = student,
+    **options: Any,
 ) -> Problem:
     """The problem of that name: images are set aside, every teacher is taught its lesson, the rest is for the student.
 
     Args:
-        options: of the problem, apart from the numbers; the seed is one of them.
-        numbers: asked for.
+        asked: what it is asked for.
+        defaults: how many unlabelled and labelled images, and how much label noise, where it is not asked.
         recipes: of the teachers.
         rest: images for teachers and pool.
         test: images to mark on.
@@ -134,14 +141,15 @@ def build(
         lesson: what it is shown of those it is dealt, given its number, the share of wrong labels and its randomness.
         marked: what the images of ``pool`` or ``test`` look like, and their labels, which are for marking.
         make_student: of the problem.
+        options: what it takes besides.
 
     Raises:
         InputError: for options out of range.
     """
-    seed = int(options["seed"])
-    rest, test = set_aside(rest, test, validation=numbers.validation)
+    seed = int(asked.seed)
+    rest, test = set_aside(rest, test, validation=asked.validation)
     indices = [own(rest, number) for number in range(len(recipes))]
-    settled = numbers.settled(len(rest), indices)
+    settled = asked.settled(defaults, len(rest), indices)
     teachers: list[Teacher] = []
     for number, (recipe, index) in enumerate(zip(recipes, indices, strict=True)):
         sequence = np.random.SeedSequence([seed, number + 1])  # of its wrong labels, and of its weights and batches
@@ -161,7 +169,13 @@ def build(
 
 
 def split_by_class(
-    name: str, options: Mapping[str, Any], numbers: Numbers, recipes: Sequence[Recipe], rest: Pictures, test: Pictures
+    name: str,
+    asked: Asked,
+    defaults: tuple[int, int, float],
+    recipes: Sequence[Recipe],
+    rest: Pictures,
+    test: Pictures,
+    **options: Any,
 ) -> Problem:
     """The problem whose teachers know different classes of one task: each learns from images of its own.
 
@@ -176,12 +190,13 @@ def split_by_class(
 
     return build(
         name,
-        options,
-        numbers,
+        asked,
+        defaults,
         recipes,
         rest,
         test,
         own=lambda pictures, number: np.flatnonzero(np.isin(pictures.names, known[number])),
         lesson=lesson,
         marked=lambda pictures, _: (pictures.images, {TASK: pictures.index(everything)}),
+        **options,
     )

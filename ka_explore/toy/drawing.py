@@ -101,21 +101,21 @@ def draw(count: int, size: int, seed: int) -> Sprites:
     across = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     step = max(CHUNK // (size * size), 1)
     for start in range(0, count, step):
-        part = slice(start, min(start + step, count))
-        covered = np.empty((part.stop - start, size, size), dtype=np.float32)
+        batch = slice(start, min(start + step, count))
+        covered = np.empty((batch.stop - start, size, size), dtype=np.float32)
         for index, shape in enumerate(TASKS["shape"]):
-            mine = np.flatnonzero(labels["shape"][part] == index)
+            mine = np.flatnonzero(labels["shape"][batch] == index)
             here = start + mine
             covered[mine] = coverage(outline(shape), centre[here], side[here], angle[here], size)
-        light = slope[part].astype(np.float32)
-        ground = grey[part, None, None].astype(np.float32) + (
+        light = slope[batch].astype(np.float32)
+        ground = grey[batch, None, None].astype(np.float32) + (
             light[:, 0, None, None] * across[None, None, :] + light[:, 1, None, None] * across[None, :, None]
         )
         picture = ground[:, None] + covered[:, None] * (
-            colour[part, :, None, None].astype(np.float32) - ground[:, None]
+            colour[batch, :, None, None].astype(np.float32) - ground[:, None]
         )
         picture += 0.04 * noise.standard_normal(picture.shape, dtype=np.float32)
-        images[part] = (picture.clip(0, 1) * 255).round()
+        images[batch] = (picture.clip(0, 1) * 255).round()
     return Sprites(images, labels, dark)
 
 

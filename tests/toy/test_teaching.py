@@ -88,6 +88,7 @@ def test_damaged_weights_are_trained_again(same, cache, damage):
     assert [file.read_bytes() for file in files] == contents
 
 
+@pytest.mark.usefixtures("kept_teachers")
 @pytest.mark.parametrize("make", [toy.digits, toy.four_teachers])
 def test_teachers_learn(make):
     problem = make(unlabelled=40)
