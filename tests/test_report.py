@@ -168,7 +168,7 @@ def test_figures_are_pictures_that_hold_no_script(hostile_page):
 
 
 def test_the_film_has_a_frame_a_snapshot_and_the_numbers_of_the_probe(hostile, hostile_page):
-    from ka_explore.probes.jobs import basis_of
+    from ka_explore.probes.axes import basis_of
     from ka_explore.probes.linear import pca
 
     (film,) = Page(hostile_page).films

@@ -9,12 +9,13 @@ import numpy as np
 from ka_explore.errors import InputError, StoreError
 from ka_explore.plots import draw_steps
 from ka_explore.plots.film import film_fragment
+from ka_explore.probes.axes import basis_of
 from ka_explore.probes.colouring import colour
-from ka_explore.probes.embedding import NAMES
-from ka_explore.probes.jobs import basis_of, embed, kept
+from ka_explore.probes.jobs import embed, kept
 from ka_explore.probes.linear import fit_basis, pca
 from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import name_of, spaces, width_of
+from ka_explore.probes.ways import NAMES
 from ka_explore.report.figures import printed
 from ka_explore.report.parts import Film, Part, Words
 from ka_explore.report.run_report import KEEP, RunReport
