@@ -16,7 +16,7 @@ from ka_explore.report.compared import comparison_section
 from ka_explore.report.demonstration import demo_figure
 from ka_explore.report.facts import accuracy_section, again_section, problem_section, runs_section
 from ka_explore.report.page import file_name, folder_safe, html_page, markdown_page, pictures_of
-from ka_explore.report.parts import Chapter, Section, Words
+from ka_explore.report.parts import Chapter, Section, missing
 from ka_explore.report.run_report import RunReport, names_of
 from ka_explore.run.store import replace_file, writing
 
@@ -96,7 +96,7 @@ def opening(runs: "Sequence[Run]", names: Sequence[str]) -> list[Section]:
     comparison = compare(runs) if runs[0].problem.test is not None else None
     marks = Section(
         "On the test images",
-        [Words("This problem has no labelled test images: Problem(test=Labelled(…)) gives it some.", "missing")],
+        [missing("This problem has no labelled test images: Problem(test=Labelled(…)) gives it some.")],
     )
     if comparison is not None:
         marks = accuracy_section(comparison, names)

@@ -1,6 +1,7 @@
 """Several runs beside one another."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from ka_explore.probes import PROBES
 from ka_explore.probes.over_steps import over_steps
 from ka_explore.probes.results import Curves, Result
 from ka_explore.report.figures import picture, printed
-from ka_explore.report.parts import Part, Section, Words
-from ka_explore.report.run_report import RunReport, without
+from ka_explore.report.parts import Part, Section, missing
+from ka_explore.report.run_report import RunReport
 
 
 def comparison_section(stories: Sequence[RunReport]) -> Section:
@@ -26,11 +27,11 @@ def comparison_section(stories: Sequence[RunReport]) -> Section:
     if found:
         drawings = [lambda ax, term=term: draw_history(trained, term, ax) for term in found]
         parts.append(picture("terms of the loss", drawings, height=3.0))
-    for name in ("accuracy", "agreement", "effective_rank", "gradient_ratio"):
+    for name, title in TITLES.items():
         answers: dict[str, Result] = {}
         for run_report in stories:
             try:
-                answers[run_report.name] = without(run_report.latest(PROBES[name]), title=TITLES[name], step=None)
+                answers[run_report.name] = replace(run_report.latest(name), title=title, step=None)
             except InputError:
                 continue
         if len(answers) > 1:
@@ -41,9 +42,7 @@ def comparison_section(stories: Sequence[RunReport]) -> Section:
         parts.append(
             picture("agreement of the runs over the steps", lambda ax: draw_curves(lines, ax, colours=colours))
         )
-    return Section(
-        "The runs compared", parts or [Words("No run has trained yet: there is nothing to compare.", "missing")]
-    )
+    return Section("The runs compared", parts or [missing("No run has trained yet: there is nothing to compare.")])
 
 
 TITLES = {

@@ -23,6 +23,16 @@ class Words:
     form: ClassVar[str] = "words"
 
 
+def quiet(text: str) -> Words:
+    """How to read what follows."""
+    return Words(text, "quiet")
+
+
+def missing(text: str) -> Words:
+    """What is not there, and how to get it."""
+    return Words(text, "missing")
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of text under a head.

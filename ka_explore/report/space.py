@@ -17,7 +17,7 @@ from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import name_of, spaces, width_of
 from ka_explore.probes.ways import NAMES
 from ka_explore.report.figures import printed
-from ka_explore.report.parts import Film, Part, Words
+from ka_explore.report.parts import Film, Part, Words, missing, quiet
 from ka_explore.report.run_report import KEEP, RunReport
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
@@ -38,7 +38,7 @@ def space_parts(run_report: RunReport) -> list[Part]:
     space, snapshots = what_to_draw(run_report.snapshots)
     parts: list[Part] = [Words(words_of(space))]
     if len(snapshots) < 2:
-        parts.append(Words(f"There is only one snapshot of it, so nothing moves. {KEEP}", "missing"))
+        parts.append(missing(f"There is only one snapshot of it, so nothing moves. {KEEP}"))
     parts.append(film_of(run_report, linear(run_report.run.store, space, snapshots), snapshots, space, "PCA"))
     chosen = evenly(snapshots, NEIGHBOURHOODS)
     for way in ("tsne", "umap"):
@@ -52,9 +52,7 @@ def space_parts(run_report: RunReport) -> list[Part]:
         parts.append(film_of(run_report, frames, chosen, space, NAMES[way]))
     if len(parts) < (3 if len(snapshots) > 1 else 4):
         parts.append(
-            Words(
-                "t-SNE or UMAP as well, in seconds to minutes: ka-explore report … --embedding tsne (or umap).", "quiet"
-            )
+            quiet("t-SNE or UMAP as well, in seconds to minutes: ka-explore report … --embedding tsne (or umap).")
         )
     return parts
 
