@@ -232,7 +232,7 @@ def page_of(tmp_path, no_figures, monkeypatch):
 
 
 def test_a_report_needs_no_library_that_draws_otherwise(tiny_problem, page_of, monkeypatch):
-    monkeypatch.setattr("ka_explore.probes.embedding.find_spec", lambda name: None)
+    monkeypatch.setattr("ka_explore.probes.ways.find_spec", lambda name: None)
     page = page_of(Run(tiny_problem(), snapshot_every=4, **SMALL).advance(None))
     assert len(page.films) == 1
 

@@ -13,8 +13,6 @@ def bridges(snapshot: Snapshot) -> Matrix:
     """What is left of a bridge's source after it, a source (row) and block (column), relative to its variance.
 
     1 is "no better than the mean"; method C (Shen, ICCV 2019). NaN where a source has no bridge at a block.
-
-    Raises InputError when the stage emits no ``bridge/…``.
     """
     group = snapshot.group("bridge")
     left = {tuple(name.split("/", 1)): average(values) for name, values in group.items()}

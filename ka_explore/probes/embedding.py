@@ -48,7 +48,6 @@ def tsne(snapshot: Snapshot, space: str = "common", start: Points | None = None,
     """t-SNE (van der Maaten and Hinton 2008), as scikit-learn computes it, one thread.
 
     Args:
-        snapshot: of a stage that emits what is asked for.
         space: one of `spaces`.
         start: a picture to go on from, say of the step before: fewer iterations, and the result is laid onto it.
         options: ``perplexity`` (30), ``iterations`` (1000), ``exaggeration`` (12) at the beginning, ``seed`` (0).
@@ -65,7 +64,6 @@ def umap(snapshot: Snapshot, space: str = "common", start: Points | None = None,
     The first one in a process takes several seconds more: umap-learn compiles itself.
 
     Args:
-        snapshot: of a stage that emits what is asked for.
         space: one of `spaces`.
         start: a picture to go on from, say of the step before: fewer epochs, and the result is laid onto it.
         options: ``neighbours`` (15), ``min_dist`` (0.1), ``epochs`` (200), ``seed`` (0).
@@ -199,7 +197,6 @@ def published(snapshot: Snapshot, space: str = "common", task: str | None = None
     these are the lengths. Without labels the points are coloured by net.
 
     Args:
-        snapshot: of a stage that emits what is asked for.
         space: ``common``, or ``feature`` for the picture beside it.
         task: whose classes; by default the first.
         options: of `tsne`; the seed is the published one.

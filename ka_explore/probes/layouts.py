@@ -169,7 +169,7 @@ def counting(epochs: int, watch: Watch | None) -> dict[str, Any] | None:
 
 def matched(one: Rows | Points, other: Rows | Points) -> tuple[np.ndarray, np.ndarray]:
     """Places of the points that are of the same net and sample in both."""
-    nets = {net: place for place, net in enumerate(dict.fromkeys((*one.groups, *other.groups)))}
+    nets = {net: index for index, net in enumerate(dict.fromkeys((*one.groups, *other.groups)))}
     most = 1 + max(int(p.sample.max(initial=0)) for p in (one, other))
     codes = [
         np.array([nets[net] for net in p.groups], np.int64)[p.group] * most + p.sample.astype(np.int64)

@@ -117,10 +117,10 @@ def lead_of(runs: "Sequence[Run]") -> str:
 def write_figures(chapters: Sequence[Chapter], output: Path) -> dict[int, str]:
     """Every picture as a file in a folder beside the page; their addresses by the pictures' ``id``."""
     beside = folder_safe(output)
-    places: dict[int, str] = {}
+    addresses: dict[int, str] = {}
     with writing(output.parent):
         (output.parent / beside).mkdir(exist_ok=True)
         for number, picture in enumerate(pictures_of(chapters), start=1):
-            places[id(picture)] = f"{beside}/{number:02d}-{file_name(picture.name)}.{picture.kind}"
-            (output.parent / places[id(picture)]).write_bytes(picture.data)
-    return places
+            addresses[id(picture)] = f"{beside}/{number:02d}-{file_name(picture.name)}.{picture.kind}"
+            (output.parent / addresses[id(picture)]).write_bytes(picture.data)
+    return addresses

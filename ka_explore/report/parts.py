@@ -52,11 +52,11 @@ class Table:
     def numbers(self) -> frozenset[int]:
         """Places of the columns of numbers, which stand to the right; never the first."""
 
-        def is_column(place: int) -> bool:
-            cells = [row[place] for row in self.rows]
+        def is_column(index: int) -> bool:
+            cells = [row[index] for row in self.rows]
             return all(NUMBER.fullmatch(c) for c in cells) and any(c != MISSING for c in cells)
 
-        return frozenset(place for place in range(1, len(self.head)) if is_column(place))
+        return frozenset(index for index in range(1, len(self.head)) if is_column(index))
 
 
 @dataclass(frozen=True)

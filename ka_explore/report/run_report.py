@@ -41,7 +41,7 @@ class RunReport:
         """Those stored before the cursor, evenly thinned where they are many, and how things are now."""
         steps = [step for step in self.run.store.snapshot_steps() if step < self.run.step]
         if len(steps) > MOST - 1:
-            steps = [steps[place] for place in np.linspace(0, len(steps) - 1, MOST - 1).round().astype(int)]
+            steps = [steps[index] for index in np.linspace(0, len(steps) - 1, MOST - 1).round().astype(int)]
         found = []
         for step in steps:
             try:

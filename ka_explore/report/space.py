@@ -148,4 +148,4 @@ def evenly(things: Sequence[T], most: int) -> list[T]:
     """At most so many of them, the first and the last among them."""
     if len(things) <= most:
         return list(things)
-    return [things[place] for place in np.linspace(0, len(things) - 1, most).round().astype(int)]
+    return [things[index] for index in np.linspace(0, len(things) - 1, most).round().astype(int)]
