@@ -15,7 +15,7 @@ import numpy as np
 from ka_explore.cli.shared import all_opened, comparison_table, opened, print_json, problem_options, ruled, text_table
 from ka_explore.errors import InputError, KaError, unknown
 from ka_explore.probes import PROBES
-from ka_explore.probes.over_steps import over_steps
+from ka_explore.probes.over_steps import first_answer, over_steps
 from ka_explore.probes.probe import renamed
 from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars, heading
 from ka_explore.run.snapshot import Snapshot
@@ -90,7 +90,7 @@ def command_probe(chosen: argparse.Namespace) -> None:
     if chosen.name is None:
         print(listed(store, chosen))
         return
-    result = answer(store, chosen, chosen_probe(chosen))
+    result = first_answer(chosen_probe(chosen), snapshots_of(store, chosen))
     head, rows = result.table()
     if chosen.format == "csv":
         csv.writer(sys.stdout, lineterminator="\n").writerows([head, *rows])
@@ -147,18 +147,6 @@ def snapshots_of(store: Store, chosen: argparse.Namespace) -> list[Snapshot]:
     return [opened(chosen.run, chosen.problem).snapshot()]
 
 
-def answer(store: Store, chosen: argparse.Namespace, probe: Ask) -> Result:
-    """What a probe says of the snapshot asked for, by default the last that has what it needs."""
-    refused: InputError | None = None
-    for snapshot in snapshots_of(store, chosen):
-        try:
-            return probe(snapshot)
-        except InputError as error:
-            refused = refused or error
-    assert refused is not None  # there is at least one snapshot
-    raise refused
-
-
 def chosen_probe(chosen: argparse.Namespace) -> Ask:
     """The probe by name, with its options. Raises InputError for names that are not there."""
     if chosen.name not in PROBES:
@@ -185,21 +173,16 @@ def listed(store: Store, chosen: argparse.Namespace) -> str:
     able: list[str] = []
     unable: list[str] = []
     for name, probe in PROBES.items():
-        line = f"  {name:22} {(probe.__doc__ or '').splitlines()[0]}"
-        (able if any(answers(probe, snapshot) for snapshot in found) else unable).append(line)
+        fitting = able
+        try:
+            first_answer(probe, found)
+        except InputError:
+            fitting = unable
+        fitting.append(f"  {name:22} {(probe.__doc__ or '').splitlines()[0]}")
     steps = store.snapshot_steps()
     head = f"{chosen.run}: snapshots of steps {', '.join(map(str, steps))}" if steps else f"{chosen.run}: none stored"
     below = ["", "For runs of other methods:", *unable] if unable else []
     return "\n".join([head, "", *able, *below, "", f"ka-explore probe {chosen.run} NAME prints one."])
-
-
-def answers(probe: Ask, snapshot: Snapshot) -> bool:
-    """Whether a snapshot has what a probe needs."""
-    try:
-        probe(snapshot)
-    except InputError:
-        return False
-    return True
 
 
 # Results as text
@@ -249,12 +232,12 @@ def figure_of(store: Store, chosen: argparse.Namespace) -> Any:
         return figure
     probe = chosen_probe(chosen)
     if not chosen.steps:
-        return figure_for(answer(store, chosen, probe), chosen.size)
+        return figure_for(first_answer(probe, snapshots_of(store, chosen)), chosen.size)
     found = snapshots_of(store, chosen)[::-1]
     if chosen.name == "pca":
         few = found[:: max(-(-len(found) // PICTURES), 1)]
         return draw_steps(film_frames(store, few, **problem_options(chosen.option)))
-    if isinstance(answer(store, chosen, probe), Curves):
+    if isinstance(first_answer(probe, found[::-1]), Curves):
         few = found[:: max(-(-len(found) // CURVES), 1)]
         lines = {f"step {s.step}": replace(probe(s), title=chosen.name, step=None) for s in few}
         return draw_comparison(lines)

@@ -1,4 +1,4 @@
-"""How well each teacher's feature comes back from the common space: by sample, class, channel, and the worst images."""
+"""How well each teacher's feature comes back, by sample, class, channel; the worst images; what bridges leave."""
 
 import numpy as np
 
@@ -110,6 +110,26 @@ def worst_reconstructed(snapshot: Snapshot, teacher: str | None = None, count: i
         unit=UNIT,
         title="images worst reconstructed",
         note=left_out(kept, behind=f"rows: places in the pool, worst first by {teacher or 'the mean over teachers'}"),
+    )
+
+
+@probe("bridge/*")
+def bridges(snapshot: Snapshot) -> Matrix:
+    """What is left of a bridge's source after it, a source (row) and block (column), relative to its variance.
+
+    1 is "no better than the mean"; method C (Shen, ICCV 2019). NaN where a source has no bridge at a block.
+    """
+    group = snapshot.group("bridge")
+    left = {tuple(name.split("/", 1)): average(values) for name, values in group.items()}
+    sources = tuple(dict.fromkeys(source for source, _ in left))
+    blocks = tuple(dict.fromkeys(block for _, block in left))
+    return Matrix(
+        np.array([[left.get((source, block), np.nan) for block in blocks] for source in sources]),
+        sources,
+        blocks,
+        unit="share of the source's variance",
+        title="what transfer bridges leave",
+        note=left_out(finite(*group.values())),
     )
 
 

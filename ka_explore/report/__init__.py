@@ -16,7 +16,7 @@ from ka_explore.report.compared import comparison_section
 from ka_explore.report.demonstration import demo_figure
 from ka_explore.report.facts import accuracy_section, again_section, problem_section, runs_section
 from ka_explore.report.page import file_name, folder_safe, html_page, markdown_page, pictures_of
-from ka_explore.report.parts import Chapter, Section, missing
+from ka_explore.report.parts import Chapter, Section
 from ka_explore.report.run_report import RunReport, names_of
 from ka_explore.run.store import replace_file, writing
 
@@ -67,16 +67,16 @@ def write_report(
     with progress_bar(len(runs) * len(SECTIONS) + 1, "report", unit="section", show=progress) as bar:
         first = opening(runs, names)
         bar.update()
-        stories = [RunReport(run, name, embedding) for run, name in zip(runs, names, strict=True)]
+        reports = [RunReport(run, name, embedding) for run, name in zip(runs, names, strict=True)]
         if len(runs) > 1:
-            first.append(comparison_section(stories))
+            first.append(comparison_section(reports))
 
         def told(run_report: RunReport, title: str) -> None:
             bar.set_postfix_str(f"{run_report.name}: {title}", refresh=False)
             bar.update()
 
         several = len(runs) > 1
-        parts = [chapter_of(s, titled=several, told=partial(told, s)) for s in stories]
+        parts = [chapter_of(s, titled=several, told=partial(told, s)) for s in reports]
     chapters = [Chapter("", first), *parts, Chapter("", [again_section(runs, names, output)])]
     title = " · ".join(names)
     lead = lead_of(runs)
@@ -94,13 +94,7 @@ def opening(runs: "Sequence[Run]", names: Sequence[str]) -> list[Section]:
     from ka_explore.benchmark.evaluate import compare
 
     comparison = compare(runs) if runs[0].problem.test is not None else None
-    marks = Section(
-        "On the test images",
-        [missing("This problem has no labelled test images: Problem(test=Labelled(…)) gives it some.")],
-    )
-    if comparison is not None:
-        marks = accuracy_section(comparison, names)
-    return [problem_section(runs[0]), runs_section(runs, names), marks]
+    return [problem_section(runs[0]), runs_section(runs, names), accuracy_section(comparison, names)]
 
 
 def lead_of(runs: "Sequence[Run]") -> str:

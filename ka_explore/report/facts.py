@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from ka_explore.methods.config import options_of, typed
 from ka_explore.report.images import some_of
-from ka_explore.report.parts import Code, Folded, Part, Section, Table, Words, quiet
+from ka_explore.report.parts import Code, Folded, Part, Section, Table, Words, missing, quiet
 from ka_explore.report.run_report import RunReport
 from ka_explore.run.reproduce import command, differences, in_words, kept_as, open_lines, run_command
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ka_explore.benchmark.evaluate import Comparison
     from ka_explore.run.run import Run
 
@@ -23,13 +25,7 @@ def problem_section(run: "Run") -> Section:
     """Teachers, images, student."""
     problem = run.problem
     known = [
-        [
-            teacher.name,
-            ", ".join(teacher.labels),
-            teacher.task,
-            teacher.feature_layer,
-            f"{sum(p.numel() for p in teacher.module.parameters()):,}",
-        ]
+        [teacher.name, ", ".join(teacher.labels), teacher.task, teacher.feature_layer, parameters(teacher.module)]
         for teacher in problem.teachers
     ]
     name = problem.name or "made by hand"
@@ -43,7 +39,7 @@ def problem_section(run: "Run") -> Section:
         [
             Words(
                 f"{len(problem.teachers)} frozen teachers, {len(problem.pool):,} images of {shape} to learn from (true "
-                f"classes {truth}), {test}. The student has {parameters(run)} parameters and answers "
+                f"classes {truth}), {test}. The student has {parameters(run.student)} parameters and answers "
                 f"{len(problem.labels.classes)} classes."
             ),
             quiet(f"Problem: {name}."),
@@ -53,16 +49,16 @@ def problem_section(run: "Run") -> Section:
     )
 
 
-def parameters(run: "Run") -> str:
-    """How many the student has."""
-    return f"{sum(p.numel() for p in run.student.parameters()):,}"
+def parameters(net: "nn.Module") -> str:
+    """How many a net has."""
+    return f"{sum(p.numel() for p in net.parameters()):,}"
 
 
 def runs_section(runs: "Sequence[Run]", names: Sequence[str]) -> Section:
     """What the runs are."""
     rows = [
         [
-            named(name, run),
+            f"{name} ({ORACLE})" if run.method.uses_labels else name,
             str(run.store.about["method"]),
             str(run.seed),
             f"{run.step} of {run.steps}",
@@ -71,30 +67,22 @@ def runs_section(runs: "Sequence[Run]", names: Sequence[str]) -> Section:
         ]
         for name, run in zip(names, runs, strict=True)
     ]
-    title = "Runs" if len(runs) > 1 else "Run"
-    return Section(
-        title, [Table(["run", "method", "seed", "steps done", "forked from", "options that are not defaults"], rows)]
-    )
+    head = ["run", "method", "seed", "steps done", "forked from", "options that are not defaults"]
+    return Section("Runs" if len(runs) > 1 else "Run", [Table(head, rows)])
 
 
-def named(name: str, run: "Run") -> str:
-    """A run's name; an oracle is marked wherever it is named."""
-    return f"{name} ({ORACLE})" if run.method.uses_labels else name
-
-
-def accuracy_section(comparison: "Comparison", names: Sequence[str]) -> Section:
+def accuracy_section(comparison: "Comparison | None", names: Sequence[str]) -> Section:
     """The runs on the test images, the teachers beside them."""
-    return Section(
-        "On the test images",
-        [
-            quiet(
-                "Percent of the test images. joint: the best of all classes is right. within a teacher's classes: on "
-                "images of these, the best of them is right. agrees: on all images, the same answer within the "
-                "teacher's classes."
-            ),
-            accuracy_table(comparison, names),
-        ],
+    title = "On the test images"
+    if comparison is None:
+        return Section(
+            title, [missing("This problem has no labelled test images: Problem(test=Labelled(…)) gives it some.")]
+        )
+    text = (
+        "Percent of the test images. joint: the best of all classes is right. within a teacher's classes: on images of "
+        "these, the best of them is right. agrees: on all images, the same answer within the teacher's classes."
     )
+    return Section(title, [quiet(text), accuracy_table(comparison, names)])
 
 
 def accuracy_table(comparison: "Comparison", names: Sequence[str]) -> Table:
@@ -165,7 +153,6 @@ def changes(run: "Run") -> list[Part]:
 
 def again_section(runs: "Sequence[Run]", names: Sequence[str], page: Path) -> Section:
     """The commands that make the runs and this page again, and the versions for which that is exact."""
-    environment = runs[0].store.about["environment"]
     folders = [kept_as(run.name, run.folder) for run in runs]
     parts: list[Part] = [
         Code("\n".join(run_command(run.store.about) for run in runs)),
@@ -176,11 +163,6 @@ def again_section(runs: "Sequence[Run]", names: Sequence[str], page: Path) -> Se
     ]
     for name, run in zip(names, runs, strict=True):
         parts += [quiet(f"{name}: {note}") for note in run.notes]
-    parts.append(
-        Words(
-            "Bits are the same on the same machine with the same versions: "
-            + ", ".join(f"{what} {value}" for what, value in environment.items())
-            + "."
-        )
-    )
-    return Section("How to reproduce", parts)
+    versions = ", ".join(f"{what} {value}" for what, value in runs[0].store.about["environment"].items())
+    exact = Words(f"Bits are the same on the same machine with the same versions: {versions}.")
+    return Section("How to reproduce", [*parts, exact])

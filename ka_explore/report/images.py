@@ -109,7 +109,8 @@ def misunderstood(snapshot: Snapshot, count: int) -> tuple[list[int], list[str]]
     worst = np.full(len(snapshot.index), -np.inf)
     who = np.zeros(len(snapshot.index), dtype=int)
     for index, (teacher, classes) in enumerate(snapshot.knows.items()):
-        own, taught = (softmax(a) for a in (snapshot.arrays["scores"][:, list(classes)], logits_of(snapshot, teacher)))
+        own = softmax(snapshot.arrays["scores"][:, list(classes)])
+        taught = softmax(snapshot.arrays[f"logits/{teacher}"])
         best = np.nan_to_num(taught).argmax(axis=1)
         rows = np.arange(len(best))
         gap = np.nan_to_num(taught[rows, best] - own[rows, best], nan=-np.inf)
@@ -118,8 +119,3 @@ def misunderstood(snapshot: Snapshot, count: int) -> tuple[list[int], list[str]]
     order = [int(i) for i in np.argsort(-worst, kind="stable")[:count] if worst[i] >= 0.1]
     teachers = snapshot.teachers
     return order, [f"{teachers[who[i]]} is surer by {100 * worst[i]:.0f} points" for i in order]
-
-
-def logits_of(snapshot: Snapshot, teacher: str) -> Float[np.ndarray, "sample label"]:
-    """What a teacher says."""
-    return snapshot.arrays[f"logits/{teacher}"]

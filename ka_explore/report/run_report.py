@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ka_explore.errors import InputError, StoreError
+from ka_explore.errors import StoreError
 from ka_explore.probes import PROBES
-from ka_explore.probes.over_steps import over_steps
+from ka_explore.probes.over_steps import first_answer, over_steps
 from ka_explore.probes.results import Curves
 from ka_explore.run.snapshot import Snapshot
 
@@ -74,14 +74,7 @@ class RunReport:
 
     def latest(self, probe: str, **options: Any) -> Any:
         """What a probe says of the last snapshot that has what it needs; the error of the last where none has."""
-        refused: InputError | None = None
-        for snapshot in reversed(self.snapshots):
-            try:
-                return PROBES[probe](snapshot, **options)
-            except InputError as error:
-                refused = refused or error
-        assert refused is not None  # there is at least one snapshot
-        raise refused
+        return first_answer(PROBES[probe], reversed(self.snapshots), **options)
 
     def over_steps(self, probe: str) -> Curves | None:
         """A probe over the steps; None where fewer than two snapshots have what it needs."""
