@@ -288,6 +288,17 @@ def test_probe_takes_options_and_the_last_snapshot(do, made):
     assert (len(found["rows"]), found["shape"]) == (2, "Scalars")
 
 
+def test_probe_and_plot_go_on_taking_the_words_of_version_0_1(do, made, here):
+    wanted = do("probe", made / "base", "responsibility")
+    with pytest.warns(FutureWarning, match="the probe claims is responsibility"):
+        assert do("probe", made / "base", "claims") == wanted
+    wanted = do("probe", made / "base", "effective_rank", "--option", "space=feature")
+    with pytest.warns(FutureWarning, match="of= is space="):
+        assert do("probe", made / "base", "effective_rank", "--option", "of=feature") == wanted
+    with pytest.warns(FutureWarning, match="of= is space="):
+        do("plot", made / "base", "film", "--option", "of=scores")
+
+
 def test_probe_of_a_run_without_snapshots_looks_at_it_as_it_is(do, here):
     run = Run(toy.digits(unlabelled=100), "distillation", steps=3, batch_size=16, folder=here / "m", snapshot_every=0)
     run.advance(None).save()

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 from ka_explore.errors import InputError, StoreError
-from ka_explore.probes import jobs as jobs
-from ka_explore.probes.embedding import checked_options, film, fit_basis, frames_of, pca, tsne
-from ka_explore.probes.jobs import EmbeddingFailed, basis_of, embed, forget, refreeze
+from ka_explore.probes import axes, films, jobs
+from ka_explore.probes.axes import basis_of, refreeze
+from ka_explore.probes.embedding import film, fit_basis, frames_of, pca, tsne
+from ka_explore.probes.jobs import EmbeddingFailed, embed, forget
+from ka_explore.probes.ways import checked_options
 from ka_explore.run.snapshot import Snapshot
 
 WIDTH = 8
@@ -167,7 +169,7 @@ def test_labels_are_no_part_of_what_is_kept():
 
 def test_whatever_makes_another_picture_makes_another_fingerprint(monkeypatch):
     def fingerprint(snapshots=SNAPSHOTS, how="tsne", start=None, **options) -> str:
-        return jobs.fingerprint(frames_of(snapshots, "common"), how, checked_options(how, options), start)
+        return films.fingerprint(frames_of(snapshots, "common"), how, checked_options(how, options), start)
 
     turned = changed(SNAPSHOTS[0], arrays=dict(reversed(SNAPSHOTS[0].arrays.items())))
     one_bit = SNAPSHOTS[0].arrays | {"common/one": SNAPSHOTS[0].arrays["common/one"] * np.float32(1.0)}
@@ -185,7 +187,7 @@ def test_whatever_makes_another_picture_makes_another_fingerprint(monkeypatch):
         fingerprint(start=pca(SNAPSHOTS[1])),
     ]
     assert fingerprint() == found[0] == fingerprint(perplexity=30)
-    monkeypatch.setattr(jobs, "installed", lambda name: "another")
+    monkeypatch.setattr(films, "installed", lambda name: "another")
     found.append(fingerprint())
     assert len(set(found)) == len(found)
 
@@ -197,7 +199,7 @@ def test_a_damaged_file_is_not_believed(kept, damage, finished):
     if damage == "pickle":
         np.savez(kept, about=np.array([{}], dtype=object), xy0=np.zeros((30, 2)), xy1=np.zeros((30, 2)))
     elif damage in ("frames", "NaN"):
-        jobs.write_film(kept, finished.film[:1] if damage == "frames" else spoiled(finished.film))
+        films.write_film(kept, finished.film[:1] if damage == "frames" else spoiled(finished.film))
     else:
         middle = len(whole) // 3
         cut = {"empty": b"", "cut": whole[:-200], "bytes": whole[:middle] + b"12345678" + whole[middle + 8 :]}
@@ -220,7 +222,7 @@ def test_a_damaged_file_is_made_anew(kept, finished):
     kept.write_bytes(kept.read_bytes()[:100])
     again = embed(SNAPSHOTS, "tsne", **OPTIONS).result(60)
     assert all(np.array_equal(one.xy, other.xy) for one, other in zip(again, finished.film, strict=True))
-    assert jobs.read_film(kept, frames_of(SNAPSHOTS, "common")) is not None
+    assert films.read_film(kept, frames_of(SNAPSHOTS, "common")) is not None
 
 
 def test_what_was_not_looked_at_for_longest_is_removed(folder, monkeypatch, finished):
@@ -233,8 +235,8 @@ def test_what_was_not_looked_at_for_longest_is_removed(folder, monkeypatch, fini
     for job in (old, new):
         job.mkdir()
     os.utime(old, (1000, 1000))
-    monkeypatch.setattr(jobs, "KEPT_BYTES", 2 * size)
-    jobs.trim()
+    monkeypatch.setattr(films, "KEPT_BYTES", 2 * size)
+    films.trim()
     assert sorted(path.name for path in folder.iterdir()) == ["3.npz", "4.npz", "job-new"]
     assert forget() == 2
     assert list(folder.iterdir()) == [new]
@@ -358,7 +360,7 @@ def test_what_a_worker_says_of_its_end_is_passed_on(tmp_path, code, left, kind, 
         ("t-sne", {}, "Did you mean 'tsne'"),
         ("tsne", {"neighbours": 3}, "unknown option"),
         ("aligned_umap", {"start": pca(made())}, "cannot go on"),
-        ("tsne", {"of": "feature"}, "has no feature/…"),
+        ("tsne", {"space": "feature"}, "has no feature/…"),
     ],
 )
 @pytest.mark.usefixtures("no_process")
@@ -470,7 +472,7 @@ def test_axes_are_fitted_to_first_last_and_some_between(store):
         store.save_snapshot(made(step=step))
     steps = basis_of(store).steps
     assert (steps[0], steps[-1]) == (0, 190)
-    assert len(steps) == jobs.BASIS_SNAPSHOTS
+    assert len(steps) == axes.BASIS_SNAPSHOTS
 
 
 def test_stages_without_the_space_or_of_another_width_are_passed_over(store):
@@ -492,7 +494,7 @@ def test_damaged_axes_are_fitted_anew(store, damage):
     else:
         path.write_bytes(damage)
     assert same(basis_of(store), first)
-    assert jobs.read_basis(path, "common") is not None
+    assert axes.read_basis(path, "common") is not None
 
 
 def test_axes_need_a_run_with_snapshots(tmp_path, monkeypatch, store):
@@ -506,5 +508,5 @@ def test_axes_need_a_run_with_snapshots(tmp_path, monkeypatch, store):
     def refused(*_arguments):
         raise OSError("read only")
 
-    monkeypatch.setattr(stores, "replace_file", refused)
+    monkeypatch.setattr(axes, "replace_file", refused)
     assert same(basis_of(store), fit_basis(SNAPSHOTS))  # drawn all the same

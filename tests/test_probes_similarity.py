@@ -11,11 +11,10 @@ from sklearn.preprocessing import normalize
 
 from ka_explore import InputError, Snapshot
 from ka_explore.methods import losses
-from ka_explore.probes.samples import centred
+from ka_explore.probes.samples import centred, squared_distances
 from ka_explore.probes.similarity import (
     BANDWIDTHS,
     cka,
-    distances,
     floor,
     hsic_of,
     kernel_means,
@@ -172,7 +171,7 @@ def test_the_median_distance_is_that_of_all_pairs():
 def test_distances_equal_scikit_learns():
     arrays = common()
     one, other = arrays["common/one"], arrays["common/two"]
-    assert np.allclose(np.sqrt(distances(one, other)), euclidean_distances(one, other))
+    assert np.allclose(np.sqrt(squared_distances(one, other)), euclidean_distances(one, other))
 
 
 # Centred kernel alignment

@@ -5,11 +5,11 @@ import pytest
 
 from ka_explore import InputError, Snapshot
 from ka_explore.probes.agreement import agreement
-from ka_explore.probes.bridges import bridges
 from ka_explore.probes.embedding import pca
 from ka_explore.probes.gradients import gradient_cosine, gradient_ratio, gradient_size
 from ka_explore.probes.over_steps import over_steps
 from ka_explore.probes.reconstruction import (
+    bridges,
     error_by_channel,
     error_by_class,
     reconstruction_error,

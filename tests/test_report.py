@@ -168,7 +168,7 @@ def test_figures_are_pictures_that_hold_no_script(hostile_page):
 
 
 def test_the_film_has_a_frame_a_snapshot_and_the_numbers_of_the_probe(hostile, hostile_page):
-    from ka_explore.probes.jobs import basis_of
+    from ka_explore.probes.axes import basis_of
     from ka_explore.probes.linear import pca
 
     (film,) = Page(hostile_page).films
@@ -232,7 +232,7 @@ def page_of(tmp_path, no_figures, monkeypatch):
 
 
 def test_a_report_needs_no_library_that_draws_otherwise(tiny_problem, page_of, monkeypatch):
-    monkeypatch.setattr("ka_explore.probes.embedding.find_spec", lambda name: None)
+    monkeypatch.setattr("ka_explore.probes.ways.find_spec", lambda name: None)
     page = page_of(Run(tiny_problem(), snapshot_every=4, **SMALL).advance(None))
     assert len(page.films) == 1
 

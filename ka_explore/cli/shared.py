@@ -4,7 +4,7 @@ import importlib
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,30 +44,23 @@ def make_problem(name: str, pairs: Sequence[str]) -> "Problem":
     return problem
 
 
-def opened(folder: Path, problem: str | None) -> "Run":
-    """A run from its folder; what was left out is told."""
+def opened(folder: Path, problem: "str | Problem | None") -> "Run":
+    """A run from its folder at its last recorded step; what was left out is told."""
     from ka_explore.run.run import Run
 
-    run = Run.open(folder, None if problem is None else make_problem(problem, []))
+    run = Run.open(folder, make_problem(problem, []) if isinstance(problem, str) else problem)
     for note in run.notes:
         print(f"ka-explore: {note}", file=sys.stderr)
-    return to_the_end(run)
+    return run.advance(run.recorded - run.step) if run.recorded > run.step else run  # looking needs no lock
 
 
 def all_opened(folders: Sequence[Path], problem: str | None) -> "list[Run]":
     """Runs from their folders; those of one problem share it, so that teachers are asked once."""
-    from ka_explore.run.run import Run
-
     runs: list[Run] = []
     for folder in folders:
         first = runs[0] if runs else None
-        if first is not None and first.store.about["tasks"] is None and same_problem(folder, first.folder):
-            run = Run.open(folder, first.problem)
-            for note in run.notes:
-                print(f"ka-explore: {note}", file=sys.stderr)
-            runs.append(to_the_end(run))
-        else:
-            runs.append(opened(folder, problem))
+        shared = first is not None and first.store.about["tasks"] is None and same_problem(folder, first.folder)
+        runs.append(opened(folder, first.problem if first is not None and shared else problem))
     return runs
 
 
@@ -75,11 +68,6 @@ def same_problem(one: Path, other: Path) -> bool:
     """Whether two runs are of one problem, all of its tasks."""
     about, others = Store(one).about, Store(other).about
     return all(about[what] == others[what] for what in ("problem", "fingerprints", "tasks"))
-
-
-def to_the_end(run: "Run") -> "Run":
-    """The run at its last recorded step, replayed where the last checkpoint is earlier."""
-    return run.advance(run.recorded - run.step) if run.recorded > run.step else run  # looking needs no lock
 
 
 def settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
@@ -116,13 +104,17 @@ def split(pairs: Sequence[str]) -> list[tuple[str, str]]:
     return [(pair.partition("=")[0].strip().replace("-", "_"), pair.partition("=")[2].strip()) for pair in pairs]
 
 
-def finite(value: Any) -> Any:
-    """The same with null for numbers that are not finite, which JSON has no word for."""
-    if isinstance(value, dict):
-        return {key: finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def print_json(value: Any) -> None:
+    """Print a value as JSON, with null for numbers that are not finite, which JSON has no word for."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: finite(part) for key, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [finite(part) for part in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    print(json.dumps(finite(value), indent=2))
 
 
 def positive(name: str, value: int) -> int:
@@ -134,39 +126,35 @@ def positive(name: str, value: int) -> int:
 
 def comparison_table(comparison: "Comparison") -> str:
     """Runs and references as text; accuracies in percent."""
+
+    def percent(values: Mapping[str, float], what: str = "") -> dict[str, str]:
+        usual = {"class": "joint"}  # where there is only one task it needs no name
+        names = [f"{what} {name}" if what else usual.get(name, f"joint {name}") for name in values]
+        return {name: f"{100 * value:.1f}" for name, value in zip(names, values.values(), strict=True)}
+
     lines: list[dict[str, Any]] = []
     for entry in comparison.entries:
-        line = {
-            "run": entry.name + (" (oracle: trained on true labels)" if entry.uses_labels else ""),
-            "method": entry.method,
-            "steps": entry.steps,
-        }
-        line |= {joint(task): f"{100 * value:.1f}" for task, value in entry.joint.items()}
-        line |= {f"within {teacher}": f"{100 * value:.1f}" for teacher, value in entry.within.items()}
-        line |= {f"agrees with {teacher}": f"{100 * value:.1f}" for teacher, value in entry.agreement.items()}
+        name = entry.name + (" (oracle: trained on true labels)" if entry.uses_labels else "")
+        line: dict[str, Any] = {"run": name, "method": entry.method, "steps": entry.steps} | percent(entry.joint)
+        line |= percent(entry.within, "within") | percent(entry.agreement, "agrees with")
         lines.append(line | {"seconds": f"{entry.seconds:.1f}", "parameters": f"{entry.parameters:,}"})
-    reference = comparison.references
-    own = {f"within {teacher}": f"{100 * value:.1f}" for teacher, value in reference.teachers.items()}
-    ensemble = {joint(task): f"{100 * value:.1f}" for task, value in reference.ensemble.items()}
-    routed = {joint(task): f"{100 * value:.1f}" for task, value in reference.routed.items()}
-    lines.append({"run": "the teachers side by side"} | ensemble | own)
-    lines.append({"run": "the teachers, routed by the true class"} | routed | own)
-    return text_table(list(lines[0]), lines)
+    own = percent(comparison.references.teachers, "within")
+    lines.append({"run": "the teachers side by side"} | percent(comparison.references.ensemble) | own)
+    lines.append({"run": "the teachers, routed by the true class"} | percent(comparison.references.routed) | own)
+    head = list(lines[0])
+    return ruled(text_table(head, [[line.get(name) for name in head] for line in lines]))
 
 
-def joint(task: str) -> str:
-    """The column of a task's joint accuracy."""
-    return "joint" if task == "class" else f"joint {task}"
+def text_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Lines of columns as wide as their text; missing values as a dash."""
+    cells = [list(head), *([format_cell(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def text_table(columns: Sequence[str], lines: Sequence[dict[str, Any]]) -> str:
-    """Columns as wide as their text; missing values as a dash."""
-    cells = [[format_cell(line.get(column)) for column in columns] for line in lines]
-    widths = [max([len(column), *(len(row[i]) for row in cells)]) for i, column in enumerate(columns)]
-    rows = [list(columns), *cells]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    errors = [f"{line['folder']}: {line['error']}" for line in lines if "error" in line]
-    return "\n".join([text[0], "-" * len(text[0]), *text[1:], *errors])
+def ruled(lines: Sequence[str]) -> str:
+    """A table with a line under its head."""
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def format_cell(value: Any) -> str:
@@ -175,6 +163,4 @@ def format_cell(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, (list, tuple)):
-        return " @ ".join(map(str, value))
-    return str(value)
+    return " @ ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,7 +1,6 @@
 """The commands that train: run, resume, fork, export, trial, tables, demo; and what methods there are."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +10,12 @@ from ka_explore.benchmark.tables import SECTIONS, section
 from ka_explore.benchmark.trial import DEFAULT, Candidate, table, trial
 from ka_explore.cli.shared import (
     comparison_table,
-    finite,
     make_problem,
     opened,
     positive,
+    print_json,
     problem_options,
     settings,
-    to_the_end,
 )
 from ka_explore.errors import unknown
 from ka_explore.methods import METHODS
@@ -67,7 +65,7 @@ def command_export(chosen: argparse.Namespace) -> None:
     """Write a student."""
     from ka_explore.run.export import export_program, export_student
 
-    run = to_the_end(opened(chosen.run, chosen.problem))
+    run = opened(chosen.run, chosen.problem)
     print(f"written: {export_student(run, chosen.folder)}")
     if chosen.pt2:
         print(f"written: {export_program(run, chosen.folder / 'student.pt2')}")
@@ -86,7 +84,7 @@ def command_trial(chosen: argparse.Namespace) -> None:
         folder=chosen.folder,
         jobs=positive("jobs", chosen.jobs),
     )
-    print(json.dumps(finite(result.to_dict()), indent=2) if chosen.json else table(result))
+    print_json(result.to_dict()) if chosen.json else print(table(result))
 
 
 def command_tables(chosen: argparse.Namespace) -> None:

@@ -3,28 +3,19 @@
 import argparse
 import csv
 import inspect
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ka_explore.cli.shared import (
-    all_opened,
-    comparison_table,
-    finite,
-    opened,
-    problem_options,
-    text_table,
-)
+from ka_explore.cli.shared import all_opened, comparison_table, opened, print_json, problem_options, ruled, text_table
 from ka_explore.errors import InputError, KaError, unknown
 from ka_explore.probes import PROBES
-from ka_explore.probes.over_steps import over_steps
+from ka_explore.probes.over_steps import first_answer, over_steps
 from ka_explore.probes.probe import renamed
 from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars, heading
 from ka_explore.run.snapshot import Snapshot
@@ -38,43 +29,39 @@ PICTURES = 8  # side by side
 CURVES = 4  # steps whose curves stand in one picture
 DRAWN = ("diagram", "terms", "film")
 
+Ask = Callable[[Snapshot], Result]
+
 
 def command_compare(chosen: argparse.Namespace) -> None:
     """Mark runs."""
     from ka_explore.benchmark.evaluate import compare
 
     comparison = compare(all_opened(chosen.runs, chosen.problem))
-    print(json.dumps(finite(comparison.to_dict()), indent=2) if chosen.json else comparison_table(comparison))
+    print_json(comparison.to_dict()) if chosen.json else print(comparison_table(comparison))
 
 
 def command_list(chosen: argparse.Namespace) -> None:
     """List runs."""
-    lines = []
+    lines: list[dict[str, Any]] = []
     for path in sorted(chosen.folder.glob("**/run.json")):
+        line: dict[str, Any] = {"folder": str(path.parent)}
         try:
             store = Store(path.parent)
-            about = store.about
-            last = store.row(store.rows_kept - 1) if store.rows_kept else None
-            lines.append(
-                {
-                    "folder": str(path.parent),
-                    "name": about["name"],
-                    "method": about["method"],
-                    "problem": about["problem"]["name"],
-                    "seed": about["seed"],
-                    "steps": store.rows_kept,
-                    "loss": last["loss"] if last else None,
-                    "parent": about["parent"],
-                }
-            )
+            about, count = store.about, store.rows_kept
+            line |= {"name": about["name"], "method": about["method"], "problem": about["problem"]["name"]}
+            line |= {"seed": about["seed"], "steps": count}
+            line |= {"loss": store.row(count - 1)["loss"] if count else None, "parent": about["parent"]}
+            lines.append(line)
         except (KaError, KeyError, TypeError) as error:
             lines.append({"folder": str(path.parent), "name": "?", "error": str(error)})
     if chosen.json:
-        print(json.dumps(lines, indent=2))
+        print_json(lines)
     elif not lines:
         raise InputError(f"there is no run in {chosen.folder}: make one with ka-explore run mnist")
     else:
-        print(text_table(["folder", "name", "method", "problem", "seed", "steps", "loss", "parent"], lines))
+        head = ["folder", "name", "method", "problem", "seed", "steps", "loss", "parent"]
+        errors = [f"{line['folder']}: {line['error']}" for line in lines if "error" in line]
+        print("\n".join([ruled(text_table(head, [[line.get(name) for name in head] for line in lines])), *errors]))
 
 
 def command_report(chosen: argparse.Namespace) -> None:
@@ -94,7 +81,7 @@ def command_diagnose(chosen: argparse.Namespace) -> None:
     from ka_explore import diagnose
 
     found = diagnose(run_or_store(chosen.run, chosen.problem))
-    print(json.dumps(finite(found.to_dict()), indent=2) if chosen.json else found)
+    print_json(found.to_dict()) if chosen.json else print(found)
 
 
 def command_probe(chosen: argparse.Namespace) -> None:
@@ -103,15 +90,14 @@ def command_probe(chosen: argparse.Namespace) -> None:
     if chosen.name is None:
         print(listed(store, chosen))
         return
-    probe, options = chosen_probe(chosen)
-    result = answer(store, chosen, lambda snapshot: probe(snapshot, **options))
+    result = first_answer(chosen_probe(chosen), snapshots_of(store, chosen))
     head, rows = result.table()
     if chosen.format == "csv":
         csv.writer(sys.stdout, lineterminator="\n").writerows([head, *rows])
     elif chosen.format == "json":
         about = {"probe": chosen.name, "shape": type(result).__name__, "title": heading(result), "step": result.step}
         about |= {name: getattr(result, name, "") for name in ("unit", "note")}
-        print(json.dumps(about | {"columns": head, "rows": finite(rows)}, indent=2))
+        print_json(about | {"columns": head, "rows": rows})
     else:
         print(as_text(result, head, rows))
 
@@ -122,7 +108,7 @@ def command_plot(chosen: argparse.Namespace) -> None:
         import ka_explore.plots  # noqa: F401
     store = Store(chosen.run)
     output = chosen.output or Path(f"{chosen.name}.{'html' if chosen.name == 'film' else 'png'}")
-    if chosen.name not in (*PROBES, *DRAWN):
+    if chosen.name not in PROBES and chosen.name not in DRAWN:
         raise unknown("plot", chosen.name, (*DRAWN, *PROBES))
     if chosen.name == "film":
         written = plot_film(store, chosen, output)
@@ -161,37 +147,24 @@ def snapshots_of(store: Store, chosen: argparse.Namespace) -> list[Snapshot]:
     return [opened(chosen.run, chosen.problem).snapshot()]
 
 
-def answer(store: Store, chosen: argparse.Namespace, probe: Callable[[Snapshot], Result]) -> Result:
-    """What a probe says of the snapshot asked for, by default the last that has what it needs."""
-    refused: InputError | None = None
-    for snapshot in snapshots_of(store, chosen):
-        try:
-            return probe(snapshot)
-        except InputError as error:
-            refused = refused or error
-    assert refused is not None  # there is at least one snapshot
-    raise refused
-
-
-def chosen_probe(chosen: argparse.Namespace) -> tuple[Callable[..., Result], dict[str, Any]]:
-    """The probe by name, and its options. Raises InputError for names that are not there."""
+def chosen_probe(chosen: argparse.Namespace) -> Ask:
+    """The probe by name, with its options. Raises InputError for names that are not there."""
     if chosen.name not in PROBES:
         raise unknown("probe", chosen.name, PROBES)
-    probe: Callable[..., Result] = PROBES[chosen.name]
-    options = problem_options(chosen.option)
+    probe, options = PROBES[chosen.name], problem_options(chosen.option)
     known = [name for name in inspect.signature(probe).parameters if name not in ("snapshot", "basis")]
     known += ["of"] if "space" in known else []  # by its old name
     for name in options:
         if name not in known:
             raise unknown("option", name, known, where=f" of {chosen.name}")
 
-    def asked(snapshot: Snapshot, **values: Any) -> Result:
+    def asked(snapshot: Snapshot) -> Result:
         try:
-            return probe(snapshot, **values)
+            return probe(snapshot, **options)
         except TypeError as error:
             raise InputError(f"{chosen.name} does not take these options: {error}.") from error
 
-    return (asked if options else probe), options
+    return asked if options else probe
 
 
 def listed(store: Store, chosen: argparse.Namespace) -> str:
@@ -200,42 +173,35 @@ def listed(store: Store, chosen: argparse.Namespace) -> str:
     able: list[str] = []
     unable: list[str] = []
     for name, probe in PROBES.items():
-        line = f"  {name:22} {(probe.__doc__ or '').splitlines()[0]}"
-        (able if any(answers(probe, snapshot) for snapshot in found) else unable).append(line)
+        fitting = able
+        try:
+            first_answer(probe, found)
+        except InputError:
+            fitting = unable
+        fitting.append(f"  {name:22} {(probe.__doc__ or '').splitlines()[0]}")
     steps = store.snapshot_steps()
     head = f"{chosen.run}: snapshots of steps {', '.join(map(str, steps))}" if steps else f"{chosen.run}: none stored"
     below = ["", "For runs of other methods:", *unable] if unable else []
     return "\n".join([head, "", *able, *below, "", f"ka-explore probe {chosen.run} NAME prints one."])
 
 
-def answers(probe: Callable[[Snapshot], Result], snapshot: Snapshot) -> bool:
-    """Whether a snapshot has what a probe needs."""
-    try:
-        probe(snapshot)
-    except InputError:
-        return False
-    return True
-
-
 # Results as text
 
 
-def as_text(result: Result, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def as_text(result: Result, head: list[str], rows: list[list[Any]]) -> str:
     """A table a person can read: of many samples how they are distributed, of many rows the first."""
     if isinstance(result, Distribution):
         head = ["group", "samples", "least", "median", "mean", "most"]
         rows = [summary(name, values) for name, values in result.values.items()]
-    cells = [dict(zip(map(str, range(len(row))), row, strict=True)) for row in islice(rows, SHOWN)]
-    columns = [str(i) for i in range(len(head))]
-    table = text_table(columns, [dict(zip(columns, head, strict=True)), *cells]).splitlines()[2:]
     unit = getattr(result, "unit", "")
-    lines = [heading(result) + (f" ({unit})" if unit and isinstance(result, (Matrix, Distribution)) else "")]
-    lines += [table[0], "-" * max(map(len, table)), *table[1:]] if table else []
+    title = heading(result) + (f" ({unit})" if unit and isinstance(result, (Matrix, Distribution)) else "")
+    table = text_table(head, rows[:SHOWN])
+    lines = [title, table[0], "-" * max(map(len, table)), *table[1:]]
     if len(rows) > SHOWN:
         lines.append(f"… {len(rows) - SHOWN} more rows: --format csv prints all.")
-    levels = [f"{name}: {value:.4g}" for name, value in getattr(result, "levels", {}).items()]
+    lines += [f"{name}: {value:.4g}" for name, value in getattr(result, "levels", {}).items()]
     note = "" if isinstance(result, (Scalars, Distribution)) else getattr(result, "note", "")  # is in the heading
-    return "\n".join([*lines, *levels, *([note] if note else [])])
+    return "\n".join([*lines, *([note] if note else [])])
 
 
 def summary(name: str, values: np.ndarray) -> list[Any]:
@@ -264,17 +230,18 @@ def figure_of(store: Store, chosen: argparse.Namespace) -> Any:
         figure.clear()
         draw_terms(rows, figure.add_subplot())
         return figure
-    probe, options = chosen_probe(chosen)
+    probe = chosen_probe(chosen)
     if not chosen.steps:
-        return figure_for(answer(store, chosen, lambda snapshot: probe(snapshot, **options)), chosen.size)
+        return figure_for(first_answer(probe, snapshots_of(store, chosen)), chosen.size)
     found = snapshots_of(store, chosen)[::-1]
     if chosen.name == "pca":
-        return draw_steps(film_frames(store, found[:: max(-(-len(found) // PICTURES), 1)], **options))
-    if isinstance(answer(store, chosen, lambda snapshot: probe(snapshot, **options)), Curves):
+        few = found[:: max(-(-len(found) // PICTURES), 1)]
+        return draw_steps(film_frames(store, few, **problem_options(chosen.option)))
+    if isinstance(first_answer(probe, found[::-1]), Curves):
         few = found[:: max(-(-len(found) // CURVES), 1)]
-        lines = {f"step {s.step}": replace(probe(s, **options), title=chosen.name, step=None) for s in few}
+        lines = {f"step {s.step}": replace(probe(s), title=chosen.name, step=None) for s in few}
         return draw_comparison(lines)
-    return figure_for(over_steps(probe, found, **options), chosen.size)
+    return figure_for(over_steps(probe, found), chosen.size)
 
 
 def plot_film(store: Store, chosen: argparse.Namespace, output: Path) -> Path:

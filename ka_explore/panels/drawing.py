@@ -12,9 +12,9 @@ from ka_explore.errors import InputError
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.frames import Film, Frame, seen
 from ka_explore.panels.plane import Plane, spread
-from ka_explore.probes.embedding import COSTS, NAMES, announced_seconds, checked_options
 from ka_explore.probes.jobs import embed
 from ka_explore.probes.results import Points
+from ka_explore.probes.ways import COSTS, NAMES, announced_seconds, checked_options
 from ka_explore.run.snapshot import Snapshot
 
 WORTH_SECONDS = 60.0  # what a film of t-SNE or UMAP may take: it then has fewer frames

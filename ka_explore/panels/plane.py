@@ -10,7 +10,7 @@ from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.frames import MOST_FRAMES, Film, Frame, frame_of, in_order, most_frames, nets_in, seen, spaces_of
 from ka_explore.panels.pieces import Work
-from ka_explore.probes.jobs import read_basis, view_path
+from ka_explore.probes.axes import read_basis, view_path
 from ka_explore.probes.linear import Basis, fit_basis, project
 from ka_explore.probes.spaces import rows_of, width_of
 from ka_explore.run.snapshot import Snapshot

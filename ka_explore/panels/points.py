@@ -24,8 +24,8 @@ from ka_explore.panels.scene import NO_SNAPSHOT, Scene
 from ka_explore.panels.session import Session
 from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import draw
-from ka_explore.probes.embedding import checked_options
 from ka_explore.probes.results import Points as Picture
+from ka_explore.probes.ways import checked_options
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ from ka_explore.panels.drawing import Drawn, behind, ways_to_draw
 from ka_explore.panels.frames import Film, Frame, nothing, said_of
 from ka_explore.panels.plane import Plane, newest
 from ka_explore.plots import colour_of, marker_of
-from ka_explore.probes.embedding import NAMES
 from ka_explore.probes.results import Points as Picture
+from ka_explore.probes.ways import NAMES
 from ka_explore.run.snapshot import Snapshot
 
 NO_SNAPSHOT = "No snapshot yet. Press play: the first one is taken at step 0."

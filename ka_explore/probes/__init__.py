@@ -3,12 +3,12 @@
 import warnings
 
 from ka_explore.probes.agreement import accuracy, agreement, agreement_by_class, confusion, confusion_with
-from ka_explore.probes.bridges import bridges
 from ka_explore.probes.calibration import calibration_error, entropies, reliability
 from ka_explore.probes.embedding import pca
 from ka_explore.probes.gradients import gradient_cosine, gradient_ratio, gradient_size
 from ka_explore.probes.probe import Probe
 from ka_explore.probes.reconstruction import (
+    bridges,
     error_by_channel,
     error_by_class,
     reconstruction_error,

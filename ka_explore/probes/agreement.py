@@ -31,8 +31,8 @@ def agreement_by_class(snapshot: Snapshot) -> Matrix:
     masks = []
     for row, teacher in enumerate(snapshot.teachers):
         said, answer, kept = answers(snapshot, teacher)
-        for place, column in enumerate(snapshot.knows[teacher]):
-            values[row, column] = average((answer == said)[kept & (said == place)])
+        for index, column in enumerate(snapshot.knows[teacher]):
+            values[row, column] = average((answer == said)[kept & (said == index)])
         masks.append(kept)
     return Matrix(
         values,
@@ -51,7 +51,6 @@ def confusion_with(snapshot: Snapshot, teacher: str | None = None) -> Matrix:
     Needs no label. A row is NaN where the teacher says so of no image.
 
     Args:
-        snapshot: of any stage.
         teacher: which; by default the first.
 
     Raises InputError for an unknown teacher.
@@ -74,10 +73,9 @@ def confusion(snapshot: Snapshot, task: str | None = None) -> Matrix:
     """The true class (rows) and the student's answer (columns), as shares of the row; a row without images is NaN.
 
     Args:
-        snapshot: with labels.
         task: which; by default the first that has labels.
 
-    Raises InputError when the pool has no labels, or for an unknown task.
+    Raises InputError for an unknown task.
     """
     task, y = truth(snapshot, task, "confusion_with")
     scores, names = snapshot.arrays["scores"][:, columns_of(snapshot, task)], names_of(snapshot, task)
@@ -94,10 +92,7 @@ def confusion(snapshot: Snapshot, task: str | None = None) -> Matrix:
 
 @probe(labels="needed")
 def accuracy(snapshot: Snapshot) -> Scalars:
-    """On the probe set, where labels are known: joint by task, and within each teacher's classes (shares).
-
-    Raises InputError when the pool has no labels.
-    """
+    """On the probe set, where labels are known: joint by task, and within each teacher's classes (shares)."""
     truth(snapshot, None, "agreement")
     labels, scores = snapshot.labels or {}, snapshot.arrays["scores"]
     values, masks = {}, []
@@ -110,23 +105,23 @@ def accuracy(snapshot: Snapshot) -> Scalars:
     for teacher, classes in snapshot.knows.items():
         task = task_of(snapshot, teacher)
         if task in labels:
-            known = place_among(labels[task], columns_of(snapshot, task), classes)
+            known = index_among(labels[task], columns_of(snapshot, task), classes)
             mine = scores[:, list(classes)]
             values[f"within {teacher}"] = average((mine.argmax(axis=1) == known)[finite(mine) & (known >= 0)])
     return Scalars(values, title="accuracy (share of images)", note=left_out(*masks))
 
 
 def answers(snapshot: Snapshot, teacher: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(sample,) each: what a teacher says, the student's answer within its classes (places), and which are finite."""
+    """(sample,) each: what a teacher says, the student's answer within its classes (indices), and which are finite."""
     logits = snapshot.arrays[f"logits/{teacher}"]
     scores = snapshot.arrays["scores"][:, list(snapshot.knows[teacher])]
     return logits.argmax(axis=1), scores.argmax(axis=1), finite(logits, scores)
 
 
-def place_among(y: np.ndarray, columns: list[int], classes: tuple[int, ...]) -> np.ndarray:
-    """(sample,): the place of the true class of a task among a teacher's classes, -1 where it knows it not."""
-    places = np.array([classes.index(column) if column in classes else -1 for column in columns])
-    return np.where(y >= 0, places[y], -1)
+def index_among(y: np.ndarray, columns: list[int], classes: tuple[int, ...]) -> np.ndarray:
+    """(sample,): the index of the true class of a task among a teacher's classes, -1 where it knows it not."""
+    indices = np.array([classes.index(column) if column in classes else -1 for column in columns])
+    return np.where(y >= 0, indices[y], -1)
 
 
 def shares_of_row(rows: np.ndarray, columns: np.ndarray, count: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.probes.agreement import place_among
+from ka_explore.probes.agreement import index_among
 from ka_explore.probes.classes import columns_of, one_task, tasks_of, teachers_of, told_task, truth
 from ka_explore.probes.logits import entropy, relative_entropy, softmax
 from ka_explore.probes.probe import probe
@@ -26,7 +26,6 @@ def reliability(snapshot: Snapshot, task: str | None = None, bins: int = 15) -> 
     "right" where the teacher says the same, which says nothing of who is really right; title and note tell.
 
     Args:
-        snapshot: of any stage.
         task: which; by default the first that has labels, or the first.
         bins: of equal width between 0 and 1, (low, high]; empty ones have no point.
 
@@ -58,10 +57,9 @@ def calibration_error(snapshot: Snapshot, bins: int = 15) -> Scalars:
     the images of its own classes.
 
     Args:
-        snapshot: with labels.
         bins: of equal width between 0 and 1, (low, high].
 
-    NaN for a net without such images. Raises InputError when the pool has no labels, or for fewer than one bin.
+    NaN for a net without such images. Raises InputError for fewer than one bin.
     """
     check(bins)
     truth(snapshot, None, "reliability")
@@ -81,7 +79,6 @@ def entropies(snapshot: Snapshot, relative: bool = False) -> Distribution:
     """Entropy of every answer, −Σ p log p: the student's (a task) and each teacher's; 0 is sure.
 
     Args:
-        snapshot: of any stage.
         relative: as a share of its largest value, log(labels), so that nets with different numbers of labels compare;
             0 for a single label. Otherwise in nats.
     """
@@ -104,7 +101,7 @@ def judged(snapshot: Snapshot, task: str) -> tuple[Judged, np.ndarray]:
     columns = columns_of(snapshot, task)
     sides = {"student": (snapshot.arrays["scores"][:, columns], y)}
     for teacher in teachers_of(snapshot, task):
-        sides[teacher] = (snapshot.arrays[f"logits/{teacher}"], place_among(y, columns, snapshot.knows[teacher]))
+        sides[teacher] = (snapshot.arrays[f"logits/{teacher}"], index_among(y, columns, snapshot.knows[teacher]))
     found = {}
     for net, (logits, right) in sides.items():
         used = finite(logits) & (right >= 0)
@@ -130,10 +127,10 @@ def judged_by_teachers(snapshot: Snapshot, task: str) -> tuple[Judged, np.ndarra
 def binned(sure: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every bin of confidence that is not empty: mean confidence, share right, how many."""
     edges = np.linspace(0, 1, bins + 1)
-    place = np.searchsorted(edges[1:-1], sure)
-    count = np.bincount(place, minlength=bins)
+    bin_of = np.searchsorted(edges[1:-1], sure)
+    count = np.bincount(bin_of, minlength=bins)
     used = count > 0
-    total = [np.bincount(place, weights=values, minlength=bins)[used] for values in (sure, right.astype(np.float64))]
+    total = [np.bincount(bin_of, weights=values, minlength=bins)[used] for values in (sure, right.astype(np.float64))]
     return total[0] / count[used], total[1] / count[used], count[used]
 
 

@@ -73,5 +73,5 @@ def classes_said(snapshot: Snapshot, task: str) -> np.ndarray:
     mine = columns_of(snapshot, task)
     teachers = teachers_of(snapshot, task)
     logits = np.concatenate([snapshot.arrays[f"logits/{teacher}"] for teacher in teachers], axis=1)
-    place = np.array([mine.index(column) for teacher in teachers for column in snapshot.knows[teacher]])
-    return np.where(finite(logits), place[logits.argmax(axis=1)], -1)
+    index = np.array([mine.index(column) for teacher in teachers for column in snapshot.knows[teacher]])
+    return np.where(finite(logits), index[logits.argmax(axis=1)], -1)

@@ -1,5 +1,6 @@
 """What the points of a picture are coloured by, and which of them are joined."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -7,6 +8,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from ka_explore.errors import InputError, unknown
+from ka_explore.probes.agreement import answers
+from ka_explore.probes.classes import task_of, tasks_of
 from ka_explore.probes.probe import renamed
 from ka_explore.probes.results import Points, Scalars
 from ka_explore.probes.selection import shares
@@ -30,9 +33,8 @@ def colour(points: Points, snapshot: Snapshot, by: str = "class", task: str | No
     """
     if by not in COLOURS:
         raise unknown("colour", by, COLOURS)
-    known = dict.fromkeys(t for t, _ in snapshot.classes)
-    if task is not None and task not in known:
-        raise unknown("task", task, known)
+    if task is not None and task not in tasks_of(snapshot):
+        raise unknown("task", task, tasks_of(snapshot))
     if int(points.sample.max(initial=0)) >= max(len(snapshot.index), 1):
         raise InputError(f"this picture is of another snapshot: this one has {len(snapshot.index)} samples.")
     plain = replace(points, label=None, labels=(), legend="class", value=None, unit="")
@@ -65,27 +67,24 @@ def by_error(points: Points, snapshot: Snapshot, _task: str | None) -> Points:
     known = np.isfinite(table)
     mean = np.where(known, table, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
     value = np.empty(len(points.xy))
-    for place, net in enumerate(points.groups):
-        mine = points.group == place
+    for index, net in enumerate(points.groups):
+        mine = points.group == index
         value[mine] = (np.asarray(errors[net], np.float64) if net in errors else mean)[points.sample[mine]]
     return replace(points, value=value, unit="reconstruction error (share of the feature's variance)")
 
 
 def by_agreement(points: Points, snapshot: Snapshot, task: str | None) -> Points:
     """Whether the student says what the teacher says."""
-    scores, logits = snapshot.arrays["scores"], snapshot.group("logits")
     teachers = snapshot.teachers
     differs = np.full((len(teachers), len(snapshot.index)), -1)
-    for place, teacher in enumerate(teachers):
-        mine = scores[:, list(snapshot.knows[teacher])]
-        known = np.isfinite(mine).all(axis=1) & np.isfinite(logits[teacher]).all(axis=1)
-        other = np.nan_to_num(mine).argmax(axis=1) != np.nan_to_num(logits[teacher]).argmax(axis=1)
-        differs[place, known] = other[known]
+    for index, teacher in enumerate(teachers):
+        said, answer, known = answers(snapshot, teacher)
+        differs[index, known] = (said != answer)[known]
     claim = claimed(snapshot, task)
     own = np.where(claim >= 0, differs[np.maximum(claim, 0), np.arange(len(claim))], -1)
     label = np.empty(len(points.xy), np.int64)
-    for place, net in enumerate(points.groups):
-        mine = points.group == place
+    for index, net in enumerate(points.groups):
+        mine = points.group == index
         label[mine] = (differs[teachers.index(net)] if net in teachers else own)[points.sample[mine]]
     return replace(points, label=label, labels=("agrees", "differs"), legend="student and teacher")
 
@@ -110,21 +109,21 @@ def claimed(snapshot: Snapshot, task: str | None = None) -> Int64[np.ndarray, "s
         task: whose teachers; by default the task of the selection, or the first that several teachers share.
     """
     teachers = snapshot.teachers
-    task_of = {t: snapshot.classes[snapshot.knows[t][0]][0] for t in teachers}
-    weights = {n.split("/", 1)[1]: a for n, a in snapshot.arrays.items() if n.startswith("weight/")}
-    weights = {t: a for t, a in weights.items() if t in task_of and task in (None, task_of[t])}
+    tasks = {t: task_of(snapshot, t) for t in teachers}
+    weights = {t: snapshot.arrays[f"weight/{t}"] for t in teachers if f"weight/{t}" in snapshot.arrays}
+    weights = {t: a for t, a in weights.items() if task in (None, tasks[t])}
     if not weights:
-        several = [t for t in task_of.values() if sum(other == t for other in task_of.values()) > 1]
-        wanted = task or next(iter(several), next(iter(task_of.values())))
-        asked = {t: a for t, a in snapshot.group("logits").items() if task_of.get(t) == wanted}
+        shared = [name for name, count in Counter(tasks.values()).items() if count > 1]
+        wanted = task or next(iter(shared or tasks.values()))
+        asked = {t: snapshot.arrays[f"logits/{t}"] for t in teachers if tasks[t] == wanted}
         if not asked:
             raise InputError(f"no teacher has task {wanted!r}: nobody claims its images.")
         table = shares(snapshot, asked)
-        weights = {t: table[:, place] for place, t in enumerate(asked)}
-    places = np.array([teachers.index(t) for t in weights])
+        weights = {t: table[:, index] for index, t in enumerate(asked)}
+    indices = np.array([teachers.index(t) for t in weights])
     values = np.stack([np.asarray(a, np.float64) for a in weights.values()], axis=1)
     known = np.isfinite(values).all(axis=1)
-    return np.where(known, places[np.nan_to_num(values).argmax(axis=1)], -1)
+    return np.where(known, indices[np.nan_to_num(values).argmax(axis=1)], -1)
 
 
 def join_pairs(points: Points, images: int | float = 1.0, *, seed: int = 0) -> Points:
@@ -153,10 +152,10 @@ def join_pairs(points: Points, images: int | float = 1.0, *, seed: int = 0) -> P
         part = f"lines for {count} of {len(own)} images"
         note = f"{note}; {part}" if note else part
     pairs = []
-    for place, net in enumerate(points.groups):
+    for index, net in enumerate(points.groups):
         if net == "student":
             continue
-        theirs = np.flatnonzero(points.group == place)
+        theirs = np.flatnonzero(points.group == index)
         _, here, there = np.intersect1d(points.sample[picked], points.sample[theirs], return_indices=True)
         pairs.append(np.column_stack([picked[here], theirs[there]]))
     joined = np.concatenate(pairs) if pairs else np.zeros((0, 2), np.int64)

@@ -20,8 +20,6 @@ def gradient_size(snapshot: Snapshot) -> Matrix:
 
     The Frobenius norm over the samples asked, √Σ ‖g_i‖². The parts of a term need not add up to it: they may pull
     against each other. NaN where a term has no such part.
-
-    Raises InputError when the stage emits no ``gradient/…``.
     """
     sizes = snapshot.group("gradient")
     return by_term(
@@ -40,7 +38,7 @@ def gradient_cosine(snapshot: Snapshot) -> Matrix:
     Σ ⟨g_i, s_i⟩ / √(Σ ‖g_i‖² · Σ ‖s_i‖²) over the samples asked: 1 pulls as the soft target does, 0 across it, −1
     against it. NaN where one of the two is zero. The soft target's own is 1 by definition.
 
-    Raises InputError when the stage emits no ``gradient/…`` and ``along/…``, or has no soft target.
+    Raises InputError when the stage has no soft target.
     """
     sizes, inner = snapshot.group("gradient"), snapshot.group("along")
     soft = sizes[soft_target_of(snapshot, sizes)]
@@ -58,7 +56,7 @@ def gradient_cosine(snapshot: Snapshot) -> Matrix:
 def gradient_ratio(snapshot: Snapshot) -> Scalars:
     """How many times the soft target's each term's gradient is, in size; NaN where the soft target's is zero.
 
-    Raises InputError when the stage emits no ``gradient/…``, or has no soft target.
+    Raises InputError when the stage has no soft target.
     """
     sizes = snapshot.group("gradient")
     soft = norm(sizes[soft_target_of(snapshot, sizes)])

@@ -1,13 +1,14 @@
-"""t-SNE and UMAP off the main process, kept on disk; and the axes that a run and its forks are drawn on.
+"""t-SNE and UMAP off the main process, kept on disk.
 
-A worker is a Python process of its own, with one thread and without torch, that is handed arrays in a folder: it can
+A worker is a Python process of its own, with one thread and without torch, that is handed rows in a folder: it can
 be watched and ended at any time, needs no guard in scripts, and ends with the process that began it. What it finds is
 kept under the hash of all that it was made of, so a second look costs nothing.
 """
 
-import hashlib
+import importlib
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -15,40 +16,36 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from ka_explore.errors import InputError, KaError, StoreError, unknown
-from ka_explore.probes.embedding import (
-    NAMES,
-    announced_seconds,
-    checked_options,
-    frames_of,
-    lay_out,
-)
-from ka_explore.probes.linear import Basis, dressed, fit_basis
+from ka_explore.probes.embedding import frames_of, lay_out
+from ka_explore.probes.films import fingerprint, forget, kept_folder, read_film, trim, write_film
+from ka_explore.probes.linear import dressed
 from ka_explore.probes.probe import renamed
 from ka_explore.probes.results import Points
-from ka_explore.probes.spaces import Rows, width_of
-from ka_explore.problem.folders import cache_root
+from ka_explore.probes.spaces import Rows
+from ka_explore.probes.ways import NAMES, announced_seconds, checked_options
 from ka_explore.problem.progress import progress_bar
 from ka_explore.run.snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from ka_explore.run.store import Store
+__all__ = ["Embedding", "EmbeddingFailed", "Progress", "embed", "forget", "kept"]
 
-RECIPE = 1  # raised when the same inputs would make another picture
-KEPT_BYTES = 256 * 2**20  # of pictures; beyond that the ones that were not looked at for longest are removed
-ABANDONED_SECONDS = 24 * 3600.0  # after which a folder of a worker that nobody can be waiting for is removed
-BASIS_SNAPSHOTS = 5  # at most: the first, the last and some between
 THREADS = ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB", "NUMEXPR")
+
+
+def __getattr__(name: str) -> Any:
+    """The axes of a run, which stood here in version 0.1."""
+    if name not in ("basis_of", "refreeze", "read_basis", "view_path"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{__name__}.{name} is ka_explore.probes.axes.{name} since version 0.2.", FutureWarning, stacklevel=2)
+    return getattr(importlib.import_module("ka_explore.probes.axes"), name)
 
 
 class EmbeddingFailed(KaError, RuntimeError):
@@ -66,9 +63,6 @@ class Progress:
 
     share: float
     words: str
-
-
-# Pictures made in a process of their own.
 
 
 @renamed(of="space")
@@ -156,8 +150,8 @@ class Embedding:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(dir=self.path.parent, prefix="job-"))
-            about = {"how": self._how, "options": dict(options), "path": str(self.path)}
-            write_inputs(folder, self._frames, about, start)
+            inputs = self._frames, self._how, dict(options), start, self.path
+            (folder / "inputs.pickle").write_bytes(pickle.dumps(inputs))  # for our own process alone
         except OSError as error:
             raise StoreError(
                 f"cannot write in {self.path.parent}: {error}. Make room, or set KA_EXPLORE_CACHE to another folder."
@@ -307,125 +301,7 @@ def what_happened(folder: Path, code: int, name: str) -> KaError:
     return EmbeddingFailed(f"the process of {name} ended with code {code}: {printed or 'it said nothing'}")
 
 
-# What is kept.
-
-
-def kept_folder() -> Path:
-    """Where films are kept."""
-    return cache_root() / "embeddings"
-
-
-def forget() -> int:
-    """Remove all kept films; says how many there were. Jobs that are being made go on."""
-    count = 0
-    for path in kept_folder().glob("*.npz"):
-        with suppress(OSError):
-            path.unlink()
-            count += 1
-    return count
-
-
-def trim() -> None:
-    """Remove what was not looked at for longest, beyond `KEPT_BYTES`, and folders of workers long gone."""
-    about = [(path, path.stat()) for path in kept_folder().glob("*.npz")]
-    about.sort(key=lambda pair: pair[1].st_mtime, reverse=True)
-    total = 0
-    for path, stat in about:
-        total += stat.st_size
-        if total > KEPT_BYTES and path != about[0][0]:
-            path.unlink(missing_ok=True)
-    for folder in kept_folder().glob("job-*"):
-        if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def fingerprint(frames: Sequence[Rows], how: str, options: Mapping[str, float], start: Points | None) -> str:
-    """Hash of all that a film is made of: rows, way, options, versions. No label is among it."""
-    libraries = ("numpy", "scikit-learn", *(("umap-learn", "numba") if how.endswith("umap") else ()))
-    about: list[Any] = [RECIPE, how, sorted(options.items()), [(name, installed(name)) for name in libraries]]
-    digest = hashlib.sha256()
-    for rows in frames:
-        about.append([rows.groups, rows.values.shape, str(rows.values.dtype)])
-        for array in (rows.values, rows.group, rows.sample):
-            digest.update(np.ascontiguousarray(array).data)
-    if start is not None:
-        about.append(["start", start.groups, start.xy.shape])
-        for array in (start.xy, start.group, start.sample):
-            digest.update(np.ascontiguousarray(array).data)
-    digest.update(json.dumps(about).encode())
-    return digest.hexdigest()[:32]
-
-
-def installed(name: str) -> str:
-    """The version of a package; empty when it is not there."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
-
-
-def write_film(path: Path, film: Sequence[Points]) -> None:
-    """Positions, quality and notes in one file without pickles."""
-    about = [{"quality": dict(p.quality), "note": p.note, "axes": p.axes} for p in film]
-    arrays = {f"xy{place}": p.xy for place, p in enumerate(film)}
-    with path.open("wb") as file:
-        np.savez(file, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_film(path: Path, frames: Sequence[Rows]) -> list[Points] | None:
-    """The film of these rows; None when it is not there or damaged: it is then made anew."""
-    if not path.exists():
-        return None
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
-            positions = [file[f"xy{place}"] for place in range(len(frames))]
-        film = [
-            Points(
-                xy,
-                rows.group,
-                rows.groups,
-                rows.sample,
-                quality={str(name): float(value) for name, value in words["quality"].items()},
-                axes=(str(words["axes"][0]), str(words["axes"][1])),
-                note=str(words["note"]),
-            )
-            for xy, rows, words in zip(positions, frames, about, strict=True)
-        ]
-    except Exception:  # damaged bytes can raise anything
-        return None
-    whole = all(p.xy.shape == (len(p.sample), 2) and p.xy.dtype == np.float64 for p in film)
-    return film if whole and all(np.isfinite(p.xy).all() for p in film) else None
-
-
-# What passes between this process and the worker.
-
-
-def write_inputs(folder: Path, frames: Sequence[Rows], about: Mapping[str, Any], start: Points | None) -> None:
-    """Everything the worker needs."""
-    arrays: dict[str, np.ndarray] = {}
-    for place, rows in enumerate(frames):
-        arrays |= {f"{name}{place}": getattr(rows, name) for name in ("values", "group", "sample")}
-    if start is not None:
-        arrays |= {"start_xy": start.xy, "start_group": start.group, "start_sample": start.sample}
-    words = dict(about) | {"groups": [rows.groups for rows in frames], "start": start.groups if start else None}
-    np.savez(folder / "inputs.npz", about=np.array(json.dumps(words)), **arrays)  # type: ignore[arg-type]
-
-
-def read_inputs(folder: Path) -> tuple[dict[str, Any], list[Rows], Points | None]:
-    """The same, in the worker."""
-    with np.load(folder / "inputs.npz", allow_pickle=False) as file:
-        about = json.loads(str(file["about"]))
-        frames = [
-            Rows(file[f"values{place}"], file[f"group{place}"], tuple(groups), file[f"sample{place}"])
-            for place, groups in enumerate(about["groups"])
-        ]
-        start = None
-        if about["start"] is not None:
-            start = Points(file["start_xy"], file["start_group"], tuple(about["start"]), file["start_sample"])
-    return about, frames, start
+# The worker
 
 
 def read_progress(folder: Path) -> Progress | None:
@@ -447,15 +323,15 @@ def work() -> None:
     if hasattr(os, "nice"):
         os.nice(5)  # training comes first
     try:
-        about, frames, start = read_inputs(folder)
+        frames, how, options, start, path = pickle.loads((folder / "inputs.pickle").read_bytes())
         with (folder / "progress.jsonl").open("ab", buffering=0) as log:
 
             def watch(share: float, words: str) -> None:
                 log.write(json.dumps([share, words]).encode() + b"\n")
 
-            film = lay_out(frames, about["how"], about["options"], start=start, watch=watch)
+            film = lay_out(frames, how, options, start=start, watch=watch)
         write_film(folder / "film.npz", film)
-        os.replace(folder / "film.npz", about["path"])
+        os.replace(folder / "film.npz", path)
     except Exception as error:
         kind = next((k.__name__ for k in (InputError, OSError) if isinstance(error, k)), "other")
         message = str(error) if kind == "InputError" else f"{type(error).__name__}: {error}"
@@ -475,93 +351,3 @@ def end_with_the_caller(folder: Path) -> None:
 
 
 # The axes of a run.
-
-
-@renamed(of="space")
-def basis_of(store: "Store | Path | str", space: str = "common") -> Basis:
-    """The axes that a run and its forks are drawn on: fitted when first asked for, and then the same for good.
-
-    Fitted to the first, the last and some snapshots between of those stored so far; kept in the run's folder, which
-    forks copy. A file that is damaged is fitted anew; in a folder that cannot be written the axes are fitted each time.
-
-    Args:
-        store: the run's store, or its folder.
-        space: one of `ka_explore.probes.embedding.spaces`.
-
-    Raises InputError when there is no run, or no snapshot has such arrays.
-    """
-    opened = opened_store(store)
-    path = view_path(opened.folder, space)
-    found = read_basis(path, space)
-    return refreeze(opened, space) if found is None else found
-
-
-@renamed(of="space")
-def refreeze(store: "Store | Path | str", space: str = "common") -> Basis:
-    """Fit a run's axes anew to the snapshots it has by now; pictures drawn before do not fit these any more."""
-    from ka_explore.run.store import replace_file
-
-    opened = opened_store(store)
-    basis = fitted(opened, space)
-    path = view_path(opened.folder, space)
-    arrays = {"mean": basis.mean, "axes": basis.axes, "kept": np.array(basis.kept), "steps": np.array(basis.steps)}
-    with suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
-        replace_file(path, lambda file: np.savez(file, of=np.array(space), **arrays))  # type: ignore[arg-type]
-    return basis
-
-
-def fitted(store: "Store", space: str) -> Basis:
-    """Axes of a few of a run's snapshots; those of stages that have no such arrays are passed over."""
-    steps = store.snapshot_steps()
-    if not steps:
-        raise InputError(f"{store.folder} has no snapshot yet: run it with snapshot_every, or draw a snapshot's own.")
-    places = np.unique(np.linspace(0, len(steps) - 1, BASIS_SNAPSHOTS).round().astype(int))
-    usable: list[tuple[int, Snapshot]] = []
-    refused: InputError | None = None
-    for place in places[::-1]:
-        snapshot = store.load_snapshot(steps[place])
-        try:
-            width = width_of(snapshot, space)
-        except InputError as error:
-            refused = refused or error
-            continue
-        usable.append((width, replace(snapshot, arrays=only(snapshot, space))))
-    if not usable and refused is not None:
-        raise refused
-    return fit_basis([snapshot for width, snapshot in usable[::-1] if width == usable[0][0]], space)
-
-
-def only(snapshot: Snapshot, space: str) -> dict[str, np.ndarray]:
-    """The arrays that a picture may be drawn of."""
-    layer = space.split("/", 1)[-1]
-    wanted = (space, f"regressed/{layer}")
-    return {name: a for name, a in snapshot.arrays.items() if name in wanted or name.startswith(space + "/")}
-
-
-def view_path(folder: Path, space: str) -> Path:
-    """Where a run keeps the axes of a space; layers may have any name."""
-    return folder / "views" / f"{hashlib.sha256(space.encode()).hexdigest()[:16]}.npz"
-
-
-def read_basis(path: Path, space: str) -> Basis | None:
-    """Axes from disk; None when they are not there or damaged."""
-    if not path.exists():
-        return None
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            mean, axes, shares = file["mean"], file["axes"], file["kept"]
-            steps, name = file["steps"], str(file["of"])
-        whole = name == space and mean.ndim == 1 and axes.shape == (2, len(mean)) and shares.shape == (2,)
-        if not whole or not all(np.isfinite(a).all() for a in (mean, axes, shares)):
-            return None
-        return Basis(mean, axes, (float(shares[0]), float(shares[1])), tuple(int(step) for step in steps))
-    except Exception:  # damaged bytes can raise anything
-        return None
-
-
-def opened_store(store: "Store | Path | str") -> "Store":
-    """A run's store by its folder."""
-    from ka_explore.run.store import Store
-
-    return store if isinstance(store, Store) else Store(Path(store))

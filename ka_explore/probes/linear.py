@@ -106,12 +106,11 @@ def pca(snapshot: Snapshot, basis: Basis | None = None, space: str = "common", *
     """Student and teachers in the common space, on two principal axes.
 
     Args:
-        snapshot: of a stage that emits ``common/…``.
         basis: to draw several steps alike; by default fitted to this snapshot.
         space: which arrays, one of `spaces`; all must be of one width.
         quality: also say how many neighbours are real; this takes longer than the picture.
 
-    Raises InputError when the stage emits none, they are of different widths, or the basis is of another width.
+    Raises InputError when they are of different widths, or the basis is of another width.
     """
     rows = rows_together(snapshot, space)
     return dressed(flat(rows, basis, quality=quality), snapshot, space)

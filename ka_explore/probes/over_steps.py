@@ -1,13 +1,16 @@
-"""A probe over the steps of a run: one line a number."""
+"""A probe over the steps of a run: one line a number; or its answer to the first snapshot that has what it needs."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ka_explore.errors import InputError
 from ka_explore.probes.results import Curves, Distribution, Matrix, Result, Scalars
 from ka_explore.run.snapshot import Snapshot
+
+R = TypeVar("R", bound=Result)
+NONE = "no snapshots: give a run snapshot_every=… and advance it."
 
 
 def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **options: Any) -> Curves:
@@ -32,7 +35,7 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
         except InputError as error:
             refusal = error
     if not found:
-        raise refusal or InputError("no snapshots: give a run snapshot_every=… and advance it.")
+        raise refusal or InputError(NONE)
     lines: dict[str, list[tuple[int, float]]] = {}
     for step, result in found:
         for name, value in numbers(result).items():
@@ -47,6 +50,17 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
         marks=beginnings(ordered),
         note=f"{left} of {len(ordered)} snapshots are of stages without it" if left else "",
     )
+
+
+def first_answer(probe: Callable[..., R], snapshots: Iterable[Snapshot], **options: Any) -> R:
+    """What a probe says of the first of these snapshots that has what it needs; else its refusal of the very first."""
+    refusal: InputError | None = None
+    for snapshot in snapshots:
+        try:
+            return probe(snapshot, **options)
+        except InputError as error:
+            refusal = refusal or error
+    raise refusal or InputError(NONE)
 
 
 def numbers(result: Result) -> dict[str, float]:

@@ -1,4 +1,8 @@
-"""What a row of `ka_explore.probes.PROBES` is: a function of a snapshot, with what it needs beside it."""
+"""What a row of `ka_explore.probes.PROBES` is: a function of a snapshot, with what it needs beside it.
+
+Every probe raises InputError, which says what there is, where the stage does not emit what it needs, and where labels
+are needed and the pool has none.
+"""
 
 import warnings
 from collections.abc import Callable, Iterable

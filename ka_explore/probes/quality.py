@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ka_explore.errors import InputError
+from ka_explore.probes.samples import squared_distances
 
 NEIGHBOURS = 15  # of a point, for both numbers: as many as UMAP draws by
 MOST = 1500  # points: both numbers compare every point with every other, which grows with the square
@@ -92,7 +93,6 @@ def sampled(high: np.ndarray, low: np.ndarray, most: int, seed: int) -> tuple[np
 def distances(rows: Float[np.ndarray, "point feature"]) -> Float[np.ndarray, "point point"]:
     """Squared distances of all pairs; infinite from a point to itself."""
     rows = rows - rows.mean(axis=0)
-    squares = (rows**2).sum(axis=1)
-    found = np.maximum(squares[:, None] + squares[None] - 2 * (rows @ rows.T), 0.0)
+    found = squared_distances(rows, rows)
     np.fill_diagonal(found, np.inf)
-    return np.asarray(found)
+    return found

@@ -1,4 +1,4 @@
-"""How well each teacher's feature comes back from the common space: by sample, class, channel, and the worst images."""
+"""How well each teacher's feature comes back, by sample, class, channel; the worst images; what bridges leave."""
 
 import numpy as np
 
@@ -14,10 +14,7 @@ UNIT = "share of the feature's variance"
 
 @probe("error/*")
 def reconstruction_error(snapshot: Snapshot) -> Distribution:
-    """Reconstruction error a sample and teacher, relative to the feature's variance: 1 is "no better than the mean".
-
-    Raises InputError when the stage emits no ``error/…``.
-    """
+    """Reconstruction error a sample and teacher, relative to the feature's variance: 1 is "no better than the mean"."""
     errors = snapshot.group("error")
     return Distribution(
         {teacher: error[finite(error)] for teacher, error in errors.items()},
@@ -32,11 +29,10 @@ def error_by_class(snapshot: Snapshot, task: str | None = None) -> Matrix:
     """Mean reconstruction error, a teacher and class: which images a teacher's feature does not come back for.
 
     Args:
-        snapshot: of a stage that emits ``error/…``.
         task: whose classes; by default the first that has labels, or the first. Where it has no labels the class is
             what its teachers name together (see `ka_explore.probes.classes.classes_said`), and the note says so.
 
-    Raises InputError when the stage emits no ``error/…``, or for an unknown task.
+    Raises InputError for an unknown task.
     """
     errors = snapshot.group("error")
     task = next(iter(snapshot.labels or {}), None) if task is None else task
@@ -45,7 +41,7 @@ def error_by_class(snapshot: Snapshot, task: str | None = None) -> Matrix:
     y = truth(snapshot, task, "")[1] if labelled else classes_said(snapshot, task)
     names = names_of(snapshot, task)
     return Matrix(
-        np.array([[average(error[y == place]) for place in range(len(names))] for error in errors.values()]),
+        np.array([[average(error[y == index]) for index in range(len(names))] for error in errors.values()]),
         tuple(errors),
         names,
         unit=UNIT,
@@ -62,7 +58,6 @@ def error_by_channel(snapshot: Snapshot) -> Distribution:
     """Mean reconstruction error a channel and teacher, worst channel first, relative to the channel's own variance.
 
     A channel without any finite error is left out. `worst_channels` names the channels.
-    Raises InputError when the stage emits no ``channel_error/…``.
     """
     ordered = {teacher: ranked(averages(error)) for teacher, error in snapshot.group("channel_error").items()}
     return Distribution(
@@ -74,20 +69,19 @@ def error_by_channel(snapshot: Snapshot) -> Distribution:
 
 @probe("channel_error/*")
 def worst_channels(snapshot: Snapshot, teacher: str | None = None, count: int = 8) -> Scalars:
-    """The channels of a teacher's feature that come back worst, worst first: mean error by ``channel <place>``.
+    """The channels of a teacher's feature that come back worst, worst first: mean error by ``channel <index>``.
 
     Args:
-        snapshot: of a stage that emits ``channel_error/…``.
         teacher: whose; by default the first.
         count: how many channels at most; those without any finite error are left out.
 
-    Raises InputError when the stage emits no ``channel_error/…``, or none of that teacher.
+    Raises InputError when there is none of that teacher.
     """
     errors = snapshot.group("channel_error")
     teacher = one_of(errors, teacher)
     worst = list(ranked(averages(errors[teacher])).items())[:count]
     return Scalars(
-        {f"channel {place}": value for place, value in worst},
+        {f"channel {index}": value for index, value in worst},
         unit="share of the channel's variance",
         title=f"channels of {teacher} worst reconstructed",
     )
@@ -98,12 +92,11 @@ def worst_reconstructed(snapshot: Snapshot, teacher: str | None = None, count: i
     """The images worst reconstructed, worst first: a row an image, a column a teacher.
 
     Args:
-        snapshot: of a stage that emits ``error/…``.
         teacher: whose error ranks them; by default the mean over teachers.
         count: how many images at most.
 
     The rows' names are the images' places in the pool: ``[int(row) for row in result.rows]``.
-    Raises InputError when the stage emits no ``error/…``, or none of that teacher.
+    Raises InputError when there is none of that teacher.
     """
     errors = snapshot.group("error")
     table = np.stack(list(errors.values()), axis=1).astype(np.float64)
@@ -112,7 +105,7 @@ def worst_reconstructed(snapshot: Snapshot, teacher: str | None = None, count: i
     worst = np.array(list(ranked(np.where(kept, by, np.nan)))[:count], dtype=int)
     return Matrix(
         table[worst],
-        tuple(str(place) for place in snapshot.index[worst]),
+        tuple(str(index) for index in snapshot.index[worst]),
         tuple(errors),
         unit=UNIT,
         title="images worst reconstructed",
@@ -120,10 +113,30 @@ def worst_reconstructed(snapshot: Snapshot, teacher: str | None = None, count: i
     )
 
 
+@probe("bridge/*")
+def bridges(snapshot: Snapshot) -> Matrix:
+    """What is left of a bridge's source after it, a source (row) and block (column), relative to its variance.
+
+    1 is "no better than the mean"; method C (Shen, ICCV 2019). NaN where a source has no bridge at a block.
+    """
+    group = snapshot.group("bridge")
+    left = {tuple(name.split("/", 1)): average(values) for name, values in group.items()}
+    sources = tuple(dict.fromkeys(source for source, _ in left))
+    blocks = tuple(dict.fromkeys(block for _, block in left))
+    return Matrix(
+        np.array([[left.get((source, block), np.nan) for block in blocks] for source in sources]),
+        sources,
+        blocks,
+        unit="share of the source's variance",
+        title="what transfer bridges leave",
+        note=left_out(finite(*group.values())),
+    )
+
+
 def ranked(values: np.ndarray) -> dict[int, float]:
-    """The finite values by their place, largest first, the first of equals first."""
+    """The finite values by their index, largest first, the first of equals first."""
     order = np.argsort(-values, kind="stable")
-    return {int(place): float(values[place]) for place in order if np.isfinite(values[place])}
+    return {int(index): float(values[index]) for index in order if np.isfinite(values[index])}
 
 
 def one_of(errors: dict[str, np.ndarray], teacher: str | None) -> str:

@@ -51,3 +51,9 @@ def centred(rows: np.ndarray) -> np.ndarray:
     rows = rows / max(float(np.abs(rows).max()), np.finfo(np.float64).tiny)
     rows = rows - rows[0]
     return np.asarray(rows - rows.mean(axis=0))
+
+
+def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(row, other row): squared Euclidean distances."""
+    squared = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T
+    return np.asarray(squared.clip(min=0))

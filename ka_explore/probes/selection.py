@@ -65,7 +65,7 @@ def selection(snapshot: Snapshot) -> Matrix:
     """How much each teacher taught, a true class where labels are known: mean weight of the selection (method C).
 
     Rows are the classes of the task of the stage's component; without labels one row for all images. Columns are the
-    task's teachers. Raises InputError when the stage emits no ``weight/…``.
+    task's teachers.
     """
     weights = snapshot.group("weight")
     columns = tuple(weights)
@@ -88,15 +88,12 @@ def selection(snapshot: Snapshot) -> Matrix:
 
 @probe("selected/*")
 def selection_share(snapshot: Snapshot) -> Scalars:
-    """Share of the images that each teacher teaches most, a task's teachers sum to 1 (method C).
-
-    Raises InputError when the stage emits no ``selected/…``.
-    """
+    """Share of the images that each teacher teaches most, a task's teachers sum to 1 (method C)."""
     values: dict[str, float] = {}
     masks = []
     for task, chosen in snapshot.group("selected").items():
         kept = finite(chosen)
-        values |= {t: average((chosen == place)[kept]) for place, t in enumerate(teachers_of(snapshot, task))}
+        values |= {t: average((chosen == index)[kept]) for index, t in enumerate(teachers_of(snapshot, task))}
         masks.append(kept)
     return Scalars(values, title="who teaches most (share of images)", note=left_out(*masks))
 

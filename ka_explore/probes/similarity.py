@@ -8,7 +8,7 @@ import numpy as np
 from ka_explore.errors import InputError
 from ka_explore.probes.probe import probe, renamed
 from ka_explore.probes.results import Curves, Matrix, Scalars
-from ka_explore.probes.samples import averages, centred, finite, finite_in_all, left_out
+from ka_explore.probes.samples import averages, centred, finite, finite_in_all, left_out, squared_distances
 from ka_explore.run.snapshot import Snapshot
 
 # Bandwidths of the published code of Luo et al. 2019, as in `ka_explore.methods.losses`.
@@ -53,26 +53,22 @@ def mmd_of(snapshot: Snapshot, space: str = "common", bandwidths: Sequence[float
     """Squared MMD of the student's rows to each teacher's: as `mmd`, for any arrays and bandwidths.
 
     Args:
-        snapshot: of a stage that emits ``common/…``, or what ``space`` names.
         space: which arrays; the student's and the teachers' must be of one width. They are means over space, so where a
             method aligns whole maps these are not the numbers of its loss.
         bandwidths: σ in K(a, b) = exp(−‖a − b‖² / 2σ²), on L2-normalised rows, whose distances are 0 to 2.
 
-    Raises InputError when the stage emits none, they are of different widths, or a bandwidth is not above zero.
+    Raises InputError when they are of different widths, or a bandwidth is not above zero.
     """
     return table(computed(snapshot, space, bandwidths))
 
 
 @probe("mmd/*", "common/*")
 def mmd_curve(snapshot: Snapshot) -> Curves:
-    """Squared MMD over the bandwidth, a line a teacher, with the floor 2/N: where lines touch it nothing is learnt.
-
-    Raises InputError as `mmd` does.
-    """
+    """Squared MMD over the bandwidth, a line a teacher, with the floor 2/N: where lines touch it nothing is learnt."""
     found = recorded(snapshot) or computed(snapshot, "common", BANDWIDTHS)
     return Curves(
         {teacher: np.array(found.bandwidths) for teacher in found.teachers},
-        {teacher: found.values[:, place] for place, teacher in enumerate(found.teachers)},
+        {teacher: found.values[:, index] for index, teacher in enumerate(found.teachers)},
         across="bandwidth σ (distance of rows of length 1)",
         unit="squared MMD",
         title="MMD of the student to each teacher",
@@ -83,10 +79,7 @@ def mmd_curve(snapshot: Snapshot) -> Curves:
 
 
 def floor(snapshot: Snapshot) -> float:
-    """2/N: the squared MMD of a bandwidth so small that every row is alone, whatever the nets do; it has no gradient.
-
-    Raises InputError as `mmd` does.
-    """
+    """2/N: the squared MMD of a bandwidth so small that every row is alone, whatever the nets do."""
     return (recorded(snapshot) or computed(snapshot, "common", ())).floor
 
 
@@ -99,19 +92,18 @@ def median_distance(snapshot: Snapshot, space: str = "common", most: int = 1000)
     its bandwidth is near this; far below it is at its floor, far above it is flat.
 
     Args:
-        snapshot: of a stage that emits ``common/…``, or what ``space`` names.
         space: which arrays.
         most: samples at most, evenly over the snapshot, since all pairs are compared.
 
-    Raises InputError when the stage emits none, or they are of different widths.
+    Raises InputError when they are of different widths.
     """
     rows, kept = unit_rows(snapshot, space)
     values = {}
     for teacher in rows:
         if teacher != "student":
-            both = np.concatenate([rows[net][places(len(rows[net]), most)] for net in ("student", teacher)])
-            pairs = np.triu_indices(len(both), 1)
-            values[teacher] = float(np.sqrt(np.median(distances(both, both)[pairs]))) if len(both) > 1 else np.nan
+            both = np.concatenate([rows[net][evenly(len(rows[net]), most)] for net in ("student", teacher)])
+            squared = squared_distances(both, both)[np.triu_indices(len(both), 1)]
+            values[teacher] = float(np.sqrt(np.median(squared))) if len(squared) else np.nan
     title = f"median distance in {space}, student and teacher"
     return Scalars(values, unit="distance", title=title, note=left_out(kept))
 
@@ -194,18 +186,12 @@ def kernel_means(one: np.ndarray, other: np.ndarray, bandwidths: Sequence[float]
         return np.full(len(bandwidths), np.nan)
     total = np.zeros(len(bandwidths))
     for start in range(0, len(one), block):
-        squared = distances(one[start : start + block], other)
+        squared = squared_distances(one[start : start + block], other)
         total += [np.exp(-squared / (2 * bandwidth**2)).sum() for bandwidth in bandwidths]
     return total / (len(one) * len(other))
 
 
-def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(row, other row): squared Euclidean distances."""
-    squared = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T
-    return np.asarray(squared.clip(min=0))
-
-
-def places(count: int, most: int) -> np.ndarray:
+def evenly(count: int, most: int) -> np.ndarray:
     """At most so many of the places 0 … count − 1, evenly."""
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(int)
 
@@ -226,7 +212,6 @@ def cka(
     where images are few; so it can be a little below zero.
 
     Args:
-        snapshot: of any stage.
         space: which arrays, by the first word of their name; those that are not there are passed over.
         batch: images at most in each batch.
 

@@ -68,7 +68,6 @@ def rows_of(snapshot: Snapshot, space: str = "common", normalise: bool = True) -
     """Each net's rows, L2-normalised as the MMD sees them; values that are not finite count as zero.
 
     Args:
-        snapshot: of a stage that emits what is asked for.
         space: one of `spaces`, or any other prefix of arrays of one width.
         normalise: False to leave the rows their lengths.
 
@@ -125,7 +124,7 @@ class Rows:
     @property
     def parts(self) -> list[Float[np.ndarray, "sample feature"]]:
         """The rows of each net."""
-        return [self.values[self.group == place] for place in range(len(self.groups))]
+        return [self.values[self.group == index] for index in range(len(self.groups))]
 
 
 def rows_together(snapshot: Snapshot, space: str = "common") -> Rows:

@@ -23,10 +23,7 @@ def effective_rank(snapshot: Snapshot, space: str = "common") -> Scalars:
     0 where all rows are equal, NaN for fewer than two samples.
 
     Args:
-        snapshot: of a stage that emits ``common/…``, or what ``space`` names.
         space: which arrays; they may be of different widths.
-
-    Raises InputError when the stage emits none.
     """
     group = snapshot.group(space)
     return Scalars(
@@ -84,7 +81,6 @@ def principal_angles(snapshot: Snapshot, space: str = "common", share: float = 0
     which there are as many as the smaller subspace has axes.
 
     Args:
-        snapshot: of a stage that emits ``common/…``, or what ``space`` names.
         space: which arrays; all must be of one width.
         share: how much of its variance a net's subspace keeps; it has no more axes than that takes.
 

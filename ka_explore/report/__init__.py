@@ -16,7 +16,7 @@ from ka_explore.report.compared import comparison_section
 from ka_explore.report.demonstration import demo_figure
 from ka_explore.report.facts import accuracy_section, again_section, problem_section, runs_section
 from ka_explore.report.page import file_name, folder_safe, html_page, markdown_page, pictures_of
-from ka_explore.report.parts import Chapter, Section, Words
+from ka_explore.report.parts import Chapter, Section
 from ka_explore.report.run_report import RunReport, names_of
 from ka_explore.run.store import replace_file, writing
 
@@ -67,16 +67,16 @@ def write_report(
     with progress_bar(len(runs) * len(SECTIONS) + 1, "report", unit="section", show=progress) as bar:
         first = opening(runs, names)
         bar.update()
-        stories = [RunReport(run, name, embedding) for run, name in zip(runs, names, strict=True)]
+        reports = [RunReport(run, name, embedding) for run, name in zip(runs, names, strict=True)]
         if len(runs) > 1:
-            first.append(comparison_section(stories))
+            first.append(comparison_section(reports))
 
         def told(run_report: RunReport, title: str) -> None:
             bar.set_postfix_str(f"{run_report.name}: {title}", refresh=False)
             bar.update()
 
         several = len(runs) > 1
-        parts = [chapter_of(s, titled=several, told=partial(told, s)) for s in stories]
+        parts = [chapter_of(s, titled=several, told=partial(told, s)) for s in reports]
     chapters = [Chapter("", first), *parts, Chapter("", [again_section(runs, names, output)])]
     title = " · ".join(names)
     lead = lead_of(runs)
@@ -94,13 +94,7 @@ def opening(runs: "Sequence[Run]", names: Sequence[str]) -> list[Section]:
     from ka_explore.benchmark.evaluate import compare
 
     comparison = compare(runs) if runs[0].problem.test is not None else None
-    marks = Section(
-        "On the test images",
-        [Words("This problem has no labelled test images: Problem(test=Labelled(…)) gives it some.", "missing")],
-    )
-    if comparison is not None:
-        marks = accuracy_section(comparison, names)
-    return [problem_section(runs[0]), runs_section(runs, names), marks]
+    return [problem_section(runs[0]), runs_section(runs, names), accuracy_section(comparison, names)]
 
 
 def lead_of(runs: "Sequence[Run]") -> str:
@@ -117,10 +111,10 @@ def lead_of(runs: "Sequence[Run]") -> str:
 def write_figures(chapters: Sequence[Chapter], output: Path) -> dict[int, str]:
     """Every picture as a file in a folder beside the page; their addresses by the pictures' ``id``."""
     beside = folder_safe(output)
-    places: dict[int, str] = {}
+    addresses: dict[int, str] = {}
     with writing(output.parent):
         (output.parent / beside).mkdir(exist_ok=True)
         for number, picture in enumerate(pictures_of(chapters), start=1):
-            places[id(picture)] = f"{beside}/{number:02d}-{file_name(picture.name)}.{picture.kind}"
-            (output.parent / places[id(picture)]).write_bytes(picture.data)
-    return places
+            addresses[id(picture)] = f"{beside}/{number:02d}-{file_name(picture.name)}.{picture.kind}"
+            (output.parent / addresses[id(picture)]).write_bytes(picture.data)
+    return addresses

@@ -28,9 +28,9 @@ def demo_figure(run: "Run", result: "Trial") -> Figure:
     draw(pca(snapshots[-1], basis), right)
     terms, within, joint = below.subplots(1, 3)
     rows = run.history()
-    for place, term in enumerate(("soft", "mmd", "reconstruction")):
+    for row, term in enumerate(("soft", "mmd", "reconstruction")):
         draw_history({term: rows}, term, terms)
-        terms.lines[-1].set(color=(STUDENT, "#0072B2", "#D55E00")[place], linestyle=("-", "--", ":")[place], label=term)
+        terms.lines[-1].set(color=(STUDENT, "#0072B2", "#D55E00")[row], linestyle=("-", "--", ":")[row], label=term)
     terms.set(title="the three terms", ylabel="value (soft in nats)")
     terms.legend(fontsize=8)
     draw_within(result, within)
@@ -42,17 +42,13 @@ def draw_within(result: "Trial", ax: Any) -> None:
     """Each teacher and the student within the teacher's own classes, a line a seed."""
     label = next(iter(result.entries))
     teachers = list(result.references[result.seeds[0]].teachers)
-    for place, teacher in enumerate(teachers):
+    for row, teacher in enumerate(teachers):
         colour = colour_of(teacher, teachers)
         for seed in result.seeds:
             pair = result.references[seed].teachers[teacher], result.entries[label][seed].within[teacher]
-            ax.plot((place - 0.2, place + 0.2), [100 * v for v in pair], color=colour, lw=1.4)
-            ax.plot(
-                place - 0.2, 100 * pair[0], "s", color=colour, ms=7, label="teacher" if place == seed == 0 else None
-            )
-            ax.plot(
-                place + 0.2, 100 * pair[1], "o", color=STUDENT, ms=7, label="student" if place == seed == 0 else None
-            )
+            ax.plot((row - 0.2, row + 0.2), [100 * v for v in pair], color=colour, lw=1.4)
+            ax.plot(row - 0.2, 100 * pair[0], "s", color=colour, ms=7, label="teacher" if row == seed == 0 else None)
+            ax.plot(row + 0.2, 100 * pair[1], "o", color=STUDENT, ms=7, label="student" if row == seed == 0 else None)
     ax.set_xticks(range(len(teachers)), teachers)
     ax.set(title="within the teacher's own classes", ylabel="accuracy (%)", xlim=(-0.6, len(teachers) - 0.4))
     ax.legend(fontsize=8)
@@ -61,11 +57,11 @@ def draw_within(result: "Trial", ax: Any) -> None:
 def draw_joint(result: "Trial", ax: Any) -> None:
     """Joint accuracy by method, a dot a seed and the mean as a line."""
     labels = list(result.entries)
-    for place, label in enumerate(labels):
+    for row, label in enumerate(labels):
         values = [100 * float(np.mean(list(result.entries[label][s].joint.values()))) for s in result.seeds]
         oracle = result.entries[label][result.seeds[0]].uses_labels
-        ax.plot(values, [place] * len(values), "o", color="#D55E00" if oracle else "#0072B2", ms=6, alpha=0.8)
-        ax.plot([np.mean(values)] * 2, [place - 0.28, place + 0.28], color="#222222", lw=2)
+        ax.plot(values, [row] * len(values), "o", color="#D55E00" if oracle else "#0072B2", ms=6, alpha=0.8)
+        ax.plot([np.mean(values)] * 2, [row - 0.28, row + 0.28], color="#222222", lw=2)
     ax.set_yticks(range(len(labels)), [label.replace(" (", "\n(") for label in labels])
     ax.invert_yaxis()
     ax.set(title="all ten classes", xlabel="joint accuracy (%), a dot a seed")

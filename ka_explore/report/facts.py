@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from ka_explore.methods.config import options_of, typed
 from ka_explore.report.images import some_of
-from ka_explore.report.parts import Code, Folded, Part, Section, Table, Words
+from ka_explore.report.parts import Code, Folded, Part, Section, Table, Words, missing, quiet
+from ka_explore.report.run_report import RunReport
 from ka_explore.run.reproduce import command, differences, in_words, kept_as, open_lines, run_command
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ka_explore.benchmark.evaluate import Comparison
     from ka_explore.run.run import Run
 
@@ -22,13 +25,7 @@ def problem_section(run: "Run") -> Section:
     """Teachers, images, student."""
     problem = run.problem
     known = [
-        [
-            teacher.name,
-            ", ".join(teacher.labels),
-            teacher.task,
-            teacher.feature_layer,
-            f"{sum(p.numel() for p in teacher.module.parameters()):,}",
-        ]
+        [teacher.name, ", ".join(teacher.labels), teacher.task, teacher.feature_layer, parameters(teacher.module)]
         for teacher in problem.teachers
     ]
     name = problem.name or "made by hand"
@@ -42,26 +39,26 @@ def problem_section(run: "Run") -> Section:
         [
             Words(
                 f"{len(problem.teachers)} frozen teachers, {len(problem.pool):,} images of {shape} to learn from (true "
-                f"classes {truth}), {test}. The student has {parameters(run)} parameters and answers "
+                f"classes {truth}), {test}. The student has {parameters(run.student)} parameters and answers "
                 f"{len(problem.labels.classes)} classes."
             ),
-            Words(f"Problem: {name}.", "quiet"),
+            quiet(f"Problem: {name}."),
             Table(["teacher", "labels", "task", "feature taken at", "parameters"], known),
             some_of(run),
         ],
     )
 
 
-def parameters(run: "Run") -> str:
-    """How many the student has."""
-    return f"{sum(p.numel() for p in run.student.parameters()):,}"
+def parameters(net: "nn.Module") -> str:
+    """How many a net has."""
+    return f"{sum(p.numel() for p in net.parameters()):,}"
 
 
 def runs_section(runs: "Sequence[Run]", names: Sequence[str]) -> Section:
     """What the runs are."""
     rows = [
         [
-            named(name, run),
+            f"{name} ({ORACLE})" if run.method.uses_labels else name,
             str(run.store.about["method"]),
             str(run.seed),
             f"{run.step} of {run.steps}",
@@ -70,31 +67,22 @@ def runs_section(runs: "Sequence[Run]", names: Sequence[str]) -> Section:
         ]
         for name, run in zip(names, runs, strict=True)
     ]
-    title = "Runs" if len(runs) > 1 else "Run"
-    return Section(
-        title, [Table(["run", "method", "seed", "steps done", "forked from", "options that are not defaults"], rows)]
-    )
+    head = ["run", "method", "seed", "steps done", "forked from", "options that are not defaults"]
+    return Section("Runs" if len(runs) > 1 else "Run", [Table(head, rows)])
 
 
-def named(name: str, run: "Run") -> str:
-    """A run's name; an oracle is marked wherever it is named."""
-    return f"{name} ({ORACLE})" if run.method.uses_labels else name
-
-
-def accuracy_section(comparison: "Comparison", names: Sequence[str]) -> Section:
+def accuracy_section(comparison: "Comparison | None", names: Sequence[str]) -> Section:
     """The runs on the test images, the teachers beside them."""
-    return Section(
-        "On the test images",
-        [
-            Words(
-                "Percent of the test images. joint: the best of all classes is right. within a teacher's classes: on "
-                "images of these, the best of them is right. agrees: on all images, the same answer within the "
-                "teacher's classes.",
-                "quiet",
-            ),
-            accuracy_table(comparison, names),
-        ],
+    title = "On the test images"
+    if comparison is None:
+        return Section(
+            title, [missing("This problem has no labelled test images: Problem(test=Labelled(…)) gives it some.")]
+        )
+    text = (
+        "Percent of the test images. joint: the best of all classes is right. within a teacher's classes: on images of "
+        "these, the best of them is right. agrees: on all images, the same answer within the teacher's classes."
     )
+    return Section(title, [quiet(text), accuracy_table(comparison, names)])
 
 
 def accuracy_table(comparison: "Comparison", names: Sequence[str]) -> Table:
@@ -123,26 +111,18 @@ def percent(share: float) -> str:
 # Options
 
 
-def options_section(run: "Run") -> Section:
+def configuration(run_report: RunReport) -> list[Part]:
     """All options of a run, those that are not the defaults first."""
-    fields = options_of(type(run.config)).values()
-    rows, own = [], []
-    for field in fields:
-        value, default = typed(getattr(run.config, field.name)), typed(field.default)
-        row = [field.name, value, default, field.text]
-        rows.append([field.name, f"{value} (not the default)" if value != default else value, default, field.text])
-        if value != default:
-            own.append(row)
+    run, about = run_report.run, run_report.run.store.about
+    rows = [
+        [field.name, typed(getattr(run.config, field.name)), typed(field.default), field.text]
+        for field in options_of(type(run.config)).values()
+    ]
+    own = [row for row in rows if row[1] != row[2]]
     head = ["option", "value", "default", "what it is"]
-    parts: list[Part] = []
-    if own:
-        parts.append(Table(head, own))
-    else:
-        parts.append(Words("All options are the defaults."))
-    parts += changes(run)
-    strong = frozenset(place for place, row in enumerate(rows) if row[1].endswith("(not the default)"))
-    parts.append(Folded(f"all {len(rows)} options", [Table(head, rows, strong)]))
-    about = run.store.about
+    parts: list[Part] = [Table(head, own) if own else Words("All options are the defaults."), *changes(run)]
+    strong = frozenset(i for i, row in enumerate(rows) if row in own)
+    marked = [[name, f"{v} (not the default)" if v != usual else v, usual, text] for name, v, usual, text in rows]
     kept = {
         "seed": run.seed,
         "device": about["device"],
@@ -152,8 +132,11 @@ def options_section(run: "Run") -> Section:
         "a snapshot every": f"{about['snapshot_every']} steps" if about["snapshot_every"] else "never",
         "folder": kept_as(run.name, run.folder),
     }
-    parts.append(Folded("how it was run", [Table(["", ""], [[what, str(value)] for what, value in kept.items()])]))
-    return Section("Configuration", parts)
+    return [
+        *parts,
+        Folded(f"all {len(rows)} options", [Table(head, marked, strong)]),
+        Folded("how it was run", [Table(["", ""], [[what, str(value)] for what, value in kept.items()])]),
+    ]
 
 
 def changes(run: "Run") -> list[Part]:
@@ -170,22 +153,16 @@ def changes(run: "Run") -> list[Part]:
 
 def again_section(runs: "Sequence[Run]", names: Sequence[str], page: Path) -> Section:
     """The commands that make the runs and this page again, and the versions for which that is exact."""
-    environment = runs[0].store.about["environment"]
     folders = [kept_as(run.name, run.folder) for run in runs]
     parts: list[Part] = [
         Code("\n".join(run_command(run.store.about) for run in runs)),
-        Words("The same as Python, or to go on from here:", "quiet"),
+        quiet("The same as Python, or to go on from here:"),
         Code(open_lines(*folders)),
-        Words("This page:", "quiet"),
+        quiet("This page:"),
         Code(command("report", *folders, "-o", page.name)),
     ]
     for name, run in zip(names, runs, strict=True):
-        parts += [Words(f"{name}: {note}", "quiet") for note in run.notes]
-    parts.append(
-        Words(
-            "Bits are the same on the same machine with the same versions: "
-            + ", ".join(f"{what} {value}" for what, value in environment.items())
-            + "."
-        )
-    )
-    return Section("How to reproduce", parts)
+        parts += [quiet(f"{name}: {note}") for note in run.notes]
+    versions = ", ".join(f"{what} {value}" for what, value in runs[0].store.about["environment"].items())
+    exact = Words(f"Bits are the same on the same machine with the same versions: {versions}.")
+    return Section("How to reproduce", [*parts, exact])

@@ -37,13 +37,13 @@ def picture(
     rows = -(-len(several) // columns)
     figure = Figure(figsize=(width, height * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    for place, ax in enumerate(grid.flat):
-        if place >= len(several):
+    for index, ax in enumerate(grid.flat):
+        if index >= len(several):
             ax.remove()
-        elif callable(several[place]):
-            several[place](ax)  # type: ignore[operator]
+        elif callable(several[index]):
+            several[index](ax)  # type: ignore[operator]
         else:
-            draw(several[place], ax)
+            draw(several[index], ax)
     return printed(name, figure, caption)
 
 

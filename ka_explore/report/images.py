@@ -22,7 +22,7 @@ SIDE = 112  # pixels of an image's longer side, at least; small images are enlar
 def exhibits(
     run: "Run",
     snapshot: Snapshot,
-    places: Sequence[int],
+    indices: Sequence[int],
     why: Sequence[str],
     more: Sequence[Mapping[str, str]] = (),
 ) -> list[Exhibit]:
@@ -31,18 +31,18 @@ def exhibits(
     Args:
         run: whose pool holds the images.
         snapshot: what was said.
-        places: of the images in the snapshot.
+        indices: of the images in the snapshot.
         why: they are shown, a text an image.
         more: what stands behind a net's answer, by net, for each image.
     """
-    images = run.problem.pool.images[np.asarray(snapshot.index)[list(places)]].numpy()
+    images = run.problem.pool.images[np.asarray(snapshot.index)[list(indices)]].numpy()
     return [
         Exhibit(
-            shown(image, f"image {snapshot.index[place]} of the pool"),
+            shown(image, f"image {snapshot.index[index]} of the pool"),
             text,
-            {who: f"{what}, {extra[who]}" if who in extra else what for who, what in said(snapshot, place).items()},
+            {who: f"{what}, {extra[who]}" if who in extra else what for who, what in said(snapshot, index).items()},
         )
-        for image, place, text, extra in zip(images, places, why, more or [{}] * len(places), strict=True)
+        for image, index, text, extra in zip(images, indices, why, more or [{}] * len(indices), strict=True)
     ]
 
 
@@ -75,7 +75,7 @@ def some_of(run: "Run", count: int = 14) -> Picture:
     return shown(np.concatenate(list(padded), axis=2)[..., :-gap], "some of the images", side=SIDE * 8)
 
 
-def said(snapshot: Snapshot, place: int) -> dict[str, str]:
+def said(snapshot: Snapshot, index: int) -> dict[str, str]:
     """What is true of an image, where that is known, and what student and teachers say, with their probabilities."""
     tasks = tasks_of(snapshot)
     told: dict[str, str] = {}
@@ -84,11 +84,11 @@ def said(snapshot: Snapshot, place: int) -> dict[str, str]:
         y = (snapshot.labels or {}).get(task)
         names = names_of(snapshot, task)
         if y is not None:
-            told[f"true class{own}"] = names[y[place]] if y[place] >= 0 else "not known"
-        told[f"student{own}"] = answer(snapshot.arrays["scores"][place, columns_of(snapshot, task)], names)
+            told[f"true class{own}"] = names[y[index]] if y[index] >= 0 else "not known"
+        told[f"student{own}"] = answer(snapshot.arrays["scores"][index, columns_of(snapshot, task)], names)
     for teacher, classes in snapshot.knows.items():
         labels = tuple(snapshot.classes[column][1] for column in classes)
-        told[teacher] = answer(snapshot.arrays[f"logits/{teacher}"][place], labels)
+        told[teacher] = answer(snapshot.arrays[f"logits/{teacher}"][index], labels)
     return told
 
 
@@ -108,18 +108,14 @@ def misunderstood(snapshot: Snapshot, count: int) -> tuple[list[int], list[str]]
     """
     worst = np.full(len(snapshot.index), -np.inf)
     who = np.zeros(len(snapshot.index), dtype=int)
-    for place, (teacher, classes) in enumerate(snapshot.knows.items()):
-        own, taught = (softmax(a) for a in (snapshot.arrays["scores"][:, list(classes)], logits_of(snapshot, teacher)))
+    for index, (teacher, classes) in enumerate(snapshot.knows.items()):
+        own = softmax(snapshot.arrays["scores"][:, list(classes)])
+        taught = softmax(snapshot.arrays[f"logits/{teacher}"])
         best = np.nan_to_num(taught).argmax(axis=1)
         rows = np.arange(len(best))
         gap = np.nan_to_num(taught[rows, best] - own[rows, best], nan=-np.inf)
-        who = np.where(gap > worst, place, who)
+        who = np.where(gap > worst, index, who)
         worst = np.maximum(worst, gap)
     order = [int(i) for i in np.argsort(-worst, kind="stable")[:count] if worst[i] >= 0.1]
     teachers = snapshot.teachers
     return order, [f"{teachers[who[i]]} is surer by {100 * worst[i]:.0f} points" for i in order]
-
-
-def logits_of(snapshot: Snapshot, teacher: str) -> Float[np.ndarray, "sample label"]:
-    """What a teacher says."""
-    return snapshot.arrays[f"logits/{teacher}"]

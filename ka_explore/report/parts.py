@@ -23,6 +23,16 @@ class Words:
     form: ClassVar[str] = "words"
 
 
+def quiet(text: str) -> Words:
+    """How to read what follows."""
+    return Words(text, "quiet")
+
+
+def missing(text: str) -> Words:
+    """What is not there, and how to get it."""
+    return Words(text, "missing")
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of text under a head.
@@ -42,11 +52,11 @@ class Table:
     def numbers(self) -> frozenset[int]:
         """Places of the columns of numbers, which stand to the right; never the first."""
 
-        def is_column(place: int) -> bool:
-            cells = [row[place] for row in self.rows]
+        def is_column(index: int) -> bool:
+            cells = [row[index] for row in self.rows]
             return all(NUMBER.fullmatch(c) for c in cells) and any(c != MISSING for c in cells)
 
-        return frozenset(place for place in range(1, len(self.head)) if is_column(place))
+        return frozenset(index for index in range(1, len(self.head)) if is_column(index))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 from ka_explore.plots import draw_curves
 from ka_explore.probes.results import Curves, Matrix, Result, Scalars, heading
 from ka_explore.report.figures import height_of, picture
-from ka_explore.report.parts import Picture, Table, Words
+from ka_explore.report.parts import Picture, Table, Words, missing
 from ka_explore.report.run_report import KEEP, RunReport
 
 
@@ -29,17 +29,12 @@ def square(name: str, result: Result) -> Picture:
 
 def absent(run_report: RunReport, what: str, who: str) -> Words:
     """A line that says why a section is empty and who would fill it."""
-    return Words(f"The method {run_report.run.store.about['method']} {what}; {who}.", "missing")
+    return missing(f"The method {run_report.run.store.about['method']} {what}; {who}.")
 
 
 def lone() -> Words:
     """A line for one snapshot where there should be several."""
-    return Words(f"There is only one snapshot, so there are no lines over the steps. {KEEP}", "missing")
-
-
-def fell_between(what: str) -> Words:
-    """A line for a stage that no snapshot was taken of."""
-    return Words(f"Snapshots show {what}: take them more often, say snapshot_every=1 (--snapshots 1).", "missing")
+    return missing(f"There is only one snapshot, so there are no lines over the steps. {KEEP}")
 
 
 def coloured(run_report: RunReport, curves: Curves) -> Callable[..., object]:

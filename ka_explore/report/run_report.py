@@ -1,15 +1,15 @@
 """A run with what was kept of it: its snapshots, loaded once, and the last word of every probe."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ka_explore.errors import InputError, StoreError
-from ka_explore.probes.over_steps import over_steps
-from ka_explore.probes.results import Curves, Result
+from ka_explore.errors import StoreError
+from ka_explore.probes import PROBES
+from ka_explore.probes.over_steps import first_answer, over_steps
+from ka_explore.probes.results import Curves
 from ka_explore.run.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ MOST = 40  # snapshots that are looked at: more make a page heavier, not clearer
 KEEP = "Snapshots are stored with snapshot_every=50, on the command line --snapshots 50."
 
 How = Literal["pca", "tsne", "umap"]
-R = TypeVar("R", bound=Result)
 
 
 class RunReport:
@@ -42,7 +41,7 @@ class RunReport:
         """Those stored before the cursor, evenly thinned where they are many, and how things are now."""
         steps = [step for step in self.run.store.snapshot_steps() if step < self.run.step]
         if len(steps) > MOST - 1:
-            steps = [steps[place] for place in np.linspace(0, len(steps) - 1, MOST - 1).round().astype(int)]
+            steps = [steps[index] for index in np.linspace(0, len(steps) - 1, MOST - 1).round().astype(int)]
         found = []
         for step in steps:
             try:
@@ -73,20 +72,13 @@ class RunReport:
             None,
         )
 
-    def latest(self, probe: Callable[..., R], **options: Any) -> R:
+    def latest(self, probe: str, **options: Any) -> Any:
         """What a probe says of the last snapshot that has what it needs; the error of the last where none has."""
-        refused: InputError | None = None
-        for snapshot in reversed(self.snapshots):
-            try:
-                return probe(snapshot, **options)
-            except InputError as error:
-                refused = refused or error
-        assert refused is not None  # there is at least one snapshot
-        raise refused
+        return first_answer(PROBES[probe], reversed(self.snapshots), **options)
 
-    def over_steps(self, probe: Callable[..., Result], **options: Any) -> Curves | None:
+    def over_steps(self, probe: str) -> Curves | None:
         """A probe over the steps; None where fewer than two snapshots have what it needs."""
-        curves = over_steps(probe, self.snapshots, **options)
+        curves = over_steps(PROBES[probe], self.snapshots)
         return curves if max(map(len, curves.x.values()), default=0) > 1 else None
 
     def has(self, prefix: str) -> bool:
@@ -98,8 +90,3 @@ def names_of(runs: "Sequence[Run]") -> list[str]:
     """The runs' names; where two have the same, with their places behind them."""
     names = [run.name for run in runs]
     return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names, start=1)]
-
-
-def without(result: R, **changes: Any) -> R:
-    """The same result with other words around it."""
-    return replace(result, **changes)

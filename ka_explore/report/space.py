@@ -9,14 +9,15 @@ import numpy as np
 from ka_explore.errors import InputError, StoreError
 from ka_explore.plots import draw_steps
 from ka_explore.plots.film import film_fragment
+from ka_explore.probes.axes import basis_of
 from ka_explore.probes.colouring import colour
-from ka_explore.probes.embedding import NAMES
-from ka_explore.probes.jobs import basis_of, embed, kept
+from ka_explore.probes.jobs import embed, kept
 from ka_explore.probes.linear import fit_basis, pca
 from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import name_of, spaces, width_of
+from ka_explore.probes.ways import NAMES
 from ka_explore.report.figures import printed
-from ka_explore.report.parts import Film, Part, Words
+from ka_explore.report.parts import Film, Part, Words, missing, quiet
 from ka_explore.report.run_report import KEEP, RunReport
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
@@ -37,7 +38,7 @@ def space_parts(run_report: RunReport) -> list[Part]:
     space, snapshots = what_to_draw(run_report.snapshots)
     parts: list[Part] = [Words(words_of(space))]
     if len(snapshots) < 2:
-        parts.append(Words(f"There is only one snapshot of it, so nothing moves. {KEEP}", "missing"))
+        parts.append(missing(f"There is only one snapshot of it, so nothing moves. {KEEP}"))
     parts.append(film_of(run_report, linear(run_report.run.store, space, snapshots), snapshots, space, "PCA"))
     chosen = evenly(snapshots, NEIGHBOURHOODS)
     for way in ("tsne", "umap"):
@@ -51,9 +52,7 @@ def space_parts(run_report: RunReport) -> list[Part]:
         parts.append(film_of(run_report, frames, chosen, space, NAMES[way]))
     if len(parts) < (3 if len(snapshots) > 1 else 4):
         parts.append(
-            Words(
-                "t-SNE or UMAP as well, in seconds to minutes: ka-explore report … --embedding tsne (or umap).", "quiet"
-            )
+            quiet("t-SNE or UMAP as well, in seconds to minutes: ka-explore report … --embedding tsne (or umap).")
         )
     return parts
 
@@ -149,4 +148,4 @@ def evenly(things: Sequence[T], most: int) -> list[T]:
     """At most so many of them, the first and the last among them."""
     if len(things) <= most:
         return list(things)
-    return [things[place] for place in np.linspace(0, len(things) - 1, most).round().astype(int)]
+    return [things[index] for index in np.linspace(0, len(things) - 1, most).round().astype(int)]

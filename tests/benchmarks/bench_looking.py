@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from ka_explore import Run, Store, toy
+from ka_explore.probes.axes import basis_of
 from ka_explore.probes.embedding import fit_basis, pca
-from ka_explore.probes.jobs import basis_of, embed
+from ka_explore.probes.jobs import embed
 from ka_explore.problem.pool import Pool
 from ka_explore.problem.problem import Problem
 from ka_explore.run.snapshot import Snapshot

@@ -16,6 +16,8 @@ from ka_explore.panels.choices import choices_of
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Matrix
 from ka_explore.probes.samples import finite_in_all, left_out
+from ka_explore.report.run_report import RunReport
+from ka_explore.report.sections import others
 from tests.contract import test_probes as contract
 
 NAME = "neighbour_overlap"
@@ -86,12 +88,14 @@ def test_it_answers_the_snapshots_of_a_run(run):
     assert result.step == 4
 
 
-def test_the_command_line_and_the_tables_panel_take_it(run, capsys):
+def test_the_command_line_the_report_and_the_tables_panel_take_it(run, capsys):
     assert main(["probe", str(run.folder)]) == 0
     assert f"  {NAME:22} Share of the nearest neighbours" in capsys.readouterr().out
     assert main(["probe", str(run.folder), NAME, "--option", "neighbours=3", "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["title"] == "common among 3 neighbours, step 4"
     assert found["rows"][0][:2] == ["student", 1.0]
+    section = others(RunReport(run))[0]
+    assert (section.title, section.parts[1].head[:2]) == ("neighbour overlap", ["", "student"])
     choice = choices_of(run.snapshot())[NAME]
     assert (choice.name, choice.ask(run.snapshot()).rows[0]) == ("neighbour overlap", "student")

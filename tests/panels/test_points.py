@@ -22,7 +22,7 @@ from ka_explore.panels.plane import fitted, laid_onto
 from ka_explore.panels.points import Points
 from ka_explore.panels.predictions import answer_rows, answers_of, packed
 from ka_explore.panels.session import Session
-from ka_explore.probes import embedding
+from ka_explore.probes import embedding, ways
 from ka_explore.probes.colouring import colour
 from ka_explore.probes.jobs import embed
 from ka_explore.probes.linear import project
@@ -453,7 +453,7 @@ def test_a_picture_for_paper_is_what_the_panel_shows(base, ready):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [how for how in embedding.COSTS if how != "pca"])
+@pytest.mark.parametrize("how", [how for how in ways.COSTS if how != "pca"])
 def test_a_film_is_made_in_the_background_and_swapped_in(how, base, ready, tmp_path, monkeypatch):
     if how != "tsne":
         pytest.importorskip("umap", reason="umap-learn is not installed: pip install umap-learn")
@@ -466,7 +466,7 @@ def test_a_film_is_made_in_the_background_and_swapped_in(how, base, ready, tmp_p
     assert panel.picture["how"] == how
     assert panel.trouble == ""
     assert jobs[-1] == {}
-    assert jobs[0]["name"] == embedding.NAMES[how]
+    assert jobs[0]["name"] == ways.NAMES[how]
     assert jobs[0]["announced"] > 0
     assert panel.branches[0]["steps"] == [0, 3, 6, 9, 12]
     assert "mean little" in panel.branches[0]["notes"][-1]

@@ -1,0 +1,91 @@
+"""The axes that a run and its forks are drawn on: fitted once, kept in the run's folder, the same for good."""
+
+import hashlib
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ka_explore.errors import InputError
+from ka_explore.probes.linear import Basis, fit_basis
+from ka_explore.probes.probe import renamed
+from ka_explore.probes.spaces import width_of
+from ka_explore.run.snapshot import Snapshot
+from ka_explore.run.store import Store, replace_file
+
+BASIS_SNAPSHOTS = 5  # at most: the first, the last and some between
+
+
+@renamed(of="space")
+def basis_of(store: Store | Path | str, space: str = "common") -> Basis:
+    """The axes that a run and its forks are drawn on: fitted when first asked for, and then the same for good.
+
+    Fitted to the first, the last and some snapshots between of those stored so far; kept in the run's folder, which
+    forks copy. A file that is damaged is fitted anew; in a folder that cannot be written the axes are fitted each time.
+
+    Args:
+        store: the run's store, or its folder.
+        space: one of `ka_explore.probes.embedding.spaces`.
+
+    Raises InputError when there is no run, or no snapshot has such arrays.
+    """
+    store = store if isinstance(store, Store) else Store(Path(store))
+    found = read_basis(view_path(store.folder, space), space)
+    return refreeze(store, space) if found is None else found
+
+
+@renamed(of="space")
+def refreeze(store: Store | Path | str, space: str = "common") -> Basis:
+    """Fit a run's axes anew to the snapshots it has by now; pictures drawn before do not fit these any more."""
+    store = store if isinstance(store, Store) else Store(Path(store))
+    basis, path = fitted(store, space), view_path(store.folder, space)
+    arrays = {"mean": basis.mean, "axes": basis.axes, "kept": np.array(basis.kept), "steps": np.array(basis.steps)}
+    with suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        replace_file(path, lambda file: np.savez(file, of=np.array(space), **arrays))  # type: ignore[arg-type]
+    return basis
+
+
+def fitted(store: Store, space: str) -> Basis:
+    """Axes of a few of a run's snapshots; those of stages that have no such arrays are passed over."""
+    steps = store.snapshot_steps()
+    if not steps:
+        raise InputError(f"{store.folder} has no snapshot yet: run it with snapshot_every, or draw a snapshot's own.")
+    chosen = np.unique(np.linspace(0, len(steps) - 1, BASIS_SNAPSHOTS).round().astype(int))
+    usable: list[tuple[int, Snapshot]] = []
+    refused: InputError | None = None
+    for i in chosen[::-1]:
+        snapshot = store.load_snapshot(steps[i])
+        try:
+            width = width_of(snapshot, space)
+        except InputError as error:
+            refused = refused or error
+            continue
+        wanted = (space, f"regressed/{space.split('/', 1)[-1]}")
+        arrays = {n: a for n, a in snapshot.arrays.items() if n in wanted or n.startswith(space + "/")}
+        usable.append((width, replace(snapshot, arrays=arrays)))
+    if not usable and refused is not None:
+        raise refused
+    return fit_basis([snapshot for width, snapshot in usable[::-1] if width == usable[0][0]], space)
+
+
+def view_path(folder: Path, space: str) -> Path:
+    """Where a run keeps the axes of a space; layers may have any name."""
+    return folder / "views" / f"{hashlib.sha256(space.encode()).hexdigest()[:16]}.npz"
+
+
+def read_basis(path: Path, space: str) -> Basis | None:
+    """Axes from disk; None when they are not there or damaged."""
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            mean, axes, shares = file["mean"], file["axes"], file["kept"]
+            steps, name = file["steps"], str(file["of"])
+        whole = name == space and mean.ndim == 1 and axes.shape == (2, len(mean)) and shares.shape == (2,)
+        if not whole or not all(np.isfinite(a).all() for a in (mean, axes, shares)):
+            return None
+        return Basis(mean, axes, (float(shares[0]), float(shares[1])), tuple(int(step) for step in steps))
+    except Exception:  # damaged bytes can raise anything
+        return None
