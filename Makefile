@@ -3,6 +3,7 @@
 #   make lecture  the workbench as a page for a lecture, without code
 #   make test   style, types and all tests                 make quick   the same without the slow tests
 #   make bench  speed, as ratios
+#   make claims, make faults  the numbers of README and docs anew: hours; killed, they go on where they were
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,10 +13,10 @@ export OMP_NUM_THREADS ?= 1
 # Processes that the tests are shared out to; 0 for this one alone.
 JOBS ?= 2
 
-.PHONY: help demo lab lecture test quick bench picture clean
+.PHONY: help demo lab lecture test quick bench claims faults picture clean
 
 help:
-	@sed -n '2,5p' Makefile | sed 's/^# *//'
+	@sed -n '2,6p' Makefile | sed 's/^# *//'
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -59,6 +60,12 @@ quick: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -s --noconftest -p no:cacheprovider tests/benchmarks/bench_*.py
+
+claims: $(VENV)/installed-dev
+	$(BIN)/python -m ka_explore.benchmark.claims --jobs $(JOBS)
+
+faults: $(VENV)/installed-dev
+	$(BIN)/python tests/diagnosis/faults.py --jobs $(JOBS)
 
 picture: $(VENV)/installed-demo
 	$(BIN)/ka-explore demo --folder runs/picture

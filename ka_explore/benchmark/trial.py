@@ -4,6 +4,7 @@ A seed makes the problem too (split, label noise, teachers), so that the spread 
 runs differ by two points for no reason; the paired difference to plain distillation is what can be trusted.
 """
 
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,11 +15,13 @@ from typing import Any
 from ka_explore.benchmark.evaluate import Entry, References, compare, references
 from ka_explore.errors import InputError, unknown
 from ka_explore.methods import METHODS
+from ka_explore.problem.problem import Problem
 from ka_explore.problem.progress import progress_bar
 from ka_explore.run.environment import computing
 from ka_explore.run.run import Run
 
 BASELINE = "distillation"
+OneSeed = tuple[dict[str, Entry], References, dict[str, str]]  # entries, references, refusals
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,20 @@ class Trial:
             "lines": [asdict(line) for line in self.rows()],
             "entries": {label: {s: asdict(e) for s, e in by_seed.items()} for label, by_seed in self.entries.items()},
             "references": {seed: asdict(reference) for seed, reference in self.references.items()},
+            "refused": dict(self.refused),
         }
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Trial":
+        """The trial that `to_dict` wrote, also from JSON, which makes texts of seeds."""
+        return cls(
+            found["problem"],
+            found["options"],
+            tuple(found["seeds"]),
+            {label: {int(s): Entry(**e) for s, e in seeds.items()} for label, seeds in found["entries"].items()},
+            {int(seed): References(**reference) for seed, reference in found["references"].items()},
+            found["refused"],
+        )
 
 
 @dataclass(frozen=True)
@@ -184,7 +200,7 @@ def trial(
     if not seeds or not candidates:
         raise InputError("a trial needs at least one seed and one method.")
     chosen = dict(options or {})
-    results: dict[int, tuple[dict[str, Entry], References, dict[str, str]]] = {}
+    results: dict[int, OneSeed] = {}
 
     one = partial(
         one_seed,
@@ -207,17 +223,24 @@ def trial(
             for seed, result in zip(seeds, workers(delayed(one)(seed) for seed in seeds), strict=True):
                 results[seed] = result
                 bar.update(len(candidates))
+    return joined(problem, chosen, candidates, results)
+
+
+def joined(
+    problem: str, options: Mapping[str, Any], candidates: Sequence[Candidate], results: Mapping[int, OneSeed]
+) -> Trial:
+    """The trial of these seeds; a candidate that refused a seed has no entries."""
     return Trial(
         problem=problem,
-        options=chosen,
-        seeds=tuple(seeds),
+        options=options,
+        seeds=tuple(results),
         entries={
-            c.label: {seed: results[seed][0][c.label] for seed in seeds}
+            c.label: {seed: results[seed][0][c.label] for seed in results}
             for c in candidates
-            if all(c.label in results[seed][0] for seed in seeds)
+            if all(c.label in results[seed][0] for seed in results)
         },
-        references={seed: results[seed][1] for seed in seeds},
-        refused={label: why for seed in seeds for label, why in results[seed][2].items()},
+        references={seed: results[seed][1] for seed in results},
+        refused={label: why for seed in results for label, why in results[seed][2].items()},
     )
 
 
@@ -232,38 +255,61 @@ def one_seed(
     snapshot_every: int,
     skip_refused: bool,
     done: Callable[[int], Any] = lambda _count: None,
-) -> tuple[dict[str, Entry], References, dict[str, str]]:
+) -> OneSeed:
     """All candidates on the problem of one seed."""
     from ka_explore.toy import PROBLEMS
 
+    problem = PROBLEMS[name](**options, seed=seed)
+    entries, refused = {}, {}
+    for candidate in candidates:
+        try:
+            entries[candidate.label] = run_one(
+                problem, candidate, seed, tasks=tasks, folder=folder, snapshot_every=snapshot_every
+            )
+        except InputError as error:
+            if not skip_refused:
+                raise
+            refused[candidate.label] = str(error)
+        done(1)
+    return entries, references_of(problem, tasks), refused
+
+
+def run_one(
+    problem: Problem,
+    candidate: Candidate,
+    seed: int,
+    *,
+    tasks: Sequence[str] | None = None,
+    folder: str | Path | None = None,
+    snapshot_every: int = 0,
+) -> Entry:
+    """A candidate's run to its end, on one thread, and its marks. Raises InputError if it cannot take the problem."""
     with computing(threads=1):
-        problem = PROBLEMS[name](**options, seed=seed)
-        entries, refused = {}, {}
-        for candidate in candidates:
-            try:
-                run = Run(
-                    problem,
-                    candidate.method,
-                    name=candidate.label,
-                    tasks=tasks,
-                    seed=seed,
-                    form=candidate.form,
-                    folder=None
-                    if folder is None
-                    else Path(folder) / f"{candidate.label.split(' (')[0].replace(' ', '-')}-{seed}",
-                    threads=1,
-                    snapshot_every=snapshot_every,
-                    **candidate.options,
-                )
-            except InputError as error:
-                if not skip_refused:
-                    raise
-                refused[candidate.label] = str(error)
-            else:
-                run.advance(None, progress=False)
-                entries[candidate.label] = compare([run]).entries[0]
-            done(1)
-        return entries, references(problem if tasks is None else problem.for_tasks(tasks)), refused
+        run = Run(
+            problem,
+            candidate.method,
+            name=candidate.label,
+            tasks=tasks,
+            seed=seed,
+            form=candidate.form,
+            folder=None if folder is None else Path(folder) / f"{file_name(candidate.label)}-{seed}",
+            threads=1,
+            snapshot_every=snapshot_every,
+            **candidate.options,
+        )
+        run.advance(None, progress=False)
+        return compare([run]).entries[0]
+
+
+def file_name(label: str) -> str:
+    """How a candidate's files are called."""
+    return re.sub(r"[^\w.=+-]+", "-", label.split(" (")[0])
+
+
+def references_of(problem: Problem, tasks: Sequence[str] | None) -> References:
+    """What the teachers reach on the tasks wanted, computed on one thread."""
+    with computing(threads=1):
+        return references(problem if tasks is None else problem.for_tasks(tasks))
 
 
 def table(result: Trial, *, each: bool = False) -> str:
