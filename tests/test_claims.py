@@ -8,6 +8,7 @@ import pytest
 
 from ka_explore import METHODS, InputError, Run, compare, toy
 from ka_explore.benchmark import claims, tables
+from ka_explore.benchmark import trial as trials
 from ka_explore.benchmark.rows import MARKED, plain, quoted
 from ka_explore.benchmark.tables import (
     EQUAL,
@@ -156,7 +157,7 @@ def test_claims_go_on_where_they_were_killed_and_fill_the_pages(tmp_path, monkey
     monkeypatch.setattr(tables, "METHODS_AND_BASELINES", (*short, Candidate("merging", "permutation_merging")))
     monkeypatch.setattr(claims, "SHORT", {"tiny": (short[0].label,)})
     monkeypatch.setitem(SECTIONS, "tiny", Section("tiny", "digits", {"unlabelled": 40}, seeds=3))
-    run, ran = claims.row, []
+    run, ran = trials.row, []
 
     def row(**asked):
         ran.append(asked["seed"])
@@ -164,7 +165,7 @@ def test_claims_go_on_where_they_were_killed_and_fill_the_pages(tmp_path, monkey
             raise KeyboardInterrupt
         return run(**asked)
 
-    monkeypatch.setattr(claims, "row", row)
+    monkeypatch.setattr(trials, "row", row)
     with pytest.raises(KeyboardInterrupt):
         claims.claims(tmp_path, sections=["tiny"], seeds=2)
     result = claims.claims(tmp_path, sections=["tiny"], seeds=2)["tiny"]

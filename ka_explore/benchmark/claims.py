@@ -8,21 +8,18 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ka_explore.benchmark.evaluate import Entry, References
-from ka_explore.benchmark.rows import kept_rows, quoted, write_json
-from ka_explore.benchmark.tables import SECTIONS, named, with_refusals
-from ka_explore.benchmark.trial import Trial, file_name, joined, references_of, run_one, table
-from ka_explore.errors import InputError
+from ka_explore.benchmark.rows import quoted, write_json
+from ka_explore.benchmark.tables import SECTIONS, with_refusals
+from ka_explore.benchmark.trial import Trial, table
 from ka_explore.run.environment import environment
 
 PAGES = ("README.md", "docs/methods.md")
-TEACHERS = "teachers"  # the row of what the teachers themselves reach
 # The README's tables have these lines of a section only.
 SHORT = {
     "noisy_teachers": (
@@ -48,48 +45,10 @@ def claims(
     folder: Path, *, sections: Sequence[str] = tuple(SECTIONS), seeds: int | None = None, jobs: int = 1
 ) -> dict[str, Trial]:
     """By section: its trial over all its seeds, or the first so many; rows that the folder has are not run again."""
-    many = {name: range(min(named(name).seeds, seeds or named(name).seeds)) for name in sections}
-    asked: dict[str, dict[str, Any]] = {}
-    for name in sections:
-        part = named(name)
-        for seed in many[name]:
-            common = {"problem": part.problem, "options": dict(part.options), "tasks": part.tasks, "seed": seed}
-            asked[f"{name}/{TEACHERS}-{seed}"] = common | {"candidate": None}
-            for candidate in part.candidates:
-                asked[f"{name}/{file_name(candidate.label)}-{seed}"] = common | {"candidate": asdict(candidate)}
-    rows = kept_rows(folder, asked, row, jobs=jobs)
-    trials = {}
-    for name in sections:
-        part, results = named(name), {}
-        for seed in many[name]:
-            found = {c.label: rows[f"{name}/{file_name(c.label)}-{seed}"] for c in part.candidates}
-            results[seed] = (
-                {label: Entry(**answer) for label, answer in found.items() if isinstance(answer, dict)},
-                References(**rows[f"{name}/{TEACHERS}-{seed}"]),
-                {label: answer for label, answer in found.items() if isinstance(answer, str)},
-            )
-        trials[name] = joined(part.problem, part.options, part.candidates, results)
-    return trials
-
-
-def row(
-    problem: str,
-    options: Mapping[str, Any],
-    tasks: Sequence[str] | None,
-    seed: int,
-    candidate: Mapping[str, Any] | None,
-) -> dict[str, Any] | str:
-    """The marks of one candidate on the problem of one seed, or why it cannot work on it; None: of the teachers."""
-    from ka_explore.benchmark.trial import Candidate
-    from ka_explore.toy import PROBLEMS
-
-    made = PROBLEMS[problem](**options, seed=seed)
-    if candidate is None:
-        return asdict(references_of(made, tasks))
-    try:
-        return asdict(run_one(made, Candidate(**candidate), seed, tasks=tasks))
-    except InputError as error:
-        return str(error)
+    return {
+        name: SECTIONS[name].trial(range(min(SECTIONS[name].seeds, seeds or SECTIONS[name].seeds)), jobs, folder / name)
+        for name in sections
+    }
 
 
 def write(trials: Mapping[str, Trial], file: Path) -> None:
@@ -98,7 +57,7 @@ def write(trials: Mapping[str, Trial], file: Path) -> None:
     for name, result in trials.items():
         sections[name] = {key: value for key, value in rounded(result.to_dict()).items() if key != "lines"}
         sections[name]["candidates"] = {
-            c.label: {"method": c.method, "form": c.form, "options": dict(c.options)} for c in named(name).candidates
+            c.label: {"method": c.method, "form": c.form, "options": dict(c.options)} for c in SECTIONS[name].candidates
         }
     about = environment(torch.device("cpu")) | {"command": "make claims", "threads": 1}
     write_json({"about": about, "sections": sections}, file, levels=5)
@@ -133,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing; if nothing is left out, write the file and the pages, else print the tables."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/claims"), help="where rows are kept")
-    parser.add_argument("--sections", nargs="*", default=list(SECTIONS), help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--seeds", type=int, help="only the first so many of each section")
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
     chosen = parser.parse_args(arguments)

@@ -6,55 +6,66 @@ And how a page quotes what they found: between two marks that Markdown does not 
 import json
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ka_explore.problem.progress import progress_bar
 from ka_explore.run.environment import environment
 
 MARKED = re.compile(r"(<!-- (\w+): (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 
 def kept_rows(
-    folder: Path, asked: Mapping[str, Mapping[str, Any]], work: Callable[..., Any], *, jobs: int = 1
+    folder: Path | None,
+    asked: Mapping[str, Mapping[str, Any]],
+    work: Callable[..., Any],
+    *,
+    jobs: int = 1,
+    title: str = "rows",
+    progress: bool | None = None,
 ) -> dict[str, Any]:
-    """By name: what ``work`` answers to what is asked; said line by line as it comes.
+    """By name: what ``work`` answers to what is asked.
 
     A row that the folder has is not computed again, if it was asked the same in the same environment; of a changed
     program it knows nothing: remove the folder.
 
     Args:
-        folder: where each answer is kept as ``<name>.json``.
-        asked: by name, the keywords of ``work``, all of them JSON.
-        work: its answer is JSON too.
+        folder: where each answer is kept as ``<name>.json``; None keeps none.
+        asked: by name, the keywords of ``work``; JSON, if it is kept.
+        work: its answer is JSON too, if it is kept.
         jobs: processes.
+        title: of the bar.
+        progress: whether there is one.
     """
     around = environment(torch.device("cpu"))
     answers = {}
     for name, keywords in asked.items():
-        file = folder / f"{name}.json"
-        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        file = folder and folder / f"{name}.json"
+        found = json.loads(file.read_text(encoding="utf-8")) if file and file.exists() else {}
         if found and found["asked"] == plain(keywords) and found["environment"] == around:
             answers[name] = found["answer"]
-    missing = [name for name in asked if name not in answers]
-    sys.stderr.write(f"{len(answers)} of {len(asked)} rows are there, in {folder}\n")
-    for count, (name, answer) in enumerate(computed({name: asked[name] for name in missing}, work, jobs), start=1):
-        file = folder / f"{name}.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps({"asked": asked[name], "environment": around, "answer": answer}), encoding="utf-8")
-        os.replace(part, file)
-        answers[name] = answer
-        sys.stderr.write(f"{count} of {len(missing)}: {name}\n")
-    return {name: plain(answers[name]) for name in asked}
+    missing = {name: keywords for name, keywords in asked.items() if name not in answers}
+    with progress_bar(len(asked), title, unit="run", show=progress) as bar:
+        bar.update(len(answers))
+        for name, answer in computed(missing, work, jobs):
+            answers[name] = answer
+            if folder is not None:
+                answers[name] = plain(answer)  # as it will be read
+                file = folder / f"{name}.json"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                part = file.with_suffix(".part")
+                part.write_text(json.dumps({"asked": asked[name], "environment": around, "answer": answer}))
+                os.replace(part, file)
+            bar.update(1)
+    return {name: answers[name] for name in asked}
 
 
 def computed(asked: Mapping[str, Mapping[str, Any]], work: Callable[..., Any], jobs: int) -> Iterator[tuple[str, Any]]:
-    """Names and answers as they come; in so many processes."""
-    if jobs == 1:
+    """Names and answers as they come, from so many processes."""
+    if jobs == 1 or len(asked) < 2:
         yield from ((name, work(**keywords)) for name, keywords in asked.items())
     else:
         from joblib import Parallel, delayed
@@ -62,7 +73,7 @@ def computed(asked: Mapping[str, Mapping[str, Any]], work: Callable[..., Any], j
         def one(name: str, keywords: Mapping[str, Any]) -> tuple[str, Any]:
             return name, work(**keywords)
 
-        workers = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+        workers = Parallel(n_jobs=min(jobs, len(asked)), return_as="generator_unordered", batch_size=1)
         yield from workers(delayed(one)(name, keywords) for name, keywords in asked.items())
 
 

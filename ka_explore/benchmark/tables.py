@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ka_explore.benchmark.trial import BASELINE, Candidate, Trial, table, trial
@@ -68,6 +69,21 @@ class Section:
         """All that is compared, in the table's order."""
         return (*METHODS_AND_BASELINES, *self.more)
 
+    def trial(
+        self, seeds: Sequence[int], jobs: int = 1, kept: Path | None = None, *, validation: bool = False
+    ) -> Trial:
+        """All of it over these seeds; what does not apply is left out."""
+        return trial(
+            self.problem,
+            options=dict(self.options) | ({"validation": True} if validation else {}),
+            tasks=self.tasks,
+            candidates=self.candidates,
+            seeds=seeds,
+            jobs=jobs,
+            skip_refused=True,
+            kept=kept,
+        )
+
 
 SECTIONS = {
     "noisy_teachers": Section(
@@ -85,13 +101,6 @@ SECTIONS = {
 }
 
 
-def named(name: str) -> Section:
-    """A section by name. Raises InputError for an unknown one."""
-    if name not in SECTIONS:
-        raise unknown("table", name, SECTIONS)
-    return SECTIONS[name]
-
-
 def section(name: str, *, seeds: Sequence[int], jobs: int = 1, validation: bool = False) -> str:
     """One table as Markdown, with its title and what did not apply.
 
@@ -103,17 +112,10 @@ def section(name: str, *, seeds: Sequence[int], jobs: int = 1, validation: bool 
 
     Raises InputError for an unknown name.
     """
-    part = named(name)
-    result = trial(
-        part.problem,
-        options=dict(part.options) | ({"validation": True} if validation else {}),
-        tasks=part.tasks,
-        candidates=part.candidates,
-        seeds=seeds,
-        jobs=jobs,
-        skip_refused=True,
-    )
-    return f"## {part.title}\n\n{with_refusals(result)}\n"
+    if name not in SECTIONS:
+        raise unknown("table", name, SECTIONS)
+    result = SECTIONS[name].trial(seeds, jobs, validation=validation)
+    return f"## {SECTIONS[name].title}\n\n{with_refusals(result)}\n"
 
 
 def with_refusals(result: Trial) -> str:

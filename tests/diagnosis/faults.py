@@ -680,7 +680,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
     chosen = parser.parse_args()
     asked = all_rows(chosen.only)
-    rows = kept_rows(chosen.folder / "faults", asked, row, jobs=chosen.jobs)
+    rows = kept_rows(chosen.folder / "faults", asked, row, jobs=chosen.jobs, title="faults", progress=True)
     faults = {name: {**asked[name], **found} for name, found in rows.items()}
     if chosen.only:
         print(table(faults))  # noqa: T201

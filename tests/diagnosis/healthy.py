@@ -74,7 +74,7 @@ def rows(folder: Path, *, jobs: int) -> dict[str, dict[str, Any]]:
         for seed in range(SEEDS.get(problem, 1))
         for method in METHODS
     }
-    found = kept_rows(folder, asked, row, jobs=jobs)
+    found = kept_rows(folder, asked, row, jobs=jobs, title="healthy", progress=True)
     return {name: {**asked[name], **answer} for name, answer in found.items() if answer is not None}
 
 
