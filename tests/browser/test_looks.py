@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("jupyter")]
 
 # Digits as they are and their negatives: twenty classes of real images, each teacher for five of them.
 SETUP = """
@@ -74,6 +74,7 @@ def look(lab, state: str, places=("player", "samples", "findings")) -> None:
 
 @pytest.mark.parametrize(("lab", "layout"), [((1280, 800), "laptop"), ((1920, 1080), "projector")], indirect=["lab"])
 def test_nothing_overlaps_or_jumps_in_any_state(lab, layout):
+    """Slow: ten states in two themes, of runs that have to get there, after four teachers were trained."""
     lab.open([SETUP, f"bench = workbench(run, layout={layout!r})\ndesk = bench._session\nbench"])
     if layout == "laptop":
         lab.do("app => app.commands.execute('application:toggle-left-area')")
