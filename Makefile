@@ -3,6 +3,7 @@
 #   make lecture  the workbench as a page for a lecture, without code
 #   make test   style, types and all tests                 make quick   the same without the slow tests
 #   make bench  speed, as ratios
+#   make claims, make faults  the numbers of README and docs anew: hours; killed, they go on where they were
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,11 +12,13 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 # Processes that the tests are shared out to; 0 for this one alone.
 JOBS ?= 2
+# More words for pytest, as in make test ARGS=--durations=25
+ARGS ?=
 
-.PHONY: help demo lab lecture test quick bench picture clean
+.PHONY: help demo lab lecture test quick bench claims faults picture clean
 
 help:
-	@sed -n '2,5p' Makefile | sed 's/^# *//'
+	@sed -n '2,6p' Makefile | sed 's/^# *//'
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -43,22 +46,28 @@ $(VENV)/ipykernel6: $(VENV)/installed-dev
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $@ ipykernel==6.31.0 nest-asyncio==1.6.0
 	@touch $@
 
+# Toy teachers are kept from one run to the next.
+test quick: export KA_EXPLORE_TEST_CACHE ?= $(CURDIR)/.pytest_cache/toy
 test: $(VENV)/installed-dev $(VENV)/ipykernel6
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
-# Toy teachers are kept from one quick run to the next.
-quick: export KA_EXPLORE_TEST_CACHE ?= $(CURDIR)/.pytest_cache/toy
 quick: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow" $(ARGS)
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -s --noconftest -p no:cacheprovider tests/benchmarks/bench_*.py
+
+claims: $(VENV)/installed-dev
+	$(BIN)/python -m ka_explore.benchmark.claims --jobs $(JOBS)
+
+faults: $(VENV)/installed-dev
+	$(BIN)/python tests/diagnosis/faults.py --jobs $(JOBS)
 
 picture: $(VENV)/installed-demo
 	$(BIN)/ka-explore demo --folder runs/picture

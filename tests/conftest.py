@@ -75,9 +75,19 @@ def cache_of_the_session(tmp_path_factory) -> Iterator[Path]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Iterator[None]:
-    """Where everything is installed (KA_EXPLORE_NO_SKIP=1) a skipped test is a failure."""
-    return refused((yield))
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Where everything is installed (KA_EXPLORE_NO_SKIP=1) a skipped test is a failure; a slow one gives a reason."""
+    return hurried(item, refused((yield)))
+
+
+def hurried(item: pytest.Item, report: Any) -> Any:
+    """The report; failed, if the test took longer than KA_EXPLORE_TEST_SECONDS and its docstring has no "Slow:"."""
+    limit = float(os.environ.get("KA_EXPLORE_TEST_SECONDS", "inf"))
+    said = getattr(getattr(item, "function", None), "__doc__", None) or ""
+    if report.passed and report.duration > limit and "Slow:" not in said:
+        report.outcome = "failed"
+        report.longrepr = f'took {report.duration:.0f} s of {limit:.0f} s: make it shorter, or say why after "Slow:".'
+    return report
 
 
 @pytest.hookimpl(wrapper=True)

@@ -322,6 +322,7 @@ def test_without_processes_it_says_what_to_do(folder):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_rows_that_cannot_be_drawn_are_an_input_error_here():
     pytest.importorskip("umap", reason="umap-learn is not installed: pip install umap-learn")
     apart = [made(), made(nets=("two", "three"))]

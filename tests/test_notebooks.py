@@ -77,6 +77,7 @@ def test_a_notebook_says_what_it_is_for_and_is_kept_without_output(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path):
+    """Slow: a kernel that imports everything, a workbench with pictures, and the runs of a lesson, if shortened."""
     notebook = nbformat.read(path, as_version=4)
     assert path.stem in SHRINK, "say here how the notebook is made small for the test"
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]

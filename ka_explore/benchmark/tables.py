@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from ka_explore.benchmark.trial import BASELINE, Candidate, table, trial
+from ka_explore.benchmark.trial import BASELINE, Candidate, Trial, table, trial
 from ka_explore.errors import unknown
 
 METHODS_AND_BASELINES = (
@@ -25,6 +26,16 @@ METHODS_AND_BASELINES = (
     Candidate("oracle (true labels)", "oracle"),
 )
 
+# What only one or two tables have: another setting, or more of a baseline.
+QUARTER = Candidate("distillation, temperature 0.25", "distillation", None, {"temperature": 0.25})
+EIGHT = Candidate("distillation, temperature 8", "distillation", None, {"temperature": 8.0})
+EQUAL = Candidate("A at equal weights", "common_feature", None, {"mmd_weight": 1.0, "reconstruction_weight": 1.0})
+PUBLISHED = Candidate(
+    "A at the published code's weights",
+    "common_feature",
+    None,
+    {"mmd_weight": 10.0, "reconstruction_weight": 10.0, "reconstruction": "mean", "norm": "none"},
+)
 LONGER = Candidate("distillation, 1200 steps", "distillation", None, {"steps": 1200})
 WITHOUT = Candidate("C without selection", "adaptive", "without_selection")
 
@@ -44,19 +55,46 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Section:
-    """One table of the page: a problem, and what is compared on it besides the methods and baselines."""
+    """One table of the page: a problem, what is compared on it besides the methods and baselines, and how often."""
 
     title: str
     problem: str
     options: Mapping[str, Any] = field(default_factory=dict)
     tasks: tuple[str, ...] | None = None
     more: tuple[Candidate, ...] = ()
+    seeds: int = 5
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All that is compared, in the table's order."""
+        return (*METHODS_AND_BASELINES, *self.more)
+
+    def trial(
+        self, seeds: Sequence[int], jobs: int = 1, kept: Path | None = None, *, validation: bool = False
+    ) -> Trial:
+        """All of it over these seeds; what does not apply is left out."""
+        return trial(
+            self.problem,
+            options=dict(self.options) | ({"validation": True} if validation else {}),
+            tasks=self.tasks,
+            candidates=self.candidates,
+            seeds=seeds,
+            jobs=jobs,
+            skip_refused=True,
+            kept=kept,
+        )
 
 
 SECTIONS = {
-    "noisy_teachers": Section("`mnist`, noisy_teachers", "mnist", {"preset": "noisy_teachers"}),
-    "few_images": Section("`mnist`, few_images", "mnist", {"preset": "few_images"}),
-    "plenty": Section("`mnist`, plenty", "mnist", {"preset": "plenty"}),
+    "noisy_teachers": Section(
+        "`mnist`, noisy_teachers",
+        "mnist",
+        {"preset": "noisy_teachers"},
+        more=(QUARTER, EQUAL, PUBLISHED),
+        seeds=8,
+    ),
+    "few_images": Section("`mnist`, few_images", "mnist", {"preset": "few_images"}, more=(EIGHT,), seeds=8),
+    "plenty": Section("`mnist`, plenty", "mnist", {"preset": "plenty"}, seeds=8),
     "four_teachers": Section("`four_teachers`", "four_teachers", more=VARIANTS),
     "shared_digits": Section("`shared_digits`", "shared_digits", more=(LONGER, WITHOUT)),
     "sprites": Section("`sprites`, three of five tasks", "sprites", tasks=("shape", "colour", "size"), more=(LONGER,)),
@@ -76,17 +114,13 @@ def section(name: str, *, seeds: Sequence[int], jobs: int = 1, validation: bool 
     """
     if name not in SECTIONS:
         raise unknown("table", name, SECTIONS)
-    part = SECTIONS[name]
-    result = trial(
-        part.problem,
-        options=dict(part.options) | ({"validation": True} if validation else {}),
-        tasks=part.tasks,
-        candidates=(*METHODS_AND_BASELINES, *part.more),
-        seeds=seeds,
-        jobs=jobs,
-        skip_refused=True,
-    )
-    text = f"## {part.title}\n\n{table(result, each=True)}\n"
+    result = SECTIONS[name].trial(seeds, jobs, validation=validation)
+    return f"## {SECTIONS[name].title}\n\n{with_refusals(result)}\n"
+
+
+def with_refusals(result: Trial) -> str:
+    """The whole table, and below it what did not apply."""
+    text = table(result, each=True)
     if result.refused:
-        text += "\nNot applicable:\n\n" + "\n".join(f"- {label}: {why}" for label, why in result.refused.items()) + "\n"
+        text += "\n\nNot applicable:\n\n" + "\n".join(f"- {label}: {why}" for label, why in result.refused.items())
     return text

@@ -4,17 +4,18 @@ A seed makes the problem too (split, label noise, teachers), so that the spread 
 runs differ by two points for no reason; the paired difference to plain distillation is what can be trusted.
 """
 
+import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ka_explore.benchmark.evaluate import Entry, References, compare, references
+from ka_explore.benchmark.rows import kept_rows
 from ka_explore.errors import InputError, unknown
 from ka_explore.methods import METHODS
-from ka_explore.problem.progress import progress_bar
 from ka_explore.run.environment import computing
 from ka_explore.run.run import Run
 
@@ -91,7 +92,20 @@ class Trial:
             "lines": [asdict(line) for line in self.rows()],
             "entries": {label: {s: asdict(e) for s, e in by_seed.items()} for label, by_seed in self.entries.items()},
             "references": {seed: asdict(reference) for seed, reference in self.references.items()},
+            "refused": dict(self.refused),
         }
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Trial":
+        """The trial that `to_dict` wrote, also from JSON, which makes texts of seeds."""
+        return cls(
+            found["problem"],
+            found["options"],
+            tuple(found["seeds"]),
+            {label: {int(s): Entry(**e) for s, e in seeds.items()} for label, seeds in found["entries"].items()},
+            {int(seed): References(**reference) for seed, reference in found["references"].items()},
+            found["refused"],
+        )
 
 
 @dataclass(frozen=True)
@@ -156,6 +170,7 @@ def trial(
     jobs: int = 1,
     snapshot_every: int = 0,
     skip_refused: bool = False,
+    kept: Path | None = None,
     progress: bool | None = None,
 ) -> Trial:
     """Run every candidate on every seed of a problem and mark it on the test images.
@@ -170,6 +185,7 @@ def trial(
         jobs: processes; each computes on one thread.
         snapshot_every: see `Run`.
         skip_refused: leave out a candidate that cannot work on the problem, and say why in ``refused``.
+        kept: a folder of rows that need not be run again, and to which each is added; see `kept_rows`.
 
     Raises InputError for an unknown problem or method, no seed, or a candidate that cannot work on the problem.
     """
@@ -184,86 +200,74 @@ def trial(
     if not seeds or not candidates:
         raise InputError("a trial needs at least one seed and one method.")
     chosen = dict(options or {})
-    results: dict[int, tuple[dict[str, Entry], References, dict[str, str]]] = {}
-
-    one = partial(
-        one_seed,
-        problem,
-        chosen,
-        tuple(candidates),
-        tasks=tasks,
-        folder=folder,
-        snapshot_every=snapshot_every,
-        skip_refused=skip_refused,
-    )
-    with progress_bar(len(seeds) * len(candidates), "trial", unit="run", show=progress) as bar:
-        if jobs == 1:
-            for seed in seeds:
-                results[seed] = one(seed, done=bar.update)
-        else:
-            from joblib import Parallel, delayed
-
-            workers = Parallel(n_jobs=min(jobs, len(seeds)), return_as="generator")
-            for seed, result in zip(seeds, workers(delayed(one)(seed) for seed in seeds), strict=True):
-                results[seed] = result
-                bar.update(len(candidates))
+    rows = [(candidate, seed) for seed in seeds for candidate in (*candidates, None)]  # None: the teachers themselves
+    asked = {
+        name_of(candidate, seed): {"candidate": candidate and asdict(candidate), "seed": seed}
+        | {"problem": problem, "options": chosen, "tasks": tasks and list(tasks)}
+        for candidate, seed in rows
+    }
+    work = partial(row, folder=folder, snapshot_every=snapshot_every, skip_refused=skip_refused)
+    found = kept_rows(kept, asked, work, jobs=jobs, title="trial", progress=progress)
+    answers = {c.label: {seed: found[name_of(c, seed)] for seed in seeds} for c in candidates}
+    refusals = {label: [a for a in by_seed.values() if isinstance(a, str)] for label, by_seed in answers.items()}
     return Trial(
         problem=problem,
         options=chosen,
         seeds=tuple(seeds),
         entries={
-            c.label: {seed: results[seed][0][c.label] for seed in seeds}
-            for c in candidates
-            if all(c.label in results[seed][0] for seed in seeds)
+            label: {seed: Entry(**answer) for seed, answer in by_seed.items()}
+            for label, by_seed in answers.items()
+            if not refusals[label]
         },
-        references={seed: results[seed][1] for seed in seeds},
-        refused={label: why for seed in seeds for label, why in results[seed][2].items()},
+        references={seed: References(**found[name_of(None, seed)]) for seed in seeds},
+        refused={label: said[-1] for label, said in refusals.items() if said},
     )
 
 
-def one_seed(
-    name: str,
-    options: Mapping[str, Any],
-    candidates: Sequence[Candidate],
-    seed: int,
+def name_of(candidate: Candidate | None, seed: int) -> str:
+    """How the row of a candidate and seed is called; None: of the teachers."""
+    label = "teachers themselves" if candidate is None else candidate.label
+    words = re.sub(r"[^\w.=+-]+", "-", label).strip("-")
+    return f"{words}-{seed}"
+
+
+def row(
     *,
+    problem: str,
+    options: Mapping[str, Any],
     tasks: Sequence[str] | None,
+    candidate: Mapping[str, Any] | None,
+    seed: int,
     folder: str | Path | None,
     snapshot_every: int,
     skip_refused: bool,
-    done: Callable[[int], Any] = lambda _count: None,
-) -> tuple[dict[str, Entry], References, dict[str, str]]:
-    """All candidates on the problem of one seed."""
+) -> dict[str, Any] | str:
+    """The marks of a candidate on the problem of a seed, or why it cannot work on it; None: what the teachers reach."""
     from ka_explore.toy import PROBLEMS
 
     with computing(threads=1):
-        problem = PROBLEMS[name](**options, seed=seed)
-        entries, refused = {}, {}
-        for candidate in candidates:
-            try:
-                run = Run(
-                    problem,
-                    candidate.method,
-                    name=candidate.label,
-                    tasks=tasks,
-                    seed=seed,
-                    form=candidate.form,
-                    folder=None
-                    if folder is None
-                    else Path(folder) / f"{candidate.label.split(' (')[0].replace(' ', '-')}-{seed}",
-                    threads=1,
-                    snapshot_every=snapshot_every,
-                    **candidate.options,
-                )
-            except InputError as error:
-                if not skip_refused:
-                    raise
-                refused[candidate.label] = str(error)
-            else:
-                run.advance(None, progress=False)
-                entries[candidate.label] = compare([run]).entries[0]
-            done(1)
-        return entries, references(problem if tasks is None else problem.for_tasks(tasks)), refused
+        made = PROBLEMS[problem](**options, seed=seed)
+        if candidate is None:
+            return asdict(references(made if tasks is None else made.for_tasks(tasks)))
+        label = candidate["label"]
+        try:
+            run = Run(
+                made,
+                candidate["method"],
+                name=label,
+                tasks=tasks,
+                seed=seed,
+                form=candidate["form"],
+                folder=None if folder is None else Path(folder) / f"{label.split(' (')[0].replace(' ', '-')}-{seed}",
+                threads=1,
+                snapshot_every=snapshot_every,
+                **candidate["options"],
+            )
+        except InputError as error:
+            if not skip_refused:
+                raise
+            return str(error)
+        return asdict(compare([run.advance(None, progress=False)]).entries[0])
 
 
 def table(result: Trial, *, each: bool = False) -> str:

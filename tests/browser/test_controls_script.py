@@ -17,7 +17,7 @@ from ka_explore.panels.player import Player
 from ka_explore.panels.session import Session
 from ka_explore.panels.what_if import WhatIf
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("controls")]
 
 STEPS = 12
 

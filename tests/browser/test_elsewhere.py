@@ -17,7 +17,7 @@ from ka_explore import toy
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("jupyter")]
 
 LECTURE = Path(__file__).parents[2] / "notebooks" / "lecture" / "amalgamation.ipynb"
 HERE = "127.0.0.1"
@@ -106,6 +106,7 @@ def own_of_voila(browser, server) -> set[str]:
 
 
 def test_the_lecture_is_a_page_without_code(browser, server):
+    """Slow: two Voilà servers, each with a kernel that imports torch before there is a page."""
     command = [
         sys.executable, "-m", "voila", str(LECTURE), "--no-browser", "--port={port}", f"--Voila.ip={HERE}",
         "--VoilaConfiguration.show_tracebacks=True", "--template=offline",
@@ -120,6 +121,7 @@ def test_the_lecture_is_a_page_without_code(browser, server):
 
 
 def test_notebook_7_shows_the_same(browser, server):
+    """Slow: a server of Notebook 7 and a kernel of its own."""
     cells = [
         nbformat.v4.new_code_cell(
             "from ka_explore import Run, toy\nfrom ka_explore.panels import workbench\n"

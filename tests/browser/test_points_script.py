@@ -19,7 +19,7 @@ from ka_explore.panels.session import Session
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("points")]
 
 PANEL = ".ka-points"
 OVER = ".ka-points-over"

@@ -19,7 +19,7 @@ from ka_explore.panels.tables import Tables
 from ka_explore.panels.widget import Panel
 from ka_explore.probes import PROBES
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("views")]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 from playwright.sync_api import expect
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("jupyter")]
 
 STEPS = 300
 # 20 ms a step at least: on any machine there is time to press pause before the end.

@@ -1,17 +1,18 @@
 """Faults, each injected at several strengths into several problems, and the finding that should be named.
 
-A fault takes a healthy problem and rebuilds what is to be broken; nothing is trained anew. Run as a script it prints
-the table: ``python tests/diagnosis/faults.py [fault …]``.
+A fault takes a healthy problem and rebuilds what is to be broken; nothing is trained anew. As a script (``make
+faults``) it injects all of them, and with the runs of ``healthy.py`` writes ``docs/faults.json`` and the tables of
+``docs/looking.md``: ``python tests/diagnosis/faults.py [--only fault …]``. Longer than 400 lines: it is a table.
 """
 
+import argparse
 import contextlib
 import copy
 import dataclasses
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ka_explore import Diverged, Preprocess, Problem, Run, Student, toy
+from ka_explore.benchmark.rows import kept_rows, quoted, write_json
 from ka_explore.diagnosis import Findings, diagnose
 from ka_explore.problem.teachers import rebuilt
+from ka_explore.run.environment import computing, environment
+
+ROOT = Path(__file__).parents[2]
 
 
 def overlapping() -> Problem:
@@ -608,31 +613,70 @@ def place_of(fault: Fault, findings: Findings) -> int:
     return named[0] if named else 0
 
 
-def table(chosen: Sequence[str], *, only_strong: bool = False) -> list[tuple[str, str, str, int, str]]:
-    """Fault, strength, problem, place of the right finding, and all findings; printed as they come."""
-    rows = []
-    problems: dict[str, Problem] = {}
+@cache
+def problem_named(name: str) -> Problem:
+    """A healthy problem, made once a process: a fault rebuilds what it breaks."""
+    return PROBLEMS[name]()
+
+
+def row(fault: str, strength: str, problem: str) -> dict[str, Any]:
+    """Where the right finding stands, and what else is found."""
+    about = FAULTS[fault]
+    with computing(threads=1), tempfile.TemporaryDirectory() as folder:
+        case = about.make(problem_named(problem), about.strengths[strength])
+        findings = outcome(case, Path(folder) / "run")
+    said = [f.name + ("" if f.grade == "warning" else " (note)") for f in findings[:5]]
+    return {"strong": strength in about.strong, "place": place_of(about, findings), "said": said}
+
+
+def all_rows(only: Sequence[str] = ()) -> dict[str, dict[str, str]]:
+    """What is asked of every fault, strength and problem, by name."""
+    return {
+        f"{name}/{strength}-{problem}".replace("1/255", "1 by 255").replace(" ", "-"): {
+            "fault": name, "strength": strength, "problem": problem,
+        }
+        for name, fault in FAULTS.items()
+        for problem in fault.problems
+        for strength in fault.strengths
+        if not only or any(part in name for part in only)
+    }  # fmt: skip
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line a fault as Markdown: how often it is found where it is strong, and where it is not."""
+    lines = ["| fault | named by | strong: first or second | weaker: named at all |", "| --- | --- | ---: | ---: |"]
     for name, fault in FAULTS.items():
-        if chosen and not any(part in name for part in chosen):
-            continue
-        for problem in fault.problems:
-            problems.setdefault(problem, PROBLEMS[problem]())
-            for label, strength in fault.strengths.items():
-                strong = label in fault.strong
-                if only_strong and not strong:
-                    continue
-                begun = time.perf_counter()
-                with tempfile.TemporaryDirectory() as folder:
-                    findings = outcome(fault.make(problems[problem], strength), Path(folder) / "run")
-                place = place_of(fault, findings)
-                said = ", ".join(f.name + ("" if f.grade == "warning" else " (note)") for f in findings[:5])
-                mark = "  " if not strong else "ok" if place in (1, 2) else "!!"
-                seconds = time.perf_counter() - begun
-                print(f"{mark} {name:28} {label:16} {problem:8} {place}  {said}  [{seconds:.1f} s]", flush=True)  # noqa: T201
-                rows.append((name, label, problem, place, said))
-    return rows
+        mine = [found for found in rows.values() if found["fault"] == name]
+        strong = [found["place"] in (1, 2) for found in mine if found["strong"]]
+        weak = [found["place"] > 0 for found in mine if not found["strong"]]
+        counts = " | ".join(f"{sum(found)} of {len(found)}" if found else "–" for found in (strong, weak))
+        lines.append(f"| {name} | {', '.join(f'`{n}`' for n in fault.named)} | {counts} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing; if nothing is left out, write the file and the page, else print the tables."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("runs/faults"), help="where rows are kept")
+    parser.add_argument("--only", nargs="+", default=[], help="parts of faults' names; then no healthy run either")
+    parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
+    chosen = parser.parse_args()
+    asked = all_rows(chosen.only)
+    rows = kept_rows(chosen.folder / "faults", asked, row, jobs=chosen.jobs, title="faults", progress=True)
+    faults = {name: {**asked[name], **found} for name, found in rows.items()}
+    if chosen.only:
+        print(table(faults))  # noqa: T201
+        return
+    import healthy
+
+    found = {"faults": faults, "healthy": healthy.rows(chosen.folder / "healthy", jobs=chosen.jobs)}
+    write_json({"about": environment(torch.device("cpu")), **found}, ROOT / "docs" / "faults.json", levels=2)
+    tables = {"injected": table(faults), "healthy": healthy.table(found["healthy"])}
+    page = ROOT / "docs" / "looking.md"
+    page.write_text(quoted(page.read_text(encoding="utf-8"), "faults", tables), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    table([a for a in sys.argv[1:] if not a.startswith("-")], only_strong="--strong" in sys.argv)
+    import faults  # by its name, under which other processes find it: the folder of this script is in their path
+
+    faults.main()

@@ -1,19 +1,20 @@
 """Runs without a fault: which findings they get, and between which values every check's number lies.
 
-``python tests/diagnosis/healthy.py [problem,… [seed,…]]`` prints a line a run and then the ranges, which are what the
-reasons in the table of thresholds say of healthy runs.
+``make faults`` runs them with `faults.py`; the ranges are what the reasons in the table
+of thresholds say of healthy runs.
 """
 
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from ka_explore import METHODS, Problem, Run, toy
-from ka_explore.diagnosis import THRESHOLDS, Findings, diagnose
+from ka_explore.benchmark.rows import kept_rows
+from ka_explore.diagnosis import Findings, diagnose
 from ka_explore.errors import InputError
+from ka_explore.run.environment import computing
 
 PROBLEMS: Mapping[str, Callable[[int], Problem]] = {
     "digits": lambda seed: toy.digits(seed=seed),
@@ -26,11 +27,21 @@ PROBLEMS: Mapping[str, Callable[[int], Problem]] = {
     "clothes": lambda seed: toy.digits_and_clothes(seed=seed),
     "sprites": lambda seed: toy.sprites(seed=seed),
 }
+SEEDS = {"digits": 10, "four": 10}  # of the others one
+STEPS = {"adaptive": 400}  # of 1 200; other methods take their default options
 
 
-def healthy(problem: Problem, seed: int, steps: Mapping[str, int]) -> Iterator[tuple[str, Findings]]:
+@cache
+def problem_of(name: str, seed: int) -> Problem:
+    """A problem, made once a process."""
+    return PROBLEMS[name](seed)
+
+
+def healthy(
+    problem: Problem, seed: int, steps: Mapping[str, int], methods: Sequence[str] = tuple(METHODS)
+) -> Iterator[tuple[str, Findings]]:
     """By method that takes the problem: the diagnosis of a run with its default options, some for fewer steps."""
-    for method in METHODS:
+    for method in methods:
         chosen = {"steps": steps[method]} if method in steps else {}
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -40,26 +51,39 @@ def healthy(problem: Problem, seed: int, steps: Mapping[str, int]) -> Iterator[t
             yield method, diagnose(run.advance(None, progress=False))
 
 
-def main(problems: list[str], seeds: list[int]) -> None:
-    """Print the table and the ranges."""
-    ranges: dict[str, list[float]] = {}
-    runs = warnings = 0
-    for name in problems:
-        for seed in seeds:
-            for method, findings in healthy(PROBLEMS[name](seed), seed, {"adaptive": 400}):
-                runs, warnings = runs + 1, warnings + len(findings.warnings)
-                said = ", ".join(f"{f.name} ({f.grade}, {f.subject}, {f.value:.3g})" for f in findings) or "nothing"
-                print(f"{name:8} {seed} {method:20} {said}", flush=True)  # noqa: T201
-                for finding in findings.judged:
-                    if finding.value == finding.value:
-                        ranges.setdefault(finding.threshold, []).append(finding.value)
-    print(f"{runs} runs, {warnings} warnings")  # noqa: T201
-    for key, values in ranges.items():
-        limit = THRESHOLDS[key]
-        print(f"{key:22} {min(values):10.3g} to {max(values):10.3g}   warning at {limit.warning:g}")  # noqa: T201
+def row(problem: str, seed: int, method: str) -> dict[str, Any] | None:
+    """The findings of a healthy run, and every check's smallest and largest number; None where it cannot be."""
+    with computing(threads=1):
+        found = dict(healthy(problem_of(problem, seed), seed, STEPS, [method]))
+    if not found:
+        return None
+    findings, ranges = found[method], {}
+    for judged in findings.judged:
+        if judged.value == judged.value:
+            low, high = ranges.get(judged.threshold, (judged.value, judged.value))
+            ranges[judged.threshold] = (min(low, judged.value), max(high, judged.value))
+    warnings = [f"{f.name} ({f.subject}, {f.value:.3g})" for f in findings.warnings]
+    return {"warnings": warnings, "notes": [f.name for f in findings if f not in findings.warnings], "ranges": ranges}
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    given = [argument.split(",") for argument in sys.argv[1:]]
-    main(given[0] if given else list(PROBLEMS), [int(s) for s in given[1]] if len(given) > 1 else [0])
+def rows(folder: Path, *, jobs: int) -> dict[str, dict[str, Any]]:
+    """Every healthy run, by problem, seed and method."""
+    asked = {
+        f"{problem}/{method}-{seed}": {"problem": problem, "seed": seed, "method": method}
+        for problem in PROBLEMS
+        for seed in range(SEEDS.get(problem, 1))
+        for method in METHODS
+    }
+    found = kept_rows(folder, asked, row, jobs=jobs, title="healthy", progress=True)
+    return {name: {**asked[name], **answer} for name, answer in found.items() if answer is not None}
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line a problem as Markdown: how many runs of how many seeds, and how many got a warning, and which."""
+    lines = ["| problem | seeds | runs | with a warning |", "| --- | ---: | ---: | --- |"]
+    for problem in PROBLEMS:
+        mine = [run for run in found.values() if run["problem"] == problem]
+        warned = [f"{r['method']} (seed {r['seed']}): {', '.join(r['warnings'])}" for r in mine if r["warnings"]]
+        seeds = len({run["seed"] for run in mine})
+        lines.append(f"| {problem} | {seeds} | {len(mine)} | {'; '.join([str(len(warned)), *warned])} |")
+    return "\n".join(lines)

@@ -1,16 +1,18 @@
 """Every strong fault is named first or second, as a warning.
 
-Quick: a handful on the smallest problem. Slow: every strong strength of every fault on the first problem of its list,
-the strongest on the second too. The whole table, all strengths and problems: ``python tests/diagnosis/faults.py``.
+Here each fault's strongest strength on the last of its small problems (8×8 digits), five quick
+ones on two teachers; all strengths and problems by ``make faults``, whose table docs quote.
 """
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from ka_explore import Run, toy
+from ka_explore.benchmark.rows import MARKED, quoted
 from ka_explore.diagnosis import diagnose
 
 
@@ -23,38 +25,55 @@ def beside(name):
     return module
 
 
-faults = beside("faults")
+faults, healthy = beside("faults"), beside("healthy")
+SMALL = ("digits", "four", "overlap")
 QUICK = [
-    ("batch norm in training mode", "functional"),
-    ("layer too early", "earliest"),
-    ("teacher over-confident", "20"),
-    ("term dominates", "mmd 1000"),
-    ("learning rate too high", "10"),
+    ("batch norm in training mode", "functional", "digits"),
+    ("layer too early", "earliest", "digits"),
+    ("teacher over-confident", "20", "digits"),
+    ("term dominates", "mmd 1000", "digits"),
+    ("learning rate too high", "10", "digits"),
 ]
-STRONG = [
-    (name, label, problem)
+STRONGEST = [
+    (name, fault.strong[-1], [problem for problem in fault.problems if problem in SMALL][-1])
     for name, fault in faults.FAULTS.items()
-    for label in fault.strong
-    for place, problem in enumerate(fault.problems[:2])
-    if place == 0 or label == fault.strong[-1]
+    if fault.strong
 ]
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in STRONGEST if case not in QUICK]
 
 
-def check(name, label, problem):
+@pytest.mark.parametrize(("name", "label", "problem"), [*QUICK, *SLOW])
+def test_a_strong_fault_is_named_first_or_second(name, label, problem):
     fault = faults.FAULTS[name]
-    findings = faults.outcome(fault.make(faults.PROBLEMS[problem](), fault.strengths[label]))
+    findings = faults.outcome(fault.make(faults.problem_named(problem), fault.strengths[label]))
     assert faults.place_of(fault, findings) in (1, 2), str(findings)
 
 
-@pytest.mark.parametrize(("name", "label"), QUICK)
-def test_a_strong_fault_is_named_first_or_second(name, label):
-    check(name, label, "digits")
+def test_docs_quote_what_make_faults_found():
+    found = json.loads((faults.ROOT / "docs" / "faults.json").read_text(encoding="utf-8"))
+    page = (faults.ROOT / "docs" / "looking.md").read_text(encoding="utf-8")
+    tables = {"injected": faults.table(found["faults"]), "healthy": healthy.table(found["healthy"])}
+    assert {name for _, kind, name, _ in MARKED.findall(page) if kind == "faults"} == set(tables)
+    assert quoted(page, "faults", tables) == page, "docs/looking.md differs from docs/faults.json: make faults"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "label", "problem"), STRONG)
-def test_every_strong_fault_is_named_first_or_second(name, label, problem):
-    check(name, label, problem)
+def test_make_faults_injected_all_of_them_and_strong_ones_are_named():
+    found = json.loads((faults.ROOT / "docs" / "faults.json").read_text(encoding="utf-8"))
+    asked = faults.all_rows()
+    assert set(found["faults"]) == set(asked)
+    missed = [name for name, row in found["faults"].items() if row["strong"] and row["place"] not in (1, 2)]
+    assert missed == []
+    assert [name for name, row in found["healthy"].items() if row["warnings"]] == []
+
+
+def test_a_row_of_the_table_says_where_the_finding_stands():
+    row = faults.row("images offset", "3", "digits")
+    assert (row["strong"], row["place"]) == (True, 1)
+    assert row["said"][0] == "wrong_preprocessing"
+    names = [name for name in faults.all_rows(["images offset"]) if name.endswith("digits")]
+    assert names == ["images-offset/1-digits", "images-offset/3-digits"]
+    line = faults.table({"one": {"fault": "images offset", **row}}).splitlines()[2]
+    assert line == "| images offset | `wrong_preprocessing` | 1 of 1 | – |"
 
 
 def test_a_folder_is_judged_as_the_run_was_and_its_fork_is_ready(tmp_path):
