@@ -1,10 +1,13 @@
-"""The two threads of a session that tell: one how it stands, one draws what panels show and answers what they ask."""
+"""The two threads of a session that tell: one how it stands, one draws what panels show and does what they ask."""
 
-import queue
+import heapq
+import itertools
+import math
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -13,6 +16,7 @@ from ka_explore.panels.status import Status, View
 
 GLANCE = 1.0  # seconds
 SHARE = 0.03  # of the time that views may compute while a run plays
+RECORDED = {"rows", "snapshots"}  # what changes by itself while a run plays; all else somebody waits for
 
 
 class StatusThread:
@@ -85,12 +89,14 @@ class StatusThread:
 
 
 class RenderThread:
-    """Draws views anew when what they look at has changed, and answers what panels are asked, in the order asked.
+    """Draws views anew when what they look at has changed, and does what panels ask, in the order asked.
+
+    It keeps what is to be done later, too: a session needs no timers.
 
     Args:
         busy: whether a run plays; then drawing takes a small share of the time only.
         interval: gives the seconds between two drawings at least while a run plays.
-        failed: told what a view or an answer raised.
+        failed: told what a view or a job raised.
     """
 
     def __init__(
@@ -98,9 +104,10 @@ class RenderThread:
     ):
         self._busy, self._interval, self._failed = busy, interval, failed
         self._views: list[weakref.ref[Any]] = []
-        # names of topics that changed, something to answer, or None to look up
-        self._inbox: queue.SimpleQueue[frozenset[str] | tuple[Callable[[Mapping[str, Any]], object], Any] | None]
-        self._inbox = queue.SimpleQueue()
+        # when it is due, the how many-th it is, and names of topics that changed or something to do
+        self._inbox: list[tuple[float, int, frozenset[str] | Callable[[], object]]] = []
+        self._numbers = itertools.count()
+        self._condition = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="ka_explore views", daemon=True)
         self._thread.start()
@@ -115,73 +122,69 @@ class RenderThread:
 
     def changed(self, *topics: str) -> None:
         """Views that look at these topics are drawn anew, soon."""
-        self._inbox.put(frozenset(topics))
+        self._put(frozenset(topics), 0.0)
 
-    def ask(self, answer: Callable[[Mapping[str, Any]], object], message: Mapping[str, Any]) -> None:
-        """Have something answered, soon."""
-        self._inbox.put((answer, message))
+    def soon(self, job: Callable[[], object], after: float = 0.0) -> None:
+        """Have something done, at once or after so many seconds."""
+        self._put(job, after)
 
     def close(self) -> None:
         """End the thread."""
-        self._closed = True
-        self._inbox.put(None)
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
         if self._thread is not threading.current_thread():
             self._thread.join(timeout=10)
+
+    def _put(self, item: frozenset[str] | Callable[[], object], after: float) -> None:
+        with self._condition:
+            heapq.heappush(self._inbox, (time.monotonic() + after, next(self._numbers), item))
+            self._condition.notify_all()
+
+    def _take(self, until: float) -> frozenset[str] | Callable[[], object] | None:
+        """What is due next; None where nothing is at that time, or the thread ends."""
+        with self._condition:
+            while not self._closed:
+                now = time.monotonic()
+                due = self._inbox[0][0] if self._inbox else math.inf
+                if due <= now:
+                    return heapq.heappop(self._inbox)[2]
+                if until <= now:
+                    return None
+                left = min(due, until) - now
+                self._condition.wait(None if math.isinf(left) else left)
+        return None
 
     def _work(self) -> None:
         # numpy's own threads would fight with those of the training; torch's are left alone, they decide a run's bits.
         controller = ThreadpoolController().select(internal_api="openblas")
+        changed: frozenset[str] = frozenset()
+        rested = 0.0  # when there may be drawn again what a run that plays changes
         while not self._closed:
-            changed = self._taken(self._inbox.get())
-            begun = time.thread_time()
-            with controller.limit(limits=1):
-                self._draw(frozenset(changed))
-            if changed and self._busy():
-                self._rest((time.thread_time() - begun) / SHARE)
-
-    def _taken(self, item: Any) -> set[str]:
-        """All that has come: answers are given, topics gathered."""
-        changed: set[str] = set()
-        while not self._closed:
+            now = time.monotonic()
+            draws = bool(changed) and (now >= rested or bool(changed - RECORDED) or not self._busy())
+            # All that was asked comes first; whether a run has come to rest is looked up every so often.
+            item = self._take(0.0 if draws else min(rested, now + 0.2) if changed else math.inf)
             if isinstance(item, frozenset):
                 changed |= item
             elif item is not None:
-                self._answer(*item)
-            try:
-                item = self._inbox.get(block=False)
-            except queue.Empty:
-                break
-        return changed
-
-    def _rest(self, seconds: float) -> None:
-        """Wait before the next drawing while a run plays; what users do in between is answered and drawn at once."""
-        until = time.monotonic() + min(max(seconds, self._interval()), 10.0)
-        later: set[str] = set()
-        while self._busy() and not self._closed and (left := until - time.monotonic()) > 0:
-            try:
-                item = self._inbox.get(timeout=min(left, 0.2))
-            except queue.Empty:
-                continue
-            if isinstance(item, frozenset):
-                later |= item
-                if item - {"rows", "snapshots"}:
-                    break
-            elif item is not None:
-                self._answer(*item)
-        if later:
-            self._inbox.put(frozenset(later))
-
-    def _answer(self, answer: Callable[[Mapping[str, Any]], object], message: Mapping[str, Any]) -> None:
-        try:
-            answer(message)
-        except Exception as error:
-            self._failed(error)
+                self._guarded(item)
+            elif draws:
+                begun = time.thread_time()
+                with controller.limit(limits=1):
+                    self._draw(changed)
+                spent, changed = time.thread_time() - begun, frozenset()
+                rested = time.monotonic() + min(max(spent / SHARE, self._interval()), 10.0)
+            item = None  # what it holds may go
 
     def _draw(self, changed: frozenset[str]) -> None:
         for reference in list(self._views):
             view = reference()
             if view is not None and view.topics & changed:
-                try:
-                    view.refresh(view.topics & changed)
-                except Exception as error:
-                    self._failed(error)
+                self._guarded(partial(view.refresh, view.topics & changed))
+
+    def _guarded(self, job: Callable[[], object]) -> None:
+        try:
+            job()
+        except Exception as error:
+            self._failed(error)

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from ka_explore.problem.progress import Watcher, watched
@@ -103,13 +104,9 @@ class Worker:
 
     def _wake(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._watched, name="ka_explore worker", daemon=True)
+            self._thread = threading.Thread(target=self._work, name="ka_explore worker", daemon=True)
             self._thread.start()
         self._condition.notify_all()
-
-    def _watched(self) -> None:
-        with watched(self._tell):
-            self._work()
 
     def _tell(self, what: str, share: float) -> None:
         """Tell how far a slice is; where the task was asked to stop, end the slice there."""
@@ -118,85 +115,79 @@ class Worker:
             raise Paused
 
     def _work(self) -> None:
-        with SwitchInterval() as self._turns:
-            self._work_on()
-
-    def _work_on(self) -> None:
         due = 0.0  # when the next slice may begin
-        while True:
-            with self._condition:
-                while not (self._closed or self._stop or self._next or self._jobs):
-                    left = None if self._task is None else due - time.monotonic()
-                    if left is not None and left <= 0:
+        with watched(self._tell), SwitchInterval() as switching:
+            while True:
+                with self._condition:
+                    while not (self._closed or self._stop or self._next or self._jobs):
+                        left = None if self._task is None else due - time.monotonic()
+                        if left is not None and left <= 0:
+                            break
+                        switching.quick(self._task is not None)
+                        self._condition.wait(left)
+                    if self._closed:
                         break
-                    self._turns.quick = self._task is not None
-                    self._condition.wait(left)
-                if self._closed:
-                    break
-                ends, self._stop = self._stop or self._next is not None, False
-                job = None if ends or not self._jobs else self._jobs.popleft()
-            self._turns.quick = True
-            settle = nothing
-            if ends:
-                settle = self._end()
-                self._begin()
-                due = 0.0
-            elif job is not None:
-                settle = self._do(*job)
-            elif self._task is not None:
-                pause, settle = self._slice()
-                due = time.monotonic() + pause
-            self._changed()
-            settle()  # last, so that who waits finds everything told
-        self._end()()
+                    ends, self._stop = self._stop or self._next is not None, False
+                    job = None if ends or not self._jobs else self._jobs.popleft()
+                switching.quick(True)
+                settle: Callable[[], object] | None = None
+                if ends:
+                    settle, due = self._end(), 0.0
+                    self._begin()
+                elif job is not None:
+                    settle = self._do(*job)
+                elif self._task is not None:
+                    pause, settle = self._slice(*self._task)
+                    due = time.monotonic() + pause
+                self._changed()
+                if settle is not None:
+                    settle()  # last, so that who waits finds everything told
+        if (settle := self._end()) is not None:
+            settle()
         for _, future in self._jobs:
             future.cancel()
 
-    def _slice(self) -> tuple[float, Callable[[], None]]:
-        """One slice of the task at hand: seconds until the next, and what tells who waits."""
-        assert self._task is not None
-        task, future = self._task
+    def _slice(self, task: Task, future: "Future[None]") -> tuple[float, Callable[[], object] | None]:
+        """One slice of the task at hand: seconds until the next, and what tells who waits if it was the last."""
         self._inside = True
         try:
-            return next(task), nothing
+            return next(task), None
         except (StopIteration, Paused):
             self._task = None
-            return 0.0, lambda: future.set_result(None)
+            return 0.0, partial(future.set_result, None)
         except BaseException as error:
             self._task = None
             self._failed(error)
-            return 0.0, failing(future, error)
+            return 0.0, partial(future.set_exception, error)
         finally:
             self._inside = False
 
     def _begin(self) -> None:
         with self._condition:
-            if self._next is None:
-                return
-            task, future = self._next
-            self._next = None
-            if future.set_running_or_notify_cancel():
-                self._task = task(), future
+            if self._next is not None:
+                task, future = self._next
+                self._next = None
+                if future.set_running_or_notify_cancel():
+                    self._task = task(), future
 
-    def _end(self) -> Callable[[], None]:
+    def _end(self) -> Callable[[], object] | None:
         if self._task is None:
-            return nothing
+            return None
         task, future = self._task
         try:
             task.close()
         except BaseException as error:
             self._failed(error)
         self._task = None
-        return lambda: future.set_result(None)
+        return partial(future.set_result, None)
 
-    def _do(self, job: Callable[[], Any], future: "Future[Any]") -> Callable[[], None]:
+    def _do(self, job: Callable[[], Any], future: "Future[Any]") -> Callable[[], object] | None:
         if not future.set_running_or_notify_cancel():
-            return nothing
+            return None
         try:
-            result = job()
+            return partial(future.set_result, job())
         except BaseException as error:
-            return failing(future, error)
-        return lambda: future.set_result(result)
+            return partial(future.set_exception, error)
 
 
 class SwitchInterval:
@@ -216,15 +207,10 @@ class SwitchInterval:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.quick = False
+        self.quick(False)
 
-    @property
-    def quick(self) -> bool:
-        """Whether this worker works."""
-        return self._quick
-
-    @quick.setter
     def quick(self, quick: bool) -> None:
+        """Say whether this worker works."""
         if quick == self._quick:
             return
         self._quick = quick
@@ -235,12 +221,3 @@ class SwitchInterval:
             SwitchInterval.working += 1 if quick else -1
             if SwitchInterval.working == 0:
                 sys.setswitchinterval(SwitchInterval.before)
-
-
-def nothing() -> None:
-    """Nobody waits."""
-
-
-def failing(future: "Future[Any]", error: BaseException) -> Callable[[], None]:
-    """Tells who waits what went wrong."""
-    return lambda: future.set_exception(error)

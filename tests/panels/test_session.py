@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ka_explore import Diverged, InputError, Run, toy
-from ka_explore.panels.branch import Branch
-from ka_explore.panels.session import Session, name_of, plain_name
+from ka_explore.panels.branch import Branch, name_of, plain_name
+from ka_explore.panels.session import Session
 from ka_explore.panels.worker import Worker
 from ka_explore.problem.progress import progress_bar
 
@@ -201,7 +201,7 @@ def test_play_stops_at_the_step_the_stage_and_the_end():
 
 
 def test_a_pause_keeps_the_step_and_play_goes_on(session, run):
-    session.play_interval = 0.01
+    session.driver.play_interval = 0.01
     future = session.play()
     assert until(lambda: run.step >= 3)
     session.pause()
@@ -211,7 +211,7 @@ def test_a_pause_keeps_the_step_and_play_goes_on(session, run):
     assert session.status.doing == ""
     time.sleep(0.1)
     assert run.step == stood
-    session.play_interval = 0.0
+    session.driver.play_interval = 0.0
     session.play().result(30)
     assert run.step == 40
 
@@ -406,13 +406,13 @@ def test_a_folder_that_cannot_be_opened_says_why_and_is_still_shown(run):
 
 def test_a_run_is_looked_at_where_it_stands_and_that_changes_nothing(session, run, tiny_problem):
     session.play(7).result(30)
-    session.settle()
+    session.driver.settle()
     assert session.branch.live is not None
     assert session.branch.live.step == 7
     assert session.branch.steps_seen() == [0, 5, 7]
     assert run.store.snapshot_steps() == [0, 5]
     session.play(10).result(30)
-    session.settle()
+    session.driver.settle()
     assert session.branch.steps_seen() == [0, 5, 10]
     alone = Run(tiny_problem(), checkpoint_every=10, snapshot_every=5, **OPTIONS).advance(10)
     assert same(weights_of(run), weights_of(alone))
@@ -430,7 +430,7 @@ def test_what_a_cell_does_to_the_run_itself_is_seen(session, run):
     run.advance(5)
     assert until(lambda: seen and seen[-1] == 5)
     assert until(lambda: len(session.branch.rows) == 5)
-    session.play_interval = 0.02
+    session.driver.play_interval = 0.02
     session.play(15)
     run.advance(3)  # takes its turn between the steps of the worker
     assert until(lambda: not session.busy)
@@ -474,7 +474,7 @@ def test_whatever_is_asked_a_replay_gives_the_recorded_rows(tiny_problem, seed):
             time.sleep(chance.uniform(0, 0.05))
         session.pause()
         assert until(lambda: not session.busy)
-        session.worker.do(lambda: None).result(30)
+        session.driver.do().result(30)
         assert session.status.error == ""
         for branch in session.branches.values():
             branch.run.rewind(0)

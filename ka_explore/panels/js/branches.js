@@ -104,8 +104,8 @@ export default {
       parts.shows.setAttribute("aria-label", `show ${line.name}`);
       parts.who.style.setProperty("--level", Math.min(line.level - 1, 6));
       parts.fold.textContent = line.forks ? (folded.has(line.name) ? "▸" : "▾") : line.level > 1 ? "└" : "";
-      parts.stroke.setAttribute("stroke", line.place % 8 === 0 ? "var(--ka-front)" : line.colour);
-      parts.stroke.setAttribute("stroke-dasharray", DASH_ARRAYS[line.place % 4]);
+      parts.stroke.setAttribute("stroke", line.index % 8 === 0 ? "var(--ka-front)" : line.colour);
+      parts.stroke.setAttribute("stroke-dasharray", DASH_ARRAYS[line.index % 4]);
       parts.label.title = `${line.name}: ${line.method}, seed ${line.seed}`;
       if (editing?.name !== line.name) parts.label.textContent = line.name;
       parts.flag.textContent = line.kept ? "⚑" : "";

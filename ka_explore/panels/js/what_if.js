@@ -52,7 +52,7 @@ export default {
     const recorded = () => model.get("recorded");
 
     function looked() {
-      const time = session.value("time")?.step ?? model.get("place");
+      const time = session.value("time")?.step ?? model.get("viewed_step");
       return Math.min(Math.max(Math.round(time), 0), recorded());
     }
 
@@ -359,7 +359,7 @@ export default {
     on("proposal", () => { if (model.get("proposal").view === view) { refreshed(); written(); } });
     on("problem", troubled);
     on("recorded", () => feet());
-    on("place", () => refreshed());
+    on("viewed_step", () => refreshed());
     other();
     undo.push(session.on("time", () => { if (pinned === null) { refreshed(); if (!sheet.hidden) propose(); } }));
     return end;
