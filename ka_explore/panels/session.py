@@ -153,7 +153,7 @@ class Session:
 
     def soon(self, job: Callable[[], object], after: float = 0.0) -> None:
         """Have something done on the view thread, at once or after so many seconds."""
-        self._render_thread.soon(job, after)
+        self._render_thread.put(job, after)
 
     def notify(self, *, urgent: bool = True) -> None:
         """Tell how it stands; at once where somebody waits for it."""
