@@ -3,7 +3,7 @@
 import contextlib
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import traitlets
 
 from ka_explore.errors import KaError
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.handling import delete, keep_named, open_more, rename, show_or_hide, undo
+from ka_explore.panels.handling import Deleted, delete, keep_named, open_more, rename, show_or_hide, undo
 from ka_explore.panels.layout import Room
 from ka_explore.panels.session import Session
 from ka_explore.panels.status import Message
@@ -42,7 +42,9 @@ class Branches(Panel):
         if "snapshots" in changed:
             for branch in self.session.compared:
                 self._look(branch)
-        return {"tree": tree_of(self.session, self._agreements), "said": self.session.bin.said()}
+        was: Deleted | None = self.session.deleted
+        gone = {"deleted": was.branch.name if was else "", "where": was.where if was else ""}
+        return {"tree": tree_of(self.session, self._agreements), "said": self.session.said | gone}
 
     def summary(self) -> str:
         """The branches, which plays and how far they are."""
@@ -70,8 +72,7 @@ class Branches(Panel):
         """Look at one more branch, and come back for the next: what else is asked comes between."""
         if any(self._look(branch) for branch in list(self.session.branches.values())):
             self.refresh({"branches"})
-            if not self.session.closed:
-                self.session.soon(self._look_on)
+            self.session.soon(self._look_on)
 
 
 # What the browser asks
@@ -90,35 +91,26 @@ def answer_branches(session: Session) -> None:
         "open": lambda at, m: open_more(at, str(m["folder"])),
     }
 
+    def failed(error: BaseException | None) -> None:
+        """Say it in the trees; what is not ours in the player as well, with its trace."""
+        at = here()
+        if at is not None and error is not None:
+            at.say(error=str(error))
+            if not isinstance(error, KaError):
+                at.fail(error)
+
     def answered(message: Message) -> None:
         at = here()
         if at is None:
             return
-        at.bin.say()
+        at.say()
         try:
             future = verbs[message["do"]](at, message)
         except KaError as error:
-            failed(at, error)
+            failed(error)
             return
-        at.changed("branches")
         if future is not None:
-            future.add_done_callback(lambda done: ended(at, done))
+            future.add_done_callback(lambda done: None if done.cancelled() else failed(done.exception()))
 
     for verb in verbs:
         session.answer(verb, answered)
-
-
-def ended(session: Session, future: "Future[Any]") -> None:
-    """Say what went wrong, where it did."""
-    with contextlib.suppress(CancelledError):
-        error = future.exception()
-        if error is not None:
-            failed(session, error)
-
-
-def failed(session: Session, error: BaseException) -> None:
-    """Say it in the trees; what is not ours in the player as well, with its trace."""
-    session.bin.say(error=str(error))
-    if not isinstance(error, KaError):
-        session.fail(error)
-    session.changed("branches")

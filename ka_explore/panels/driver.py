@@ -31,11 +31,7 @@ class Driver:
         problem: of folders that are driven on, where it is not one of ``ka_explore.toy``.
 
     Attributes:
-        doing: what it does, as a verb: ``plays``, ``replays``, ``forks``, ``opens`` …; ``""`` while it waits.
-        target: the step it goes to.
-        error: what went wrong, until it is dismissed.
-        note: what is worth knowing and not wrong.
-        progress: what a step waits for and how far that is, in words.
+        doing, target, error, note, progress: as in `Status`.
         play_interval: seconds between two steps at least.
         render_interval: seconds between two pictures at least.
     """

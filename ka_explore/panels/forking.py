@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -14,7 +13,7 @@ from ka_explore.errors import InputError, KaError, NotApplicable, unknown
 from ka_explore.methods import METHODS
 from ka_explore.methods.config import TrainingConfig, options_of, parse
 from ka_explore.panels.as_python import config_at, fork_call, from_scratch, plain_value, with_fork
-from ka_explore.panels.branch import Branch, name_of, numbered, plain_name
+from ka_explore.panels.branch import Branch, name_of, plain_name
 from ka_explore.panels.session import Session
 from ka_explore.panels.status import Message
 from ka_explore.panels.widget import Panel
@@ -136,7 +135,7 @@ def wanted(
             wrong[option] = error
     told = {option: changes[option] for option in message.get("told", changes) if option in changes}
     name = plain_name(str(message.get("name") or "")) or name_of(told or changes) or f"{branch.name} again"
-    return changes, wrong, free_name(session, branch, name)
+    return changes, wrong, session.free_name(name, beside=branch)
 
 
 def proposed(session: Session, message: Message) -> dict[str, Any]:
@@ -166,16 +165,6 @@ def differing_names(session: Session, branch: Branch) -> dict[int, str]:
         names.setdefault(0 if parent is None else parent[1], str(found.about["name"]))
         found = None if parent is None else by_name.get(parent[0])
     return names
-
-
-def free_name(session: Session, parent: Branch, wanted: str) -> str:
-    """A name that no branch has and no run beside a kept parent: the wanted one, or with a number."""
-    beside: Path | None = parent.folder.parent if parent.kept else None
-
-    def taken(name: str) -> bool:
-        return name in session.branches or (beside is not None and (beside / name).exists())
-
-    return next(name for name in numbered(wanted) if not taken(name))
 
 
 def problem_of(error: BaseException, message: Message) -> dict[str, Any]:

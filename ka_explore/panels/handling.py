@@ -9,13 +9,13 @@ import shutil
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from ka_explore.errors import InputError, KaError
 from ka_explore.panels.branch import Branch, numbered, plain_name
-from ka_explore.panels.deleted import Deleted
 from ka_explore.panels.session import MOST, Session
 from ka_explore.panels.tree import parent_of
 from ka_explore.run.store import writing
@@ -23,6 +23,25 @@ from ka_explore.run.store import writing
 KEPT = Path("runs")  # where branches are kept, in the working directory
 DELETED = ".deleted"  # beside a run's folder, where it lies after it was deleted
 UNDO = 60.0  # seconds for which a branch that was deleted can be had back
+
+
+@dataclass
+class Deleted:
+    """A branch that was deleted, how the session was before, and what was shown and active just after."""
+
+    branch: Branch
+    order: list[str]
+    shown: tuple[str, ...]
+    active: str
+    folder: Path
+    viewed_step: float
+    moved: Path | None = None
+    then: tuple[tuple[str, ...], str] = ((), "")
+
+    @property
+    def where(self) -> str:
+        """Where its folder is, in words."""
+        return "" if self.moved is None else f" (its folder is in {self.moved})"
 
 
 def rename(session: Session, name: str, new: str) -> "Future[Any]":
@@ -104,8 +123,7 @@ def keep_named(session: Session, name: str, folder: str | Path | None = None) ->
 
     def job() -> Path:
         target = keep(branch, free_folder(KEPT, name) if folder is None else folder)
-        session.bin.say(f"⚑ kept {name!r} in {target}")
-        session.changed("branches")
+        session.say(f"⚑ kept {name!r} in {target}")
         return target
 
     return session.driver.do(job)
@@ -147,19 +165,23 @@ def delete(session: Session, name: str) -> "Future[None]":
             active = near if parent is None else parent.name
         session.arrange(left, active=active, shown=shown if active in shown else (active, *shown)[:MOST])
         was.then = session.shown, session.active
-        session.bin.hold(was)
+        hold(session, was)
         here, there = weakref.ref(session), weakref.ref(was)
         session.soon(lambda: forget(here(), there()), after=UNDO)
 
     return session.driver.do(job)
 
 
+def hold(session: Session, was: Deleted | None) -> None:
+    """This can be had back, in place of what was before."""
+    session.deleted = was
+    session.say()
+
+
 def forget(session: Session | None, was: Deleted | None) -> None:
     """What was deleted cannot be had back any more."""
-    if session is not None and was is not None and session.bin.deleted is was:
-        session.bin.hold(None)
-        session.driver.do()  # or its last job, the deletion, would hold the branch
-        session.changed("branches")
+    if session is not None and was is not None and session.deleted is was:
+        hold(session, None)
 
 
 def move_away(folder: Path) -> Path:
@@ -179,9 +201,10 @@ def undo(session: Session) -> "Future[str]":
     """
 
     def deleted() -> Deleted:
-        if session.bin.deleted is None:
+        was: Deleted | None = session.deleted
+        if was is None:
             raise InputError("there is nothing to bring back: a branch can be had back for a minute.")
-        return session.bin.deleted
+        return was
 
     def job() -> str:
         was = deleted()
@@ -204,7 +227,7 @@ def undo(session: Session) -> "Future[str]":
                 session.pause()
             active, shown = was.active, was.shown
         session.arrange(branches, active=active, shown=shown, viewed_step=was.viewed_step)
-        session.bin.hold(None)
+        hold(session, None)
         return branch.name
 
     deleted()
@@ -242,7 +265,7 @@ def open_more(session: Session, folder: str | Path) -> "Future[list[str]]":
             raise InputError(f"no run was added from {around}. {' '.join(f'{each}.' for each in refused)}")
         session.arrange({**session.branches, **added})
         left_out = f" Left out: {'; '.join(refused)}." if refused else ""
-        session.bin.say(f"added {', '.join(added)}.{left_out}")
+        session.say(f"added {', '.join(added)}.{left_out}")
         session.changed("rows", "snapshots")
         return list(added)
 
@@ -285,7 +308,7 @@ def show_or_hide(session: Session, name: str, shown: bool) -> None:
         if len(left) >= MOST:
             gone = next(other for other in left if other != session.active)
             left.remove(gone)
-            session.bin.say(f"at most {MOST} are compared: {gone!r} is not shown any more")
+            session.say(f"at most {MOST} are compared: {gone!r} is not shown any more")
         session.show(*left, name)
     elif not shown and name in session.shown:
         session.show(*(other for other in session.shown if other != name))

@@ -16,9 +16,8 @@ import numpy as np
 from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch, name_of, numbered, plain_name
 from ka_explore.panels.channel import Channel
-from ka_explore.panels.deleted import Bin
 from ka_explore.panels.driver import Driver
-from ka_explore.panels.status import Answering, Message, Status, View
+from ka_explore.panels.status import Answering, Message, Status
 from ka_explore.panels.threads import RenderThread, StatusThread
 from ka_explore.run.run import Run
 
@@ -42,7 +41,8 @@ class Session:
         selection: samples by their indices in the probe set, in order.
         viewed_step: the step that all views show.
         panels: those that are asked by their id.
-        bin: what was deleted and can be had back.
+        deleted: the branch that was deleted last (`handling.Deleted`), for as long as it can be had back.
+        said: what all trees of branches say: a note, or what went wrong; numbered, to be said again.
         driver: what moves the runs.
     """
 
@@ -64,13 +64,15 @@ class Session:
         self.at_once: dict[str, Callable[[Message], object]] = {}
         self.panels: weakref.WeakValueDictionary[str, Answering] = weakref.WeakValueDictionary()
         self._users: set[object] = set()
-        self._closed = False
-        self.bin = Bin()
-        self.driver = Driver(self._moved, self.notify, problem)
-        self._status_thread = StatusThread(
-            lambda: self.status, lambda: self.driver.render_interval, self._follow, self.fail
-        )
-        self._render_thread = RenderThread(lambda: self.busy, lambda: self.driver.render_interval, self.fail)
+        self.closed = False
+        self.deleted: Any = None
+        self.said: dict[str, Any] = {"note": "", "error": "", "number": 0}
+        self.driver = driver = Driver(self._moved, lambda *, urgent=True: self.notify(urgent=urgent), problem)
+        self._views = views = RenderThread(lambda: self.busy, lambda: driver.render_interval, driver.fail)
+        self._teller = StatusThread(lambda: self.status, lambda: driver.render_interval, self._follow, driver.fail)
+        self.fail, self.pause = driver.fail, driver.pause
+        self.join, self.changed, self.soon = views.join, views.changed, views.put
+        self.tell, self.notify = self._teller.tell, self._teller.notify
         self.channel = Channel(self.receive)
         self._answer_itself()
         if not self.branch.steps_seen():  # a run that was never advanced: where it begins is worth seeing
@@ -122,9 +124,11 @@ class Session:
             progress=driver.progress,
         )
 
-    def free_name(self, wanted: str) -> str:
-        """A name that no branch has: the wanted one, or with a number."""
-        return next(name for name in numbered(wanted) if name not in self.branches)
+    def free_name(self, wanted: str, beside: Branch | None = None) -> str:
+        """A name that no branch has, and no run beside a kept one: the wanted one, or with a number."""
+        around = beside.folder.parent if beside is not None and beside.kept else None
+        free = (name for name in numbered(wanted) if name not in self.branches)
+        return next(name for name in free if around is None or not (around / name).exists())
 
     def known(self, name: str) -> Branch:
         """A branch by name. Raises InputError for an unknown one."""
@@ -132,36 +136,15 @@ class Session:
             raise unknown("branch", name, self.branches)
         return self.branches[name]
 
-    # Who is told.
-
-    def join(self, view: View) -> None:
-        """Keep a view up to date for as long as somebody holds it."""
-        self._render_thread.join(view)
-
-    def tell(self, listener: Callable[[Status], None]) -> None:
-        """Call a method with every change of the status, on the status thread, for as long as its object lives."""
-        self._status_thread.tell(listener)
+    def say(self, note: str = "", error: str = "") -> None:
+        """Say this in all trees of branches, in place of what was said before."""
+        self.said = {"note": note, "error": error, "number": self.said["number"] + 1}
+        self.changed("branches")
 
     def forget(self, view: object) -> None:
         """Draw and tell a view no more."""
-        self._render_thread.forget(view)
-        self._status_thread.forget(view)
-
-    def changed(self, *topics: str) -> None:
-        """Views that look at these topics are drawn anew, soon, on the view thread."""
-        self._render_thread.changed(*topics)
-
-    def soon(self, job: Callable[[], object], after: float = 0.0) -> None:
-        """Have something done on the view thread, at once or after so many seconds."""
-        self._render_thread.put(job, after)
-
-    def notify(self, *, urgent: bool = True) -> None:
-        """Tell how it stands; at once where somebody waits for it."""
-        self._status_thread.notify(urgent=urgent)
-
-    def fail(self, error: BaseException) -> None:
-        """Show what went wrong in the player."""
-        self.driver.fail(error)
+        self._views.forget(view)
+        self._teller.forget(view)
 
     # What is asked, from any thread.
 
@@ -218,14 +201,6 @@ class Session:
         """Stand at a recorded step; see `Driver.seek`. Returns at once."""
         return self.driver.seek(self.branch, step)
 
-    def pause(self) -> None:
-        """Stop after the step at hand."""
-        self.driver.pause()
-
-    def open(self) -> "Future[Run]":
-        """Open the active branch, if it is only a folder so far."""
-        return self.driver.do(partial(self.driver.opened, self.branch))
-
     # Branches.
 
     def fork(
@@ -280,11 +255,13 @@ class Session:
 
         Where another branch plays, the step that is looked at is this one, by default where it stands.
         """
-        before, after = self.branch, dict(self.branches if branches is None else branches)
-        self.branches = self.branches | after  # readers on other threads find either name while it changes
+        before = self.branch
+        if branches is not None:
+            self.branches = {**self.branches, **branches}  # readers on other threads find either name meanwhile
         self.active = active or self.active
         self.shown = tuple(shown or self.shown)
-        self.branches = after
+        if branches is not None:
+            self.branches = dict(branches)
         if self.branch is not before:
             self.viewed_step = float(self.branch.step) if viewed_step is None else viewed_step
         self.changed("branches", "viewed_step")
@@ -349,16 +326,11 @@ class Session:
         if not self._users:
             self.close()
 
-    @property
-    def closed(self) -> bool:
-        """Whether the session has ended."""
-        return self._closed
-
     def close(self) -> None:
         """End the driver and the threads; runs and folders stay as they are."""
-        if not self._closed:
+        if not self.closed:
             self.driver.close()
-            self._closed = True
-            self._status_thread.close()
-            self._render_thread.close()
+            self.closed = True
+            self._teller.close()
+            self._views.close()
             self.channel.close()

@@ -39,7 +39,7 @@ class StatusThread(Loop):
         self._listeners: list[weakref.WeakMethod[Callable[[Status], None]]] = []
         self._last: Status | None = None
         self._told, self._due = 0.0, math.inf  # when it was told last, and is next
-        self.put(self._look)
+        self.put(self._look, GLANCE)
 
     def tell(self, listener: Callable[[Status], None]) -> None:
         """Call a method with every change, on this thread, for as long as its object lives."""

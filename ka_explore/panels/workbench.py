@@ -99,9 +99,9 @@ class Workbench:
     @property
     def run(self) -> Run:
         """The active run, opened if it is only a folder so far."""
-        branch = self._session.branch
+        branch, driver = self._session.branch, self._session.driver
         if branch.run is None:
-            waited(self._session.open())
+            waited(driver.do(lambda: driver.opened(branch)))
         assert branch.run is not None
         return branch.run
 
