@@ -94,22 +94,35 @@ class Findings(ForkingPanel):
         return self.start().result()
 
     def start(self) -> "Future[diagnosis.Findings]":
-        """Diagnose the active branch between two steps; what goes wrong is shown in the panel."""
-        self.tell({})
+        """Diagnose the active branch between two steps; what goes wrong is shown in the panel.
+
+        A folder that is not opened is judged by what it holds.
+        """
         session, branch = self.session, self.session.branch
         if session in EXAMINED:
             raise InputError(f"{EXAMINED[session].name!r} is examined just now: wait for what is found.")
-        future = diagnosed(session, branch)
-        mine = weakref.ref(self)
+        EXAMINED[session] = branch
+        self.tell({})
+        session.changed("findings")
 
-        def done(made: "Future[diagnosis.Findings]") -> None:
-            panel = mine()
-            error = None if panel is None or made.cancelled() else made.exception()
-            if panel is not None and error is not None:
+        def job() -> diagnosis.Findings:
+            try:
+                with session.driver.doing_meanwhile("examines"):
+                    step = branch.step
+                    found = diagnosis.diagnose(branch.run if branch.run is not None else Store(branch.folder))
+                    REPORTS[branch] = Report(found, step)
+                    return found
+            except Exception as error:
                 text = str(error) if isinstance(error, KaError) else f"{type(error).__name__}: {error}"
-                panel.tell({"text": f"the diagnosis came to nothing: {text}", "offers": []})
+                self.tell({"text": f"the diagnosis came to nothing: {text}", "offers": []})
+                raise
+            finally:
+                EXAMINED.pop(session, None)
+                session.changed("findings")
 
-        future.add_done_callback(done)
+        future = session.driver.do(job)
+        if future.cancelled():
+            EXAMINED.pop(session, None)
         return future
 
     # What the browser asks; on the view thread.
@@ -131,15 +144,9 @@ class Findings(ForkingPanel):
         if report is None:
             raise InputError(f"{branch.name!r} was not diagnosed: press diagnose first.")
         attempt = report.found[int(message["finding"])].attempts[int(message["attempt"])]
-        asked = {
-            "changes": values_of(attempt.changes),
-            "name": name_of(attempt.changes),
-            "of": branch.name,
-            "at": attempt.at,
-            "play": True,
-            "number": message.get("number", 0),
-        }
-        self.fork(asked)
+        changes, number = attempt.changes, message.get("number", 0)
+        asked = {"changes": values_of(changes), "name": name_of(changes), "of": branch.name, "at": attempt.at}
+        self.fork({**asked, "play": True, "number": number})
 
     def evidence(self, message: Message) -> None:
         """Draw the evidence of a finding of the active branch, unless that is done."""
@@ -159,28 +166,6 @@ class Findings(ForkingPanel):
         ax.set_axis_off()
         lines = [f"{GRADES[finding.grade]} {finding.grade}: {finding.title}" for finding in report.found[:8]]
         dress(ax, title=f"findings at step {report.step}", note="\n".join(lines) or "✓ healthy: nothing found")
-
-
-def diagnosed(session: Session, branch: Branch) -> "Future[diagnosis.Findings]":
-    """Diagnose a branch between two steps; a folder that is not opened is judged by what it holds."""
-    EXAMINED[session] = branch
-    session.changed("findings")
-
-    def job() -> diagnosis.Findings:
-        try:
-            with session.driver.doing_meanwhile("examines"):
-                step = branch.step
-                found = diagnosis.diagnose(branch.run if branch.run is not None else Store(branch.folder))
-                REPORTS[branch] = Report(found, step)
-                return found
-        finally:
-            EXAMINED.pop(session, None)
-            session.changed("findings")
-
-    future = session.driver.do(job)
-    if future.cancelled():
-        EXAMINED.pop(session, None)
-    return future
 
 
 def png_of(result: Result) -> str:
@@ -217,14 +202,9 @@ def written(report: Report, branch: Branch) -> dict[str, Any]:
 def finding_of(finding: Finding) -> dict[str, Any]:
     """A finding for the browser."""
     return {
-        "name": finding.name,
-        "grade": finding.grade,
+        **{name: getattr(finding, name) for name in ("name", "grade", "title", "subject", "because", "why")},
         "glyph": GRADES[finding.grade],
-        "title": finding.title,
-        "subject": finding.subject,
         "evidence": [[what, shown(value)] for what, value in finding.evidence.items()],
-        "because": finding.because,
-        "why": finding.why,
         "picture": finding.result is not None,
         "attempts": [attempt_of(attempt) for attempt in finding.attempts],
     }

@@ -19,7 +19,7 @@ MARKS = 400  # checkpoints and snapshots drawn on the timeline at most; beyond t
 class Player(Panel):
     """Transport and timeline of the active branch."""
 
-    _esm = source("shared.js", "player.js")
+    _esm = source("shared.js", "controls.js", "player.js")
     _css = source("shared.css", "player.css")
     topics = frozenset({"snapshots", "branches"})
     room = Room(0, 0)

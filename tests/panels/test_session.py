@@ -173,6 +173,50 @@ def test_long_work_inside_a_slice_is_told_and_ended_by_a_stop(worker):
 # The session
 
 
+def test_how_far_long_work_is_is_told_and_forgotten_when_it_is_over(session):
+    seen = []
+
+    def long():
+        with progress_bar(2, "asking the teachers") as bar:
+            bar.update()
+            seen.append(session.status.progress)
+
+    session.driver.do(long).result(5)
+    assert seen == ["asking the teachers: 50%"]
+    assert session.status.progress == ""
+
+
+def test_what_is_asked_for_later_is_done_later_and_in_the_order_in_which_it_is_due(session):
+    done = []
+    session.soon(lambda: done.append("late"), after=0.2)
+    session.soon(lambda: done.append("later"), after=0.3)
+    session.soon(lambda: done.append("now"))
+    assert until(lambda: len(done) == 3)
+    assert done == ["now", "late", "later"]
+
+
+def test_what_a_panel_is_asked_by_its_id_only_this_panel_answers(session):
+    class Panel:
+        answers = ("fly",)
+
+        def __init__(self):
+            self.heard = []
+
+        def answer(self, message):
+            self.heard.append(message["do"])
+
+    one, other = Panel(), Panel()
+    session.panels["one"], session.panels["other"] = one, other
+    session.receive({"do": "fly", "panel": "one"})
+    assert until(lambda: one.heard == ["fly"])
+    assert other.heard == []
+    session.receive({"do": "swim", "panel": "one"})
+    assert "unknown request 'swim'" in session.status.error
+    del one
+    session.receive({"do": "fly", "panel": "gone"})
+    assert "unknown request 'fly'" in session.status.error
+
+
 def test_a_run_played_on_the_desk_is_the_run_alone(session, run, tiny_problem):
     alone = Run(tiny_problem(), checkpoint_every=10, snapshot_every=5, **OPTIONS).advance(None)
     session.play().result(30)
