@@ -3,7 +3,9 @@
 Start with ``workbench(run)`` as the last line of a cell.
 """
 
+import warnings
 from importlib.util import find_spec
+from typing import Any
 
 missing = [name for name in ("anywidget", "ipywidgets", "matplotlib") if find_spec(name) is None]
 if missing:
@@ -15,3 +17,11 @@ if missing:
 from ka_explore.panels.workbench import PANELS, Workbench, workbench  # noqa: E402
 
 __all__ = ["PANELS", "Workbench", "workbench"]
+
+
+def __getattr__(name: str) -> Any:
+    """The old name of `PANELS`, for one version."""
+    if name == "PARTS":
+        warnings.warn("ka_explore.panels.PARTS is PANELS since version 0.2.", FutureWarning, stacklevel=2)
+        return PANELS
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,9 @@
 """A branch of a workbench: one run, live or on disk, as its views read it."""
 
+import itertools
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ class Branch:
         run: the run, once somebody wants to drive it; a folder can be looked at without.
         rows: what is recorded, a row a step; it only grows.
         live: a snapshot of the step where the run stands, where none is stored of that step.
-        kept: whether the folder stays when the kernel ends.
+        store: the folder, for reading on the views' thread.
     """
 
     def __init__(self, run: Run | None = None, folder: Path | None = None):
@@ -30,19 +32,19 @@ class Branch:
             raise ValueError("a branch is of a run or of a folder")
         self.run = run
         self.folder = run.folder if run is not None else Path(folder or "")
-        self._store = Store(self.folder)  # of its own: a store that reads keeps its place in the files
-        self.name = str(self._store.about["name"])
-        self.rows: list[Row] = list(self._store.rows())
+        self.store = Store(self.folder)  # of its own: a store that reads keeps its place in the files
+        self.name = str(self.store.about["name"])
+        self.rows: list[Row] = list(self.store.rows())
         self.live: Snapshot | None = None
         self._timed, self._seconds = 0, 0.0  # rows whose seconds are counted
         self._lock = threading.Lock()
         self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
-        self._seen = len(self._store.snapshot_steps())
+        self._seen: tuple[int, Snapshot | None] = len(self.store.snapshot_steps()), None  # stored, and the live one
 
     @property
     def about(self) -> dict[str, Any]:
         """What the run is: method, options, seed, teachers, problem."""
-        return self._store.about
+        return self.store.about
 
     @property
     def parent(self) -> tuple[str, int] | None:
@@ -60,11 +62,6 @@ class Branch:
         """Where the run stands; the last recorded step of a folder that is only looked at."""
         return self.run.step if self.run is not None else len(self.rows)
 
-    @property
-    def store(self) -> Store:
-        """The folder, for reading on the views' thread."""
-        return self._store
-
     def follow(self) -> bool:
         """Take in the rows that were recorded since; whether there were any."""
         if self.run is None:
@@ -73,16 +70,21 @@ class Branch:
             recorded = self.run.recorded
             if recorded <= len(self.rows):
                 return False
-            self._store.rows_kept = recorded  # whole rows are in the file before they are counted
-            self.rows.extend(self._store.rows(len(self.rows), recorded))
+            self.store.rows_kept = recorded  # whole rows are in the file before they are counted
+            self.rows.extend(self.store.rows(len(self.rows), recorded))
             return True
 
     def follow_snapshots(self) -> bool:
-        """Whether there are more stored snapshots than when this was last asked."""
+        """Whether there are other snapshots than when this was last asked."""
         if self.run is None:
             return False
-        before, self._seen = self._seen, len(self._store.snapshot_steps())
-        return self._seen != before
+        before, self._seen = self._seen, (len(self.store.snapshot_steps()), self.live)
+        return self._seen[0] != before[0] or self._seen[1] is not before[1]
+
+    def look(self) -> None:
+        """See the step where the run stands, if no stored snapshot shows it; between two of its steps."""
+        if self.run is not None:
+            self.live = None if self.run.step in self.store.snapshot_steps() else self.run.snapshot()
 
     @property
     def elapsed(self) -> float:
@@ -94,7 +96,7 @@ class Branch:
 
     def steps_seen(self) -> list[int]:
         """The steps of which there is a snapshot, in order."""
-        steps = self._store.snapshot_steps()
+        steps = self.store.snapshot_steps()
         if self.live is not None and self.live.step not in steps:
             steps = sorted([*steps, self.live.step])
         return steps
@@ -114,7 +116,7 @@ class Branch:
             found = self._snapshots.get(step)
             if found is None:
                 try:
-                    found = self._store.load_snapshot(step)
+                    found = self.store.load_snapshot(step)
                 except (StoreError, ValueError):
                     return None
                 self._snapshots[step] = found
@@ -124,11 +126,26 @@ class Branch:
                 self._snapshots.move_to_end(step)
             return found
 
+    def move_to(self, folder: Path) -> None:
+        """Go on in a copy of the folder; between two steps."""
+        self.follow()
+        with self._lock:
+            self.folder = folder
+            self.store = Store(folder)
+            if self.run is not None:
+                self.run.store = Store(folder)
+
+    def amend(self, *, name: str | None = None, parent: tuple[str, int] | None = None) -> None:
+        """Write a new name or parent into the folder, and let all who read it know."""
+        self.store.amend(name=name, parent=parent)
+        if self.run is not None and self.run.store is not self.store:
+            self.run.store.about = self.store.about
+
     def rest(self) -> None:
         """Give back the memory that only a branch which is shown or plays needs; called on the worker's thread."""
         with self._lock:
             self._snapshots.clear()
-            self._store.release()
+            self.store.release()
         if self.run is not None:
             self.run.store.release()
 
@@ -136,3 +153,30 @@ class Branch:
         """The step of a snapshot that lies nearest to a step; None where there is none at all."""
         steps = self.steps_seen()
         return min(steps, key=lambda seen: (abs(seen - step), seen)) if steps else None
+
+
+# What branches are called
+
+
+def plain_name(name: str) -> str:
+    """A name that can be a folder's."""
+    letters = (letter if letter.isprintable() and letter not in '/\\:*?"<>|' else " " for letter in name)
+    return "".join(letters).strip(" .")
+
+
+def name_of(changes: Mapping[str, Any]) -> str:
+    """What is changed, in a few letters."""
+    parts = [f"{option.replace('_', ' ')} {in_letters(value)}" for option, value in changes.items()]
+    return plain_name(", ".join(parts)[:60])
+
+
+def in_letters(value: Any) -> str:
+    """An option's value in few letters."""
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(in_letters, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def numbered(name: str) -> Iterator[str]:
+    """A name, and the same with a number behind it, from 2 on: to take the first that is free."""
+    return (name if i == 1 else f"{name} {i}" for i in itertools.count(1))

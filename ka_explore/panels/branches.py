@@ -2,51 +2,49 @@
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import CancelledError, Future
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 import traitlets
 
 from ka_explore.errors import KaError
-from ka_explore.panels.bin import bin_of
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.handling import delete, keep_named, open_more, rename, show_or_hide, undo
+from ka_explore.panels.handling import Deleted, delete, keep_named, open_more, rename, show_or_hide, undo
+from ka_explore.panels.layout import Room
+from ka_explore.panels.session import Session
+from ka_explore.panels.status import Message
 from ka_explore.panels.tree import tree_of
 from ka_explore.panels.widget import Panel, source
 from ka_explore.probes.agreement import agreement
-
-if TYPE_CHECKING:
-    from ka_explore.panels.session import Session
 
 
 class Branches(Panel):
     """The runs of a session as a tree of forks, and what can be done with them."""
 
-    _esm = source("shared.js", "copying.js", "branches.js")
+    _esm = source("shared.js", "controls.js", "branches.js")
     _css = source("shared.css", "branches.css")
     topics = frozenset({"branches", "rows", "snapshots"})
+    room = Room(204, 252, beside="what_if")
 
     tree: "traitlets.List[Any]" = traitlets.List().tag(sync=True)
     said = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, session: "Session"):
+    def __init__(self, session: Session):
         self._agreements: weakref.WeakKeyDictionary[Branch, tuple[int, dict[str, float]]] = weakref.WeakKeyDictionary()
-        self._verb = f"agreements {uuid4().hex}"
         super().__init__(session)
-        mine = weakref.WeakMethod(self._look_on)
-        session.answer(self._verb, lambda _: (look := mine()) and look())
         answer_branches(session)
-        session.receive({"do": self._verb})
+        session.soon(self._look_on)
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """A line a branch, parents before their forks, and what is to be said."""
         if "snapshots" in changed:
             for branch in self.session.compared:
                 self._look(branch)
-        return {"tree": tree_of(self.session, self._agreements), "said": bin_of(self.session).said()}
+        was: Deleted | None = self.session.deleted
+        gone = {"deleted": was.branch.name if was else "", "where": was.where if was else ""}
+        return {"tree": tree_of(self.session, self._agreements), "said": self.session.said | gone}
 
     def summary(self) -> str:
         """The branches, which plays and how far they are."""
@@ -74,54 +72,45 @@ class Branches(Panel):
         """Look at one more branch, and come back for the next: what else is asked comes between."""
         if any(self._look(branch) for branch in list(self.session.branches.values())):
             self.refresh({"branches"})
-            if not self.session.closed:
-                self.session.receive({"do": self._verb})
+            self.session.soon(self._look_on)
 
 
 # What the browser asks
 
 
-def answer_branches(session: "Session") -> None:
+def answer_branches(session: Session) -> None:
     """Let a session answer what its trees ask; what goes wrong is said in the trees."""
     here = weakref.ref(session)
+    verbs: dict[str, Callable[[Session, Message], Future[Any] | None]] = {
+        "activate": lambda at, m: at.activate(str(m["name"])),
+        "show": lambda at, m: show_or_hide(at, str(m["name"]), bool(m["shown"])),
+        "rename": lambda at, m: rename(at, str(m["name"]), str(m["new"])),
+        "keep": lambda at, m: keep_named(at, str(m["name"])),
+        "delete": lambda at, m: delete(at, str(m["name"])),
+        "undelete": lambda at, _: undo(at),
+        "open": lambda at, m: open_more(at, str(m["folder"])),
+    }
 
-    def answer(verb: str, act: Callable[["Session", Mapping[str, Any]], "Future[Any] | None"]) -> None:
-        def answered(message: Mapping[str, Any]) -> None:
-            at = here()
-            if at is None:
-                return
-            bin_of(at).say()
-            try:
-                future = act(at, message)
-            except KaError as error:
-                failed(at, error)
-                return
-            at.changed("branches")
-            if future is not None:
-                future.add_done_callback(lambda done: ended(at, done))
+    def failed(error: BaseException | None) -> None:
+        """Say it in the trees; what is not ours in the player as well, with its trace."""
+        at = here()
+        if at is not None and error is not None:
+            at.say(error=str(error))
+            if not isinstance(error, KaError):
+                at.fail(error)
 
+    def answered(message: Message) -> None:
+        at = here()
+        if at is None:
+            return
+        at.say()
+        try:
+            future = verbs[message["do"]](at, message)
+        except KaError as error:
+            failed(error)
+            return
+        if future is not None:
+            future.add_done_callback(lambda done: None if done.cancelled() else failed(done.exception()))
+
+    for verb in verbs:
         session.answer(verb, answered)
-
-    answer("activate", lambda at, m: at.activate(str(m["name"])))
-    answer("show", lambda at, m: show_or_hide(at, str(m["name"]), bool(m["shown"])))
-    answer("rename", lambda at, m: rename(at, str(m["name"]), str(m["new"])))
-    answer("keep", lambda at, m: keep_named(at, str(m["name"])))
-    answer("delete", lambda at, m: delete(at, str(m["name"])))
-    answer("undelete", lambda at, _: undo(at))
-    answer("open", lambda at, m: open_more(at, str(m["folder"])))
-
-
-def ended(session: "Session", future: "Future[Any]") -> None:
-    """Say what went wrong, where it did."""
-    with contextlib.suppress(CancelledError):
-        error = future.exception()
-        if error is not None:
-            failed(session, error)
-
-
-def failed(session: "Session", error: BaseException) -> None:
-    """Say it in the trees; what is not ours in the player as well, with its trace."""
-    bin_of(session).say(error=str(error))
-    if not isinstance(error, KaError):
-        session.fail(error)
-    session.changed("branches")

@@ -3,11 +3,10 @@
 import base64
 import io
 import weakref
-from collections.abc import Iterable, Mapping
-from concurrent.futures import CancelledError, Future
+from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import Any
 
 import traitlets
 from matplotlib.axes import Axes
@@ -16,18 +15,16 @@ from matplotlib.figure import Figure
 from ka_explore import diagnosis
 from ka_explore.diagnosis.findings import Attempt, Finding, shown
 from ka_explore.errors import InputError, KaError
-from ka_explore.panels.branch import Branch
-from ka_explore.panels.forking import PANELS, answer_forks, fork_as_asked, values_of
-from ka_explore.panels.session import name_of, plain_name
-from ka_explore.panels.widget import Panel, source
+from ka_explore.panels.branch import Branch, name_of
+from ka_explore.panels.forking import ForkingPanel, values_of
+from ka_explore.panels.session import Session
+from ka_explore.panels.status import Message
+from ka_explore.panels.widget import source
 from ka_explore.plots import draw
 from ka_explore.plots.style import dress
 from ka_explore.probes.results import Matrix, Result, Scalars
 from ka_explore.run.reproduce import called
 from ka_explore.run.store import Store
-
-if TYPE_CHECKING:
-    from ka_explore.panels.session import Session
 
 GRADES = {"warning": "▲", "note": "●", "fine": "✓"}
 
@@ -39,7 +36,7 @@ class Report:
     Attributes:
         found: the findings.
         step: of the run they are of.
-        pictures: of findings that were opened, as addresses of PNGs, by place.
+        pictures: of findings that were opened, as addresses of PNGs, by index.
     """
 
     found: diagnosis.Findings
@@ -54,34 +51,24 @@ EXAMINED: "weakref.WeakKeyDictionary[Session, Branch]" = weakref.WeakKeyDictiona
 """The branch of a session that is examined just now."""
 
 
-class Findings(Panel):
+class Findings(ForkingPanel):
     """What is wrong with the active branch, the evidence, and forks that may mend it. Nothing is examined unasked."""
 
-    _esm = source("shared.js", "copying.js", "findings.js")
+    _esm = source("shared.js", "controls.js", "findings.js")
     _css = source("shared.css", "findings.css")
     topics = frozenset({"findings", "branches", "rows"})
+    answers = frozenset({"diagnose", "attempt", "evidence", "fork"})
 
-    panel_id = traitlets.Unicode().tag(sync=True)
     now = traitlets.Dict().tag(sync=True)
     report = traitlets.Dict().tag(sync=True)
     pictures = traitlets.Dict().tag(sync=True)
-    problem = traitlets.Dict().tag(sync=True)
-
-    def __init__(self, session: "Session"):
-        self._problem: dict[str, Any] = {}
-        super().__init__(session)
-        self.panel_id = uuid4().hex
-        PANELS[self.panel_id] = self
-        answer_forks(session)
-        answer_findings(session)
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """The findings, of which step they are, and whether something is examined just now."""
-        session, branch = self.session, self.session.branch
-        examined = EXAMINED.get(session)
+        branch, examined = self.session.branch, EXAMINED.get(self.session)
         now = {
             "branch": branch.name,
-            "step": len(branch.rows) if branch.run is None else branch.run.step,
+            "step": branch.step,
             "examining": "" if examined is None else examined.name,
             "teachers": len(branch.about.get("teachers", ())),
         }
@@ -91,8 +78,7 @@ class Findings(Panel):
         return {
             "now": now,
             "report": {} if report is None else written(report, branch),
-            "pictures": {} if report is None else {str(place): url for place, url in report.pictures.items()},
-            "problem": dict(self._problem),
+            "pictures": {} if report is None else {str(index): url for index, url in report.pictures.items()},
         }
 
     def summary(self) -> str:
@@ -108,58 +94,69 @@ class Findings(Panel):
         return self.start().result()
 
     def start(self) -> "Future[diagnosis.Findings]":
-        """Diagnose the active branch between two steps; what goes wrong is shown in the panel."""
-        self._problem = {}
+        """Diagnose the active branch between two steps; what goes wrong is shown in the panel.
+
+        A folder that is not opened is judged by what it holds.
+        """
         session, branch = self.session, self.session.branch
         if session in EXAMINED:
             raise InputError(f"{EXAMINED[session].name!r} is examined just now: wait for what is found.")
-        future = diagnosed(session, branch)
-        mine = weakref.ref(self)
+        EXAMINED[session] = branch
+        self.tell({})
+        session.changed("findings")
 
-        def done(made: "Future[diagnosis.Findings]") -> None:
-            panel = mine()
-            if panel is None or made.cancelled():
-                return
-            error = made.exception()
-            if error is not None:
+        def job() -> diagnosis.Findings:
+            try:
+                with session.driver.doing_meanwhile("examines"):
+                    step = branch.step
+                    found = diagnosis.diagnose(branch.run if branch.run is not None else Store(branch.folder))
+                    REPORTS[branch] = Report(found, step)
+                    return found
+            except Exception as error:
                 text = str(error) if isinstance(error, KaError) else f"{type(error).__name__}: {error}"
-                panel.tell({"text": f"the diagnosis came to nothing: {text}", "offers": []})
+                self.tell({"text": f"the diagnosis came to nothing: {text}", "offers": []})
+                raise
+            finally:
+                EXAMINED.pop(session, None)
+                session.changed("findings")
 
-        future.add_done_callback(done)
+        future = session.driver.do(job)
+        if future.cancelled():
+            EXAMINED.pop(session, None)
         return future
 
-    def fork(self, message: Mapping[str, Any]) -> None:
-        """Fork as an attempt or an offer says; what is wrong with it is shown in the panel."""
-        self.tell({})
-        fork_as_asked(self.session, message, self._failed)
+    # What the browser asks; on the view thread.
 
-    def attempt(self, message: Mapping[str, Any]) -> None:
+    def answer(self, message: Message) -> None:
+        """Do what a message asks; what is wrong with it is shown in the panel."""
+        try:
+            if message["do"] == "diagnose":
+                self.start()
+            else:
+                super().answer(message)
+        except (KaError, IndexError) as error:
+            self.tell({"text": str(error), "offers": []})
+
+    def attempt(self, message: Message) -> None:
         """Fork the active branch as a finding suggests; the fork plays at once."""
         branch = self.session.branches.get(str(message.get("of", ""))) or self.session.branch
         report = REPORTS.get(branch)
         if report is None:
             raise InputError(f"{branch.name!r} was not diagnosed: press diagnose first.")
         attempt = report.found[int(message["finding"])].attempts[int(message["attempt"])]
-        asked = {
-            "changes": values_of(attempt.changes),
-            "name": name_of(attempt.changes),
-            "of": branch.name,
-            "at": attempt.at,
-            "play": True,
-            "number": message.get("number", 0),
-        }
-        self.fork(asked)
+        changes, number = attempt.changes, message.get("number", 0)
+        asked = {"changes": values_of(changes), "name": name_of(changes), "of": branch.name, "at": attempt.at}
+        self.fork({**asked, "play": True, "number": number})
 
-    def propose(self, _message: Mapping[str, Any]) -> None:
-        """Findings propose nothing else than their attempts."""
-
-    def tell(self, problem: dict[str, Any]) -> None:
-        """Show what went wrong."""
-        self._problem = problem
-        self.session.changed("findings")
-
-    def _failed(self, problem: dict[str, Any]) -> None:
-        self.tell(problem)
+    def evidence(self, message: Message) -> None:
+        """Draw the evidence of a finding of the active branch, unless that is done."""
+        report, index = REPORTS.get(self.session.branch), int(message["finding"])
+        if report is None or not 0 <= index < len(report.found) or index in report.pictures:
+            return
+        result = report.found[index].result
+        if result is not None:
+            report.pictures[index] = png_of(result)
+            self.session.changed("findings")
 
     def drawn(self, ax: Axes) -> None:
         """The findings as a list, worst first. Raises InputError where nothing was diagnosed yet."""
@@ -169,68 +166,6 @@ class Findings(Panel):
         ax.set_axis_off()
         lines = [f"{GRADES[finding.grade]} {finding.grade}: {finding.title}" for finding in report.found[:8]]
         dress(ax, title=f"findings at step {report.step}", note="\n".join(lines) or "✓ healthy: nothing found")
-
-
-def diagnosed(session: "Session", branch: Branch) -> "Future[diagnosis.Findings]":
-    """Diagnose a branch on the worker's thread; a folder that is not opened is judged by what it holds."""
-    EXAMINED[session] = branch
-    session.changed("findings")
-
-    def job() -> diagnosis.Findings:
-        before, session.doing = session.doing, "examines"
-        session.notify()
-        try:
-            run = branch.run
-            step = len(branch.rows) if run is None else run.step
-            found = diagnosis.diagnose(run if run is not None else Store(branch.folder))
-            REPORTS[branch] = Report(found, step)
-            return found
-        finally:
-            if session.doing == "examines":
-                session.doing = before
-            EXAMINED.pop(session, None)
-            session.changed("findings")
-            session.notify()
-
-    future = session.worker.do(job)
-    if future.cancelled():
-        EXAMINED.pop(session, None)
-    return future
-
-
-def answer_findings(session: "Session") -> None:
-    """Let a session answer what its findings panels ask."""
-
-    def asked(name: str) -> None:
-        def answered(message: Mapping[str, Any]) -> None:
-            panel = PANELS.get(str(message.get("panel", "")))
-            if not isinstance(panel, Findings):
-                raise InputError(f"{name}: the panel that asked is gone.")
-            try:
-                if name == "diagnose":
-                    panel.start()
-                elif name == "attempt":
-                    panel.attempt(message)
-                else:
-                    picture_of(panel.session, int(message["finding"]))
-            except (KaError, CancelledError, IndexError) as error:
-                panel.tell({"text": str(error), "offers": []})
-
-        session.answer(name, answered)
-
-    for name in ("diagnose", "attempt", "evidence"):
-        asked(name)
-
-
-def picture_of(session: "Session", place: int) -> None:
-    """Draw the evidence of a finding of the active branch, unless that is done."""
-    report = REPORTS.get(session.branch)
-    if report is None or not 0 <= place < len(report.found) or place in report.pictures:
-        return
-    result = report.found[place].result
-    if result is not None:
-        report.pictures[place] = png_of(result)
-        session.changed("findings")
 
 
 def png_of(result: Result) -> str:
@@ -267,14 +202,9 @@ def written(report: Report, branch: Branch) -> dict[str, Any]:
 def finding_of(finding: Finding) -> dict[str, Any]:
     """A finding for the browser."""
     return {
-        "name": finding.name,
-        "grade": finding.grade,
+        **{name: getattr(finding, name) for name in ("name", "grade", "title", "subject", "because", "why")},
         "glyph": GRADES[finding.grade],
-        "title": finding.title,
-        "subject": finding.subject,
         "evidence": [[what, shown(value)] for what, value in finding.evidence.items()],
-        "because": finding.because,
-        "why": finding.why,
         "picture": finding.result is not None,
         "attempts": [attempt_of(attempt) for attempt in finding.attempts],
     }
@@ -282,7 +212,7 @@ def finding_of(finding: Finding) -> dict[str, Any]:
 
 def attempt_of(attempt: Attempt) -> dict[str, Any]:
     """Something to try, for the browser."""
-    name = plain_name(name_of(attempt.changes)) or "try"
+    name = name_of(attempt.changes) or "try"
     at = "" if attempt.at is None else f" at step {attempt.at}"
     return {
         "text": attempt.text,
@@ -290,6 +220,3 @@ def attempt_of(attempt: Attempt) -> dict[str, Any]:
         "label": f"⎇ try: {called(attempt.changes)}{at or ' from here'}" if attempt.is_fork else "",
         "code": attempt.python(name),
     }
-
-
-__all__ = ["Findings", "Report"]

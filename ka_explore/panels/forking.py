@@ -1,48 +1,87 @@
 """Forks as panels ask for them: values as controls hold them, a free name, the Python, and what goes wrong in words."""
 
-import itertools
 import re
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import traitlets
 
 from ka_explore.errors import InputError, KaError, NotApplicable, unknown
 from ka_explore.methods import METHODS
 from ka_explore.methods.config import TrainingConfig, options_of, parse
-from ka_explore.panels.branch import Branch
-from ka_explore.panels.session import name_of, plain_name
-from ka_explore.run.reproduce import config_at, fork_lines, from_scratch, plain_value, with_fork
-
-if TYPE_CHECKING:
-    from ka_explore.panels.session import Session
-    from ka_explore.run.run import Run
+from ka_explore.panels.branch import Branch, name_of, plain_name
+from ka_explore.panels.session import Session
+from ka_explore.panels.status import Message
+from ka_explore.panels.widget import Panel
+from ka_explore.run.reproduce import config_at, from_scratch, plain_value, with_fork
+from ka_explore.run.run import Run
 
 WITHOUT = "without"  # the option that names the teachers which do not teach
 
-PANELS: "weakref.WeakValueDictionary[str, Any]" = weakref.WeakValueDictionary()
-"""Panels that ask for forks, by their id: what goes wrong is shown where it was asked."""
 
+class ForkingPanel(Panel):
+    """A panel that asks for forks, by its id: what goes wrong is shown where it was asked.
 
-def answer_forks(session: "Session") -> None:
-    """Let a session answer ``fork`` and ``propose``, whichever panel asks, or none that is left."""
-    here = weakref.ref(session)
+    Attributes:
+        answers: the verbs that it takes up, each by its method of this name.
+    """
 
-    def fork(message: Mapping[str, Any]) -> None:
-        panel, at = PANELS.get(str(message.get("panel", ""))), here()
-        if panel is not None:
-            panel.fork(message)
-        elif at is not None:
-            fork_as_asked(at, message, lambda problem: at.fail(InputError(problem["text"])))
+    answers: ClassVar[frozenset[str]] = frozenset({"fork"})
 
-    def propose(message: Mapping[str, Any]) -> None:
-        panel = PANELS.get(str(message.get("panel", "")))
-        if panel is not None:
-            panel.propose(message)
+    panel_id = traitlets.Unicode().tag(sync=True)
+    problem = traitlets.Dict().tag(sync=True)
 
-    session.answer("fork", fork)
-    session.answer("propose", propose)
+    def __init__(self, session: Session):
+        super().__init__(session)
+        self.panel_id = uuid4().hex
+        session.panels[self.panel_id] = self
+
+    def answer(self, message: Message) -> None:
+        """Do what a message asks."""
+        getattr(self, message["do"])(message)
+
+    def tell(self, problem: Mapping[str, Any], view: str = "") -> None:
+        """Show what went wrong, soon; nothing where it is empty."""
+        self.session.soon(partial(setattr, self, "problem", {"view": view, **problem} if problem else {}))
+
+    def fork(self, message: Message) -> "Future[Run] | None":
+        """Fork a branch: ``{changes, name, of, at, play}``; the new one plays on where that is asked.
+
+        What goes wrong is told by option, and with the steps where it can be done instead. Returns None where the
+        changes do not even fit the options.
+        """
+        session, view = self.session, str(message.get("view", ""))
+        self.tell({})
+        try:
+            branch = session.known(str(message.get("of") or session.active))
+            at = int(message["at"]) if message.get("at") is not None else branch.step
+            if not 0 <= at <= len(branch.rows):
+                raise InputError(f"step {at} of {branch.name} is not recorded: 0 to {len(branch.rows)} are.")
+            changes, wrong, name = wanted(session, branch, at, message)
+            for option, error in wrong.items():
+                self.tell(problem_of(error, message) | {"option": option}, view)
+                return None
+            future = session.fork(changes, name=name, of=branch.name, at=at)
+        except KaError as error:
+            self.tell(problem_of(error, message), view)
+            return None
+
+        def done(made: "Future[Run]") -> None:
+            if made.cancelled():
+                return
+            error = made.exception()
+            if error is not None:
+                if session.error == str(error):
+                    session.driver.dismiss()  # it is told where it was asked
+                self.tell(problem_of(error, message), view)
+            elif message.get("play"):
+                session.play()
+
+        future.add_done_callback(done)
+        return future
 
 
 # Values
@@ -82,33 +121,39 @@ def read(kind: type[TrainingConfig], changes: Mapping[str, Any]) -> dict[str, An
 # Forks
 
 
-def proposed(session: "Session", message: Mapping[str, Any]) -> dict[str, Any]:
-    """Name, Python and what is wrong, option by option, of a fork that a message asks for."""
-    branch = session.branches.get(str(message.get("of", ""))) or session.branch
-    at, sent = int(message.get("at", branch.step)), dict(message.get("changes", {}))
+def wanted(
+    session: Session, branch: Branch, at: int, message: Message
+) -> tuple[dict[str, Any], dict[str, InputError], str]:
+    """The options that a message changes, as their types; why others do not fit; and a free name for the fork."""
     kind = kind_of(branch)
     config = kind.of(config_at(branch.about["configs"], at))
-    wrong, changes = {}, {}
-    for name, value in sent.items():
+    changes, wrong = {}, {}
+    for option, value in dict(message.get("changes", {})).items():
         try:
-            changes[name] = getattr(config.replace(**read(kind, {name: value})), name)
+            changes[option] = getattr(config.replace(**read(kind, {option: value})), option)
         except InputError as error:
-            wrong[name] = str(error)
-    told = {name: changes[name] for name in message.get("told", changes) if name in changes}
-    wanted = plain_name(str(message.get("name", ""))) or plain_name(name_of(told or changes)) or f"{branch.name} again"
-    name = free_name(session, branch, wanted)
+            wrong[option] = error
+    told = {option: changes[option] for option in message.get("told", changes) if option in changes}
+    name = plain_name(str(message.get("name") or "")) or name_of(told or changes) or f"{branch.name} again"
+    return changes, wrong, session.free_name(name, beside=branch)
+
+
+def proposed(session: Session, message: Message) -> dict[str, Any]:
+    """Name, Python and what is wrong, option by option, of a fork that a message asks for."""
+    branch = session.branches.get(str(message.get("of", ""))) or session.branch
+    at = int(message.get("at", branch.step))
+    changes, wrong, name = wanted(session, branch, at, message)
     others = differing_names(session, branch)
-    code = f"# run is {branch.name!r}\n{fork_lines(name, at, changes)}\n"
     about = with_fork(branch.about, name, at, changes)
     return {
         "name": name,
-        "errors": wrong,
-        "code": code,
+        "errors": {option: str(error) for option, error in wrong.items()},
+        "code": f"# run is {branch.name!r}\n{fork_lines(name, at, changes)}\n",
         "whole": from_scratch(about, names={start: other for start, other in others.items() if start < at}),
     }
 
 
-def differing_names(session: "Session", branch: Branch) -> dict[int, str]:
+def differing_names(session: Session, branch: Branch) -> dict[int, str]:
     """What the runs on the way to a branch are called, by the step at which they were forked."""
     names: dict[int, str] = {}
     seen: set[Branch] = set()
@@ -122,70 +167,7 @@ def differing_names(session: "Session", branch: Branch) -> dict[int, str]:
     return names
 
 
-def free_name(session: "Session", parent: Branch, wanted: str) -> str:
-    """A name that no branch has and no run beside a kept parent: the wanted one, or with a number."""
-    beside: Path | None = parent.folder.parent if parent.kept else None
-
-    def taken(name: str) -> bool:
-        return name in session.branches or (beside is not None and (beside / name).exists())
-
-    numbered = (wanted if i == 1 else f"{wanted} {i}" for i in itertools.count(1))
-    return next(name for name in numbered if not taken(name))
-
-
-def fork_as_asked(
-    session: "Session", message: Mapping[str, Any], told: Callable[[dict[str, Any]], object]
-) -> "Future[Run] | None":
-    """Fork a branch: ``{changes, name, of, at, play}``; the new one plays on where that is asked.
-
-    Args:
-        session: of the branch.
-        message: what is changed, the name wanted, the parent, the step, and whether to play at once.
-        told: called with what went wrong, in words, by option, and with the steps where it can be done instead.
-
-    Returns None where the changes do not even fit the options.
-    """
-    of = str(message.get("of") or session.active)
-    sent = dict(message.get("changes", {}))
-    try:
-        if of not in session.branches:
-            raise unknown("branch", of, session.branches)
-        parent = session.branches[of]
-        kind = kind_of(parent)
-        at = int(message["at"]) if message.get("at") is not None else parent.step
-        if not 0 <= at <= len(parent.rows):
-            raise InputError(f"step {at} of {of} is not recorded: 0 to {len(parent.rows)} are.")
-        config = kind.of(config_at(parent.about["configs"], at))
-        changes: dict[str, Any] = {}
-        for name, value in sent.items():
-            try:
-                changes |= {name: getattr(config.replace(**read(kind, {name: value})), name)}
-            except InputError as error:
-                told(problem_of(error, message) | {"option": name})
-                return None
-        named = {name: changes[name] for name in message.get("told", changes) if name in changes}
-        wanted = plain_name(str(message.get("name") or "")) or name_of(named or changes) or f"{of} again"
-        future = session.fork(changes, name=free_name(session, parent, wanted), of=of, at=at)
-    except KaError as error:
-        told(problem_of(error, message))
-        return None
-
-    def done(made: "Future[Run]") -> None:
-        if made.cancelled():
-            return
-        error = made.exception()
-        if error is not None:
-            if session.error == str(error):
-                session.dismiss()  # it is told where it was asked
-            told(problem_of(error, message))
-        elif message.get("play"):
-            session.play()
-
-    future.add_done_callback(done)
-    return future
-
-
-def problem_of(error: BaseException, message: Mapping[str, Any]) -> dict[str, Any]:
+def problem_of(error: BaseException, message: Message) -> dict[str, Any]:
     """What went wrong, in words, and the steps at which the same can be done."""
     offers = []
     if isinstance(error, NotApplicable):

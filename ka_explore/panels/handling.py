@@ -1,73 +1,84 @@
 """What can be done with branches: rename, keep, delete and undo, open more, compare.
 
-From any thread; whatever touches a run or its files is done by the worker, between two steps.
+From any thread; whatever touches a run or its files is done by the driver, between two steps.
 """
 
 import contextlib
 import os
 import shutil
+import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
-from ka_explore.errors import InputError, KaError, unknown
-from ka_explore.panels.bin import Deleted, bin_of
-from ka_explore.panels.branch import Branch
-from ka_explore.panels.session import plain_name
+from ka_explore.errors import InputError, KaError
+from ka_explore.panels.branch import Branch, numbered, plain_name
+from ka_explore.panels.session import MOST, Session
 from ka_explore.panels.tree import parent_of
-from ka_explore.run.store import Store, writing
-
-if TYPE_CHECKING:
-    from ka_explore.panels.session import Session
+from ka_explore.run.store import writing
 
 KEPT = Path("runs")  # where branches are kept, in the working directory
 DELETED = ".deleted"  # beside a run's folder, where it lies after it was deleted
-MOST = 3  # branches that are compared
+UNDO = 60.0  # seconds for which a branch that was deleted can be had back
 
 
-def rename(session: "Session", name: str, new: str) -> "Future[None]":
+@dataclass
+class Deleted:
+    """A branch that was deleted, how the session was before, and what was shown and active just after."""
+
+    branch: Branch
+    order: list[str]
+    shown: tuple[str, ...]
+    active: str
+    folder: Path
+    viewed_step: float
+    moved: Path | None = None
+    then: tuple[tuple[str, ...], str] = ((), "")
+
+    @property
+    def where(self) -> str:
+        """Where its folder is, in words."""
+        return "" if self.moved is None else f" (its folder is in {self.moved})"
+
+
+def rename(session: Session, name: str, new: str) -> "Future[Any]":
     """Give a branch another name, in its ``run.json`` and in those of its forks.
 
     Raises InputError for an unknown branch, and for a name that is taken or no plain one.
     """
-    branch = known(session, name)
+    branch = session.known(name)
     wanted = plain_name(new)
+
+    def check() -> None:
+        if wanted in session.branches:
+            raise InputError(f"there is a branch {wanted!r}: choose another name.")
+
     if not wanted or wanted != new.strip():
         raise InputError(f"{new!r} is no plain name: expected letters that a folder's name may have, not /\\:*?\"<>|.")
     if wanted == name:
-        return finished()
-    if wanted in session.branches:
-        raise InputError(f"there is a branch {wanted!r}: choose another name.")
+        return session.driver.do()
+    check()
 
     def job() -> None:
-        if wanted in session.branches:
-            raise InputError(f"there is a branch {wanted!r}: choose another name.")
+        check()
         everybody = list(session.branches.values())
         forks = [other for other in everybody if parent_of(other, everybody) is branch]
-        amend(branch, name=wanted)
+        branch.amend(name=wanted)
         for fork in forks:
             assert fork.parent is not None
-            amend(fork, parent=(wanted, fork.parent[1]))
+            fork.amend(parent=(wanted, fork.parent[1]))
         branch.name = wanted
-        both: dict[str, Branch] = {}
-        for old, other in session.branches.items():
-            both |= {old: other, wanted: other} if old == name else {old: other}
-        session.branches = both  # readers on other threads find either name while it changes
-        session.active = wanted if session.active == name else session.active
-        session.shown = tuple(wanted if each == name else each for each in session.shown)
-        session.branches = {key: value for key, value in both.items() if key != name}
-        session.changed("branches")
+        called = {old: wanted if old == name else old for old in session.branches}
+        session.arrange(
+            {called[old]: other for old, other in session.branches.items()},
+            active=called[session.active],
+            shown=[called[old] for old in session.shown],
+        )
 
-    return session.worker.do(job)
-
-
-def amend(branch: Branch, *, name: str | None = None, parent: tuple[str, int] | None = None) -> None:
-    """Write a branch's new name or parent, and let all who read its folder know."""
-    branch.store.amend(name=name, parent=parent)
-    if branch.run is not None and branch.run.store is not branch.store:
-        branch.run.store.about = branch.store.about
+    return session.driver.do(job)
 
 
 def keep(branch: Branch, target: str | Path) -> Path:
@@ -97,38 +108,33 @@ def keep(branch: Branch, target: str | Path) -> Path:
             with contextlib.suppress(OSError):
                 target.rmdir()
             raise
-    branch.follow()
-    with branch._lock:
-        branch.folder = target
-        branch._store = Store(target)
-        if branch.run is not None:
-            branch.run.store = Store(target)
+    branch.move_to(target)
     return target
 
 
-def keep_named(session: "Session", name: str, folder: str | Path | None = None) -> "Future[Path]":
+def keep_named(session: Session, name: str, folder: str | Path | None = None) -> "Future[Path]":
     """Keep a branch in ``runs/`` of the working directory, under its name or that with a number, or in a folder.
 
     Raises InputError for an unknown branch, or one that stays already.
     """
-    branch = known(session, name)
+    branch = session.known(name)
     if branch.kept:
         raise InputError(f"{name!r} is kept already, in {branch.folder}.")
 
     def job() -> Path:
-        if folder is not None:
-            target = keep(branch, folder)
-        else:
-            places = (KEPT / (name if i == 1 else f"{name} {i}") for i in range(1, 10_000))
-            target = keep(branch, next(place for place in places if not place.exists()))
-        bin_of(session).say(f"⚑ kept {name!r} in {target}")
-        session.changed("branches")
+        target = keep(branch, free_folder(KEPT, name) if folder is None else folder)
+        session.say(f"⚑ kept {name!r} in {target}")
         return target
 
-    return session.worker.do(job)
+    return session.driver.do(job)
 
 
-def delete(session: "Session", name: str) -> "Future[None]":
+def free_folder(around: Path, name: str) -> Path:
+    """A folder that is not there yet: of this name, or that with a number."""
+    return next(folder for called in numbered(name) if not (folder := around / called).exists())
+
+
+def delete(session: Session, name: str) -> "Future[None]":
     """Take a branch away; `undo` brings it back, within a minute and until the next one is deleted.
 
     A folder that stays is moved to ``.deleted`` beside it, a temporary one goes when the minute is over. Forks of the
@@ -136,7 +142,7 @@ def delete(session: "Session", name: str) -> "Future[None]":
 
     Raises InputError for an unknown branch, and for the last one.
     """
-    branch = known(session, name)
+    branch = session.known(name)
     if len(session.branches) == 1:
         raise InputError(f"{name!r} is the last branch: a workbench needs one.")
     if name == session.active:
@@ -145,26 +151,37 @@ def delete(session: "Session", name: str) -> "Future[None]":
     def job() -> None:
         if len(session.branches) == 1 or session.branches.get(name) is not branch:
             raise InputError(f"{name!r} cannot be deleted: it is the last branch, or gone.")
-        was = Deleted(branch, list(session.branches), session.shown, session.active, branch.folder, session.place)
+        order = list(session.branches)
+        was = Deleted(branch, order, session.shown, session.active, branch.folder, session.viewed_step)
         branch.follow()  # from here on nobody needs its history
         if branch.kept:
             was.moved = move_away(branch.folder)
-        others = [other for other in session.branches if other != name]
-        if session.active == name:
-            parent = parent_of(branch, list(session.branches.values()))
-            place = list(session.branches).index(name)
-            shown = [other for other in session.shown if other != name]
-            near = parent.name if parent is not None else shown[0] if shown else others[max(place - 1, 0)]
-            session.active = near
-            session.place = float(session.branches[near].step)
-        left = tuple(other for other in session.shown if other != name)
-        session.shown = left if session.active in left else (session.active, *left)[:MOST]
-        session.branches = {key: value for key, value in session.branches.items() if key != name}
+        left = {other: session.branches[other] for other in order if other != name}
+        shown = tuple(other for other in session.shown if other != name)
+        active = session.active
+        if active == name:
+            parent = parent_of(branch, session.branches.values())
+            near = shown[0] if shown else list(left)[max(order.index(name) - 1, 0)]
+            active = near if parent is None else parent.name
+        session.arrange(left, active=active, shown=shown if active in shown else (active, *shown)[:MOST])
         was.then = session.shown, session.active
-        bin_of(session).put(session, was)
-        session.changed("branches", "place")
+        hold(session, was)
+        here, there = weakref.ref(session), weakref.ref(was)
+        session.soon(lambda: forget(here(), there()), after=UNDO)
 
-    return session.worker.do(job)
+    return session.driver.do(job)
+
+
+def hold(session: Session, was: Deleted | None) -> None:
+    """This can be had back, in place of what was before."""
+    session.deleted = was
+    session.say()
+
+
+def forget(session: Session | None, was: Deleted | None) -> None:
+    """What was deleted cannot be had back any more."""
+    if session is not None and was is not None and session.deleted is was:
+        hold(session, None)
 
 
 def move_away(folder: Path) -> Path:
@@ -172,25 +189,25 @@ def move_away(folder: Path) -> Path:
     into = folder.parent / DELETED
     with writing(folder.parent):
         into.mkdir(exist_ok=True)
-        places = (into / (folder.name if i == 1 else f"{folder.name} {i}") for i in range(1, 10_000))
-        target = next(place for place in places if not place.exists())
+        target = free_folder(into, folder.name)
         os.rename(folder, target)
     return target
 
 
-def undo(session: "Session") -> "Future[str]":
+def undo(session: Session) -> "Future[str]":
     """Bring back the branch that was deleted last, where it stood; its name comes back.
 
     Raises InputError where there is none, or its place is taken.
     """
-    bin = bin_of(session)
-    if bin.deleted is None:
-        raise InputError("there is nothing to bring back: a branch can be had back for a minute.")
 
-    def job() -> str:
-        was = bin.deleted
+    def deleted() -> Deleted:
+        was: Deleted | None = session.deleted
         if was is None:
             raise InputError("there is nothing to bring back: a branch can be had back for a minute.")
+        return was
+
+    def job() -> str:
+        was = deleted()
         branch = was.branch
         if branch.name in session.branches:
             raise InputError(f"there is another branch {branch.name!r} now: rename it first.")
@@ -201,64 +218,71 @@ def undo(session: "Session") -> "Future[str]":
                 os.rename(was.moved, was.folder)
                 with contextlib.suppress(OSError):
                     was.moved.parent.rmdir()  # if nothing else was deleted
-        session.branches = in_order(was.order, session.branches | {branch.name: branch})
-        if (session.shown, session.active) == was.then and all(name in session.branches for name in was.shown):
+        branches = {**session.branches, branch.name: branch}
+        names = [name for name in was.order if name in branches]  # those that came since stand at the end
+        branches = {name: branches[name] for name in dict.fromkeys([*names, *branches])}
+        active = shown = None
+        if (session.shown, session.active) == was.then and all(name in branches for name in was.shown):
             if session.active != was.active:
-                session.worker.stop()
-                session.active, session.place = was.active, was.place
-            session.shown = was.shown
-        bin.take()
-        session.changed("branches", "place")
+                session.pause()
+            active, shown = was.active, was.shown
+        session.arrange(branches, active=active, shown=shown, viewed_step=was.viewed_step)
+        hold(session, None)
         return branch.name
 
-    return session.worker.do(job)
+    deleted()
+    return session.driver.do(job)
 
 
-def in_order(order: list[str], branches: Mapping[str, Branch]) -> dict[str, Branch]:
-    """Branches as they stood; those that came since at the end."""
-    names = [name for name in order if name in branches]
-    return {name: branches[name] for name in [*names, *(name for name in branches if name not in names)]}
-
-
-def open_more(session: "Session", folder: str | Path) -> "Future[list[str]]":
+def open_more(session: Session, folder: str | Path) -> "Future[list[str]]":
     """Add the run of a folder, or all runs of the folders in it, where they are of the same teachers and images.
 
     Raises InputError where there is no run, or none that fits, with the reason.
     """
-    place = Path(folder).expanduser()
     if not str(folder).strip():
         raise InputError("expected a folder with a run, or with folders of runs, got nothing.")
-    here = [place] if (place / "run.json").exists() else []
-    found = here or sorted(path.parent for path in place.glob("*/run.json") if not path.parent.name.startswith("."))
-    if not found:
-        raise InputError(f"there is no run in {place}: expected a folder with run.json, or one of such folders.")
+    around = Path(folder).expanduser()
+    found = folders_in(around)
 
     def job() -> list[str]:
         known_folders = {branch.folder.resolve() for branch in session.branches.values()}
         like = session.branch.about["fingerprints"]
-        added: list[str] = []
+        added: dict[str, Branch] = {}
         refused: list[str] = []
         for path in found:
             try:
                 branch = Branch(folder=path)
                 reason = "it is open already" if path.resolve() in known_folders else unlike(like, branch)
             except KaError as error:
-                refused.append(f"{path.name}: {error}")
-                continue
+                reason = str(error)
             if reason:
                 refused.append(f"{path.name}: {reason}")
                 continue
-            branch.name = session.free_name(plain_name(branch.name) or path.name)
-            session.branches = session.branches | {branch.name: branch}
-            added.append(branch.name)
+            wanted = plain_name(branch.name) or path.name
+            branch.name = next(name for name in numbered(wanted) if name not in {**session.branches, **added})
+            added[branch.name] = branch
         if not added:
-            raise InputError(f"no run was added from {place}. {' '.join(f'{each}.' for each in refused)}")
+            raise InputError(f"no run was added from {around}. {' '.join(f'{each}.' for each in refused)}")
+        session.arrange({**session.branches, **added})
         left_out = f" Left out: {'; '.join(refused)}." if refused else ""
-        bin_of(session).say(f"added {', '.join(added)}.{left_out}")
-        session.changed("branches", "rows", "snapshots")
-        return added
+        session.say(f"added {', '.join(added)}.{left_out}")
+        session.changed("rows", "snapshots")
+        return list(added)
 
-    return session.worker.do(job)
+    return session.driver.do(job)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """A run's folder, or all runs' folders in a folder, in order of their names.
+
+    Raises InputError where there is none.
+    """
+    if (folder / "run.json").exists():
+        return [folder]
+    found = sorted(path.parent for path in folder.glob("*/run.json") if not path.parent.name.startswith("."))
+    if not found:
+        raise InputError(f"there is no run in {folder}: expected a folder with run.json, or one of such folders.")
+    return found
 
 
 def unlike(fingerprints: Mapping[str, Any], branch: Branch) -> str:
@@ -271,12 +295,12 @@ def unlike(fingerprints: Mapping[str, Any], branch: Branch) -> str:
     return f"it has another {different[0].replace('/', ' ')}" if different else ""
 
 
-def show_or_hide(session: "Session", name: str, shown: bool) -> None:
+def show_or_hide(session: Session, name: str, shown: bool) -> None:
     """Compare a branch in every view, or do not; of more than three the one shown longest gives way.
 
     Raises InputError for an unknown branch, and for hiding the one that plays.
     """
-    known(session, name)
+    session.known(name)
     if not shown and name == session.active:
         raise InputError(f"{name!r} is the branch that plays, which is always shown: let another play first.")
     if shown and name not in session.shown:
@@ -284,21 +308,7 @@ def show_or_hide(session: "Session", name: str, shown: bool) -> None:
         if len(left) >= MOST:
             gone = next(other for other in left if other != session.active)
             left.remove(gone)
-            bin_of(session).say(f"at most {MOST} are compared: {gone!r} is not shown any more")
+            session.say(f"at most {MOST} are compared: {gone!r} is not shown any more")
         session.show(*left, name)
     elif not shown and name in session.shown:
         session.show(*(other for other in session.shown if other != name))
-
-
-def known(session: "Session", name: str) -> Branch:
-    """A branch by name. Raises InputError for an unknown one."""
-    if name not in session.branches:
-        raise unknown("branch", name, session.branches)
-    return session.branches[name]
-
-
-def finished() -> "Future[None]":
-    """What is done already."""
-    future: Future[None] = Future()
-    future.set_result(None)
-    return future

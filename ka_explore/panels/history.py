@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 
 from ka_explore.errors import InputError
 from ka_explore.panels.branch import Branch
+from ka_explore.panels.layout import Room
 from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import TEACHERS, draw_history, draw_terms
 from ka_explore.plots.comparing import run_colour
@@ -38,7 +39,8 @@ class History(Panel):
         "history/pointing.js", "history.js",
     )  # fmt: skip
     _css = source("shared.css", "history.css")
-    topics = frozenset({"rows", "branches", "place"})
+    topics = frozenset({"rows", "branches", "viewed_step"})
+    room = Room(270, 350, beside="points")
 
     lines = traitlets.Dict().tag(sync=True)
     data = traitlets.Bytes().tag(sync=True)

@@ -3,16 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import traitlets
 
 from ka_explore.panels.branch import Branch
+from ka_explore.panels.layout import Room
+from ka_explore.panels.session import Session
 from ka_explore.panels.status import Status
 from ka_explore.panels.widget import Panel, source
-
-if TYPE_CHECKING:
-    from ka_explore.panels.session import Session
 
 MARKS = 400  # checkpoints and snapshots drawn on the timeline at most; beyond that every second one, and so on
 
@@ -20,28 +19,29 @@ MARKS = 400  # checkpoints and snapshots drawn on the timeline at most; beyond t
 class Player(Panel):
     """Transport and timeline of the active branch."""
 
-    _esm = source("shared.js", "player.js")
+    _esm = source("shared.js", "controls.js", "player.js")
     _css = source("shared.css", "player.css")
     topics = frozenset({"snapshots", "branches"})
+    room = Room(0, 0)
 
     status = traitlets.Dict().tag(sync=True)
     timeline = traitlets.Dict().tag(sync=True)
     intervals = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, session: "Session"):
+    def __init__(self, session: Session):
         super().__init__(session)
         session.tell(self._told)
 
     def _told(self, status: Status) -> None:
-        self.status = shown(status)
+        self.status = asdict(status)
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """The timeline's marks; the status comes by itself."""
         session = self.session
         state: dict[str, Any] = {"timeline": timeline(session.branch, list(session.branches.values()))}
         if frozenset(changed) == self.topics:
-            state["status"] = shown(session.status)
-            state["intervals"] = {"play": session.play_interval, "render": session.render_interval}
+            state["status"] = asdict(session.status)
+            state["intervals"] = {"play": session.driver.play_interval, "render": session.driver.render_interval}
         return state
 
     def summary(self) -> str:
@@ -49,11 +49,6 @@ class Player(Panel):
         status = self.session.status
         at = f"step {status.step} of {status.steps}" if status.steps else "no steps"
         return f"{status.run}: {at}" + (f", stage {status.stage}" if status.stage else "")
-
-
-def shown(status: Status) -> dict[str, Any]:
-    """A status for the browser."""
-    return asdict(status)
 
 
 def timeline(branch: Branch, branches: Iterable[Branch]) -> dict[str, Any]:

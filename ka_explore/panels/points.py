@@ -17,6 +17,7 @@ import traitlets
 from ka_explore.errors import InputError, KaError
 from ka_explore.panels.drawing import Drawing, behind
 from ka_explore.panels.images import images_of, png, sheet_of, shrunk
+from ka_explore.panels.layout import Room
 from ka_explore.panels.pieces import SLICE, Pieces, Work
 from ka_explore.panels.plane import newest
 from ka_explore.panels.predictions import answer_rows, answers_of, packed, truth_of
@@ -69,7 +70,8 @@ class Points(Panel):
         "points.js",
     )  # fmt: skip
     _css = source("shared.css", "points.css")
-    topics = frozenset({"snapshots", "selection", "branches", "place"})
+    topics = frozenset({"snapshots", "selection", "branches", "viewed_step"})
+    room = Room(506, 706)
 
     id = traitlets.Unicode().tag(sync=True)
     nets: Any = traitlets.List().tag(sync=True)  # {name, colour, marker}
@@ -127,7 +129,7 @@ class Points(Panel):
         until = time.monotonic() + timeout
         while True:
             self._reached.clear()
-            self.session.changed("place")  # what was asked and changed before is done when this is looked at
+            self.session.changed("viewed_step")  # what was asked and changed before is done when this is looked at
             reached = self._reached.wait(max(until - time.monotonic(), 0.0))
             while self._pieces.at_hand and time.monotonic() < until:  # asking again would begin it again
                 time.sleep(0.01)
@@ -142,7 +144,7 @@ class Points(Panel):
     def result(self, step: float | None = None) -> dict[str, Picture]:
         """What is shown at a step, a branch, as `ka_explore.plots.draw` takes it; by default the place looked at."""
         with self._lock:
-            return self.scene.result(self.session.place if step is None else step)
+            return self.scene.result(self.session.viewed_step if step is None else step)
 
     def summary(self) -> str:
         """What is shown, in words."""
@@ -262,9 +264,9 @@ class Points(Panel):
             else:
                 if "branches" in changed:
                     found |= self._other_branches()
-                if changed & {"snapshots", "place"}:  # both may come together
+                if changed & {"snapshots", "viewed_step"}:  # both may come together
                     self._pieces.then(self._catch_up())
-            if changed & {"snapshots", "place"}:
+            if changed & {"snapshots", "viewed_step"}:
                 if self.scene.stale and not self._pieces.at_hand and not self.session.busy:
                     found |= self.scene.traits()
                 self._reached.set()

@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32, Int64
 from ka_explore.errors import unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.images import images_of, sheet_of
+from ka_explore.panels.layout import Room
 from ka_explore.panels.predictions import answer_rows, answers_of, truth_of
 from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import colour_of, marker_of
@@ -52,7 +53,8 @@ class Samples(Panel):
 
     _esm = source("shared.js", "samples.js")
     _css = source("shared.css", "samples.css")
-    topics = frozenset({"snapshots", "branches", "place", "selection"})
+    topics = frozenset({"snapshots", "branches", "viewed_step", "selection"})
+    room = Room(218, 270)
 
     shown = traitlets.Dict().tag(sync=True)
     answers = traitlets.Bytes().tag(sync=True)
@@ -156,12 +158,12 @@ class Samples(Panel):
         return state | self._whole(branches, snapshot, stamp)
 
     def _snapshot(self, branch: Branch) -> Snapshot | None:
-        step = branch.nearest(self.session.place)
+        step = branch.nearest(self.session.viewed_step)
         return None if step is None else branch.snapshot(step)
 
     def _foremost(self, branch: Branch) -> list[int]:
         """The step that is looked at and the newest one, in order; none before the first snapshot."""
-        near = branch.nearest(self.session.place)
+        near = branch.nearest(self.session.viewed_step)
         return [] if near is None else sorted({near, max(branch.steps_seen(), default=near)})
 
     def _count(self) -> int:

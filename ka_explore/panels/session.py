@@ -1,31 +1,30 @@
 """The session of a workbench: its branches, what is selected and shown, and who is told when any of it changes.
 
-Requests come from the browser, from cells and from tests, on any thread; they only note what is wanted. The worker
-drives runs, the status thread tells how it stands several times a second, the view thread computes what panels draw.
+Requests come from the browser, from cells and from tests, on any thread; they only note what is wanted. The driver
+moves runs, the status thread tells how it stands several times a second, the view thread computes what panels draw.
 """
 
-import itertools
-import threading
-import traceback
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
 
-from ka_explore.errors import Diverged, InputError, KaError, unknown
-from ka_explore.panels.branch import Branch
-from ka_explore.panels.moving import going, look_at_rest, opened, playing
-from ka_explore.panels.pace import Pace
-from ka_explore.panels.status import Status, View
+from ka_explore.errors import InputError, unknown
+from ka_explore.panels.branch import Branch, name_of, numbered, plain_name
+from ka_explore.panels.channel import Channel
+from ka_explore.panels.driver import Driver
+from ka_explore.panels.status import Answering, Message, Status
 from ka_explore.panels.threads import RenderThread, StatusThread
-from ka_explore.panels.widget import Channel
-from ka_explore.panels.worker import Worker, nothing
 from ka_explore.run.run import Run
 
 if TYPE_CHECKING:
     from ka_explore.problem.problem import Problem
+
+MOST = 3  # branches that are compared
 
 
 class Session:
@@ -34,6 +33,17 @@ class Session:
     Args:
         branches: at least one, of one problem.
         problem: for folders that are driven on: what they are of, where it is not one of ``ka_explore.toy``.
+
+    Attributes:
+        branches: by name, in order; like ``active`` and ``shown`` only `arrange` sets it.
+        active: the name of the branch that plays.
+        shown: the names of those that all views compare, one to three.
+        selection: samples by their indices in the probe set, in order.
+        viewed_step: the step that all views show.
+        panels: those that are asked by their id.
+        deleted: the branch that was deleted last (`handling.Deleted`), for as long as it can be had back.
+        said: what all trees of branches say: a note, or what went wrong; numbered, to be said again.
+        driver: what moves the runs.
     """
 
     def __init__(self, branches: Sequence[Branch], problem: "Problem | None" = None):
@@ -47,26 +57,26 @@ class Session:
             self.branches[branch.name] = branch
         self.active = next(iter(self.branches))
         self.shown: tuple[str, ...] = (self.active,)
-        self.selection: np.ndarray = np.zeros(0, np.int64)  # places in the probe set, in order
-        self.place: float = float(self.branch.step)  # the step that is looked at
-        self.play_interval = 0.0  # seconds between two steps at least
-        self.render_interval = 0.25  # seconds between two pictures at least
-        self.doing = ""
-        self.target: int | None = None
-        self.error = self.note = self.progress = ""
-        self.seen = 0
-        self.pace = Pace()
-        self.verbs: dict[str, Callable[[Mapping[str, Any]], object]] = {}
-        self.at_once: dict[str, Callable[[Mapping[str, Any]], object]] = {}
+        self.selection: np.ndarray = np.zeros(0, np.int64)
+        self.viewed_step: float = float(self.branch.step)
+        self.seen = 0  # the number of the last message that was taken up
+        self.verbs: dict[str, Callable[[Message], object]] = {}
+        self.at_once: dict[str, Callable[[Message], object]] = {}
+        self.panels: weakref.WeakValueDictionary[str, Answering] = weakref.WeakValueDictionary()
         self._users: set[object] = set()
-        self._closed = False
-        self._status_thread = StatusThread(lambda: self.status, lambda: self.render_interval, self._followed, self.fail)
-        self._render_thread = RenderThread(lambda: self.busy, lambda: self.render_interval, self.fail)
-        self.worker = Worker(self._moved, self._failed, self._watched)
+        self.closed = False
+        self.deleted: Any = None
+        self.said: dict[str, Any] = {"note": "", "error": "", "number": 0}
+        self.driver = driver = Driver(self._moved, lambda *, urgent=True: self.notify(urgent=urgent), problem)
+        self._views = views = RenderThread(lambda: self.busy, lambda: driver.render_interval, driver.fail)
+        self._teller = StatusThread(lambda: self.status, lambda: driver.render_interval, self._follow, driver.fail)
+        self.fail, self.pause = driver.fail, driver.pause
+        self.join, self.changed, self.soon = views.join, views.changed, views.put
+        self.tell, self.notify = self._teller.tell, self._teller.notify
         self.channel = Channel(self.receive)
         self._answer_itself()
         if not self.branch.steps_seen():  # a run that was never advanced: where it begins is worth seeing
-            self.worker.do(lambda: look_at_rest(self))
+            self.driver.look_at_rest(self.branch)
 
     # What there is.
 
@@ -82,136 +92,114 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether the worker has something at hand."""
-        return bool(self.doing)
+        """Whether the driver has something at hand."""
+        return bool(self.driver.doing)
+
+    @property
+    def error(self) -> str:
+        """What went wrong, until it is dismissed."""
+        return self.driver.error
 
     @property
     def status(self) -> Status:
         """How it stands now."""
-        branch, run = self.branch, self.branch.run
-        rows = branch.rows
-        if run is not None:
-            step, steps, stage = run.step, run.steps, run.stage.name if run.stage else ""
-        else:
-            step, stage = len(rows), str(rows[-1]["stage"]) if rows else ""
-            steps = len(rows)
-        rate = self.pace.rate if self.doing in ("plays", "replays") else 0.0
-        left = None if self.target is None or not rate else max(self.target - step, 0) / rate
+        branch, run, driver = self.branch, self.branch.run, self.driver
+        rows, target, rate = branch.rows, driver.target, driver.rate
+        stage = (run.stage.name if run.stage else "") if run is not None else str(rows[-1]["stage"]) if rows else ""
         return Status(
-            self.active, step, steps, len(rows), stage, self.doing, self.target, rate, branch.elapsed, left,
-            self.error, self.note, self.seen, run is not None,
-        )  # fmt: skip
+            run=self.active,
+            step=branch.step,
+            steps=len(rows) if run is None else run.steps,
+            recorded=len(rows),
+            stage=stage,
+            doing=driver.doing,
+            target=target,
+            rate=rate,
+            elapsed=branch.elapsed,
+            remaining=None if target is None or not rate else max(target - branch.step, 0) / rate,
+            error=driver.error,
+            note=driver.note,
+            seen=self.seen,
+            open=run is not None,
+            progress=driver.progress,
+        )
 
-    def free_name(self, wanted: str) -> str:
-        """A name that no branch has: the wanted one, or with a number."""
-        if wanted not in self.branches:
-            return wanted
-        return next(name for i in itertools.count(2) if (name := f"{wanted} {i}") not in self.branches)
+    def free_name(self, wanted: str, beside: Branch | None = None) -> str:
+        """A name that no branch has, and no run beside a kept one: the wanted one, or with a number."""
+        around = beside.folder.parent if beside is not None and beside.kept else None
+        free = (name for name in numbered(wanted) if name not in self.branches)
+        return next(name for name in free if around is None or not (around / name).exists())
 
-    # Who is told.
+    def known(self, name: str) -> Branch:
+        """A branch by name. Raises InputError for an unknown one."""
+        if name not in self.branches:
+            raise unknown("branch", name, self.branches)
+        return self.branches[name]
 
-    def join(self, view: View) -> None:
-        """Keep a view up to date for as long as somebody holds it."""
-        self._render_thread.join(view)
-
-    def tell(self, listener: Callable[[Status], None]) -> None:
-        """Call a method with every change of the status, on the status thread, for as long as its object lives."""
-        self._status_thread.tell(listener)
+    def say(self, note: str = "", error: str = "") -> None:
+        """Say this in all trees of branches, in place of what was said before."""
+        self.said = {"note": note, "error": error, "number": self.said["number"] + 1}
+        self.changed("branches")
 
     def forget(self, view: object) -> None:
         """Draw and tell a view no more."""
-        self._render_thread.forget(view)
-        self._status_thread.forget(view)
-
-    def later(self, seconds: float, *topics: str) -> None:
-        """The same as `changed`, after a while."""
-        timer = threading.Timer(seconds, self.changed, topics)
-        timer.daemon = True
-        timer.start()
-
-    def changed(self, *topics: str) -> None:
-        """Views that look at these topics are drawn anew, soon, on the view thread."""
-        self._render_thread.changed(*topics)
+        self._views.forget(view)
+        self._teller.forget(view)
 
     # What is asked, from any thread.
 
-    def receive(self, message: Mapping[str, Any]) -> None:
+    def receive(self, message: Message) -> None:
         """Take up a message of the browser: ``{"do": verb, "number": …, …}``. It only notes what is wanted.
 
-        Verbs of the player work at once (`at_once`); all others on the view thread (`verbs`). Panels add theirs with
-        `answer`.
+        Verbs of the player work at once (`at_once`); all others on the view thread: by the ``panel`` that is named, if
+        it answers this verb, else by what `answer` was told.
         """
         verb = str(message.get("do", ""))
         number = message.get("number", 0)
         if isinstance(number, int):
             self.seen = max(self.seen, number)
+        panel = self.panels.get(str(message.get("panel", "")))
         try:
             if verb in self.at_once:
                 self.at_once[verb](message)
+            elif panel is not None and verb in panel.answers:
+                self.soon(partial(panel.answer, dict(message)))
             elif verb in self.verbs:
-                self._render_thread.ask(self.verbs[verb], dict(message))
+                self.soon(partial(self.verbs[verb], dict(message)))
             elif verb != "hello":
                 raise unknown("request", verb, [*self.at_once, *self.verbs])
         except Exception as error:
             self.fail(error)
         self.notify()
 
-    def answer(self, verb: str, answer: Callable[[Mapping[str, Any]], object], *, at_once: bool = False) -> None:
-        """What a verb does: at once on whatever thread the message came (it must only note), or on the view thread."""
-        (self.at_once if at_once else self.verbs)[verb] = answer
+    def answer(self, verb: str, answer: Callable[[Message], object]) -> None:
+        """What a verb does, on the view thread."""
+        self.verbs[verb] = answer
 
     def _answer_itself(self) -> None:
-        at_once: dict[str, Callable[[Mapping[str, Any]], object]] = {
+        self.at_once |= {
             "play": lambda m: self.play(m.get("until")),
             "step": lambda m: self.play(self.branch.step + int(m.get("n", 1))),
             "pause": lambda _: self.pause(),
             "goto": lambda m: self.go_to(int(m["step"])),
             "stage": lambda _: self.play("stage"),
-            "intervals": self._intervals,
-            "dismiss": lambda _: self.dismiss(),
+            "intervals": lambda m: self.driver.set_intervals(
+                **{name: float(m[name]) for name in ("play", "render") if name in m}
+            ),
+            "dismiss": lambda _: self.driver.dismiss(),
         }
-        for verb, answer in at_once.items():
-            self.answer(verb, answer, at_once=True)
         self.answer("select", lambda m: self.select(m.get("samples", ())))
         self.answer("place", lambda m: self.look_at(float(m["step"])))
-
-    def _intervals(self, message: Mapping[str, Any]) -> None:
-        self.play_interval = min(max(float(message.get("play", self.play_interval)), 0.0), 10.0)
-        self.render_interval = min(max(float(message.get("render", self.render_interval)), 0.1), 10.0)
 
     # Moving the active run.
 
     def play(self, until: int | str | None = None) -> "Future[None]":
-        """Train, or replay what is recorded, up to a step, ``"stage"`` for the end of the stage, or the end for None.
-
-        Returns at once; what is returned is done when the run stands there, or was paused.
-        """
-        name = self.active
-        self.dismiss()
-        self.doing = "plays"
-        return self.worker.start(lambda: playing(self, name, until))
-
-    def pause(self) -> None:
-        """Stop after the step at hand."""
-        self.worker.stop()
-
-    def settle(self) -> None:
-        """Wait until what was asked of the worker is done, and the step where it stands is seen."""
-        while self.busy:
-            self.worker.do(nothing).result()
-        self.worker.do(nothing).result()
+        """Train or replay up to a step, ``"stage"``, or the end for None; see `Driver.play`. Returns at once."""
+        return self.driver.play(self.branch, until)
 
     def go_to(self, step: int) -> "Future[None]":
-        """Stand at a recorded step: the nearest checkpoint, then replay."""
-        name = self.active
-        self.dismiss()
-        self.doing = "replays"
-        return self.worker.start(lambda: going(self, name, step))
-
-    def open(self) -> "Future[Run]":
-        """Open the active branch, if it is only a folder so far."""
-        name = self.active
-        return self.worker.do(lambda: opened(self, name))
+        """Stand at a recorded step; see `Driver.seek`. Returns at once."""
+        return self.driver.seek(self.branch, step)
 
     # Branches.
 
@@ -226,47 +214,57 @@ class Session:
             of: the parent; by default the active branch.
             at: a recorded step; by default where the parent stands.
         """
-        parent = of or self.active
-        self.dismiss()
-        self.worker.stop()
-        self.doing, self.target = "forks", None
-        self.notify()
+        parent = self.known(of or self.active)
 
-        def job() -> Run:
-            self.doing = "forks"
-            try:
-                source = opened(self, parent)
-                called = self.free_name(plain_name(name) or name_of(changes) or f"{parent} again")
-                made = source.fork(called, at=at, **changes)
-                branch = Branch(made)
-                branch.name = called
-                self.branches[called] = branch
-                self.active = called
-                self.shown = (*self.shown[-2:], called) if parent in self.shown[-2:] else (parent, called)
-                self.place = float(made.step)
-                return made
-            except Exception as error:
-                self.fail(error)
-                raise
-            finally:
-                self.doing = ""
-                self._rest()
-                self.changed("branches", "rows", "snapshots", "place")
+        def made(run: Run) -> None:
+            beside = self.shown[1 - MOST :] if parent.name in self.shown[1 - MOST :] else (parent.name,)
+            self.arrange({**self.branches, run.name: Branch(run)}, active=run.name, shown=(*beside, run.name))
+            self._rest()
+            self.changed("rows", "snapshots")
 
-        return self.worker.do(job)
+        wanted = plain_name(name) or name_of(changes) or f"{parent.name} again"
+        return self.driver.fork(parent, changes, at, lambda: self.free_name(wanted), made)
 
     def show(self, *names: str) -> None:
         """Compare these branches in every view: one to three. Raises InputError for others."""
         for name in names:
-            if name not in self.branches:
-                raise unknown("branch", name, self.branches)
-        if not 1 <= len(set(names)) <= 3 or len(set(names)) != len(names):
+            self.known(name)
+        if not 1 <= len(set(names)) <= MOST or len(set(names)) != len(names):
             raise InputError(f"show({', '.join(map(repr, names))}): expected one to three different branches.")
-        self.shown = tuple(names)
         if self.active not in names:
             self.activate(names[0])
+        self.arrange(shown=names)
         self._rest()
-        self.changed("branches")
+
+    def activate(self, name: str) -> None:
+        """Make a branch the one that plays; what plays now is paused."""
+        self.known(name)
+        if name != self.active:
+            self.pause()
+        self.arrange(active=name, shown=self.shown if name in self.shown else (*self.shown[1 - MOST :], name))
+
+    def arrange(
+        self,
+        branches: Mapping[str, Branch] | None = None,
+        *,
+        active: str | None = None,
+        shown: Sequence[str] | None = None,
+        viewed_step: float | None = None,
+    ) -> None:
+        """Other branches, another one that plays, others that are shown; what is None stays.
+
+        Where another branch plays, the step that is looked at is this one, by default where it stands.
+        """
+        before = self.branch
+        if branches is not None:
+            self.branches = {**self.branches, **branches}  # readers on other threads find either name meanwhile
+        self.active = active or self.active
+        self.shown = tuple(shown or self.shown)
+        if branches is not None:
+            self.branches = dict(branches)
+        if self.branch is not before:
+            self.viewed_step = float(self.branch.step) if viewed_step is None else viewed_step
+        self.changed("branches", "viewed_step")
 
     def _rest(self) -> None:
         """Have the branches that nobody looks at give their memory back."""
@@ -276,26 +274,14 @@ class Session:
                 if name not in (*self.shown, self.active):
                     branch.rest()
 
-        self.worker.do(job)
-
-    def activate(self, name: str) -> None:
-        """Make a branch the one that plays; what plays now is paused."""
-        if name not in self.branches:
-            raise unknown("branch", name, self.branches)
-        if name != self.active:
-            self.worker.stop()
-            self.active = name
-            self.place = float(self.branch.step)
-        if name not in self.shown:
-            self.shown = (*self.shown[1:], name) if len(self.shown) == 3 else (*self.shown, name)
-        self.changed("branches", "place")
+        self.driver.do(job)
 
     # What is looked at.
 
     def select(self, samples: Sequence[int] | np.ndarray) -> None:
-        """Select samples of the probe set by their places; raises InputError for places that are none."""
+        """Select samples by their indices in the probe set; raises InputError for indices that are none."""
         wanted = np.unique(np.asarray(list(samples), np.int64))
-        seen = self.branch.nearest(self.place)
+        seen = self.branch.nearest(self.viewed_step)
         first = None if seen is None else self.branch.snapshot(seen)
         count = 0 if first is None else len(first.index)
         if len(wanted) and (wanted[0] < 0 or wanted[-1] >= count):
@@ -307,60 +293,28 @@ class Session:
 
     def look_at(self, step: float) -> None:
         """The step that all views show."""
-        if step != self.place:
-            self.place = step
-            self.changed("place")
-
-    # What goes wrong.
-
-    def fail(self, error: BaseException) -> None:
-        """Show what went wrong in the player, in words; the trace of what is not ours as well."""
-        if isinstance(error, KaError):
-            self.error = str(error)
-        else:
-            trace = "".join(traceback.format_tb(error.__traceback__)[-3:])
-            self.error = f"{type(error).__name__}: {error}" + (f"\n{trace}" if trace else "")
-        self.notify()
-
-    def _failed(self, error: BaseException) -> None:
-        self.fail(error)
-        if isinstance(error, Diverged):
-            self.note = "the run stands at the step before; fork it with other options."
-
-    def dismiss(self) -> None:
-        """Forget what went wrong."""
-        self.error = self.note = ""
-        self.notify()
+        if step != self.viewed_step:
+            self.viewed_step = step
+            self.changed("viewed_step")
 
     # The threads.
 
     def _moved(self) -> None:
-        """After a slice or a job of the worker, on its thread."""
-        self._followed()
-        if self.worker.idle and self.doing:
-            self.doing, self.target = "", None
-            self.place = float(self.branch.step)
-            self.changed("place")
-            self.notify()
-            self.worker.do(lambda: look_at_rest(self))
-        self._status_thread.notify(urgent=False)
+        """After a slice or a job of the driver, on its thread."""
+        self._follow()
+        rests = self.driver.comes_to_rest()
+        if rests:
+            self.look_at(float(self.branch.step))
+            self.driver.look_at_rest(self.branch)
+        self.notify(urgent=rests)
 
-    def _followed(self) -> None:
-        """See what was recorded since, by the worker or by a cell that drives a run itself."""
+    def _follow(self) -> None:
+        """See what was recorded since, by the driver or by a cell that drives a run itself."""
         for branch in list(self.branches.values()):
             if branch.follow():
                 self.changed("rows")
             if branch.follow_snapshots():
                 self.changed("snapshots")
-
-    def _watched(self, what: str, share: float) -> None:
-        """How far long work is that a step waits for: asking the teachers, opening a run."""
-        self.progress = "" if share >= 1 else f"{what}: {share:.0%}"
-        self._status_thread.notify(urgent=False)
-
-    def notify(self) -> None:
-        """Tell at once how it stands."""
-        self._status_thread.notify()
 
     def enter(self, user: object) -> None:
         """Keep the session open for as long as this user holds it, or until it leaves."""
@@ -372,34 +326,11 @@ class Session:
         if not self._users:
             self.close()
 
-    @property
-    def closed(self) -> bool:
-        """Whether the session has ended."""
-        return self._closed
-
     def close(self) -> None:
-        """End the worker and the threads; runs and folders stay as they are."""
-        if not self._closed:
-            self.worker.close()
-            self._closed = True
-            self._status_thread.close()
-            self._render_thread.close()
+        """End the driver and the threads; runs and folders stay as they are."""
+        if not self.closed:
+            self.driver.close()
+            self.closed = True
+            self._teller.close()
+            self._views.close()
             self.channel.close()
-
-
-def plain_name(name: str) -> str:
-    """A name that can be a folder's."""
-    letters = (letter if letter.isprintable() and letter not in '/\\:*?"<>|' else " " for letter in name)
-    return "".join(letters).strip(" .")
-
-
-def name_of(changes: Mapping[str, Any]) -> str:
-    """What is changed, in a few letters."""
-
-    def said(value: Any) -> str:
-        if isinstance(value, (tuple, list)):
-            return ", ".join(map(said, value))
-        return f"{value:g}" if isinstance(value, float) else str(value)
-
-    parts = [f"{option.replace('_', ' ')} {said(value)}" for option, value in changes.items()]
-    return plain_name(", ".join(parts)[:60])

@@ -8,18 +8,16 @@ import base64
 import html
 import io
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ka_explore.errors import KaError
+from ka_explore.panels.session import Session
 from ka_explore.panels.widget import Panel
 from ka_explore.plots.style import dress
-
-if TYPE_CHECKING:
-    from ka_explore.panels.session import Session
 
 EVERY = 2.0  # seconds between two pictures at least
 
@@ -34,7 +32,7 @@ class Static:
 
     topics = frozenset({"rows", "snapshots", "branches", "selection"})
 
-    def __init__(self, session: "Session", panels: Mapping[str, Panel]):
+    def __init__(self, session: Session, panels: Mapping[str, Panel]):
         self._session, self._panels = session, dict(panels)
         self._handle: Any = None
         self._drawn_at = 0.0
@@ -48,24 +46,18 @@ class Static:
         bundle = self.bundle()
         self._handle = display(bundle, raw=True, display_id=True)
 
-    def refresh(self, _changed: frozenset[str]) -> None:
-        """Draw it anew where the session stands still and anything is new; called on the view thread."""
-        session = self._session
-        if self._handle is None or session.busy:
-            return
-        if self._seen() == self._state:
-            return
-        if time.monotonic() < self._drawn_at + EVERY:
-            session.later(EVERY, *self.topics)
-            return
-        self._handle.update(self.bundle(), raw=True)
+    def refresh(self, _changed: Collection[str] = ()) -> None:
+        """Draw it anew where the session stands still; called on the view thread."""
+        if not self._session.busy:
+            self.renew()
 
     def renew(self) -> None:
         """Draw it anew, if anything is new: a cell that drove the run is over. Soon, where cells follow quickly."""
         if self._handle is None or self._seen() == self._state:
             return
-        if time.monotonic() < self._drawn_at + EVERY:
-            self._session.later(EVERY, *self.topics)
+        left = self._drawn_at + EVERY - time.monotonic()
+        if left > 0:
+            self._session.soon(self.refresh, after=left)
         else:
             self._handle.update(self.bundle(), raw=True)
 

@@ -1,11 +1,15 @@
 """What a session says of itself: how it stands, and what of it can change."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-TOPICS = frozenset({"rows", "snapshots", "selection", "branches", "findings", "place"})
+TOPICS = frozenset({"rows", "snapshots", "selection", "branches", "findings", "viewed_step"})
 """What can change: recorded rows, snapshots seen, the selection, the set of branches or which are shown, what the
-diagnosis found, and the step that is looked at (``place``)."""
+diagnosis found, and the step that is looked at."""
+
+Message = Mapping[str, Any]
+"""What the browser asks: ``{"do": verb, "number": …, …}``."""
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,13 @@ class View(Protocol):
 
     def refresh(self, changed: frozenset[str]) -> None:
         """Draw anew what these topics change."""
+
+
+class Answering(Protocol):
+    """A panel that is asked by its id, as the ``panel`` of a message."""
+
+    answers: Collection[str]
+    """The verbs that it takes up itself."""
+
+    def answer(self, message: Message) -> None:
+        """Do what the message asks; called on the view thread."""

@@ -17,6 +17,7 @@ from ka_explore.errors import InputError, KaError
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.cells import images_of
 from ka_explore.panels.choices import Choice, choices_of, preferred
+from ka_explore.panels.layout import Room
 from ka_explore.panels.widget import Panel, source
 from ka_explore.plots import colour_of, draw_matrix, marker_of
 from ka_explore.probes.results import Matrix, as_matrix
@@ -39,7 +40,8 @@ class Tables(Panel):
 
     _esm = source("shared.js", "tables.js")
     _css = source("shared.css", "tables.css")
-    topics = frozenset({"snapshots", "branches", "place"})
+    topics = frozenset({"snapshots", "branches", "viewed_step"})
+    room = Room(230, 350, beside="points")
 
     choices = traitlets.List(traitlets.Dict()).tag(sync=True)
     frames = traitlets.Dict().tag(sync=True)
@@ -76,7 +78,7 @@ class Tables(Panel):
         if not self.session.busy or self._costs.get(choice.key, 0.0) <= CHEAP:
             for branch in branches:
                 near = (
-                    branch.nearest(self.session.place)
+                    branch.nearest(self.session.viewed_step)
                     if not self.session.busy
                     else max(branch.steps_seen(), default=None)
                 )
@@ -119,7 +121,7 @@ class Tables(Panel):
         choices: dict[str, Choice] = {}
         reasons: list[dict[str, str]] = []
         for branch in branches:
-            step = branch.nearest(self.session.place)
+            step = branch.nearest(self.session.viewed_step)
             snapshot = None if step is None else branch.snapshot(step)
             if snapshot is not None:
                 mine = choices_of(snapshot)
@@ -210,7 +212,7 @@ class Tables(Panel):
         layouts: list[dict[str, Any]] = []
         about = []
         for branch, there in zip(branches, stamp, strict=False):
-            near = branch.nearest(self.session.place)
+            near = branch.nearest(self.session.viewed_step)
             entries: list[list[Any]] = []
             for step, table in self._known(branch, choice):
                 if step not in there and (step == near or step == max(branch.steps_seen())):
@@ -267,7 +269,7 @@ class Tables(Panel):
         choice = choices.get(self._chosen) or preferred(choices, offered)
         found = []
         for branch in branches:
-            step = branch.nearest(self.session.place)
+            step = branch.nearest(self.session.viewed_step)
             table = None if step is None else self._table(branch, step, choice)
             if step is not None and table is not None:
                 found.append((branch, step, table))

@@ -1,20 +1,18 @@
 """The branches of a session as a tree of forks: what was forked from what, with which changes, and how far each is."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ka_explore.panels.branch import Branch
+from ka_explore.panels.branch import Branch, in_letters
 from ka_explore.panels.forking import differing_names
+from ka_explore.panels.session import Session
 from ka_explore.plots.comparing import run_colour
 from ka_explore.run.reproduce import config_at, differences, from_scratch, open_lines
 
-if TYPE_CHECKING:
-    from ka_explore.panels.session import Session
 
-
-def tree_of(session: "Session", agreements: Mapping[Branch, tuple[int, dict[str, float]]]) -> list[dict[str, Any]]:
+def tree_of(session: Session, agreements: Mapping[Branch, tuple[int, dict[str, float]]]) -> list[dict[str, Any]]:
     """A line a branch: forks below what they were forked from, in the order of the session."""
     branches = list(session.branches.values())
     parents = {branch: parent_of(branch, branches) for branch in branches}
@@ -42,7 +40,7 @@ def tree_of(session: "Session", agreements: Mapping[Branch, tuple[int, dict[str,
 
 
 def line_of(
-    session: "Session", branch: Branch, parent: Branch | None, place: int, agreed: tuple[int, dict[str, float]] | None
+    session: Session, branch: Branch, parent: Branch | None, index: int, agreed: tuple[int, dict[str, float]] | None
 ) -> dict[str, Any]:
     """What the tree says of a branch."""
     about, rows, run = branch.about, branch.rows, branch.run
@@ -52,8 +50,8 @@ def line_of(
         "name": branch.name,
         "method": about["method"],
         "seed": about["seed"],
-        "colour": run_colour(place),
-        "place": place,
+        "colour": run_colour(index),
+        "index": index,
         "from": "" if branch.parent is None else branch.parent[0],
         "at": None if branch.parent is None else branch.parent[1],
         "changes": [
@@ -115,14 +113,10 @@ def changes_of(branch: Branch, parent: Branch | None) -> dict[str, tuple[Any, An
 
 def said(value: Any) -> str:
     """An option's value in few letters."""
-    if isinstance(value, (tuple, list)):
-        return ", ".join(map(said, value)) or "none"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "none" if value is None else str(value)
+    return "none" if value in (None, (), []) else in_letters(value)
 
 
-def code_of(session: "Session", branch: Branch) -> str:
+def code_of(session: Session, branch: Branch) -> str:
     """The Python that opens a branch that stays, or makes one that goes with the kernel anew."""
     if branch.kept:
         return open_lines(branch.folder)

@@ -1,71 +1,57 @@
 """What if: controls made from a method's options; a change never edits the past, it offers a fork."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from collections.abc import Iterable
+from typing import Any
 
 import traitlets
 
 from ka_explore.methods.config import Option, options_of
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.forking import (
-    PANELS,
-    WITHOUT,
-    answer_forks,
-    fork_as_asked,
-    kind_of,
-    proposed,
-    value_of,
-    values_of,
-)
-from ka_explore.panels.widget import Panel, source
+from ka_explore.panels.forking import WITHOUT, ForkingPanel, kind_of, proposed, value_of, values_of
+from ka_explore.panels.layout import Room
+from ka_explore.panels.session import Session
+from ka_explore.panels.status import Message
+from ka_explore.panels.widget import source
 from ka_explore.plots import colour_of, marker_of
-
-if TYPE_CHECKING:
-    from ka_explore.panels.session import Session
 
 DECADES = 100.0  # a logarithmic slider reaches so many times above and below what is in force
 FIRST = ("alpha", "temperature", "learning_rate", "without")  # with all weights: what is tried first
 
 
-class WhatIf(Panel):
+class WhatIf(ForkingPanel):
     """Sliders, switches and choices for every option of the active branch, and the fork that they lead to."""
 
-    _esm = source("shared.js", "copying.js", "what_if.js")
+    _esm = source("shared.js", "controls.js", "what_if.js")
     _css = source("shared.css", "what_if.css")
-    topics = frozenset({"branches", "rows", "place"})
+    topics = frozenset({"branches", "rows", "viewed_step"})
+    room = Room(340, 420)
+    answers = frozenset({"fork", "propose"})
 
-    panel_id = traitlets.Unicode().tag(sync=True)
     controls = traitlets.Dict().tag(sync=True)
     branch = traitlets.Dict().tag(sync=True)
     recorded = traitlets.Int().tag(sync=True)
-    place = traitlets.Float().tag(sync=True)
+    viewed_step = traitlets.Float().tag(sync=True)
     proposal = traitlets.Dict().tag(sync=True)
-    problem = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, session: "Session"):
-        self._problem: dict[str, Any] = {}
+    def __init__(self, session: Session):
         self._branch: Branch | None = None
         super().__init__(session)
-        self.panel_id = uuid4().hex
-        PANELS[self.panel_id] = self
-        answer_forks(session)
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """The active branch's options, their values by step, and how far it is recorded."""
         branch, session = self.session.branch, self.session
-        state: dict[str, Any] = {"recorded": len(branch.rows), "place": float(session.place)}
+        state: dict[str, Any] = {"recorded": len(branch.rows), "viewed_step": float(session.viewed_step)}
         if "branches" in changed:
             if branch is not self._branch:
-                self._branch, self._problem = branch, {}
+                self._branch = branch
+                state["problem"] = {}
             state["branch"] = {
                 "name": branch.name,
                 "method": branch.about["method"],
                 "configs": [[start, values_of(config)] for start, config in branch.about["configs"]],
             }
             state["controls"] = controls_of(branch)
-            state["problem"] = dict(self._problem)
         return state
 
     def summary(self) -> str:
@@ -73,18 +59,9 @@ class WhatIf(Panel):
         branch = self.session.branch
         return f"what if: {len(options_of(kind_of(branch)))} options of {branch.name} ({branch.about['method']})"
 
-    def propose(self, message: Mapping[str, Any]) -> None:
+    def propose(self, message: Message) -> None:
         """Say what a fork with these changes would be called, whether it can be, and the Python that makes it."""
         self.proposal = {"view": message.get("view", ""), **proposed(self.session, message)}
-
-    def fork(self, message: Mapping[str, Any]) -> None:
-        """Fork as the message says; what is wrong with it is shown in the panel."""
-        self._told({}, message)
-        fork_as_asked(self.session, message, lambda problem: self._told(problem, message))
-
-    def _told(self, problem: dict[str, Any], message: Mapping[str, Any]) -> None:
-        self._problem = {"view": message.get("view", ""), **problem} if problem else {}
-        self.session.changed("branches")
 
 
 # Controls

@@ -1,23 +1,19 @@
-"""What every panel is made of: a small widget without a build step, and the channel that carries what users ask.
+"""What every panel is made of: a small widget without a build step."""
 
-A panel's state goes from Python to the browser only, the channel's messages from the browser to Python only. So
-nothing that Python publishes decides on which of the kernel's threads a click arrives (see `Channel`).
-"""
-
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anywidget
 import traitlets
 from ipywidgets import Widget, widget_serialization
 
+from ka_explore.panels.layout import Room
+from ka_explore.panels.session import Session
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from ka_explore.panels.session import Session
 
 
 @cache
@@ -28,34 +24,6 @@ def source(*names: str) -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in [*shared, *(folder / name for name in names)])
 
 
-class Channel(anywidget.AnyWidget):
-    """Carries what users ask from the browser to Python; nothing is ever published on it.
-
-    ipykernel 7 hands a comm's messages to the thread on which Python last published on this comm: after creation in a
-    cell that is the main thread, where a click would wait for the running cell. Forgetting who published lets the
-    page's own choice stand, which is a thread beside the cells. Version 6 has no such threads: there messages wait.
-
-    Args:
-        receive: called with every message, on whatever thread the kernel calls; it must only note and return.
-    """
-
-    _esm = "export default { render() {} };\n"
-
-    def __init__(self, receive: Callable[[Mapping[str, Any]], None]):
-        super().__init__()
-        self.on_msg(lambda _widget, message, _buffers: receive(message))
-        self._forget_publisher()
-
-    def send_state(self, *arguments: Any, **named: Any) -> None:
-        """The state, for a page that was loaded anew while a cell runs; then forget who published it."""
-        super().send_state(*arguments, **named)
-        self._forget_publisher()
-
-    def _forget_publisher(self) -> None:
-        with suppress(AttributeError):
-            del self.comm._reply_subshell_id
-
-
 class Panel(anywidget.AnyWidget):
     """A view of a session: traits that the browser draws.
 
@@ -63,15 +31,17 @@ class Panel(anywidget.AnyWidget):
     Panels never know each other: what they share is the session in Python and its bus in the browser (``shared.js``).
 
     Attributes:
-        topics: what the panel is drawn anew for; see `ka_explore.panels.session.TOPICS`.
+        topics: what the panel is drawn anew for; see `ka_explore.panels.status.TOPICS`.
+        room: where it stands in a workbench and how high it is; by default in a row of its own.
     """
 
     topics: frozenset[str] = frozenset()
+    room: ClassVar[Room] = Room()
 
     session_id = traitlets.Unicode().tag(sync=True)
     channel = traitlets.Instance(Widget).tag(sync=True, **widget_serialization)
 
-    def __init__(self, session: "Session"):
+    def __init__(self, session: Session):
         self.session = session
         super().__init__(session_id=session.id, channel=session.channel, **self.state(self.topics))
         session.join(self)

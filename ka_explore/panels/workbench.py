@@ -1,20 +1,21 @@
 """The workbench: panels around one session, in one notebook cell."""
 
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from ipywidgets import Box
 from jaxtyping import Int64
 
 from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.branches import Branches
 from ka_explore.panels.findings import Findings
+from ka_explore.panels.handling import folders_in
 from ka_explore.panels.history import History
+from ka_explore.panels.layout import WIDTHS, arranged
 from ka_explore.panels.player import Player
 from ka_explore.panels.points import Points
 from ka_explore.panels.samples import Samples
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ka_explore import diagnosis
     from ka_explore.problem.problem import Problem
 
-PANELS: Mapping[str, type[Panel]] = {
+PANELS: dict[str, type[Panel]] = {
     "player": Player,
     "points": Points,
     "history": History,
@@ -39,35 +40,12 @@ PANELS: Mapping[str, type[Panel]] = {
     "branches": Branches,
     "findings": Findings,
 }
-"""The parts of a workbench by name, in the order in which they stand."""
-
-# Rows of the grid from above: what may stand in a row, side by side, and how high it is in pixels.
-LAYOUTS: Mapping[str, Sequence[tuple[tuple[str, ...], int]]] = {
-    "laptop": (
-        (("player",), 0),
-        (("points", "history"), 270),
-        (("points", "tables"), 230),
-        (("samples",), 218),
-        (("what_if", "branches"), 340),
-        (("findings",), 230),
-    ),
-    "projector": (
-        (("player",), 0),
-        (("points", "history"), 350),
-        (("points", "tables"), 350),
-        (("samples",), 270),
-        (("what_if", "branches"), 420),
-        (("findings",), 340),
-    ),
-}
-TREE = 0.6  # how high, of its row, a tree of branches is that has the row for itself
-ALONE = 1.5  # how much higher a panel is that stands alone
-WIDTHS: Mapping[str, tuple[int, int]] = {"laptop": (56, 44), "projector": (60, 40)}  # of two columns, in percent
+"""The parts of a workbench by name, in the order in which they stand: one row a panel."""
 
 
 def workbench(
     *runs: Run | str | Path,
-    show: Sequence[str] | None = None,
+    show: Sequence[str | type[Panel]] | None = None,
     layout: Literal["laptop", "projector"] = "laptop",
     problem: "Problem | None" = None,
 ) -> "Workbench":
@@ -77,7 +55,7 @@ def workbench(
 
     Args:
         runs: runs, folders of runs, or folders with such folders in them (``"runs/"``).
-        show: which parts, by name (`PANELS`); all by default.
+        show: which parts, by name (`PANELS`) or classes of your own; all by default.
         layout: ``laptop``, or ``projector`` with larger type and pictures.
         problem: of folders whose problem is not one of ``ka_explore.toy``, to drive them on; looking needs none.
 
@@ -85,15 +63,10 @@ def workbench(
     """
     if not runs:
         raise InputError("workbench() needs a run, or a folder of runs: workbench(run), workbench('runs/').")
-    if layout not in LAYOUTS:
-        raise unknown("layout", layout, LAYOUTS)
-    parts = list(PANELS) if show is None else list(show)
-    for part in parts:
-        if part not in PANELS:
-            raise unknown("part", part, PANELS)
-    if not parts or len(set(parts)) < len(parts) or isinstance(show, str):
-        raise InputError(f"show={show!r}: expected a list of different parts of {', '.join(PANELS)}.")
-    return Workbench(desk_of(runs, problem), parts, layout)
+    if layout not in WIDTHS:
+        raise unknown("layout", layout, WIDTHS)
+    parts = parts_of(show)
+    return Workbench(session_of(runs, problem), parts, layout)
 
 
 class Workbench:
@@ -103,10 +76,10 @@ class Workbench:
         panels: by name.
     """
 
-    def __init__(self, session: Session, parts: Sequence[str], layout: str):
+    def __init__(self, session: Session, parts: Mapping[str, type[Panel]], layout: str):
         self._session = session
-        self.panels: dict[str, Panel] = {name: PANELS[name](session) for name in PANELS if name in parts}
-        self._box = arranged(self.panels, layout)
+        self.panels: dict[str, Panel] = {name: part(session) for name, part in parts.items()}
+        self._box = arranged(self.panels, {name: panel.room for name, panel in self.panels.items()}, layout)
         self._static = Static(session, self.panels)
         session.enter(self)
 
@@ -126,9 +99,9 @@ class Workbench:
     @property
     def run(self) -> Run:
         """The active run, opened if it is only a folder so far."""
-        branch = self._session.branch
+        branch, driver = self._session.branch, self._session.driver
         if branch.run is None:
-            waited(self._session.open())
+            waited(driver.do(lambda: driver.opened(branch)))
         assert branch.run is not None
         return branch.run
 
@@ -168,7 +141,7 @@ class Workbench:
     def _wait(self, future: "Future[Any]") -> None:
         try:
             waited(future)
-            self._session.settle()
+            self._session.driver.settle()
         except KeyboardInterrupt:
             self._session.pause()
             raise
@@ -193,11 +166,11 @@ class Workbench:
 
     @property
     def selection(self) -> Int64[np.ndarray, "sample"]:
-        """The selected samples, as places in the probe set."""
+        """The selected samples, as indices in the probe set."""
         return self._session.selection.copy()
 
     def select(self, samples: Sequence[int]) -> "Workbench":
-        """Select samples by their places in the probe set, in every view."""
+        """Select samples by their indices in the probe set, in every view."""
         self._session.select(samples)
         return self
 
@@ -219,6 +192,29 @@ class Workbench:
         return self.panels[name]
 
 
+def parts_of(show: Sequence[str | type[Panel]] | None) -> dict[str, type[Panel]]:
+    """The panels that are to be shown, by name: those of `PANELS` in their order, then others.
+
+    Raises InputError for unknown ones, and for none or the same twice.
+    """
+    if show is None:
+        return dict(PANELS)
+    known = {part: name for name, part in PANELS.items()}
+    names: list[str] = []
+    others: dict[str, type[Panel]] = {}
+    for part in [] if isinstance(show, str) else show:
+        if isinstance(part, str):
+            if part not in PANELS:
+                raise unknown("part", part, PANELS)
+            names.append(part)
+        else:
+            names.append(known.get(part, part.__name__))
+            others |= {} if part in known else {part.__name__: part}
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"show={show!r}: expected a list of different parts of {', '.join(PANELS)}.")
+    return {name: part for name, part in PANELS.items() if name in names} | others
+
+
 def waited(future: "Future[Any]") -> Any:
     """What comes of it; nothing where it was given up for something else."""
     try:
@@ -231,7 +227,7 @@ def waited(future: "Future[Any]") -> Any:
 SESSIONS: "weakref.WeakValueDictionary[tuple[Any, ...], Session]" = weakref.WeakValueDictionary()
 
 
-def desk_of(runs: Sequence[Run | str | Path], problem: "Problem | None") -> Session:
+def session_of(runs: Sequence[Run | str | Path], problem: "Problem | None") -> Session:
     """The session of these runs: the one that is open, or a new one."""
     parts: list[tuple[Run | None, Path]] = []
     for run in runs:
@@ -244,52 +240,3 @@ def desk_of(runs: Sequence[Run | str | Path], problem: "Problem | None") -> Sess
         found = Session([Branch(run, folder) for run, folder in parts], problem)
         SESSIONS[key] = found
     return SESSIONS[key]
-
-
-def folders_in(folder: Path) -> list[Path]:
-    """A run's folder, or all runs' folders in a folder, in order of their names.
-
-    Raises InputError where there is none.
-    """
-    if (folder / "run.json").exists():
-        return [folder]
-    found = sorted(path.parent for path in folder.glob("*/run.json") if not path.parent.name.startswith("."))
-    if not found:
-        raise InputError(f"there is no run in {folder}: expected a folder with run.json, or one of such folders.")
-    return found
-
-
-def areas_of(parts: Iterable[str], layout: str) -> list[tuple[list[str], int]]:
-    """Which part stands in each of two columns, a row, and how high the row is; what is not there leaves no gap."""
-    there = set(parts)
-    rows = [([name for name in names if name in there], height) for names, height in LAYOUTS[layout]]
-    rows = [(names, round(TREE * height) if names == ["branches"] else height) for names, height in rows if names]
-    beside: dict[str, str] = {}  # what stands beside a part that spans rows
-    for names, _ in rows:
-        if len(names) == 2:
-            beside.setdefault(names[0], names[1])
-    return [
-        (names if len(names) == 2 else [names[0], beside.get(names[0], names[0])], height) for names, height in rows
-    ]
-
-
-def arranged(panels: Mapping[str, Panel], layout: str) -> Box:
-    """The panels in a grid."""
-    rows = areas_of(panels, layout)
-    areas = [names for names, _ in rows]
-    single = ALONE if len(panels) == 1 else 1
-    heights = ["auto" if height == 0 else f"{single * height:g}px" for _, height in rows]
-    left, right = WIDTHS[layout]
-    for name, panel in panels.items():
-        panel.layout.grid_area = name
-    box = Box(list(panels.values()))
-    box.layout.display = "grid"
-    box.layout.grid_template_columns = f"minmax(0, {left}fr) minmax(0, {right}fr)"
-    box.layout.grid_template_areas = " ".join(f'"{" ".join(names)}"' for names in areas)
-    box.layout.grid_template_rows = " ".join(heights)
-    box.add_class("ka-bench")
-    frame = Box([box])  # its width decides whether panels stand side by side (shared.css)
-    frame.add_class("ka-frame")
-    if layout == "projector":
-        frame.add_class("ka-projector")
-    return frame

@@ -6,12 +6,12 @@ are short, so a pause never waits for long.
 
 import sys
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
+from ka_explore.panels.loop import Job, Loop
 from ka_explore.problem.progress import Watcher, watched
 
 Task = Generator[float, None, None]
@@ -24,8 +24,6 @@ class Paused(BaseException):
 
 class Worker:
     """A thread that works on one task at a time and does short jobs between its slices.
-
-    The thread starts with the first thing asked and goes with the process; `close` ends it.
 
     Args:
         changed: called on the thread after every slice and job, and when a task has ended.
@@ -40,13 +38,14 @@ class Worker:
         progress: Watcher = lambda _what, _share: None,
     ):
         self._changed, self._failed, self._progress = changed, failed, progress
-        self._condition = threading.Condition()
-        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._lock = threading.Lock()
+        self._loop = Loop("worker", failed, self._finish)
+        self._jobs: set[Future[Any]] = set()  # that wait
         self._next: tuple[Callable[[], Task], Future[None]] | None = None
         self._task: tuple[Task, Future[None]] | None = None
-        self._stop = False  # the task at hand is to end
-        self._closed = self._inside = False  # inside a slice
-        self._thread: threading.Thread | None = None
+        self._stop = self._inside = False  # the task at hand is to end; inside a slice
+        self._turn = 0  # of the task, that was asked for last
+        self._switching = SwitchInterval()
 
     def start(self, task: Callable[[], Task]) -> "Future[None]":
         """Begin a task once the slice at hand is over; it takes the place of the one at hand, or of one that waits.
@@ -55,31 +54,19 @@ class Worker:
         task raised.
         """
         future: Future[None] = Future()
-        with self._condition:
-            self._forget_next()
-            if self._closed:
-                future.cancel()
-                return future
-            self._next, self._stop = (task, future), True
-            self._wake()
+        self._replace((task, future))
         return future
 
     def stop(self) -> None:
         """End the task at hand after this slice, and the one that waits."""
-        with self._condition:
-            self._forget_next()
-            self._stop = self._task is not None
-            self._wake()
+        self._replace(None)
 
     def do(self, job: Callable[[], Any]) -> "Future[Any]":
         """Do a job after the slice at hand; the task then goes on."""
         future: Future[Any] = Future()
-        with self._condition:
-            if self._closed:
-                future.cancel()
-                return future
-            self._jobs.append((job, future))
-            self._wake()
+        self._jobs.add(future)
+        if not self._loop.put(partial(self._work, partial(self._do, job, future))):
+            future.cancel()
         return future
 
     @property
@@ -89,114 +76,101 @@ class Worker:
 
     def close(self) -> None:
         """End the task and the thread; jobs that wait are cancelled."""
-        with self._condition:
-            self._forget_next()
-            self._closed = True
-            self._condition.notify_all()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=30)
+        self.stop()
+        self._loop.close()
 
-    def _forget_next(self) -> None:
-        if self._next is not None:
-            self._next[1].cancel()
-            self._next = None
+    def _replace(self, task: "tuple[Callable[[], Task], Future[None]] | None") -> None:
+        """Have this task, or none, begin in place of what is at hand or waits."""
+        with self._lock:
+            if self._next is not None:
+                self._next[1].cancel()
+            self._next, self._stop = task, task is not None or self._task is not None
+            if self._stop and not self._ask() and task is not None:
+                self._next = None
+                task[1].cancel()
 
-    def _wake(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._watched, name="ka_explore worker", daemon=True)
-            self._thread.start()
-        self._condition.notify_all()
+    def _ask(self, after: float = 0.0) -> bool:
+        """Ask for a turn of the task; only the last that was asked for counts."""
+        self._turn += 1
+        return self._loop.put(partial(self._work, partial(self._go_on, self._turn)), after)
 
-    def _watched(self) -> None:
+    # On the thread; each gives what tells who waits.
+
+    def _work(self, job: Callable[[], Job | None]) -> None:
+        self._switching.quick(True)
         with watched(self._tell):
-            self._work()
-
-    def _tell(self, what: str, share: float) -> None:
-        """Tell how far a slice is; where the task was asked to stop, end the slice there."""
-        self._progress(what, share)
-        if self._task is not None and self._inside and (self._stop or self._next is not None or self._closed):
-            raise Paused
-
-    def _work(self) -> None:
-        with SwitchInterval() as self._turns:
-            self._work_on()
-
-    def _work_on(self) -> None:
-        due = 0.0  # when the next slice may begin
-        while True:
-            with self._condition:
-                while not (self._closed or self._stop or self._next or self._jobs):
-                    left = None if self._task is None else due - time.monotonic()
-                    if left is not None and left <= 0:
-                        break
-                    self._turns.quick = self._task is not None
-                    self._condition.wait(left)
-                if self._closed:
-                    break
-                ends, self._stop = self._stop or self._next is not None, False
-                job = None if ends or not self._jobs else self._jobs.popleft()
-            self._turns.quick = True
-            settle = nothing
-            if ends:
-                settle = self._end()
-                self._begin()
-                due = 0.0
-            elif job is not None:
-                settle = self._do(*job)
-            elif self._task is not None:
-                pause, settle = self._slice()
-                due = time.monotonic() + pause
-            self._changed()
+            settle = job()
+        self._changed()
+        if settle is not None:
             settle()  # last, so that who waits finds everything told
-        self._end()()
-        for _, future in self._jobs:
-            future.cancel()
+        self._switching.quick(self._task is not None)
 
-    def _slice(self) -> tuple[float, Callable[[], None]]:
-        """One slice of the task at hand: seconds until the next, and what tells who waits."""
-        assert self._task is not None
-        task, future = self._task
+    def _do(self, job: Callable[[], Any], future: "Future[Any]") -> Job | None:
+        self._jobs.discard(future)
+        if not future.set_running_or_notify_cancel():
+            return None
+        try:
+            return partial(future.set_result, job())
+        except BaseException as error:
+            return partial(future.set_exception, error)
+
+    def _go_on(self, turn: int) -> Job | None:
+        """The next slice of the task, or the end of it and the begin of another."""
+        settle, pause = None, 0.0
+        with self._lock:
+            if turn != self._turn:
+                return None
+            ends, begins = self._stop, self._next
+            self._stop, self._next = False, None
+        if ends:
+            settle = self._end()
+            if begins is not None and begins[1].set_running_or_notify_cancel():
+                self._task = begins[0](), begins[1]
+        elif self._task is not None:
+            settle, pause = self._slice(*self._task)
+        with self._lock:
+            if self._task is not None and not self._stop:
+                self._ask(pause)
+        return settle
+
+    def _slice(self, task: Task, future: "Future[None]") -> tuple[Job | None, float]:
+        """One slice of the task at hand, and the seconds until the next."""
         self._inside = True
         try:
-            return next(task), nothing
+            return None, next(task)
         except (StopIteration, Paused):
             self._task = None
-            return 0.0, lambda: future.set_result(None)
+            return partial(future.set_result, None), 0.0
         except BaseException as error:
             self._task = None
             self._failed(error)
-            return 0.0, failing(future, error)
+            return partial(future.set_exception, error), 0.0
         finally:
             self._inside = False
 
-    def _begin(self) -> None:
-        with self._condition:
-            if self._next is None:
-                return
-            task, future = self._next
-            self._next = None
-            if future.set_running_or_notify_cancel():
-                self._task = task(), future
-
-    def _end(self) -> Callable[[], None]:
+    def _end(self) -> Job | None:
         if self._task is None:
-            return nothing
+            return None
         task, future = self._task
         try:
             task.close()
         except BaseException as error:
             self._failed(error)
         self._task = None
-        return lambda: future.set_result(None)
+        return partial(future.set_result, None)
 
-    def _do(self, job: Callable[[], Any], future: "Future[Any]") -> Callable[[], None]:
-        if not future.set_running_or_notify_cancel():
-            return nothing
-        try:
-            result = job()
-        except BaseException as error:
-            return failing(future, error)
-        return lambda: future.set_result(result)
+    def _tell(self, what: str, share: float) -> None:
+        """Tell how far a slice is; where the task was asked to stop, end the slice there."""
+        self._progress(what, share)
+        if self._inside and (self._stop or self._loop.closed):
+            raise Paused
+
+    def _finish(self) -> None:
+        if (settle := self._end()) is not None:
+            settle()
+        for future in list(self._jobs):
+            future.cancel()
+        self._switching.quick(False)
 
 
 class SwitchInterval:
@@ -212,19 +186,8 @@ class SwitchInterval:
     def __init__(self) -> None:
         self._quick = False
 
-    def __enter__(self) -> "SwitchInterval":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.quick = False
-
-    @property
-    def quick(self) -> bool:
-        """Whether this worker works."""
-        return self._quick
-
-    @quick.setter
     def quick(self, quick: bool) -> None:
+        """Say whether this worker works."""
         if quick == self._quick:
             return
         self._quick = quick
@@ -235,12 +198,3 @@ class SwitchInterval:
             SwitchInterval.working += 1 if quick else -1
             if SwitchInterval.working == 0:
                 sys.setswitchinterval(SwitchInterval.before)
-
-
-def nothing() -> None:
-    """Nobody waits."""
-
-
-def failing(future: "Future[Any]", error: BaseException) -> Callable[[], None]:
-    """Tells who waits what went wrong."""
-    return lambda: future.set_exception(error)

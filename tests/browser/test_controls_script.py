@@ -190,6 +190,18 @@ def test_the_python_is_shown_for_what_is_set(session, bridge):
     check(page)
 
 
+def test_b_in_the_player_forks_with_what_is_set(session, bridge):
+    page = bridge(session, WhatIf(session), Player(session))
+    player = page.page.locator(".ka-player")
+    player.press("b")  # nothing is changed: nothing to fork
+    control(page, "mmd_weight").get_by_role("textbox").fill("0.5")
+    page.page.get_by_label("play it at once").uncheck()
+    player.press("B")
+    until(page, lambda: len(session.branches) == 2)
+    assert session.branch.run.config.mmd_weight == 0.5
+    check(page)
+
+
 def test_two_views_of_one_panel_have_changes_of_their_own(session, bridge):
     panel = WhatIf(session)
     page = bridge(session, panel)

@@ -87,7 +87,7 @@ def test_nothing_overlaps_or_jumps_in_any_state(lab, layout):
     look(lab, "fresh")
 
     # While it plays nothing moves but what is drawn.
-    lab.kernel_value("setattr(session, 'play_interval', 0.02)")
+    lab.kernel_value("setattr(session.driver, 'play_interval', 0.02)")
     page.locator(".ka-player-play").click()
     lab.wait_for("() => Number(document.querySelector('section.ka-player').dataset.step) >= 45", timeout=60)
     before, moved = page.evaluate(PLACES), {}

@@ -92,9 +92,9 @@ def test_whatever_is_pressed_the_runs_are_what_replays_give(lab, seed):
     page.keyboard.press("Escape")
     lab.kernel_value("session.pause()")
     deadline = time.monotonic() + 60
-    while lab.kernel_value("session.doing") and time.monotonic() < deadline:
+    while lab.kernel_value("session.status.doing") and time.monotonic() < deadline:
         page.wait_for_timeout(100)
-    assert lab.kernel_value("session.doing") == "", "the player is stuck"
+    assert lab.kernel_value("session.status.doing") == "", "the player is stuck"
     error = lab.kernel_value("session.error")
     assert "Traceback" not in error, log[-20:]
     assert "Error: " not in error.split("\\n")[0], log[-20:]

@@ -130,10 +130,10 @@ def test_dragging_in_the_history_moves_the_time_and_places_the_views(bridge, ses
     assert [time["moving"] for time in times][-1] is False
     assert all(time["moving"] and time["by"] == "history" for time in times[:-1])
     assert [(m["do"], m["step"]) for m in asked(page)] == [("place", times[-1]["step"])]
-    assert session.place == times[-1]["step"]
+    assert session.viewed_step == times[-1]["step"]
     assert session.branch.step == 40, "looking is not rewinding"
     page.page.locator(".ka-history-over").press("ArrowLeft")
-    settled(page, lambda: session.place == times[-1]["step"] - 1)
+    settled(page, lambda: session.viewed_step == times[-1]["step"] - 1)
     clean(page)
 
 

@@ -25,7 +25,7 @@ def digest(run):
 
 run = Run(toy.digits(), "common_feature", steps={STEPS}, batch_size=32, snapshot_every=10, checkpoint_every=40)
 bench = workbench(run)
-bench._session.play_interval = 0.02
+bench._session.driver.play_interval = 0.02
 """
 SHOW = "bench"
 BUSY = "begin = time.time()\nwhile time.time() - begin < 6:\n    time.sleep(0.005)"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ka_explore import InputError, Run, StoreError
-from ka_explore.panels import bin
+from ka_explore.panels import handling
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.branches import Branches
 from ka_explore.panels.handling import delete, keep, keep_named, open_more, rename, show_or_hide, undo
@@ -42,10 +42,11 @@ def test_the_tree_says_who_was_forked_from_whom_and_what_differs(family):
 
 def test_the_tree_knows_how_far_branches_agree_with_their_teachers_and_not_their_accuracy(family):
     panel = Branches(family)
-    wait(lambda: all(line["agreement"] is not None for line in panel.tree if line["recorded"]))
+    seen = {name: bool(branch.steps_seen()) for name, branch in family.branches.items()}
+    assert sum(seen.values()) >= 3  # all that have steps; a fork at 0 perhaps
+    wait(lambda: {line["name"]: line["agreement"] is not None for line in panel.tree} == seen)
     for line in panel.tree:
-        assert (line["agreement"] is None) == (line["recorded"] == 0)  # a fork at 0 was not seen yet
-        if line["recorded"]:
+        if seen[line["name"]]:
             assert 0 <= line["agreement"] <= 1
             assert len(line["agreements"]) == 2
 
@@ -100,7 +101,7 @@ def test_names_that_are_taken_or_not_plain_are_refused(family):
 def test_what_is_deleted_comes_back_exactly(family, shown):
     family.show(*shown)
     family.look_at(3.0)
-    before = list(family.branches.items()), family.shown, family.active, family.place
+    before = list(family.branches.items()), family.shown, family.active, family.viewed_step
     kept = {other.folder: files(other.folder) for other in family.branches.values()}
     for name, branch in list(family.branches.items()):
         delete(family, name).result(20)
@@ -110,7 +111,7 @@ def test_what_is_deleted_comes_back_exactly(family, shown):
         assert not branch.folder.exists()
         assert files(branch.folder.parent / ".deleted" / branch.folder.name) == kept[branch.folder]
         undo(family).result(20)
-        assert (list(family.branches.items()), family.shown, family.active, family.place) == before
+        assert (list(family.branches.items()), family.shown, family.active, family.viewed_step) == before
         assert {folder: files(folder) for folder in kept} == kept
         assert not (branch.folder.parent / ".deleted").exists()
     family.play(7).result(20)
@@ -152,7 +153,7 @@ def test_the_last_branch_stays(make_run, desk_of):
 
 @pytest.mark.slow
 def test_a_temporary_branch_goes_when_it_cannot_come_back_any_more(make_run, desk_of, monkeypatch):
-    monkeypatch.setattr(bin, "UNDO", 0.3)
+    monkeypatch.setattr(handling, "UNDO", 0.3)
     session = desk_of(make_run("base", kept=False))
     folder = session.fork({"mmd_weight": 0.0}, name="child").result(20).folder
     panel = Branches(session)

@@ -5,7 +5,6 @@ import pytest
 from ka_explore import InputError
 from ka_explore.panels import findings
 from ka_explore.panels.findings import Findings
-from ka_explore.panels.forking import PANELS
 from ka_explore.panels.what_if import WhatIf
 from tests.panels.conftest import STEPS, wait
 
@@ -96,4 +95,4 @@ def test_panels_of_one_desk_answer_for_themselves(make_run, desk_of):
     session.receive({"do": "fork", "panel": first.panel_id, "at": 6, "changes": {"blocks": 1}})
     wait(lambda: first.problem)
     assert second.problem == {}
-    assert PANELS[first.panel_id] is first
+    assert session.panels[first.panel_id] is first

@@ -94,7 +94,7 @@ def test_a_frame_that_comes_while_it_plays_is_sent_by_itself_and_stays_for_a_pag
     panel, session = ready(trained(tiny_problem(), steps=40, done=9))
     before, sent = panel.frames, []
     panel.send = lambda content, buffers=None: sent.append((content, buffers))
-    session.doing = "plays"
+    session.driver.doing = "plays"
     session.branch.run.advance(3, progress=False)
     panel.refresh({"snapshots"})
     assert panel.frames == before, "a whole buffer was sent while it plays"
@@ -105,7 +105,7 @@ def test_a_frame_that_comes_while_it_plays_is_sent_by_itself_and_stays_for_a_pag
     np.testing.assert_allclose(np.frombuffer(buffers[0], np.float32).reshape(-1, 2), expected, atol=1e-6)
     state = panel.get_state()
     assert len(state["frames"]) == len(before) + len(buffers[0])
-    session.doing = ""
+    session.driver.doing = ""
 
 
 def test_where_the_run_stands_is_a_last_frame_that_is_replaced(tiny_problem, ready):
@@ -493,5 +493,5 @@ def test_cancelling_leaves_the_picture_as_it_was(base, ready, tmp_path, monkeypa
 def test_branches_and_place_that_change_together_are_both_seen(ready, tiny_problem):
     panel, _ = ready(trained(tiny_problem()))
     panel._reached.clear()
-    panel.refresh(frozenset({"branches", "place"}))
+    panel.refresh(frozenset({"branches", "viewed_step"}))
     assert panel._reached.is_set()

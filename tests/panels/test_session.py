@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ka_explore import Diverged, InputError, Run, toy
-from ka_explore.panels.branch import Branch
-from ka_explore.panels.session import Session, name_of, plain_name
+from ka_explore.panels.branch import Branch, name_of, plain_name
+from ka_explore.panels.session import Session
 from ka_explore.panels.worker import Worker
 from ka_explore.problem.progress import progress_bar
 
@@ -173,6 +173,50 @@ def test_long_work_inside_a_slice_is_told_and_ended_by_a_stop(worker):
 # The session
 
 
+def test_how_far_long_work_is_is_told_and_forgotten_when_it_is_over(session):
+    seen = []
+
+    def long():
+        with progress_bar(2, "asking the teachers") as bar:
+            bar.update()
+            seen.append(session.status.progress)
+
+    session.driver.do(long).result(5)
+    assert seen == ["asking the teachers: 50%"]
+    assert session.status.progress == ""
+
+
+def test_what_is_asked_for_later_is_done_later_and_in_the_order_in_which_it_is_due(session):
+    done = []
+    session.soon(lambda: done.append("late"), after=0.2)
+    session.soon(lambda: done.append("later"), after=0.3)
+    session.soon(lambda: done.append("now"))
+    assert until(lambda: len(done) == 3)
+    assert done == ["now", "late", "later"]
+
+
+def test_what_a_panel_is_asked_by_its_id_only_this_panel_answers(session):
+    class Panel:
+        answers = ("fly",)
+
+        def __init__(self):
+            self.heard = []
+
+        def answer(self, message):
+            self.heard.append(message["do"])
+
+    one, other = Panel(), Panel()
+    session.panels["one"], session.panels["other"] = one, other
+    session.receive({"do": "fly", "panel": "one"})
+    assert until(lambda: one.heard == ["fly"])
+    assert other.heard == []
+    session.receive({"do": "swim", "panel": "one"})
+    assert "unknown request 'swim'" in session.status.error
+    del one
+    session.receive({"do": "fly", "panel": "gone"})
+    assert "unknown request 'fly'" in session.status.error
+
+
 def test_a_run_played_on_the_desk_is_the_run_alone(session, run, tiny_problem):
     alone = Run(tiny_problem(), checkpoint_every=10, snapshot_every=5, **OPTIONS).advance(None)
     session.play().result(30)
@@ -201,7 +245,7 @@ def test_play_stops_at_the_step_the_stage_and_the_end():
 
 
 def test_a_pause_keeps_the_step_and_play_goes_on(session, run):
-    session.play_interval = 0.01
+    session.driver.play_interval = 0.01
     future = session.play()
     assert until(lambda: run.step >= 3)
     session.pause()
@@ -211,7 +255,7 @@ def test_a_pause_keeps_the_step_and_play_goes_on(session, run):
     assert session.status.doing == ""
     time.sleep(0.1)
     assert run.step == stood
-    session.play_interval = 0.0
+    session.driver.play_interval = 0.0
     session.play().result(30)
     assert run.step == 40
 
@@ -406,13 +450,13 @@ def test_a_folder_that_cannot_be_opened_says_why_and_is_still_shown(run):
 
 def test_a_run_is_looked_at_where_it_stands_and_that_changes_nothing(session, run, tiny_problem):
     session.play(7).result(30)
-    session.settle()
+    session.driver.settle()
     assert session.branch.live is not None
     assert session.branch.live.step == 7
     assert session.branch.steps_seen() == [0, 5, 7]
     assert run.store.snapshot_steps() == [0, 5]
     session.play(10).result(30)
-    session.settle()
+    session.driver.settle()
     assert session.branch.steps_seen() == [0, 5, 10]
     alone = Run(tiny_problem(), checkpoint_every=10, snapshot_every=5, **OPTIONS).advance(10)
     assert same(weights_of(run), weights_of(alone))
@@ -430,7 +474,7 @@ def test_what_a_cell_does_to_the_run_itself_is_seen(session, run):
     run.advance(5)
     assert until(lambda: seen and seen[-1] == 5)
     assert until(lambda: len(session.branch.rows) == 5)
-    session.play_interval = 0.02
+    session.driver.play_interval = 0.02
     session.play(15)
     run.advance(3)  # takes its turn between the steps of the worker
     assert until(lambda: not session.busy)
@@ -474,7 +518,7 @@ def test_whatever_is_asked_a_replay_gives_the_recorded_rows(tiny_problem, seed):
             time.sleep(chance.uniform(0, 0.05))
         session.pause()
         assert until(lambda: not session.busy)
-        session.worker.do(lambda: None).result(30)
+        session.driver.do().result(30)
         assert session.status.error == ""
         for branch in session.branches.values():
             branch.run.rewind(0)

@@ -110,11 +110,11 @@ def test_rows_sent_one_by_one_give_the_same_as_all_at_once(run, monkeypatch):
         assert len(sent) == 3, "nothing new, nothing sent"
         (one_by_one,) = rows_of(panel, sent)
         monkeypatch.setattr(Session, "busy", False)
-        panel.refresh({"place"})
+        panel.refresh({"viewed_step"})
         (at_once,) = rows_of(panel)
         np.testing.assert_array_equal(one_by_one, at_once)
         assert at_once.shape[1] == 11
-        assert panel.state({"place"}) == {}
+        assert panel.state({"viewed_step"}) == {}
 
 
 def test_now_and_then_a_playing_run_sends_everything_for_views_that_come_later(run, monkeypatch):
@@ -504,7 +504,7 @@ def test_while_a_run_plays_the_images_stay(run, monkeypatch):
         np.testing.assert_allclose(np.array(values, float).reshape(-1, 2)[:, 1], shares.max(axis=1), atol=1e-5)
         assert step == 13
         monkeypatch.setattr(Session, "busy", False)
-        session.changed("place")
+        session.changed("viewed_step")
         until(lambda: panel.shown["places"] != before)
 
 

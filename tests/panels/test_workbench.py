@@ -14,7 +14,8 @@ from ka_explore import InputError, Run
 
 pytest.importorskip("anywidget", reason="needs the extra lab: pip install 'ka-explore[lab]'")
 from ka_explore.panels import PANELS, workbench
-from ka_explore.panels.workbench import LAYOUTS, areas_of
+from ka_explore.panels.layout import WIDTHS, Room, grid_rows
+from ka_explore.panels.widget import Panel
 
 OPTIONS = {"steps": 20, "batch_size": 16, "width": 4, "blocks": 1, "checkpoint_every": 10, "snapshot_every": 5}
 
@@ -35,22 +36,77 @@ def bench(run):
     made.close()
 
 
-def test_every_part_stands_in_every_layout():
-    for rows in LAYOUTS.values():
-        assert {name for names, _ in rows for name in names} == set(PANELS)
+class Mine(Panel):
+    """A panel of somebody else's: it says nothing of its room."""
+
+    _esm = "export default { render({model, el}) { el.textContent = 'mine'; } };"
+    topics = frozenset({"branches"})
+
+    def state(self, changed):
+        return {}
+
+    def summary(self):
+        return f"mine: {self.session.active}"
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+def columns(rows):
+    return [(row.left, row.right) for row in rows]
+
+
+ROOMS = {name: part.room for name, part in PANELS.items()} | {"mine": Mine.room}
+
+
+@pytest.mark.parametrize("layout", WIDTHS)
 def test_whatever_is_shown_stands_in_rectangles(layout):
-    for count in range(1, len(PANELS) + 1):
-        for parts in combinations(PANELS, count):
-            grid = [names for names, _ in areas_of(parts, layout)]
+    for count in range(1, len(ROOMS) + 1):
+        for parts in combinations(ROOMS, count):
+            grid = columns(grid_rows({name: ROOMS[name] for name in parts}, layout))
             assert {name for names in grid for name in names} == set(parts)
             for part in parts:
                 rows = [y for y, names in enumerate(grid) if part in names]
-                columns = {tuple(x for x, name in enumerate(grid[y]) if name == part) for y in rows}
-                assert len(columns) == 1, (parts, grid)
+                sides = {tuple(x for x, name in enumerate(grid[y]) if name == part) for y in rows}
+                assert len(sides) == 1, (parts, grid)
                 assert rows == list(range(rows[0], rows[-1] + 1)), (parts, grid)
+
+
+@pytest.mark.parametrize(("layout", "heights"), [("laptop", [270, 230]), ("projector", [350, 350])])
+def test_two_stand_beside_one_and_are_together_as_high(layout, heights):
+    rooms = {name: ROOMS[name] for name in ("points", "history", "tables")}
+    rows = grid_rows(rooms, layout)
+    assert columns(rows) == [("points", "history"), ("points", "tables")]
+    assert [row.height for row in rows] == heights
+    (alone,) = grid_rows({name: rooms[name] for name in ("points", "tables")}, layout)
+    assert alone.height == rooms["points"][list(WIDTHS).index(layout)] == sum(heights) + 6
+
+
+def test_rooms_that_name_each_other_or_nobody_stand_in_rows_of_their_own():
+    rooms = {"a": Room(beside="b"), "b": Room(beside="a"), "c": Room(beside="c"), "d": Room(beside="nobody")}
+    assert columns(grid_rows(rooms, "laptop")) == [(name, name) for name in rooms]
+
+
+@pytest.mark.parametrize("layout", WIDTHS)
+def test_a_panel_of_ones_own_is_one_row_or_no_row_at_all(run, layout, monkeypatch):
+    run.advance(3)
+    made = workbench(run, show=["player", Mine], layout=layout)
+    try:
+        assert list(made.panels) == ["player", "Mine"]
+        assert "mine: base" in repr(made)
+    finally:
+        made.close()
+    monkeypatch.setitem(PANELS, "mine", Mine)
+    made = workbench(run, show=[Mine, "points"], layout=layout)
+    try:
+        assert list(made.panels) == ["points", "mine"]
+        areas = made._box.children[0].layout.grid_template_areas
+        assert areas == '"panel-0 panel-0" "panel-1 panel-1"'
+    finally:
+        made.close()
+
+
+def test_the_old_name_of_the_table_of_panels_goes_on_working():
+    with pytest.warns(FutureWarning, match="PARTS is PANELS since version"):
+        from ka_explore.panels import PARTS
+    assert PARTS is PANELS
 
 
 @pytest.mark.parametrize("part", PANELS)
@@ -142,6 +198,8 @@ def test_folders_are_opened_by_name_and_by_the_folder_around_them(tiny_problem, 
         (("run",), {"show": ["points", "pionts"]}, "Did you mean 'points'"),
         (("run",), {"show": []}, "expected a list of different parts"),
         (("run",), {"show": ["points", "points"]}, "expected a list of different parts"),
+        (("run",), {"show": "points"}, "expected a list of different parts"),
+        (("run",), {"show": [PANELS["points"], "points"]}, "expected a list of different parts"),
     ],
 )
 def test_what_does_not_fit_is_said(run, arguments, options, words):
@@ -151,7 +209,7 @@ def test_what_does_not_fit_is_said(run, arguments, options, words):
 
 def test_an_interrupted_cell_pauses_the_run(bench, run, monkeypatch):
     session = bench._session
-    session.play_interval = 0.05
+    session.driver.play_interval = 0.05
 
     class Interrupted:
         def result(self):

@@ -1,7 +1,6 @@
 // Branches: the runs of a session as a tree; which plays, which are compared, and what can be done with the one marked.
 
 const DASH_ARRAYS = ["", "7 4", "2 3", "8 3 2 3"];  // as the history draws them
-const NS = "http://www.w3.org/2000/svg";
 
 export default {
   render({model, el}) {
@@ -17,7 +16,7 @@ export default {
     const act = button(bar, "▶ activate", "", () => ask("activate"));
     const rename = button(bar, "✎ rename", "", () => edit(marked));
     const keep = button(bar, "⚑ keep", "", () => ask("keep"));
-    const copy = button(bar, "</> copy", "", copied);
+    const copy = copyButton(bar, root, () => branch(marked)?.code ?? "", {title: "", label: "</> copy", failed: "not copied"});
     const remove = button(bar, "✕ delete", "", () => ask("delete"));
     const more = button(bar, "open…", "add runs from a folder", () => { form.hidden = !form.hidden; if (!form.hidden) folder.focus(); }, {"aria-expanded": "false"});
     const form = make("form", root, {class: "ka-row ka-br-open", hidden: true});
@@ -38,12 +37,6 @@ export default {
     const branch = name => branches().find(line => line.name === name);
     const ask = (verb, name = marked) => session.post({do: verb, name});
 
-    async function copied() {
-      const done = await copyText(branch(marked)?.code ?? "", root);
-      copy.textContent = done ? "copied ✓" : "not copied";
-      setTimeout(() => { copy.textContent = "</> copy"; }, 1500);
-    }
-
     // Lines
 
     function visible() {
@@ -62,14 +55,7 @@ export default {
       const shows = make("input", part("shows"), {type: "checkbox", tabindex: "-1"});
       const who = part("who");
       const fold = make("span", who, {class: "ka-br-fold", "aria-hidden": "true"});
-      const swatch = document.createElementNS(NS, "svg");
-      swatch.setAttribute("class", "ka-br-swatch");
-      swatch.setAttribute("viewBox", "0 0 26 10");
-      swatch.setAttribute("aria-hidden", "true");
-      const stroke = document.createElementNS(NS, "path");
-      stroke.setAttribute("d", "M1 5 H25");
-      swatch.appendChild(stroke);
-      who.appendChild(swatch);
+      who.insertAdjacentHTML("beforeend", '<svg class="ka-br-swatch" viewBox="0 0 26 10" aria-hidden="true"><path d="M1 5 H25"></path></svg>');
       const label = make("span", who, {class: "ka-br-name"});
       const flag = make("span", who, {class: "ka-br-flag ka-quiet"});
       const what = part("what"), steps = part("steps"), loss = part("loss"), agree = part("agree");
@@ -80,8 +66,10 @@ export default {
       fold.addEventListener("click", () => toggle(made.dataset.branch));
       made.addEventListener("click", event => { if (!event.target.closest("input")) mark(made.dataset.branch, true); });
       label.addEventListener("dblclick", () => edit(made.dataset.branch));
-      return {made, plays, shows, who, fold, stroke, label, flag, what, done, number, loss, agree};
+      return {made, plays, shows, who, fold, stroke: who.querySelector("path"), label, flag, what, done, number, loss, agree};
     }
+
+    const says = (part, text, title) => { part.textContent = text; part.title = title; };
 
     function write(line) {
       const parts = lines.get(line.name);
@@ -104,21 +92,18 @@ export default {
       parts.shows.setAttribute("aria-label", `show ${line.name}`);
       parts.who.style.setProperty("--level", Math.min(line.level - 1, 6));
       parts.fold.textContent = line.forks ? (folded.has(line.name) ? "▸" : "▾") : line.level > 1 ? "└" : "";
-      parts.stroke.setAttribute("stroke", line.place % 8 === 0 ? "var(--ka-front)" : line.colour);
-      parts.stroke.setAttribute("stroke-dasharray", DASH_ARRAYS[line.place % 4]);
+      parts.stroke.setAttribute("stroke", line.index % 8 === 0 ? "var(--ka-front)" : line.colour);
+      parts.stroke.setAttribute("stroke-dasharray", DASH_ARRAYS[line.index % 4]);
       parts.label.title = `${line.name}: ${line.method}, seed ${line.seed}`;
       if (editing?.name !== line.name) parts.label.textContent = line.name;
-      parts.flag.textContent = line.kept ? "⚑" : "";
-      parts.flag.title = line.kept ? `stays in ${line.folder}` : "";
-      parts.what.textContent = line.from ? [from, differs].filter(Boolean).join(" · ") : line.method;
-      parts.what.title = line.from ? `forked from ${line.from} at step ${line.at}; ${differs || "nothing changed"}; ${line.method}` : `${line.method}, seed ${line.seed}`;
+      says(parts.flag, line.kept ? "⚑" : "", line.kept ? `stays in ${line.folder}` : "");
+      if (line.from) says(parts.what, [from, differs].filter(Boolean).join(" · "), `forked from ${line.from} at step ${line.at}; ${differs || "nothing changed"}; ${line.method}`);
+      else says(parts.what, line.method, `${line.method}, seed ${line.seed}`);
       parts.done.style.width = `${100 * (line.steps ? line.recorded / line.steps : 1)}%`;
-      parts.number.textContent = `${spaced(line.recorded)}/${spaced(line.steps)}`;
-      parts.number.title = `${line.recorded} of ${line.steps} steps recorded; stands at ${line.step}`;
-      parts.loss.textContent = line.loss === null ? "–" : readable(line.loss);
-      parts.loss.title = "loss of the last recorded step";
-      parts.agree.textContent = line.agreement === null ? "–" : `${Math.round(100 * line.agreement)} %`;
-      parts.agree.title = line.agreements.length ? `agrees at step ${line.agreed_at} with ${line.agreements.join(", ")}` : "no snapshot yet";
+      says(parts.number, `${spaced(line.recorded)}/${spaced(line.steps)}`, `${line.recorded} of ${line.steps} steps recorded; stands at ${line.step}`);
+      says(parts.loss, readable(line.loss), "loss of the last recorded step");
+      const agrees = line.agreements.length ? `agrees at step ${line.agreed_at} with ${line.agreements.join(", ")}` : "no snapshot yet";
+      says(parts.agree, line.agreement === null ? "–" : `${Math.round(100 * line.agreement)} %`, agrees);
     }
 
     function draw() {
@@ -237,8 +222,7 @@ export default {
       said.replaceChildren();
       said.hidden = !(note || error || deleted);
       said.classList.toggle("ka-br-error", Boolean(error));
-      if (error) make("span", said, {class: "ka-br-words"}, `✕ ${error}`);
-      else if (note) make("span", said, {class: "ka-br-words"}, note);
+      if (error || note) make("span", said, {class: "ka-br-words"}, error ? `✕ ${error}` : note);
       if (error) renamed = null;
       if (deleted) {
         make("span", said, {class: "ka-br-words", title: where.trim()}, `deleted ‘${deleted}’ — `);
@@ -249,9 +233,7 @@ export default {
       }
     }
 
-    model.on("change:tree", draw);
-    model.on("change:said", tell);
-    undo.push(() => { model.off("change:tree", draw); model.off("change:said", tell); });
+    following(model, undo, {tree: draw, said: tell});
     draw();
     tell();
     return end;

@@ -9,13 +9,15 @@ export default {
     let cards = [];
 
     const head = make("div", root, {class: "ka-row ka-fi-head"});
-    const go = button(head, "diagnose", "look for what is wrong with this branch", () => session.post({do: "diagnose", panel: model.get("panel_id")}), {class: "ka-main"});
+    const go = button(head, "diagnose", "look for what is wrong with this branch", () => post({do: "diagnose"}), {class: "ka-main"});
     const about = make("span", head, {class: "ka-grow ka-fi-about", role: "status"});
     const alarm = make("div", root, {class: "ka-fi-problem", role: "alert", hidden: true});
     const body = make("div", root, {class: "ka-fi-body"});
     keysStay(root);
 
     const report = () => model.get("report");
+    const post = message => session.post({...message, panel: model.get("panel_id")});
+    const redrawn = () => { draw(); title(); };
 
     function title() {
       const {branch, step, examining, teachers} = model.get("now"), found = report();
@@ -24,10 +26,9 @@ export default {
       go.textContent = busy ? "examining …" : found.key ? "diagnose again" : "diagnose";
       go.title = `look for what is wrong with ${branch} as it is now, at step ${step}`;
       about.replaceChildren();
-      about.classList.remove("ka-fi-old");
       if (busy) about.textContent = `examining ${examining}: ${teachers} teachers, the common space, the training; some seconds`;
       else if (found.key) {
-        make("b", about, {}, found.warnings ? found.summary : found.findings.length ? found.summary : `No warning in run ‘${found.branch}’.`);
+        make("b", about, {}, found.findings.length ? found.summary : `No warning in run ‘${found.branch}’.`);
         const old = found.step !== step;
         make("span", about, {class: old ? "ka-fi-old" : "ka-quiet"}, ` of step ${spaced(found.step)}${old ? `; the run is at ${spaced(step)} now` : ""}`);
       } else about.textContent = branch;
@@ -88,7 +89,7 @@ export default {
         make("p", box, {}, attempt.text);
         if (attempt.fork) {
           const row = make("div", box, {class: "ka-row"});
-          button(row, attempt.label, "fork and play it", () => session.post({do: "attempt", panel: model.get("panel_id"), of: report().branch, finding: place, attempt: i}), {class: "ka-fi-try"});
+          button(row, attempt.label, "fork and play it", () => post({do: "attempt", of: report().branch, finding: place, attempt: i}), {class: "ka-fi-try"});
         }
         if (attempt.code) {
           const row = make("div", box, {class: "ka-fi-code"});
@@ -97,12 +98,11 @@ export default {
         }
       });
       const name = `${finding.name} ${finding.subject}`;
-      const look = () => {
+      made.open = opened.has(name);
+      made.addEventListener("toggle", () => {
         if (made.open) opened.add(name); else opened.delete(name);
-        if (made.open && picture && !model.get("pictures")[place]) session.post({do: "evidence", panel: model.get("panel_id"), finding: place});
-      };
-      if (opened.has(name)) made.open = true;
-      made.addEventListener("toggle", look);
+        if (made.open && picture && !model.get("pictures")[place]) post({do: "evidence", finding: place});
+      });
       return {picture, title: finding.title};
     }
 
@@ -117,25 +117,12 @@ export default {
     }
 
     function troubled() {
-      const problem = model.get("problem");
-      alarm.replaceChildren();
-      alarm.hidden = !problem.text;
-      if (alarm.hidden) return;
-      make("span", alarm, {class: "ka-fi-why"}, `✕ ${problem.text}`);
-      for (const {at, text} of problem.offers ?? []) button(alarm, text, `the same changes from step ${at} on`, () => session.post({do: "fork", ...problem.asked, at, panel: model.get("panel_id")}));
-      button(alarm, "✕", "dismiss", () => { alarm.hidden = true; }, {"aria-label": "dismiss"});
+      const {text, offers, asked} = model.get("problem");
+      complain(alarm, text && `✕ ${text}`, offers, at => post({do: "fork", ...asked, at}));
     }
 
-    const on = (trait, listener) => {
-      model.on(`change:${trait}`, listener);
-      undo.push(() => model.off(`change:${trait}`, listener));
-    };
-    on("now", title);
-    on("report", () => { draw(); title(); });
-    on("pictures", pictures);
-    on("problem", troubled);
-    draw();
-    title();
+    following(model, undo, {now: title, report: redrawn, pictures, problem: troubled});
+    redrawn();
     troubled();
     return end;
   },

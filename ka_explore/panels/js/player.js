@@ -26,8 +26,7 @@ export default {
     make("summary", more, {title: "how fast to play, how often to draw"}, "speed");
     const sheet = make("div", more, {class: "ka-player-sheet"});
     const choice = (label, name, values) => {
-      const line = make("label", sheet, {class: "ka-row"}, label);
-      const select = make("select", line);
+      const select = make("select", make("label", sheet, {class: "ka-row"}, label));
       for (const [value, text] of values) make("option", select, {value}, text);
       select.value = String(model.get("intervals")[name]);
       select.addEventListener("change", () => session.post({do: "intervals", [name]: Number(select.value)}));
@@ -47,16 +46,13 @@ export default {
     const status = () => model.get("status");
     const timeline = () => model.get("timeline");
 
-    function toggle() {
-      if (status().doing === "plays" || status().doing === "replays") session.post({do: "pause"});
-      else session.post({do: "play"});
-    }
+    const moves = () => ["plays", "replays"].includes(status().doing);
+    function toggle() { session.post({do: moves() ? "pause" : "play"}); }
 
     function goto(step) {
       const wanted = Math.min(Math.max(step, 0), status().recorded);
       session.emit("time", {step: wanted, by: "player", moving: false});
-      if (status().open) session.post({do: "goto", step: wanted});
-      else session.post({do: "place", step: wanted});
+      session.post({do: status().open ? "goto" : "place", step: wanted});
     }
 
     slider.addEventListener("input", () => {
@@ -94,30 +90,23 @@ export default {
         ctx.fillStyle = line;
         if (start > 0) ctx.fillRect(x(start) - 0.5, 2, 1, height - 6);
         ctx.fillStyle = quiet;
-        const room = x(end) - x(start) - 6;
-        const text = fitted(ctx, name, room);
+        const text = fitted(ctx, name, x(end) - x(start) - 6);
         if (text && x(start) >= free) {
           ctx.fillText(text, x(start) + 4, 1);
           free = x(start) + ctx.measureText(text).width + 8;
         }
       }
-      for (const [, at] of forks) {
-        ctx.fillStyle = styleOf(root, "--ka-warn");
-        ctx.beginPath();
-        ctx.moveTo(x(at), middle - 4);
-        ctx.lineTo(x(at) - 5, middle - 13);
-        ctx.lineTo(x(at) + 5, middle - 13);
-        ctx.closePath();
-        ctx.fill();
-      }
+      ctx.fillStyle = styleOf(root, "--ka-warn");
+      ctx.beginPath();
+      for (const [, at] of forks) tracePath(ctx, "v", x(at), middle - 9, 5);
+      ctx.fill();
       ctx.fillStyle = front;
       ctx.fillRect(x(status().step) - 1, middle - 6, 2, 12);  // where the run stands, wherever the handle is
     }
 
     function fitted(ctx, text, room) {
-      if (ctx.measureText(text).width <= room) return text;
-      for (let n = text.length - 1; n > 2; n--) if (ctx.measureText(text.slice(0, n) + "…").width <= room) return text.slice(0, n) + "…";
-      return "";
+      const shorter = Array.from({length: Math.max(text.length - 3, 0)}, (_, i) => `${text.slice(0, text.length - 1 - i)}…`);
+      return [text, ...shorter].find(words => ctx.measureText(words).width <= room) ?? "";
     }
 
     // What is written
@@ -125,7 +114,7 @@ export default {
     const DOING = {plays: "plays", replays: "replays", forks: "forks…", opens: "opens the run…", examines: "examines…"};
 
     function words() {
-      const now = status(), moving = now.doing === "plays" || now.doing === "replays", busy = Boolean(now.doing);
+      const now = status(), moving = moves(), busy = Boolean(now.doing);
       const over = now.steps > 0 && now.step >= now.steps;
       play.textContent = moving ? "❚❚ pause" : "▶ play";
       play.setAttribute("aria-pressed", String(moving));
@@ -157,13 +146,12 @@ export default {
       line.textContent = parts.join(" · ");
       line.title = line.textContent;
       alarm.hidden = !now.error;
-      if (now.error && alarm.dataset.text !== now.error) {
-        alarm.textContent = "";
+      if (alarm.dataset.text !== now.error) {
+        alarm.replaceChildren();
         alarm.dataset.text = now.error;
         make("span", alarm, {class: "ka-player-why"}, "⚠ " + now.error);
         button(alarm, "✕", "dismiss", () => session.post({do: "dismiss"}), {"aria-label": "dismiss the error"});
       }
-      if (!now.error) alarm.dataset.text = "";
       marks.soon();
       queued();
     }
@@ -178,38 +166,39 @@ export default {
     const clock = setInterval(queued, 250);
     undo.push(() => clearInterval(clock));
 
-    let place = null;  // what views look at: the run's own step unless somebody moved it
-    const shownStep = () => place ?? status().step;
+    let viewed = null;  // what views look at: the run's own step unless somebody moved it
+    const shownStep = () => viewed ?? status().step;
     function told() {
       const now = status();
       gone = false;
       session.emit("seen", now.seen);
       session.emit("status", now);
       if (dragged === null && now.step !== told.step) {
-        place = null;
-        session.emit("time", {step: now.step, by: "run", moving: now.doing === "plays" || now.doing === "replays"});
+        viewed = null;
+        session.emit("time", {step: now.step, by: "run", moving: moves()});
       }
       told.step = now.step;
       words();
     }
-    const listen = (name, f) => { model.on(name, f); undo.push(() => model.off(name, f)); };
-    listen("change:status", told);
-    listen("change:timeline", () => { words(); });
-    listen("comm_live_update", () => { gone = true; words(); });
+    const left = () => { gone = true; words(); };
+    following(model, undo, {status: told, timeline: words});
+    model.on("comm_live_update", left);
+    undo.push(() => model.off("comm_live_update", left));
     undo.push(session.on("time", time => {
-      if (time.by === "player" || time.by === "run") { place = time.by === "run" ? null : time.step; }
-      else { place = time.step; words(); }
+      viewed = time.by === "run" ? null : time.step;
+      if (time.by !== "player" && time.by !== "run") words();
     }));
     root.addEventListener("ka-theme", () => marks.soon());
     root.tabIndex = -1;
+    const forkHere = () => session.emit("fork-here", performance.now());  // heard by the panel that forks
     keysOf(root, {
       " ": toggle,
+      "b": forkHere,
+      "B": forkHere,
       "ArrowLeft": () => goto(status().step - 1),
       "ArrowRight": event => session.post({do: "step", n: event.shiftKey ? 10 : 1}),
       "Home": () => goto(0),
       "End": () => goto(status().recorded),
-      "b": () => session.emit("fork-here", Date.now()),
-      "B": () => session.emit("fork-here", Date.now()),
       "Escape": () => session.post({do: "dismiss"}),
     });
     told();

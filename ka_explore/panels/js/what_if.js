@@ -20,7 +20,7 @@ export default {
     const head = make("div", root, {class: "ka-row ka-wi-head"});
     make("span", head, {class: "ka-head"}, "What if …");
     const about = make("span", head, {class: "ka-quiet ka-small ka-grow ka-wi-about"});
-    const count = button(head, "↺ undo all", "take all changes back", () => { set.clear(); bad.clear(); refreshed(); propose(); }, {class: "ka-wi-all"});
+    const count = button(head, "↺ undo all", "take all changes back", () => { set.clear(); bad.clear(); again(); }, {class: "ka-wi-all"});
     const code = button(head, "</>", "the Python that does the same", () => showCode(sheet.hidden), {"aria-pressed": "false", "aria-label": "show the Python that does the same"});
     const middle = make("div", root, {class: "ka-wi-middle"});
     const list = make("div", middle, {class: "ka-wi-list"});
@@ -39,7 +39,8 @@ export default {
     const plays = make("input", playLabel, {type: "checkbox", checked: true});
     playLabel.append(...wordy(" play", " it at once"));
     keysStay(root);
-    keysOf(root, {b: () => { if (!fork.disabled) post(step()); }, Escape: () => showCode(false)});
+    const forkHere = () => { if (!fork.disabled) post(step()); };
+    keysOf(root, {b: forkHere, B: forkHere, Escape: () => showCode(false)});
 
     // Words of which every second one goes where there is little room
     function wordy(...words) {
@@ -51,34 +52,19 @@ export default {
     const branch = () => model.get("branch");
     const recorded = () => model.get("recorded");
 
-    function looked() {
-      const time = session.value("time")?.step ?? model.get("place");
-      return Math.min(Math.max(Math.round(time), 0), recorded());
-    }
+    const viewed = () => Math.max(Math.round(session.value("time")?.step ?? model.get("viewed_step")), 0);
+    const step = () => Math.min(pinned ?? viewed(), recorded());
 
-    const step = () => pinned === null ? looked() : Math.min(pinned, recorded());
-
-    function configAt(at) {
-      const configs = branch().configs;
-      for (let i = configs.length - 1; i >= 0; i--) if (configs[i][0] <= at || configs[i][0] === 0) return configs[i][1];
-      return configs[0][1];
-    }
-
+    const configAt = at => (branch().configs.findLast(([start]) => start <= at || start === 0) ?? branch().configs[0])[1];
     const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
-    const valueOf = option => {
-      const config = configAt(step());
-      return option in config ? config[option] : defaultOf(option);
-    };
     const defaultOf = option => option === "without" ? [] : model.get("controls").options.find(o => o.name === option)?.default;
+    const valueIn = (config, option) => option in config ? config[option] : defaultOf(option);
+    const valueOf = option => valueIn(configAt(step()), option);
     const shown = option => set.has(option) ? set.get(option) : valueOf(option);
 
     function changesAt(at) {
-      const there = configAt(at), here = configAt(step()), changes = {};
-      for (const option of new Set([...Object.keys(here), ...set.keys()])) {
-        const value = shown(option), before = option in there ? there[option] : defaultOf(option);
-        if (!same(value, before)) changes[option] = value;
-      }
-      return changes;
+      const there = configAt(at), options = new Set([...Object.keys(configAt(step())), ...set.keys()]);
+      return Object.fromEntries([...options].filter(option => !same(shown(option), valueIn(there, option))).map(option => [option, shown(option)]));
     }
 
     const told = () => [...set.keys()].filter(option => !same(set.get(option), valueOf(option)));
@@ -87,8 +73,7 @@ export default {
       bad.delete(option);
       if (same(value, valueOf(option))) set.delete(option);
       else set.set(option, value);
-      refreshed();
-      propose();
+      again();
     }
 
     // What is asked of Python
@@ -107,6 +92,7 @@ export default {
     }
 
     undo.push(() => clearTimeout(timer));
+    const again = () => { refreshed(); propose(); };
 
     // Controls
 
@@ -130,15 +116,17 @@ export default {
       const made = make("div", into, {class: "ka-wi-row", "data-option": option});
       const id = `ka-${view.slice(2)}-${option}`;
       const label = make("span", made, {class: "ka-wi-label", id, title: text});
-      (option === "without" ? "teachers" : option).split("_").forEach((part, i, all) => { label.append(i < all.length - 1 ? part + "_" : part); if (i < all.length - 1) make("wbr", label); });
+      const parts = (option === "without" ? "teachers" : option).split("_");
+      label.append(...parts.flatMap((part, i) => i ? ["_", make("wbr"), part] : [part]));
       const described = make("span", made, {class: "ka-hidden", id: `${id}-text`}, text);
       const controls = make("span", made, {class: "ka-wi-control"});
-      const back = button(made, "↺", `take the change of ${option} back`, () => { set.delete(option); bad.delete(option); refreshed(); propose(); focus.focus(); }, {class: "ka-wi-undo", "aria-label": `undo ${option}`});
+      const back = button(made, "↺", `take the change of ${option} back`, () => { set.delete(option); bad.delete(option); again(); focus.focus(); }, {class: "ka-wi-undo", "aria-label": `undo ${option}`});
       const wrong = make("span", made, {class: "ka-wi-wrong ka-small", role: "alert", hidden: true});
       const {write, focus} = control(controls, {"aria-labelledby": id, "aria-describedby": described.id});
-      const tell = () => { help.replaceChildren(make("b", null, {}, option), ` ${text} · default ${said(defaultOf(option))} · in force ${said(valueOf(option))}`); help.scrollTop = 0; };
-      made.addEventListener("pointerenter", tell);
-      made.addEventListener("focusin", tell);
+      for (const kind of ["pointerenter", "focusin"]) made.addEventListener(kind, () => {
+        help.replaceChildren(make("b", null, {}, option), ` ${text} · default ${said(defaultOf(option))} · in force ${said(valueOf(option))}`);
+        help.scrollTop = 0;
+      });
       made.addEventListener("keydown", event => { if (event.key === "Escape" && set.has(option)) { event.stopPropagation(); back.click(); } });
       return {made, write, back, wrong};
     }
@@ -162,11 +150,12 @@ export default {
       });
       return frame(into, name, text, (place, marks) => {
         let none = null, slide = null;
+        const {low, high} = option.slider ?? {low: 0, high: 1}, middle = Number(((low + high) / 2).toPrecision(2));
         if (option.optional) {
           const label = make("label", place, {class: "ka-small ka-wi-none", title: `${name} is none: it has no effect`});
           none = make("input", label, {type: "checkbox", "aria-label": `${name}: none`});
           label.append("none");
-          none.addEventListener("change", () => put(name, none.checked ? null : option.default ?? middleOf(option)));
+          none.addEventListener("change", () => put(name, none.checked ? null : option.default ?? middle));
         }
         if (option.slider) slide = slider(place, option, value => put(name, value), marks);
         const box = make("input", place, {type: "text", class: `ka-numbers ${kind === "text" ? "ka-grow" : "ka-wi-box"}`, spellcheck: "false", inputmode: kind === "text" ? false : "decimal", "aria-label": `${name}, exactly`, "aria-describedby": marks["aria-describedby"]});
@@ -186,11 +175,6 @@ export default {
           if (!typing && document.activeElement !== box) box.value = value === null ? "" : String(value);
         }, box};
       });
-    }
-
-    function middleOf(option) {
-      const {low, high} = option.slider ?? {low: 0, high: 1};
-      return Number(((low + high) / 2).toPrecision(2));
     }
 
     // A slider in places from 0 to STOPS; logarithmic ones have a stop at 0 where 0 is allowed.
@@ -273,8 +257,7 @@ export default {
       }
       const open = changed.filter(option => rows.has(option)).length;
       count.hidden = !(open || bad.size);
-      about.textContent = `${branch().name} · ${branch().method}`;
-      about.title = about.textContent;
+      about.title = about.textContent = `${branch().name} · ${branch().method}`;
       feet(changed);
     }
 
@@ -294,9 +277,9 @@ export default {
       pinned = at.value.trim() === "" || !Number.isInteger(number) || number < 0 ? null : number;
       feet();
     });
-    at.addEventListener("change", () => { if (pinned !== null) pinned = Math.min(pinned, recorded()); at.value = String(step()); refreshed(); propose(); });
+    at.addEventListener("change", () => { if (pinned !== null) pinned = Math.min(pinned, recorded()); at.value = String(step()); again(); });
     name.addEventListener("input", propose);
-    name.addEventListener("keydown", event => { if (event.key === "Enter" && !fork.disabled) post(step()); });
+    name.addEventListener("keydown", event => { if (event.key === "Enter") forkHere(); });
 
     function showCode(wanted) {
       sheet.hidden = !wanted;
@@ -308,11 +291,12 @@ export default {
     function written() {
       if (sheet.hidden) return;
       const proposal = model.get("proposal");
-      if (proposal.view !== view) { sheet.replaceChildren(); return; }
-      if (sheet.dataset.code === proposal.code + proposal.whole) return;
-      sheet.dataset.code = proposal.code + proposal.whole;
+      const mine = proposal.view === view, both = mine ? proposal.code + proposal.whole : "";
+      if (both && sheet.dataset.code === both) return;
       const scroll = sheet.scrollTop;
+      sheet.dataset.code = both;
       sheet.replaceChildren();
+      if (!mine) return;
       for (const [title, text] of [["this fork", proposal.code], ["everything, from scratch", proposal.whole]]) {
         const line = make("div", sheet, {class: "ka-row"});
         make("span", line, {class: "ka-head ka-grow"}, title);
@@ -324,13 +308,8 @@ export default {
 
     function troubled() {
       const problem = model.get("problem");
-      alarm.replaceChildren();
-      alarm.hidden = !problem.text || problem.view !== view;
-      if (alarm.hidden) return;
-      make("span", alarm, {class: "ka-wi-why"}, `${problem.option ? "" : "✕ not forked: "}${problem.text}`);
-      for (const {at, text} of problem.offers) button(alarm, text, `the same changes from step ${at} on`, () => post(at));
-      button(alarm, "✕", "dismiss", () => { alarm.hidden = true; }, {"aria-label": "dismiss"});
-      if (problem.option && rows.has(problem.option)) {
+      complain(alarm, problem.view === view && problem.text && `${problem.option ? "" : "✕ not forked: "}${problem.text}`, problem.offers, post);
+      if (!alarm.hidden && problem.option && rows.has(problem.option)) {
         const {made, wrong} = rows.get(problem.option);
         wrong.hidden = false;
         wrong.textContent = problem.text;
@@ -350,17 +329,15 @@ export default {
       refreshed();
     }
 
-    const on = (trait, listener) => {
-      model.on(`change:${trait}`, listener);
-      undo.push(() => model.off(`change:${trait}`, listener));
-    };
-    on("controls", other);
-    on("branch", other);
-    on("proposal", () => { if (model.get("proposal").view === view) { refreshed(); written(); } });
-    on("problem", troubled);
-    on("recorded", () => feet());
-    on("place", () => refreshed());
+    following(model, undo, {
+      "controls branch": other,
+      proposal: () => { if (model.get("proposal").view === view) { refreshed(); written(); } },
+      problem: troubled,
+      recorded: () => feet(),
+      viewed_step: () => refreshed(),
+    });
     other();
+    undo.push(session.on("fork-here", when => { if (performance.now() - when < 500) forkHere(); }));
     undo.push(session.on("time", () => { if (pinned === null) { refreshed(); if (!sheet.hidden) propose(); } }));
     return end;
   },

@@ -1,0 +1,228 @@
+"""What moves the runs of a session: it plays, replays, forks and looks, a slice at a time.
+
+Whoever asks gets an answer at once, on any thread; what was asked is done on the driver's own.
+"""
+
+import contextlib
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from ka_explore.errors import Diverged, InputError, KaError
+from ka_explore.panels.branch import Branch
+from ka_explore.panels.pace import Pace
+from ka_explore.panels.worker import Task, Worker
+from ka_explore.run.run import Run
+
+if TYPE_CHECKING:
+    from ka_explore.problem.problem import Problem
+
+SLICE = 0.06  # seconds of training after which the worker looks up
+
+
+class Driver:
+    """Drives one run at a time.
+
+    Args:
+        moved: called on its thread after every slice and every job.
+        notify: called when it stands otherwise than before, with ``urgent=False`` where nobody waits for that.
+        problem: of folders that are driven on, where it is not one of ``ka_explore.toy``.
+
+    Attributes:
+        doing, target, error, note, progress: as in `Status`.
+        play_interval: seconds between two steps at least.
+        render_interval: seconds between two pictures at least.
+    """
+
+    def __init__(self, moved: Callable[[], None], notify: Callable[..., None], problem: "Problem | None" = None):
+        self.doing = self.error = self.note = self.progress = ""
+        self.target: int | None = None
+        self.play_interval, self.render_interval = 0.0, 0.25
+        self._pace = Pace()
+        self._notify, self._problem = notify, problem
+        self._worker = Worker(moved, self._failed, self._watched)
+
+    @property
+    def rate(self) -> float:
+        """Steps a second, 0 while it does not play."""
+        return self._pace.rate if self.doing in ("plays", "replays") else 0.0
+
+    def set_intervals(self, play: float | None = None, render: float | None = None) -> None:
+        """How fast to play and how often to draw, within reason."""
+        if play is not None:
+            self.play_interval = min(max(play, 0.0), 10.0)
+        if render is not None:
+            self.render_interval = min(max(render, 0.1), 10.0)
+
+    # What is asked, from any thread.
+
+    def play(self, branch: Branch, until: int | str | None = None) -> "Future[None]":
+        """Train, or replay what is recorded, up to a step, ``"stage"`` for the end of the stage, or the end for None.
+
+        What is returned is done when the run stands there, or was paused.
+        """
+        return self._start("plays", lambda: self._playing(branch, until))
+
+    def seek(self, branch: Branch, step: int) -> "Future[None]":
+        """Stand at a recorded step: the nearest checkpoint, then replay. InputError for a step without a row."""
+        return self._start("replays", lambda: self._seeking(branch, step))
+
+    def pause(self) -> None:
+        """Stop after the step at hand."""
+        self._worker.stop()
+
+    def fork(
+        self, branch: Branch, changes: Mapping[str, Any], at: int | None, name: Callable[[], str],
+        made: Callable[[Run], None],
+    ) -> "Future[Run]":  # fmt: skip
+        """Fork a branch; what plays is paused.
+
+        Args:
+            branch: the parent.
+            changes: options by name.
+            at: a recorded step; by default where the parent stands.
+            name: gives the fork's, when its turn has come.
+            made: called with the fork, on the driver's thread, before who waits is told.
+        """
+        self.dismiss()
+        self.pause()
+        self.doing, self.target = "forks", None
+        self._notify()
+
+        def job() -> Run:
+            self.doing = "forks"
+            try:
+                fork = self.opened(branch).fork(name(), at=at, **changes)
+                made(fork)
+                return fork
+            except Exception as error:
+                self.fail(error)
+                raise
+            finally:
+                self.doing = ""
+
+        return self.do(job)
+
+    def do(self, job: Callable[[], Any] = lambda: None) -> "Future[Any]":
+        """Do a job between two steps."""
+        return self._worker.do(job)
+
+    def look_at_rest(self, branch: Branch) -> None:
+        """See the step where a run stands; left out where a run is to go on at once."""
+
+        def job() -> None:
+            if branch.run is not None and self._worker.idle:
+                with contextlib.suppress(KaError):
+                    branch.look()
+
+        self.do(job)
+
+    def settle(self) -> None:
+        """Wait until what was asked is done, and the step where it stands is seen."""
+        while self.doing:
+            self.do().result()
+        self.do().result()
+
+    def close(self) -> None:
+        """End the thread; runs and folders stay as they are."""
+        self._worker.close()
+
+    # How it stands.
+
+    def comes_to_rest(self) -> bool:
+        """Whether what it did is over; it then says that it waits. Asked on its thread, after every slice."""
+        if not (self.doing and self._worker.idle):
+            return False
+        self.doing = self.progress = ""
+        self.target = None
+        return True
+
+    @contextlib.contextmanager
+    def doing_meanwhile(self, doing: str) -> Iterator[None]:
+        """Say that it does something else for a while, on its thread."""
+        before, self.doing = self.doing, doing
+        self._notify()
+        try:
+            yield
+        finally:
+            if self.doing == doing:
+                self.doing = before
+            self._notify()
+
+    def fail(self, error: BaseException) -> None:
+        """Say what went wrong, in words; the trace of what is not ours as well."""
+        if isinstance(error, KaError):
+            self.error = str(error)
+        else:
+            trace = "".join(traceback.format_tb(error.__traceback__)[-3:])
+            self.error = f"{type(error).__name__}: {error}" + (f"\n{trace}" if trace else "")
+        self._notify()
+
+    def dismiss(self) -> None:
+        """Forget what went wrong."""
+        self.error = self.note = ""
+        self._notify()
+
+    def _failed(self, error: BaseException) -> None:
+        self.fail(error)
+        if isinstance(error, Diverged):
+            self.note = "the run stands at the step before; fork it with other options."
+
+    def _watched(self, what: str, share: float) -> None:
+        """How far long work is that a step waits for: asking the teachers, opening a run."""
+        self.progress = "" if share >= 1 else f"{what}: {share:.0%}"
+        self._notify(urgent=False)
+
+    # What is done, on its thread.
+
+    def opened(self, branch: Branch) -> Run:
+        """The run of a branch, opened if it is only a folder so far."""
+        if branch.run is None:
+            with self.doing_meanwhile("opens"):
+                branch.run = Run.open(branch.folder, self._problem)
+            self.note = " ".join(branch.run.notes)
+        return branch.run
+
+    def _start(self, doing: str, task: Callable[[], Task]) -> "Future[None]":
+        self.dismiss()
+        self.doing = doing
+        return self._worker.start(task)
+
+    def _playing(self, branch: Branch, until: int | str | None) -> Task:
+        run = self.opened(branch)
+        if until is None:
+            target = run.steps
+        elif until == "stage":
+            target = next((end for end in run.boundaries[1:] if end > run.step), run.steps)
+        else:
+            target = min(int(until), run.steps)
+        yield from self._advancing(branch, run, target)
+
+    def _seeking(self, branch: Branch, step: int) -> Task:
+        run = self.opened(branch)
+        if not 0 <= step <= run.recorded:
+            raise InputError(f"step {step} is not recorded: 0 to {run.recorded} are. Press play to get there.")
+        if step < run.step or any(run.step < kept <= step for kept in run.checkpoints):
+            run.rewind(max(kept for kept in run.checkpoints if kept <= step))
+            yield 0.0
+        yield from self._advancing(branch, run, step)
+
+    def _advancing(self, branch: Branch, run: Run, target: int) -> Task:
+        """Steps in slices; where it ends, the session looks at the step once the driver has said that it waits."""
+        self.target = target
+        self._pace.begin()
+        while run.step < target:
+            self.doing = "replays" if run.step < run.recorded else "plays"
+            count = 1 if self.play_interval else self._pace.steps_in(SLICE)
+            begun, before = time.perf_counter(), run.step
+            run.advance(min(count, target - run.step), progress=False)
+            spent = time.perf_counter() - begun
+            self._pace.add(run.step - before, max(spent, self.play_interval))
+            if run.step >= run.recorded and self._pace.may_look:  # as often as costs little
+                begun = time.perf_counter()
+                branch.look()
+                self._pace.looked(time.perf_counter() - begun, self.render_interval)
+            time.sleep(0.0005)  # let a cell that waits for its turn have it
+            yield max(self.play_interval - spent, 0.0)
