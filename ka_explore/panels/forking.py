@@ -16,7 +16,7 @@ from ka_explore.panels.branch import Branch, name_of, plain_name
 from ka_explore.panels.session import Session
 from ka_explore.panels.status import Message
 from ka_explore.panels.widget import Panel
-from ka_explore.run.reproduce import config_at, from_scratch, plain_value, with_fork
+from ka_explore.run.reproduce import config_at, fork_lines, from_scratch, plain_value, with_fork
 from ka_explore.run.run import Run
 
 WITHOUT = "without"  # the option that names the teachers which do not teach
