@@ -36,6 +36,12 @@ class Session {
     return this.values.get(topic);
   }
 
+  // Python says what is selected.
+  selected(samples) {
+    const known = this.value("selection");
+    if (!known || known.length !== samples.length || samples.some((sample, i) => sample !== known[i])) this.emit("selection", samples);
+  }
+
   // Ask Python for something: {do: "play", …}. See Session.receive in panels/session.py for what can be asked.
   post(message) {
     const whole = {...message, number: ++this.number};
@@ -185,6 +191,9 @@ const CORNERS = {
     return [r * Math.cos(a), r * Math.sin(a)];
   }),
 };
+
+// The same as letters
+const GLYPHS = {"^": "△", "s": "□", "D": "◇", "v": "▽", "P": "✚", "X": "✖", "*": "★", "o": "●"};
 
 // The path of a marker of a size around a place; the student's "o" is filled, teachers' are outlines.
 function tracePath(ctx, marker, x, y, size) {

@@ -1,0 +1,385 @@
+"""Panels whose picture is a function of a branch and a step: frames are made once, kept, and sent in binary."""
+
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+import traitlets
+
+from ka_explore.panels.branch import Branch
+from ka_explore.panels.pieces import SLICE, Pieces, Work
+from ka_explore.panels.widget import Panel
+from ka_explore.plots.comparing import run_colour
+
+if TYPE_CHECKING:
+    from ka_explore.panels.session import Session
+
+FEW = 4  # frames that are sent by themselves while a run plays; more of them go all together
+FIRST_SECONDS = 0.06  # of frames that are made before anything is shown
+KEPT_BYTES = 64 * 2**20  # of frames in memory
+
+Frame = Mapping[str, Any]
+"""Arrays by name, and what else there is to say in JSON."""
+
+
+class FilmPanel(Panel):
+    """A panel whose picture is a function of a branch and a step.
+
+    A panel is one class with ``frame(branch, step) -> dict of arrays``, one script that draws, and one row in
+    `ka_explore.panels.workbench.PANELS`. The base keeps the frames of all branches that are compared, makes what is
+    missing in the background, and sends it: all of it where the run stands still, the newest frame alone while it
+    plays. So scrubbing asks the kernel for nothing::
+
+        class Lengths(FilmPanel):
+            '''How long the student's features are.'''
+
+            _esm = source("shared.js", "film.js", "lengths.js")
+
+            def frame(self, branch, step):
+                snapshot = branch.snapshot(step)
+                features = snapshot.arrays["common/student"]
+                return {"lengths": np.linalg.norm(features, axis=1), "stage": snapshot.stage}
+
+    The script ``lengths.js`` reads the nearest frame that is there, an object with ``step`` and what Python gave::
+
+        export default {
+          render({model, el}) {
+            const session = sessionOf(model), film = filmOf(model);
+            const {root, undo, end} = panelIn(el, "lengths", "lengths of features", session);
+            undo.push(film.follow(session, step => {
+              const frame = film.at(0, step);
+              root.textContent = frame ? `${frame.stage}: ${Math.max(...frame.lengths)}` : "no snapshot yet";
+            }));
+            return end;
+          },
+        };
+
+    Floats arrive as ``Float32Array``, whole numbers as ``Int32Array``, bytes as ``Uint8Array``, with a ``shape`` each.
+    What users ask in the browser with ``film.ask({…})`` comes to `asked`.
+
+    Attributes:
+        verb: what the browser asks this panel by; also a topic: there is something to look at anew.
+        playing_seconds: what a frame may cost while a run plays; dearer ones are made when it stands still.
+    """
+
+    topics = frozenset({"snapshots", "branches", "place"})
+    playing_seconds = 0.02
+
+    film = traitlets.Bytes().tag(sync=True)
+
+    def __init__(self, session: "Session"):
+        self.session = session
+        self.verb = f"{type(self).__name__.lower()} {uuid4().hex}"
+        self.topics = self.topics | {self.verb}
+        self._lock = threading.RLock()
+        self._kept = Kept(KEPT_BYTES)
+        self._costs: dict[Hashable, float] = {}  # seconds of the last frame, by key
+        self._stamp: Any = None  # what the frames that were sent are of
+        self._sent: list[list[int]] = []  # steps, by branch
+        self._stale = False  # whether frames were sent by themselves since all were
+        self._number = 0  # of what was sent last
+        self._pieces = Pieces(lambda: self.request(4 * SLICE if session.busy else 0.0, go_on=True))
+        self._waiting: list[threading.Event] = []  # of who waits until what was asked before is looked at
+        session.answer(self.verb, self._answer)
+        with self._lock:
+            super().__init__(session)
+
+    # What a panel says of itself.
+
+    def frame(self, branch: Branch, step: int) -> Frame | None:
+        """What there is to draw of a branch at a step; None where its snapshot is gone."""
+        raise NotImplementedError
+
+    def key(self) -> Hashable:
+        """What frames depend on beside branch and step: those of another key do not belong together."""
+        return None
+
+    def cut(self) -> Hashable:
+        """What else decides on what is sent of a frame (see `sent_of`): where it changes, all are sent anew."""
+        return None
+
+    def about(self) -> Frame:
+        """What is the same in all frames; it is sent with all of them."""
+        return {}
+
+    def about_branch(self, branch: Branch) -> Mapping[str, Any]:
+        """What is the same in all frames of a branch; it is sent with every frame."""
+        del branch
+        return {}
+
+    def steps(self, branch: Branch) -> Sequence[int]:
+        """The steps that should have a frame, in order."""
+        return branch.steps_sent()
+
+    def traits_of(self, changed: frozenset[str]) -> dict[str, Any]:
+        """The panel's own traits that these topics change; called before all else, so that `key` may follow."""
+        del changed
+        return {}
+
+    def asked(self, message: Mapping[str, Any]) -> None:
+        """Take up what is asked in the browser; on the view thread. The panel is drawn anew afterwards."""
+
+    # What it gets.
+
+    @property
+    def viewed_step(self) -> float:
+        """The step that all views look at."""
+        return self.session.place
+
+    def frame_at(self, branch: Branch, step: int) -> Frame | None:
+        """The frame of a step, from memory or made now."""
+        key = (branch, step, self.key())
+        found = self._kept.get(key)
+        if found is None:
+            begun = time.thread_time()
+            found = self.frame(branch, step)
+            self._costs[self.key()] = time.thread_time() - begun
+            if found is not None:
+                self._kept.put(key, found)
+        return found
+
+    def request(self, seconds: float = 0.0, **what: Any) -> None:
+        """Have the view thread take up a request to this panel, at once or after some seconds."""
+        message = {"do": self.verb, **what}
+        if not seconds:
+            self.session.receive(message)
+            return
+        timer = threading.Timer(seconds, self.session.receive, [message])
+        timer.daemon = True
+        timer.start()
+
+    @property
+    def at_work(self) -> bool:
+        """Whether frames are being made."""
+        return self._pieces.at_hand
+
+    def settle(self, timeout: float = 60.0) -> None:
+        """Wait until all frames are there and nothing is being made; TimeoutError after so many seconds."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            reached = threading.Event()
+            self.request(reached=reached)
+            if reached.wait(max(until - time.monotonic(), 0.0)) and not self.at_work:
+                return
+            time.sleep(0.01)
+        what = self.session.error or "it is at work"
+        raise TimeoutError(f"the {type(self).__name__.lower()} panel is not done after {timeout:g} s: {what}")
+
+    # What changes; on the view thread.
+
+    def state(self, changed: Iterable[str]) -> dict[str, Any]:
+        """The traits that these topics change; frames of another key or other branches begin anew."""
+        with self._lock:
+            if "branches" in changed:
+                self._kept.only({*self.session.branches.values()})
+            traits = self.traits_of(frozenset(changed))
+            if self._stamp != self._stamp_now():
+                until = time.perf_counter() + FIRST_SECONDS
+                for _ in self.make():
+                    if time.perf_counter() > until:
+                        break
+                traits["film"] = self._whole()
+                self._pieces.prepare(self._catch_up())
+                self._pieces.ask()
+            else:
+                self._pieces.then(self._catch_up())
+            if self.verb in changed:
+                for reached in self._waiting:
+                    reached.set()
+                self._waiting.clear()
+            return traits
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
+        """What a page that is loaded anew asks for: also the frames that were sent by themselves."""
+        with self._lock:
+            if self._stale and key is None:
+                self._trait_values["film"] = self._packed(self.there(), whole=True)
+            return super().get_state(key, drop_defaults)
+
+    def close(self) -> None:
+        """Take the panel off the page and off the session."""
+        self.session.verbs.pop(self.verb, None)
+        super().close()
+
+    def _answer(self, message: Mapping[str, Any]) -> None:
+        with self._lock:
+            if "go_on" in message:
+                self._pieces.go_on()
+                return
+            if "renew" in message:
+                self.assign({"film": self._whole()})
+            elif "reached" in message:
+                self._waiting.append(message["reached"])
+            else:
+                self.asked(message)
+            self.session.changed(self.verb)
+
+    def _stamp_now(self) -> Any:
+        names = list(self.session.branches)
+        return (
+            self.key(),
+            self.cut(),
+            [(branch, branch.name, names.index(branch.name)) for branch in self.session.compared],
+        )
+
+    # Frames.
+
+    def make(self) -> Work:
+        """Make the frames that are missing, one a piece: first those of the step that is looked at and the newest."""
+        tried: set[tuple[Branch, int]] = set()
+        while due := next((each for each in self._wanted() if self._missing(*each) and each not in tried), None):
+            tried.add(due)  # a frame may be gone, or too large to be kept
+            made, (branch, step) = self.frame_at(*due), due
+            if made is not None and step in self.foremost(branch):
+                self.publish(over=False)
+            yield
+
+    def foremost(self, branch: Branch) -> list[int]:
+        """The step that is looked at and the newest one; none before the first snapshot."""
+        steps = self.steps(branch)
+        return [min(steps, key=lambda step: abs(step - self.viewed_step)), steps[-1]] if steps else []
+
+    def _wanted(self) -> Iterator[tuple[Branch, int]]:
+        busy, branches = self.session.busy, self.session.compared
+        if not busy or self._costs.get(self.key(), 0.0) <= self.playing_seconds:
+            for branch in branches:
+                yield from ((branch, step) for step in self.foremost(branch))
+        if not busy:
+            for branch in branches:
+                yield from ((branch, step) for step in reversed(self.steps(branch)))
+
+    def _missing(self, branch: Branch, step: int) -> bool:
+        return (branch, step, self.key()) not in self._kept
+
+    def there(self) -> list[list[int]]:
+        """The steps that have a frame, by branch."""
+        return [
+            [step for step in self.steps(branch) if not self._missing(branch, step)] for branch in self.session.compared
+        ]
+
+    # What is sent.
+
+    def _catch_up(self) -> Work:
+        yield from self.make()
+        self.publish(over=True)
+
+    def publish(self, *, over: bool) -> None:
+        """Send what is new: few frames by themselves while a run plays or more are being made, else all of them."""
+        if self._stamp != self._stamp_now():
+            return  # what is looked at anew sends all
+        there = self.there()
+        fresh = [[step for step in now if step not in before] for now, before in zip(there, self._sent, strict=True)]
+        count, rest = sum(map(len, fresh)), over and not self.session.busy
+        if 0 < count <= FEW and not rest:
+            self.send_frames(fresh)
+        elif (rest and (self._stale or there != self._sent)) or (over and count):
+            self.assign({"film": self._whole()})
+
+    def send_frames(self, steps: Sequence[Sequence[int]], about: Frame | None = None) -> None:
+        """Send the frames of some steps, by branch, and what else is the same in all frames from now on."""
+        self._number += 1
+        self.send({"kind": "film"}, [self._packed(steps, about or {}, whole=False)])
+        self._sent, self._stale = self.there(), True
+
+    def _whole(self) -> bytes:
+        self._number += 1
+        self._stamp, self._sent, self._stale = self._stamp_now(), self.there(), False
+        return self._packed(self._sent, whole=True)
+
+    def _packed(self, steps: Sequence[Sequence[int]], about: Frame | None = None, *, whole: bool) -> bytes:
+        layouts: dict[str, int] = {}
+        arrays: list[np.ndarray] = []
+
+        def laid(frame: Frame) -> int:
+            layout, parts = split(frame)
+            arrays.extend(parts)
+            return layouts.setdefault(json.dumps(layout, default=np.generic.item), len(layouts))
+
+        names = list(self.session.branches)
+        branches: list[dict[str, Any]] = []
+        common = laid(self.about() if about is None else about)
+        for branch, its, there in zip(self.session.compared, steps, self.there(), strict=True):
+            index = names.index(branch.name)
+            frames = [[step, laid(frame)] for step in its if (frame := self.sent_of(branch, step, whole)) is not None]
+            named = {"name": branch.name, "index": index, "colour": run_colour(index), "steps": there}
+            branches.append({**named, **self.about_branch(branch), "frames": frames})
+        header = {"number": self._number, "verb": self.verb, "whole": whole, "about": common, "branches": branches}
+        return packed(f'{json.dumps(header)[:-1]}, "layouts": [{", ".join(layouts)}]}}', arrays)
+
+    def sent_of(self, branch: Branch, step: int, whole: bool) -> Frame | None:  # noqa: ARG002 - for who sends parts
+        """What is sent of a frame, among all of them or by itself."""
+        return self._kept.get((branch, step, self.key()))
+
+
+def split(frame: Frame) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """What of a frame is JSON, with the names, kinds and shapes of its arrays as ``arrays``; and the arrays."""
+    arrays = {name: plain(value) for name, value in frame.items() if isinstance(value, np.ndarray)}
+    about = {name: value for name, value in frame.items() if name not in arrays}
+    laid = [[name, array.dtype.str[1:], list(array.shape)] for name, array in arrays.items()]
+    return about | {"arrays": laid}, list(arrays.values())
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """An array as the browser reads it: float32, int32 or bytes, little endian."""
+    kind = "<f4" if array.dtype.kind == "f" else "u1" if array.dtype == np.uint8 else "<i4"
+    return np.ascontiguousarray(array, kind)
+
+
+def packed(header: str, arrays: Iterable[np.ndarray]) -> bytes:
+    """The length of a header, the header, and arrays, each from a multiple of four bytes on; ``film.js`` unpacks it."""
+    told = header.encode()
+    told += b" " * (-len(told) % 4)
+    parts = (data + bytes(-len(data) % 4) for data in (array.tobytes() for array in arrays))
+    return b"".join([len(told).to_bytes(4, "little"), told, *parts])
+
+
+class Kept:
+    """Frames by branch, step and key, those that were asked for last, of so many bytes at most."""
+
+    def __init__(self, most: int):
+        self._most, self._bytes = most, 0
+        self._frames: OrderedDict[tuple[Branch, int, Hashable], Frame] = OrderedDict()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def get(self, key: tuple[Branch, int, Hashable]) -> Frame | None:
+        """A frame, if it is there."""
+        if key in self._frames:
+            self._frames.move_to_end(key)
+        return self._frames.get(key)
+
+    def put(self, key: tuple[Branch, int, Hashable], frame: Frame) -> None:
+        """Take a frame in; those that were not asked for the longest go."""
+        self._forget(key)
+        self._frames[key] = frame
+        self._bytes += size_of(frame)
+        while self._bytes > self._most and len(self._frames) > 1:
+            self._forget(next(iter(self._frames)))
+
+    def only(self, branches: set[Branch]) -> None:
+        """Let go of the frames of other branches."""
+        for key in [key for key in self._frames if key[0] not in branches]:
+            self._forget(key)
+
+    def clear(self) -> None:
+        """Let go of all frames."""
+        self._frames.clear()
+        self._bytes = 0
+
+    def _forget(self, key: tuple[Branch, int, Hashable]) -> None:
+        frame = self._frames.pop(key, None)
+        self._bytes -= 0 if frame is None else size_of(frame)
+
+
+def size_of(frame: Frame) -> int:
+    """Bytes of a frame's arrays, and some for what else it says."""
+    return 500 + sum(value.nbytes for value in frame.values() if isinstance(value, np.ndarray))
