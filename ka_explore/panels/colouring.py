@@ -89,13 +89,14 @@ class Colours:
             self.add(branch, snapshot)
         return self._tints[branch, step]
 
-    def traits(self, frames: Sequence[tuple[Branch, int]]) -> dict[str, Any]:
-        """The colours of some frames, once where they are the same in all, and what they mean."""
+    def about(self, frames: Sequence[tuple[Branch, int]]) -> dict[str, Any]:
+        """What the colours of some frames mean, and themselves where they are the same in all."""
+        self.forget(frames)
         rows = [self.tint(*frame) for frame in (frames[:1] if self.fixed else frames)]
-        about = {"by": self.by, "ways": self.ways, "fixed": self.fixed, "kind": "net", "said": ""} | self._about(rows)
-        return {"colouring": about, "tint": b"".join(row.tobytes() for row in rows)}
+        about = {"by": self.by, "ways": self.ways, "fixed": self.fixed, "kind": "net", "said": ""} | self._meant(rows)
+        return {"colouring": about} | ({"tint": rows[0]} if self.fixed and rows else {})
 
-    def _about(self, rows: Sequence[Float32[np.ndarray, "point"]]) -> dict[str, Any]:
+    def _meant(self, rows: Sequence[Float32[np.ndarray, "point"]]) -> dict[str, Any]:
         """What the numbers mean; empty where points are coloured by net."""
         found, way = self._meaning, self.ways.get(self.by, self.by)
         if found is None:

@@ -65,10 +65,12 @@ class FilmPanel(Panel):
     Attributes:
         verb: what the browser asks this panel by; also a topic: there is something to look at anew.
         playing_seconds: what a frame may cost while a run plays; dearer ones are made when it stands still.
+        all_while_playing: whether also other frames than the newest are made while a run plays.
     """
 
     topics = frozenset({"snapshots", "branches", "place"})
     playing_seconds = 0.02
+    all_while_playing = False
 
     film = traitlets.Bytes().tag(sync=True)
 
@@ -79,9 +81,12 @@ class FilmPanel(Panel):
         self._lock = threading.RLock()
         self._kept = Kept(KEPT_BYTES)
         self._costs: dict[Hashable, float] = {}  # seconds of the last frame, by key
+        self.compared: list[Branch] = []  # the branches whose frames are shown
+        self._steps: dict[Branch, Sequence[int]] = {}  # that should have a frame
         self._stamp: Any = None  # what the frames that were sent are of
         self._sent: list[list[int]] = []  # steps, by branch
-        self._stale = False  # whether frames were sent by themselves since all were
+        self._stale = False  # whether anything was sent by itself since all was
+        self._owed = False  # whether frames were
         self._number = 0  # of what was sent last
         self._pieces = Pieces(lambda: self.request(4 * SLICE if session.busy else 0.0, go_on=True))
         self._waiting: list[threading.Event] = []  # of who waits until what was asked before is looked at
@@ -133,14 +138,13 @@ class FilmPanel(Panel):
 
     def frame_at(self, branch: Branch, step: int) -> Frame | None:
         """The frame of a step, from memory or made now."""
-        key = (branch, step, self.key())
-        found = self._kept.get(key)
+        found = self._kept.get((branch, step, self.key()))
         if found is None:
             begun = time.thread_time()
             found = self.frame(branch, step)
             self._costs[self.key()] = time.thread_time() - begun
             if found is not None:
-                self._kept.put(key, found)
+                self._kept.put((branch, step, self.key()), found)  # making it may have changed the key
         return found
 
     def request(self, seconds: float = 0.0, **what: Any) -> None:
@@ -175,19 +179,21 @@ class FilmPanel(Panel):
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """The traits that these topics change; frames of another key or other branches begin anew."""
         with self._lock:
+            self.compared = self.session.compared
             if "branches" in changed:
                 self._kept.only({*self.session.branches.values()})
             traits = self.traits_of(frozenset(changed))
+            self._steps = {branch: self.steps(branch) for branch in self.compared}
             if self._stamp != self._stamp_now():
                 until = time.perf_counter() + FIRST_SECONDS
                 for _ in self.make():
                     if time.perf_counter() > until:
                         break
                 traits["film"] = self._whole()
-                self._pieces.prepare(self._catch_up())
+                self._pieces.prepare(self.catch_up())
                 self._pieces.ask()
             else:
-                self._pieces.then(self._catch_up())
+                self._pieces.then(self.catch_up())
             if self.verb in changed:
                 for reached in self._waiting:
                     reached.set()
@@ -198,7 +204,7 @@ class FilmPanel(Panel):
         """What a page that is loaded anew asks for: also the frames that were sent by themselves."""
         with self._lock:
             if self._stale and key is None:
-                self._trait_values["film"] = self._packed(self.there(), whole=True)
+                self._trait_values["film"] = self._all_packed()
             return super().get_state(key, drop_defaults)
 
     def close(self) -> None:
@@ -215,17 +221,18 @@ class FilmPanel(Panel):
                 self.assign({"film": self._whole()})
             elif "reached" in message:
                 self._waiting.append(message["reached"])
+                self.session.changed(self.verb)
             else:
                 self.asked(message)
-            self.session.changed(self.verb)
+                self.refresh({self.verb})
 
     def _stamp_now(self) -> Any:
+        return self.key(), self.cut(), [(branch, *self._named(branch)) for branch in self.compared]
+
+    def _named(self, branch: Branch) -> tuple[str, int]:
+        """What a branch is called, and its place among all."""
         names = list(self.session.branches)
-        return (
-            self.key(),
-            self.cut(),
-            [(branch, branch.name, names.index(branch.name)) for branch in self.session.compared],
-        )
+        return branch.name, names.index(branch.name) if branch.name in names else 0
 
     # Frames.
 
@@ -241,57 +248,71 @@ class FilmPanel(Panel):
 
     def foremost(self, branch: Branch) -> list[int]:
         """The step that is looked at and the newest one; none before the first snapshot."""
-        steps = self.steps(branch)
+        steps = self._steps[branch]
         return [min(steps, key=lambda step: abs(step - self.viewed_step)), steps[-1]] if steps else []
 
     def _wanted(self) -> Iterator[tuple[Branch, int]]:
-        busy, branches = self.session.busy, self.session.compared
+        busy = self.session.busy
         if not busy or self._costs.get(self.key(), 0.0) <= self.playing_seconds:
-            for branch in branches:
+            for branch in self.compared:
                 yield from ((branch, step) for step in self.foremost(branch))
-        if not busy:
-            for branch in branches:
-                yield from ((branch, step) for step in reversed(self.steps(branch)))
+        if not busy or self.all_while_playing:
+            for branch in self.compared:
+                yield from ((branch, step) for step in reversed(self._steps[branch]))
 
     def _missing(self, branch: Branch, step: int) -> bool:
         return (branch, step, self.key()) not in self._kept
 
     def there(self) -> list[list[int]]:
         """The steps that have a frame, by branch."""
-        return [
-            [step for step in self.steps(branch) if not self._missing(branch, step)] for branch in self.session.compared
-        ]
+        return [[step for step in steps if not self._missing(branch, step)] for branch, steps in self._steps.items()]
 
     # What is sent.
 
-    def _catch_up(self) -> Work:
+    def catch_up(self) -> Work:
+        """Make the frames that are missing, and send them."""
         yield from self.make()
         self.publish(over=True)
 
     def publish(self, *, over: bool) -> None:
         """Send what is new: few frames by themselves while a run plays or more are being made, else all of them."""
+        there, rest = self.there(), over and not self.session.busy
         if self._stamp != self._stamp_now():
-            return  # what is looked at anew sends all
-        there = self.there()
+            if over:  # else they are all sent soon
+                self.assign({"film": self._whole()})
+            return
         fresh = [[step for step in now if step not in before] for now, before in zip(there, self._sent, strict=True)]
-        count, rest = sum(map(len, fresh)), over and not self.session.busy
+        count = sum(map(len, fresh))
         if 0 < count <= FEW and not rest:
-            self.send_frames(fresh)
-        elif (rest and (self._stale or there != self._sent)) or (over and count):
+            self._sent, self._owed = there, True
+            self.send_frames([self._frames_of(*each, whole=False) for each in zip(self.compared, fresh, strict=True)])
+        elif (rest and (self._owed or there != self._sent)) or (over and count):
             self.assign({"film": self._whole()})
 
-    def send_frames(self, steps: Sequence[Sequence[int]], about: Frame | None = None) -> None:
-        """Send the frames of some steps, by branch, and what else is the same in all frames from now on."""
+    def send_frames(self, frames: Sequence[Mapping[int, Frame]], about: Frame | None = None) -> None:
+        """Send some frames, by branch, or only parts of them, and what of `about` is new."""
         self._number += 1
-        self.send({"kind": "film"}, [self._packed(steps, about or {}, whole=False)])
-        self._sent, self._stale = self.there(), True
+        self._stale = True
+        self.send({"kind": "film"}, [self._packed(frames, about or {}, whole=False)])
+
+    def sent_of(self, branch: Branch, step: int, whole: bool) -> Frame | None:  # noqa: ARG002 - for who sends parts
+        """What is sent of a frame, among all of them or by itself."""
+        return self._kept.get((branch, step, self.key()))
 
     def _whole(self) -> bytes:
         self._number += 1
-        self._stamp, self._sent, self._stale = self._stamp_now(), self.there(), False
-        return self._packed(self._sent, whole=True)
+        self._stamp, self._sent, self._stale, self._owed = self._stamp_now(), self.there(), False, False
+        return self._all_packed()
 
-    def _packed(self, steps: Sequence[Sequence[int]], about: Frame | None = None, *, whole: bool) -> bytes:
+    def _all_packed(self) -> bytes:
+        frames = [self._frames_of(*each, whole=True) for each in zip(self.compared, self.there(), strict=True)]
+        return self._packed(frames, self.about(), whole=True)
+
+    def _frames_of(self, branch: Branch, steps: Iterable[int], *, whole: bool) -> dict[int, Frame]:
+        frames = {step: self.sent_of(branch, step, whole) for step in steps}
+        return {step: frame for step, frame in frames.items() if frame is not None}
+
+    def _packed(self, frames: Sequence[Mapping[int, Frame]], about: Frame, *, whole: bool) -> bytes:
         layouts: dict[str, int] = {}
         arrays: list[np.ndarray] = []
 
@@ -300,20 +321,14 @@ class FilmPanel(Panel):
             arrays.extend(parts)
             return layouts.setdefault(json.dumps(layout, default=np.generic.item), len(layouts))
 
-        names = list(self.session.branches)
-        branches: list[dict[str, Any]] = []
-        common = laid(self.about() if about is None else about)
-        for branch, its, there in zip(self.session.compared, steps, self.there(), strict=True):
-            index = names.index(branch.name)
-            frames = [[step, laid(frame)] for step in its if (frame := self.sent_of(branch, step, whole)) is not None]
-            named = {"name": branch.name, "index": index, "colour": run_colour(index), "steps": there}
-            branches.append({**named, **self.about_branch(branch), "frames": frames})
+        common, branches = laid(about), []
+        for branch, its, there in zip(self.compared, frames, self.there(), strict=True):
+            name, index = self._named(branch)
+            told = {"name": name, "index": index, "colour": run_colour(index), "steps": there}
+            its_frames = [[step, laid(frame)] for step, frame in its.items()]
+            branches.append({**told, **self.about_branch(branch), "frames": its_frames})
         header = {"number": self._number, "verb": self.verb, "whole": whole, "about": common, "branches": branches}
         return packed(f'{json.dumps(header)[:-1]}, "layouts": [{", ".join(layouts)}]}}', arrays)
-
-    def sent_of(self, branch: Branch, step: int, whole: bool) -> Frame | None:  # noqa: ARG002 - for who sends parts
-        """What is sent of a frame, among all of them or by itself."""
-        return self._kept.get((branch, step, self.key()))
 
 
 def split(frame: Frame) -> tuple[dict[str, Any], list[np.ndarray]]:

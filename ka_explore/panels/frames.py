@@ -1,14 +1,11 @@
-"""The film of a branch: where every net puts every image in a space, frame by frame, and what it answers there.
+"""Where every net puts every image in a space, frame by frame, and what the student answers there; numpy only."""
 
-numpy only. A frame is projected once, when its snapshot is there.
-"""
-
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Int64
 
 from ka_explore.errors import InputError
 from ka_explore.panels.branch import Branch
@@ -93,87 +90,47 @@ def nothing(snapshot: Snapshot, of: str) -> str:
 # Frames
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A step in the plane.
-
-    Attributes:
-        step: of the snapshot.
-        stage: of that step.
-        xy: net after net; NaN where a net has no place.
-        answers: the student's, packed.
-        note: how far the picture can be trusted.
-        said: why there is nothing to see; empty where there is something.
-    """
-
-    step: int
-    stage: str
-    xy: Float32[np.ndarray, "point 2"]
-    answers: Int32[np.ndarray, "task sample"]
-    note: str = ""
-    said: str = ""
-
-
 def frame_of(
     snapshot: Snapshot, of: str, basis: Basis | None, nets: Sequence[str], index: Int64[np.ndarray, "sample"]
-) -> Frame:
-    """A snapshot on axes, its points in the order of the nets; empty, with the reason, where it has no such space."""
+) -> dict[str, Any]:
+    """A snapshot on axes.
+
+    Returns ``xy`` (point, 2), net after net, NaN where a net has no place; the student's ``answers``, packed; the
+    ``stage``; ``note``, how far the picture can be trusted; and ``said``, why there is nothing to see, if so.
+    """
     count = len(index)
     xy = np.full((len(nets) * count, 2), np.nan, np.float32)
-    nowhere = Frame(snapshot.step, snapshot.stage, xy, np.full((len(tasks_of(snapshot)), count), -1, np.int32))
+    frame = {"stage": snapshot.stage, "xy": xy, "note": "", "said": ""}
     if not np.array_equal(snapshot.index, index):
-        return replace(nowhere, said="These are other images than the first branch's.")
-    nowhere = replace(nowhere, answers=packed(answers_of(snapshot, student=True)))
+        nothing_said = np.full((len(tasks_of(snapshot)), count), -1, np.int32)
+        return frame | {"answers": nothing_said, "said": "These are other images than the first branch's."}
+    frame["answers"] = packed(answers_of(snapshot, student=True))
     try:
         rows = rows_of(*seen(snapshot, of))
     except InputError:
-        return replace(nowhere, said=nothing(snapshot, of))
+        return frame | {"said": nothing(snapshot, of)}
     if basis is None or next(iter(rows.values())).shape[1] != len(basis.mean):
-        return replace(nowhere, said=f"{said_of(of)} is of another width here.")
+        return frame | {"said": f"{said_of(of)} is of another width here."}
     laid, kept = project(list(rows.values()), basis)
-    for net, places in zip(rows, laid.reshape(len(rows), count, 2), strict=True):
+    for net, points in zip(rows, laid.reshape(len(rows), count, 2), strict=True):
         if net in nets:
             there = nets.index(net) * count
-            xy[there : there + count] = places
-    note = "all rows are the same: nothing to see" if np.isnan(kept) else f"keeps {kept:.0%} of the variance"
-    return replace(nowhere, xy=xy, note=note)
+            xy[there : there + count] = points
+    return frame | {
+        "note": "all rows are the same: nothing to see" if np.isnan(kept) else f"keeps {kept:.0%} of the variance"
+    }
 
 
-class Film:
-    """The frames of a branch on one pair of axes.
+def thinned(branch: Branch, most: int) -> tuple[list[int], int]:
+    """The steps that should have a frame, and that these are every so many-th snapshot.
 
-    Attributes:
-        branch: whose.
-        most: how many frames there may be.
-        frames: by step, in order.
-        every: only every so many-th snapshot has a frame.
+    So many at most, as every second one goes as often as it takes; and the last, and where the run stands.
     """
-
-    def __init__(self, branch: Branch):
-        self.branch = branch
-        self.most = MOST_FRAMES
-        self.frames: dict[int, Frame] = {}
-        self.every = 1
-
-    def wanted(self) -> list[int]:
-        """The steps that should have a frame: every so many-th stored snapshot, the last, and where the run stands."""
-        stored = self.branch.store.snapshot_steps()
-        while math.ceil(len(stored) / self.every) > self.most:
-            self.every *= 2
-        steps = set(stored[:: self.every]) | set(stored[-1:])
-        live = self.branch.live
-        return sorted(steps | ({live.step} if live is not None else set()))
-
-    def missing(self) -> list[int]:
-        """The steps without a frame, the last first; frames that are no longer wanted go."""
-        wanted = self.wanted()
-        self.frames = {step: self.frames[step] for step in wanted if step in self.frames}
-        return [step for step in reversed(wanted) if step not in self.frames]
-
-    def add(self, frame: Frame) -> None:
-        """Take a frame in, in order."""
-        self.frames[frame.step] = frame
-        self.frames = dict(sorted(self.frames.items()))
+    stored, every = branch.store.snapshot_steps(), 1
+    while -(-len(stored) // every) > most:
+        every *= 2
+    live = branch.live
+    return sorted({*stored[::every], *stored[-1:], *([live.step] if live is not None else [])}), every
 
 
 def most_frames(points: int, branches: int) -> int:

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.frames import MOST_FRAMES, Film, Frame, frame_of, in_order, most_frames, nets_in, seen, spaces_of
-from ka_explore.panels.pieces import Work
+from ka_explore.panels.frames import MOST_FRAMES, frame_of, in_order, most_frames, nets_in, seen, spaces_of
 from ka_explore.probes.jobs import read_basis, view_path
 from ka_explore.probes.linear import Basis, fit_basis, project
 from ka_explore.probes.spaces import rows_of, width_of
@@ -19,7 +19,7 @@ FIT_SNAPSHOTS = 5  # at most: what axes are fitted to
 
 
 class Plane:
-    """The films of the branches that are compared, on axes fitted to the longest of them.
+    """What the branches that are compared are drawn on: axes fitted to the longest of them.
 
     Attributes:
         of: the space; empty until the first snapshot where nobody chose one.
@@ -27,7 +27,7 @@ class Plane:
         index: which images of the pool.
         teachers: all that the student learns from.
         nets: those that the space has.
-        films: of the branches, in order.
+        branches: those that are compared, in order.
         basis: the axes; None while no snapshot has the space.
         fit: how often axes were fitted: frames of other axes do not belong.
     """
@@ -38,7 +38,7 @@ class Plane:
         self.index: np.ndarray = np.zeros(0, np.int64)
         self.teachers: tuple[str, ...] = ()
         self.nets: tuple[str, ...] = ()
-        self.films: list[Film] = []
+        self.branches: list[Branch] = []
         self.basis: Basis | None = None
         self.fit = 0
         self._fitted_to = 0  # snapshots there were
@@ -49,9 +49,9 @@ class Plane:
         return len(self.nets) * len(self.index)
 
     @property
-    def branches(self) -> list[Branch]:
-        """Those that are compared."""
-        return [film.branch for film in self.films]
+    def most(self) -> int:
+        """How many frames of a branch there may be."""
+        return most_frames(self.points, len(self.branches))
 
     def checked(self, of: str) -> str:
         """A space that some snapshot has. Raises InputError for another one."""
@@ -60,11 +60,11 @@ class Plane:
         return of
 
     def begin(self, branches: Sequence[Branch], snapshot: Snapshot) -> None:
-        """Everything anew for the images of a snapshot: the nets of the space, its axes, films without frames."""
+        """Everything anew for the images of a snapshot: the nets of the space, its axes, no frame belongs any more."""
         self.of = self.of or spaces_of(snapshot)[0]
         self.index, self.teachers = np.asarray(snapshot.index, np.int64), snapshot.teachers
         self._see(snapshot)
-        self.nets, self.films = (), []
+        self.nets = ()
         for branch in branches:
             for one in last_first(branch):
                 with suppress(InputError):
@@ -76,10 +76,7 @@ class Plane:
 
     def compare(self, branches: Sequence[Branch]) -> None:
         """Other branches, or other ones of the same name: axes and frames that are there stay."""
-        films = {film.branch: film for film in self.films}
-        self.films = [films.get(branch) or Film(branch) for branch in branches]
-        for film in self.films:
-            film.most = most_frames(self.points, len(branches))
+        self.branches = list(branches)
         self._fitted_to = min(self._fitted_to, self._snapshots())
 
     def grows(self, snapshot: Snapshot) -> bool:
@@ -87,42 +84,35 @@ class Plane:
         self._see(snapshot)
         with suppress(InputError):
             if self._take(snapshot):
-                branches, self.films = self.branches, []
-                self._lay(branches)
+                self._lay(self.branches)
                 return True
         return False
 
-    def frame(self, snapshot: Snapshot) -> Frame:
-        """A snapshot on the axes."""
-        return frame_of(snapshot, self.of, self.basis, self.nets, self.index)
+    def frame(self, snapshot: Snapshot, basis: Basis | None = None) -> dict[str, Any]:
+        """A snapshot on the axes, or on other ones."""
+        return frame_of(snapshot, self.of, basis or self.basis, self.nets, self.index)
 
     def due(self, busy: bool) -> bool:
         """Whether the history has doubled since axes were fitted, or the run has come to its end since."""
+        if not self.branches:
+            return False
         count, run = self._snapshots(), longest_first(self.branches)[0].run
         ended = run is not None and run.done and self._fitted_to < count
         return count >= 2 * max(self._fitted_to, 1) or (ended and not busy)
 
-    def refit(self) -> Work:
-        """New axes from the snapshots there are, laid onto the old picture; then all frames on them at once."""
-        count, basis = self._snapshots(), axes_of(self.branches, self.of)
-        yield
-        now = newest(self.branches)
-        if basis is not None and self.basis is not None and now is not None:
-            basis = laid_onto(basis, self.basis, now, self.of)
-        made: list[dict[int, Frame]] = []
-        for film in self.films:
-            made.append({})
-            for step in list(film.frames):
-                snapshot = film.branch.snapshot(step)
-                if snapshot is not None:
-                    made[-1][step] = frame_of(snapshot, self.of, basis, self.nets, self.index)
-                yield
-        for film, frames in zip(self.films, made, strict=True):
-            film.frames = frames
-        self.basis, self.fit, self._fitted_to = basis, self.fit + 1, count
+    def fitted_anew(self) -> Basis | None:
+        """Axes of the snapshots there are, laid onto the old picture."""
+        basis, now = axes_of(self.branches, self.of), newest(self.branches)
+        if basis is None or self.basis is None or now is None:
+            return basis
+        return laid_onto(basis, self.basis, now, self.of)
+
+    def change(self, basis: Basis | None) -> None:
+        """Other axes: frames of the old ones do not belong any more."""
+        self.basis, self.fit, self._fitted_to = basis, self.fit + 1, self._snapshots()
 
     def _lay(self, branches: Sequence[Branch]) -> None:
-        """Films without frames, on axes that are there or else are fitted now."""
+        """The axes that are there, or else are fitted now."""
         self.compare(branches)
         self.basis = self.basis or axes_of(branches, self.of)
         self.fit += 1
@@ -168,7 +158,7 @@ def spread(steps: Sequence[int], most: int) -> list[int]:
     """So many steps, the first, the last and evenly between."""
     if len(steps) <= most:
         return list(steps)
-    return [steps[place] for place in np.unique(np.linspace(0, len(steps) - 1, most).round().astype(int))]
+    return [steps[at] for at in np.unique(np.linspace(0, len(steps) - 1, most).round().astype(int))]
 
 
 # Axes

@@ -45,7 +45,7 @@ class Tables(FilmPanel):
     def traits_of(self, changed: frozenset[str]) -> dict[str, Any]:
         """What can be chosen."""
         del changed  # a stage has other tables, so every step may
-        offered = self._offer()
+        offered = self._offer(self.compared)
         return {} if offered == getattr(self, "choices", None) else {"choices": offered}
 
     def key(self) -> Hashable:
@@ -54,7 +54,7 @@ class Tables(FilmPanel):
 
     def about(self) -> Frame:
         """Which table, and how nets look."""
-        return {"chosen": self.key(), "nets": nets_of(self.session.compared)}
+        return {"chosen": self.key(), "nets": nets_of(self.compared)}
 
     def frame(self, branch: Branch, step: int) -> Frame | None:
         """The table of a step with its names and what can be clicked; empty where the stage has none."""
@@ -88,11 +88,11 @@ class Tables(FilmPanel):
 
     # What there is.
 
-    def _offer(self) -> list[dict[str, Any]]:
+    def _offer(self, branches: Sequence[Branch]) -> list[dict[str, Any]]:
         """What can be chosen, as the browser lists it: what no branch's stage emits with the reason; and choose."""
         choices: dict[str, Choice] = {}
         reasons: list[dict[str, str]] = []
-        for branch in self.session.compared:
+        for branch in branches:
             step = branch.nearest(self.viewed_step)
             snapshot = None if step is None else branch.snapshot(step)
             if snapshot is not None:
@@ -150,7 +150,7 @@ class Tables(FilmPanel):
         """The tables that are looked at, of the branches that have one."""
         found = []
         with self._lock:
-            self._offer()
+            self._offer(self.session.compared)
             for branch in self.session.compared:
                 step = branch.nearest(self.viewed_step)
                 frame = None if step is None else self.frame_at(branch, step)

@@ -10,7 +10,7 @@ function filmOf(model) {
 const KINDS = {f4: Float32Array, i4: Int32Array, u1: Uint8Array};
 
 // What `packed` in panels/film.py laid one after the other: {number, verb, whole, about, branches}.
-function unpacked(view) {
+function filmIn(view) {
   const buffer = view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength), size = new DataView(buffer).getUint32(0, true);
   const {layouts, ...header} = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, size)));
   let at = 4 + size;
@@ -35,12 +35,12 @@ class Film {
     this.about = {};  // what is the same in all frames
     this.branches = [];  // {name, index, colour, steps, frames, …}: what is compared, frames in order
     this.listeners = new Set();
-    this.read = () => { const view = model.get("film"); if (view?.byteLength) this.take(unpacked(view)); };
-    this.hear = (message, buffers) => { if (message.kind === "film") this.take(unpacked(buffers[0])); };
+    this.read = () => { const view = model.get("film"); if (view?.byteLength) this.take(filmIn(view)); };
+    this.hear = (message, buffers) => { if (message.kind === "film") this.take(filmIn(buffers[0])); };
     this.read();
   }
 
-  // Call a listener with the film when frames came, and whether all are others; returns what ends it.
+  // Call a listener with the film when frames came, and whether what they have in common did; returns what ends it.
   on(listener) {
     if (!this.listeners.size) {
       this.model.on("change:film", this.read);
@@ -77,7 +77,8 @@ class Film {
     else this.merge(about, branches);
     this.number = number;
     this.asked = false;
-    for (const listener of this.listeners) listener(this, whole);
+    const common = whole || Object.keys(about).length > 0;
+    for (const listener of this.listeners) listener(this, common);
   }
 
   // Frames that came by themselves are laid into what is there, or onto it.
