@@ -284,8 +284,9 @@ class FilmPanel(Panel):
         fresh = [[step for step in now if step not in before] for now, before in zip(there, self._sent, strict=True)]
         count = sum(map(len, fresh))
         if 0 < count <= FEW and not rest:
+            frames = [self._frames_of(*each, whole=False) for each in zip(self.compared, fresh, strict=True)]
             self._sent, self._owed = there, True
-            self.send_frames([self._frames_of(*each, whole=False) for each in zip(self.compared, fresh, strict=True)])
+            self.send_frames(frames)
         elif (rest and (self._owed or there != self._sent)) or (over and count):
             self.assign({"film": self._whole()})
 

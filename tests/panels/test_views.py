@@ -17,6 +17,7 @@ from ka_explore.panels import choosing, samples
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.cells import images_of
 from ka_explore.panels.choices import as_table, choices_of
+from ka_explore.panels.film import FilmPanel
 from ka_explore.panels.history import History, Record, extremes
 from ka_explore.panels.samples import Samples
 from ka_explore.panels.session import Session
@@ -51,6 +52,12 @@ def ask(panel: Tables | Samples, **message: object) -> None:
     panel.settle()
 
 
+def finish(panel: FilmPanel) -> None:
+    """Make all frames on this thread."""
+    while panel.at_work:
+        panel._pieces.go_on()
+
+
 @pytest.fixture(scope="module")
 def run(tiny_problem) -> Run:
     """Common feature learning with labels, a fork of it lies beside it."""
@@ -65,70 +72,76 @@ def fork(run) -> Run:
 # The history
 
 
-def rows_of(panel: History, increments: list[tuple[dict, list[bytes]]] = ()) -> list[np.ndarray]:
-    """What the browser has: of every branch its columns, the whole first, then what came one by one."""
-    data, place, found = np.frombuffer(panel.data, "<f4"), 1, []
-    assert data[0] == panel.lines["version"]
-    for branch in panel.lines["branches"]:
-        size = (1 + len(branch["terms"])) * branch["kept"]
-        found.append(data[place : place + size].reshape(-1, branch["kept"]))
-        place += size
-    assert place == len(data)
-    for message, buffers in increments:
-        assert message["version"] == panel.lines["version"]
-        for i, buffer in enumerate(buffers):
-            assert found[i].shape[1] == message["starts"][i]
-            fresh = np.frombuffer(buffer, "<f4").reshape(len(found[i]), -1)
-            found[i] = np.concatenate([found[i], fresh], axis=1)
-    return found
+class Rows(Screen):
+    """What a page has of a history: of every branch its columns, the whole first, then what came by itself."""
+
+    def take(self, came: dict) -> None:
+        super().take(came)
+        self.columns = getattr(self, "columns", [])[: len(self.branches)]
+        for place, branch in enumerate(came["branches"]):
+            for frame in branch["frames"]:
+                if came["whole"]:
+                    self.columns[place:] = [frame["rows"]]
+                    assert frame["start"] == 0
+                else:
+                    assert self.columns[place].shape[1] == frame["start"]
+                    self.columns[place] = np.concatenate([self.columns[place], frame["rows"]], axis=1)
 
 
 def test_the_history_holds_the_numbers_of_the_rows(run, fork):
     with desk_of(Branch(run), Branch(fork)) as session:
         session.show("common_feature", "no MMD")
-        panel = History(session)
-        for branch, about, columns in zip(session.compared, panel.lines["branches"], rows_of(panel), strict=True):
+        screen = Rows(History(session))
+        for branch, about, columns in zip(session.compared, screen.branches, screen.columns, strict=True):
             assert about["terms"] == ["loss", *branch.rows[0]["terms"]]
             for place, row in enumerate(branch.rows):
                 expected = [row["step"], row["loss"], *row["terms"].values()]
                 np.testing.assert_array_equal(columns[:, place], np.float32(expected))
-        assert [branch["shared"] for branch in panel.lines["branches"]] == [0, 6]
-        assert panel.lines["branches"][1]["fork"] == ["common_feature", 6]
+        assert [branch["shared"] for branch in screen.branches] == [0, 6]
+        assert screen.branches[1]["fork"] == ["common_feature", 6]
 
 
 def test_rows_sent_one_by_one_give_the_same_as_all_at_once(run, monkeypatch):
     branch = Branch(folder=run.folder)
     rows, branch.rows = branch.rows, branch.rows[:3]
     with desk_of(branch) as session:
+        session.changed = session.receive = lambda *_: None  # this thread alone draws
         panel = History(session)
-        sent: list[tuple[dict, list[bytes]]] = []
-        panel.send = lambda content, buffers=None: sent.append((content, buffers))
+        finish(panel)
+        screen = Rows(panel)
         monkeypatch.setattr(Session, "busy", True)
         for count in (4, 4, 7, 11):
             branch.rows = rows[:count]
             assert panel.state({"rows"}) == {}, "a playing run must not send everything"
-        assert len(sent) == 3, "nothing new, nothing sent"
-        (one_by_one,) = rows_of(panel, sent)
+        assert screen.sent == 4, "nothing new, nothing sent"
+        (one_by_one,) = screen.columns
+        late = Rows(panel)
+        np.testing.assert_array_equal(late.columns[0], one_by_one)
         monkeypatch.setattr(Session, "busy", False)
         panel.refresh({"place"})
-        (at_once,) = rows_of(panel)
+        (at_once,) = screen.columns
         np.testing.assert_array_equal(one_by_one, at_once)
         assert at_once.shape[1] == 11
-        assert panel.state({"place"}) == {}
+        assert screen.sent == 5
+        panel.refresh({"place"})
+        assert screen.sent == 5
+        assert not screen.lost
 
 
-def test_now_and_then_a_playing_run_sends_everything_for_views_that_come_later(run, monkeypatch):
-    monkeypatch.setattr(history, "RENEWED", 5)
+def test_a_view_that_missed_something_is_sent_everything(run, monkeypatch):
     branch = Branch(folder=run.folder)
     rows, branch.rows = branch.rows, branch.rows[:1]
     with desk_of(branch) as session:
         panel = History(session)
-        panel.send = lambda content, buffers=None: None
+        panel.settle()
         monkeypatch.setattr(Session, "busy", True)
         branch.rows = rows[:4]
-        assert "data" not in panel.state({"rows"})
-        branch.rows = rows[:6]
-        assert "data" in panel.state({"rows"})
+        panel.refresh({"rows"})
+        screen, before = Rows(panel), panel.film
+        panel.request(renew=True)
+        panel.settle()
+        assert panel.film != before
+        assert screen.columns[0].shape[1] == 4
         monkeypatch.setattr(Session, "busy", False)
 
 
@@ -179,7 +192,7 @@ def test_of_many_branches_only_those_compared_are_kept(run, fork):
         panel = History(session)
         for name in list(session.branches):
             session.show(name)
-            panel.state({"branches"})
+            panel.settle()
         assert len(panel._records) == 1
         assert len(panel._pasts) == 0
 
@@ -187,7 +200,7 @@ def test_of_many_branches_only_those_compared_are_kept(run, fork):
 def test_a_history_without_a_step(tiny_problem):
     with desk_of(Branch(Run(tiny_problem(), steps=3))) as session:
         panel = History(session)
-        assert panel.lines["branches"][0]["count"] == 0
+        assert Screen(panel).frames()[0]["rows"].shape == (2, 0)
         assert "no step yet" in panel.summary()
 
 
@@ -507,12 +520,6 @@ def test_a_saved_notebook_has_the_terms_and_the_table(run, fork):
 
 
 # Everything that may come
-
-
-def finish(panel: Tables) -> None:
-    """Make all frames on this thread."""
-    while panel.at_work:
-        panel._pieces.go_on()
 
 
 def with_nan(snapshot: Snapshot) -> Snapshot:
