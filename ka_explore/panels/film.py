@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 FEW = 4  # frames that are sent by themselves while a run plays; more of them go all together
 FIRST_SECONDS = 0.06  # of frames that are made before anything is shown
+MOST_FRAMES = 200  # of a branch, about
 KEPT_BYTES = 64 * 2**20  # of frames in memory
 
 Frame = Mapping[str, Any]
 """Arrays by name, and what else there is to say in JSON."""
+
+Address = tuple[Branch, int, Hashable]
+"""Of a frame: its branch, its step, and its key."""
 
 
 class FilmPanel(Panel):
@@ -84,7 +88,7 @@ class FilmPanel(Panel):
         self.compared: list[Branch] = []  # the branches whose frames are shown
         self._steps: dict[Branch, Sequence[int]] = {}  # that should have a frame
         self._stamp: Any = None  # what the frames that were sent are of
-        self._sent: list[list[int]] = []  # steps, by branch
+        self._sent: dict[Branch, list[int]] = {}  # steps
         self._stale = False  # whether anything was sent by itself since all was
         self._owed = False  # whether frames were
         self._number = 0  # of what was sent last
@@ -118,8 +122,8 @@ class FilmPanel(Panel):
         return {}
 
     def steps(self, branch: Branch) -> Sequence[int]:
-        """The steps that should have a frame, in order."""
-        return branch.steps_sent()
+        """The steps that should have a frame, in order: all snapshots; of very many every second (fourth, …) one."""
+        return thinned(branch, MOST_FRAMES)[0]
 
     def traits_of(self, changed: frozenset[str]) -> dict[str, Any]:
         """The panel's own traits that these topics change; called before all else, so that `key` may follow."""
@@ -181,7 +185,7 @@ class FilmPanel(Panel):
         with self._lock:
             self.compared = self.session.compared
             if "branches" in changed:
-                self._kept.only({*self.session.branches.values()})
+                self._kept.only(set(self.session.branches.values()))
             traits = self.traits_of(frozenset(changed))
             self._steps = {branch: self.steps(branch) for branch in self.compared}
             if self._stamp != self._stamp_now():
@@ -263,9 +267,9 @@ class FilmPanel(Panel):
     def _missing(self, branch: Branch, step: int) -> bool:
         return (branch, step, self.key()) not in self._kept
 
-    def there(self) -> list[list[int]]:
+    def there(self) -> dict[Branch, list[int]]:
         """The steps that have a frame, by branch."""
-        return [[step for step in steps if not self._missing(branch, step)] for branch, steps in self._steps.items()]
+        return {b: [step for step in steps if not self._missing(b, step)] for b, steps in self._steps.items()}
 
     # What is sent.
 
@@ -276,22 +280,20 @@ class FilmPanel(Panel):
 
     def publish(self, *, over: bool) -> None:
         """Send what is new: few frames by themselves while a run plays or more are being made, else all of them."""
-        there, rest = self.there(), over and not self.session.busy
-        if self._stamp != self._stamp_now():
-            if over:  # else they are all sent soon
-                self.assign({"film": self._whole()})
-            return
-        fresh = [[step for step in now if step not in before] for now, before in zip(there, self._sent, strict=True)]
-        count = sum(map(len, fresh))
-        if 0 < count <= FEW and not rest:
-            frames = [self._frames_of(*each, whole=False) for each in zip(self.compared, fresh, strict=True)]
+        there, rest, same = self.there(), over and not self.session.busy, self._stamp == self._stamp_now()
+        if not same and not over:
+            return  # they are all sent soon
+        fresh = {b: [s for s in steps if s not in self._sent.get(b, ())] for b, steps in there.items()}
+        count = sum(map(len, fresh.values()))
+        if same and 0 < count <= FEW and not rest:
+            frames = self._frames_of(fresh, whole=False)
             self._sent, self._owed = there, True
             self.send_frames(frames)
-        elif (rest and (self._owed or there != self._sent)) or (over and count):
+        elif not same or (rest and (self._owed or there != self._sent)) or (over and count):
             self.assign({"film": self._whole()})
 
-    def send_frames(self, frames: Sequence[Mapping[int, Frame]], about: Frame | None = None) -> None:
-        """Send some frames, by branch, or only parts of them, and what of `about` is new."""
+    def send_frames(self, frames: Mapping[Branch, Mapping[int, Frame]], about: Frame | None = None) -> None:
+        """Send some frames, or only parts of them, and what of `about` is new."""
         self._number += 1
         self._stale = True
         self.send({"kind": "film"}, [self._packed(frames, about or {}, whole=False)])
@@ -306,14 +308,13 @@ class FilmPanel(Panel):
         return self._all_packed()
 
     def _all_packed(self) -> bytes:
-        frames = [self._frames_of(*each, whole=True) for each in zip(self.compared, self.there(), strict=True)]
-        return self._packed(frames, self.about(), whole=True)
+        return self._packed(self._frames_of(self.there(), whole=True), self.about(), whole=True)
 
-    def _frames_of(self, branch: Branch, steps: Iterable[int], *, whole: bool) -> dict[int, Frame]:
-        frames = {step: self.sent_of(branch, step, whole) for step in steps}
-        return {step: frame for step, frame in frames.items() if frame is not None}
+    def _frames_of(self, steps: Mapping[Branch, Iterable[int]], *, whole: bool) -> dict[Branch, dict[int, Frame]]:
+        made = {branch: {step: self.sent_of(branch, step, whole) for step in its} for branch, its in steps.items()}
+        return {branch: {step: f for step, f in its.items() if f is not None} for branch, its in made.items()}
 
-    def _packed(self, frames: Sequence[Mapping[int, Frame]], about: Frame, *, whole: bool) -> bytes:
+    def _packed(self, frames: Mapping[Branch, Mapping[int, Frame]], about: Frame, *, whole: bool) -> bytes:
         layouts: dict[str, int] = {}
         arrays: list[np.ndarray] = []
 
@@ -323,10 +324,10 @@ class FilmPanel(Panel):
             return layouts.setdefault(json.dumps(layout, default=np.generic.item), len(layouts))
 
         common, branches = laid(about), []
-        for branch, its, there in zip(self.compared, frames, self.there(), strict=True):
+        for branch, steps in self.there().items():
             name, index = self._named(branch)
-            told = {"name": name, "index": index, "colour": run_colour(index), "steps": there}
-            its_frames = [[step, laid(frame)] for step, frame in its.items()]
+            told = {"name": name, "index": index, "colour": run_colour(index), "steps": steps}
+            its_frames = [[step, laid(frame)] for step, frame in frames.get(branch, {}).items()]
             branches.append({**told, **self.about_branch(branch), "frames": its_frames})
         header = {"number": self._number, "verb": self.verb, "whole": whole, "about": common, "branches": branches}
         return packed(f'{json.dumps(header)[:-1]}, "layouts": [{", ".join(layouts)}]}}', arrays)
@@ -334,24 +335,22 @@ class FilmPanel(Panel):
 
 def split(frame: Frame) -> tuple[dict[str, Any], list[np.ndarray]]:
     """What of a frame is JSON, with the names, kinds and shapes of its arrays as ``arrays``; and the arrays."""
-    arrays = {name: plain(value) for name, value in frame.items() if isinstance(value, np.ndarray)}
-    about = {name: value for name, value in frame.items() if name not in arrays}
-    laid = [[name, array.dtype.str[1:], list(array.shape)] for name, array in arrays.items()]
-    return about | {"arrays": laid}, list(arrays.values())
-
-
-def plain(array: np.ndarray) -> np.ndarray:
-    """An array as the browser reads it: float32, int32 or bytes, little endian."""
-    kind = "<f4" if array.dtype.kind == "f" else "u1" if array.dtype == np.uint8 else "<i4"
-    return np.ascontiguousarray(array, kind)
+    about, laid, arrays = {}, [], []
+    for name, value in frame.items():
+        if isinstance(value, np.ndarray):
+            kind = "f4" if value.dtype.kind == "f" else "u1" if value.dtype == np.uint8 else "i4"
+            laid.append([name, kind, value.shape])
+            arrays.append(value.astype(f"<{kind}", copy=False))
+        else:
+            about[name] = value
+    return about | {"arrays": laid}, arrays
 
 
 def packed(header: str, arrays: Iterable[np.ndarray]) -> bytes:
     """The length of a header, the header, and arrays, each from a multiple of four bytes on; ``film.js`` unpacks it."""
-    told = header.encode()
-    told += b" " * (-len(told) % 4)
-    parts = (data + bytes(-len(data) % 4) for data in (array.tobytes() for array in arrays))
-    return b"".join([len(told).to_bytes(4, "little"), told, *parts])
+    parts = [header.encode(), *(array.tobytes() for array in arrays)]
+    parts[0] += b" " * (-len(parts[0]) % 4)
+    return len(parts[0]).to_bytes(4, "little") + b"".join(part + bytes(-len(part) % 4) for part in parts)
 
 
 class Kept:
@@ -359,43 +358,44 @@ class Kept:
 
     def __init__(self, most: int):
         self._most, self._bytes = most, 0
-        self._frames: OrderedDict[tuple[Branch, int, Hashable], Frame] = OrderedDict()
+        self._frames: OrderedDict[Address, Frame] = OrderedDict()
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._frames
+    def __contains__(self, at: object) -> bool:
+        return at in self._frames
 
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def get(self, key: tuple[Branch, int, Hashable]) -> Frame | None:
+    def get(self, at: Address) -> Frame | None:
         """A frame, if it is there."""
-        if key in self._frames:
-            self._frames.move_to_end(key)
-        return self._frames.get(key)
+        if at in self._frames:
+            self._frames.move_to_end(at)
+        return self._frames.get(at)
 
-    def put(self, key: tuple[Branch, int, Hashable], frame: Frame) -> None:
+    def put(self, at: Address, frame: Frame) -> None:
         """Take a frame in; those that were not asked for the longest go."""
-        self._forget(key)
-        self._frames[key] = frame
+        self._frames[at] = frame
         self._bytes += size_of(frame)
         while self._bytes > self._most and len(self._frames) > 1:
-            self._forget(next(iter(self._frames)))
+            self._bytes -= size_of(self._frames.popitem(last=False)[1])
 
-    def only(self, branches: set[Branch]) -> None:
+    def only(self, branches: Container[Branch]) -> None:
         """Let go of the frames of other branches."""
-        for key in [key for key in self._frames if key[0] not in branches]:
-            self._forget(key)
-
-    def clear(self) -> None:
-        """Let go of all frames."""
-        self._frames.clear()
-        self._bytes = 0
-
-    def _forget(self, key: tuple[Branch, int, Hashable]) -> None:
-        frame = self._frames.pop(key, None)
-        self._bytes -= 0 if frame is None else size_of(frame)
+        before, self._frames, self._bytes = self._frames, OrderedDict(), 0
+        for at, frame in before.items():
+            if at[0] in branches:
+                self.put(at, frame)
 
 
 def size_of(frame: Frame) -> int:
     """Bytes of a frame's arrays, and some for what else it says."""
     return 500 + sum(value.nbytes for value in frame.values() if isinstance(value, np.ndarray))
+
+
+def thinned(branch: Branch, most: int) -> tuple[list[int], int]:
+    """The steps that should have a frame, and that these are every so many-th snapshot.
+
+    So many at most, as every second one goes as often as it takes; and the last, and where the run stands.
+    """
+    stored, every = branch.store.snapshot_steps(), 1
+    while -(-len(stored) // every) > most:
+        every *= 2
+    live = branch.live
+    return sorted({*stored[::every], *stored[-1:], *([live.step] if live is not None else [])}), every

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Int64
 
 from ka_explore.errors import InputError
-from ka_explore.panels.branch import Branch
 from ka_explore.panels.predictions import answers_of, packed
 from ka_explore.probes.classes import columns_of, tasks_of
 from ka_explore.probes.linear import Basis, project
@@ -119,18 +118,6 @@ def frame_of(
     return frame | {
         "note": "all rows are the same: nothing to see" if np.isnan(kept) else f"keeps {kept:.0%} of the variance"
     }
-
-
-def thinned(branch: Branch, most: int) -> tuple[list[int], int]:
-    """The steps that should have a frame, and that these are every so many-th snapshot.
-
-    So many at most, as every second one goes as often as it takes; and the last, and where the run stands.
-    """
-    stored, every = branch.store.snapshot_steps(), 1
-    while -(-len(stored) // every) > most:
-        every *= 2
-    live = branch.live
-    return sorted({*stored[::every], *stored[-1:], *([live.step] if live is not None else [])}), every
 
 
 def most_frames(points: int, branches: int) -> int:

@@ -55,9 +55,9 @@ class History(FilmPanel):
         """Which terms and stages there are, and whose rows: a history that was taken in anew is another one."""
         return tuple((len(record.terms), len(record.stages), record.begun) for record in self._records.values())
 
-    def there(self) -> list[list[int]]:
+    def there(self) -> dict[Branch, list[int]]:
         """One frame a branch: up to its last row."""
-        return [[record.count] for record in self._records.values()]
+        return {branch: [record.count] for branch, record in self._records.items()}
 
     def steps(self, branch: Branch) -> Sequence[int]:
         """None has a frame of its own that would have to be made."""
@@ -67,7 +67,7 @@ class History(FilmPanel):
     def sent_of(self, branch: Branch, step: int, whole: bool) -> Frame:
         """Rows up to one, (column, row): steps, then each term. All, or those that are new; of many the extremes."""
         record = self._records[branch]
-        start = 0 if whole else self._sent[self.compared.index(branch)][0]
+        start = 0 if whole else self._sent[branch][0]
         rows = extremes(record.values, MOST) if whole else np.arange(start, step)
         return {"rows": np.column_stack([record.steps[rows], record.values[rows]]).T, "start": start}
 

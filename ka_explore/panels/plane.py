@@ -10,6 +10,7 @@ import numpy as np
 from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.frames import MOST_FRAMES, frame_of, in_order, most_frames, nets_in, seen, spaces_of
+from ka_explore.panels.predictions import answer_rows, answers_of, packed, truth_of
 from ka_explore.probes.jobs import read_basis, view_path
 from ka_explore.probes.linear import Basis, fit_basis, project
 from ka_explore.probes.spaces import rows_of, width_of
@@ -30,6 +31,7 @@ class Plane:
         branches: those that are compared, in order.
         basis: the axes; None while no snapshot has the space.
         fit: how often axes were fitted: frames of other axes do not belong.
+        known: what the browser is told of the images: classes, true ones, and what teachers answer.
     """
 
     def __init__(self, of: str):
@@ -41,6 +43,7 @@ class Plane:
         self.branches: list[Branch] = []
         self.basis: Basis | None = None
         self.fit = 0
+        self.known: dict[str, Any] = {}
         self._fitted_to = 0  # snapshots there were
 
     @property
@@ -63,6 +66,7 @@ class Plane:
         """Everything anew for the images of a snapshot: the nets of the space, its axes, no frame belongs any more."""
         self.of = self.of or spaces_of(snapshot)[0]
         self.index, self.teachers = np.asarray(snapshot.index, np.int64), snapshot.teachers
+        self.known = known_of(snapshot)
         self._see(snapshot)
         self.nets = ()
         for branch in branches:
@@ -131,6 +135,16 @@ class Plane:
     def _snapshots(self) -> int:
         """How many the longest branch has."""
         return max(len(branch.steps_seen()) for branch in self.branches)
+
+
+def known_of(snapshot: Snapshot) -> dict[str, Any]:
+    """What every step of a run has: names of the classes, who answers what, true classes, teachers' answers."""
+    tasks, truth = truth_of(snapshot)
+    classes = {
+        "names": [label for _, label in snapshot.classes], "rows": answer_rows(snapshot), "tasks": tasks,
+        "knows": dict(snapshot.knows),
+    }  # fmt: skip
+    return {"classes": classes, "truth": truth, "taught": packed(answers_of(snapshot, student=False))}
 
 
 # Snapshots of branches

@@ -15,12 +15,11 @@ from ka_explore.errors import InputError, KaError
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.colouring import Colours, dyed
 from ka_explore.panels.drawing import Drawing, ways_to_draw
-from ka_explore.panels.film import FilmPanel, Frame
-from ka_explore.panels.frames import nothing, said_of, thinned
+from ka_explore.panels.film import FilmPanel, Frame, thinned
+from ka_explore.panels.frames import nothing, said_of
 from ka_explore.panels.images import images_of, png, sheet_of, shrunk
 from ka_explore.panels.pieces import Work
 from ka_explore.panels.plane import Plane, newest
-from ka_explore.panels.predictions import answer_rows, answers_of, packed, truth_of
 from ka_explore.panels.session import Session
 from ka_explore.panels.widget import source
 from ka_explore.plots import colour_of, draw, marker_of
@@ -170,8 +169,8 @@ class Points(FilmPanel):
         colours = self.colours
         if colours.checked(by) != colours.by:
             colours.change(colours.checked(by))
-            about, sent = colours.about(self._shown()), zip(self.compared, self._sent, strict=True)
-            self.send_frames([{step: self._tinted(branch, step) for step in steps} for branch, steps in sent], about)
+            tints = {b: {step: self._tinted(b, step) for step in steps} for b, steps in self._sent.items()}
+            self.send_frames(tints, self._colouring())
 
     # The film.
 
@@ -200,8 +199,7 @@ class Points(FilmPanel):
             return None
         if self.plane.grows(snapshot):  # all frames are made anew
             self._flatten()
-            self.colours.clear()
-        self.colours.add(branch, snapshot)
+        self._tinted(branch, step)  # while the snapshot is at hand
         return {**self.plane.frame(snapshot), **self._film(branch).get(step, {})}
 
     def sent_of(self, branch: Branch, step: int, whole: bool) -> Frame | None:
@@ -218,10 +216,9 @@ class Points(FilmPanel):
 
     def about(self) -> Frame:
         """How it is drawn, and what is the same at every step."""
-        plane, snapshot = self.plane, newest(self.compared)
-        if snapshot is None or not plane.nets:
+        plane = self.plane
+        if not plane.nets:
             return {"picture": {"empty": self._empty()}, "nets": []}
-        tasks, truth = truth_of(snapshot)
         return {
             "nets": [look(net, plane.teachers) for net in plane.nets],
             "picture": {
@@ -232,16 +229,8 @@ class Points(FilmPanel):
                 "spaces": [{"name": name, "label": said_of(name)} for name in plane.spaces],
                 "empty": self._empty(),
             },
-            "classes": {
-                "names": [label for _, label in snapshot.classes],
-                "rows": [list(row) for row in answer_rows(snapshot)],
-                "tasks": tasks,
-                "knows": {teacher: list(columns) for teacher, columns in snapshot.knows.items()},
-            },
-            "taught": packed(answers_of(snapshot, student=False)),
-            "truth": truth,
             "index": plane.index,
-        } | self.colours.about(self._shown())  # fmt: skip
+        } | plane.known | dict(self._colouring())  # fmt: skip
 
     def catch_up(self) -> Work:
         """Also fit the axes anew where it is asked for or due, and send the images after the first picture is out."""
@@ -268,7 +257,7 @@ class Points(FilmPanel):
             yield
         self.plane.change(basis)
         self._flatten()
-        self._kept.clear()
+        self._kept.only(())
         for (branch, step), frame in frames.items():
             self._kept.put((branch, step, self.key()), frame)
 
@@ -290,12 +279,25 @@ class Points(FilmPanel):
 
     def _shown(self) -> list[tuple[Branch, int]]:
         """All frames that are there."""
-        there = zip(self.compared, self.there(), strict=True)
-        return [(branch, step) for branch, steps in there for step in steps]
+        return [(branch, step) for branch, steps in self.there().items() for step in steps]
 
     def _tinted(self, branch: Branch, step: int) -> Frame:
         """The colours of a frame, unless they are those of all."""
-        return {} if self.colours.fixed else {"tint": self.colours.tint(branch, step)}
+        if self.colours.fixed:
+            return {}
+        at = (branch, step, (self.colours.by, self.plane.points))
+        found = self._kept.get(at)
+        if found is None:
+            found = {"tint": self.colours.tint(branch.snapshot(step))}
+            self._kept.put(at, found)
+        return found
+
+    def _colouring(self) -> Frame:
+        """What colours mean; themselves where they are the same in all frames."""
+        snapshot, frames = newest(self.plane.branches), () if self.colours.fixed else self._shown()
+        return (
+            {} if snapshot is None else self.colours.about([self._tinted(*each)["tint"] for each in frames], snapshot)
+        )
 
     def _flat(self) -> dict[Branch, dict[int, Frame]]:
         """The frames on the plane, whatever is shown."""
@@ -321,7 +323,7 @@ class Points(FilmPanel):
 
     def _empty(self) -> str:
         """Why there is no picture at all."""
-        if any(not frame["said"] for *_, frame in self._frames()):
+        if any((frame := self.frame_at(*each)) and not frame["said"] for each in self._shown()):
             return ""
         snapshot, run = newest(self.compared), self.session.branch.run
         if snapshot is not None and self.plane.nets:
@@ -339,23 +341,13 @@ class Points(FilmPanel):
         fit = f"axes fitted at step {last}" + (f" (to steps {first} to {last})" if first != last else "")
         return fit + (", one pair for all branches" if len(self.compared) > 1 else "")
 
-    def _frames(self) -> list[tuple[Branch, int, Frame]]:
-        """All frames that are there."""
-        frames = ((branch, step, self._kept.get((branch, step, self.key()))) for branch, step in self._shown())
-        return [(branch, step, frame) for branch, step, frame in frames if frame is not None]
-
     def result(self, step: float | None = None) -> dict[str, Picture]:
         """What is shown at a step, a branch, as `ka_explore.plots.draw` takes it; by default the step looked at."""
-        found = {}
+        viewed = self.viewed_step if step is None else step
         with self._lock:
-            for branch, steps in zip(self.compared, self.there(), strict=True):
-                near = min(
-                    steps, key=lambda there: abs(there - (self.viewed_step if step is None else step)), default=None
-                )
-                picture = None if near is None else self._picture(branch, near)
-                if picture is not None:
-                    found[branch.name] = picture
-        return found
+            near = {b: min(its, key=lambda there: abs(there - viewed)) for b, its in self.there().items() if its}
+            pictures = {branch.name: self._picture(branch, its) for branch, its in near.items()}
+        return {name: picture for name, picture in pictures.items() if picture is not None}
 
     def _picture(self, branch: Branch, step: int) -> Picture | None:
         snapshot, frame = branch.snapshot(step), self.frame_at(branch, step)
@@ -377,18 +369,15 @@ class Points(FilmPanel):
     def summary(self) -> str:
         """What is shown, in words."""
         with self._lock:
-            plane = self.plane
+            plane, how = self.plane, NAMES[self.how]
             if not plane.nets:
                 return f"Points: {self._empty()}"
-            lines = [
-                f"Points: {NAMES[self.how]} of the {said_of(plane.of)}; {len(plane.index)} images seen by "
-                f"{', '.join(plane.nets)}; coloured by {self.colours.by}."
-            ]
-            for branch, steps in zip(self.compared, self.there(), strict=True):
+            seen = f"{len(plane.index)} images seen by {', '.join(plane.nets)}"
+            lines = [f"Points: {how} of the {said_of(plane.of)}; {seen}; coloured by {self.colours.by}."]
+            for branch, steps in self.there().items():
                 if steps and (last := self.frame_at(branch, steps[-1])):
-                    told = last["said"] or last["note"]
                     span = f"steps {steps[0]} to {steps[-1]} in {len(steps)} frames"
-                    lines.append(f"{branch.name}: {span}; the last {told}.")
+                    lines.append(f"{branch.name}: {span}; the last {last['said'] or last['note']}.")
             return "\n".join(lines)
 
     def drawn(self, ax: "Axes") -> None:

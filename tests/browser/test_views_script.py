@@ -178,7 +178,7 @@ def test_rows_of_a_playing_run_come_one_by_one_and_a_view_that_missed_some_asks_
         for count in (6, 15, 30):
             branch.rows = rows[:count]
             session.changed("rows")
-            settled(page, lambda count=count: panel.there() == [[count]])
+            settled(page, lambda count=count: list(panel.there().values()) == [[count]])
             assert page.page.locator("td[data-step]").first.get_attribute("data-step") == str(count)
             assert values(page, "td[data-step]")[0] == pytest.approx(rows[count - 1]["loss"], rel=1e-6)
         assert panel.film == before, "the whole was sent once"
@@ -186,7 +186,7 @@ def test_rows_of_a_playing_run_come_one_by_one_and_a_view_that_missed_some_asks_
         assert values(late, "td[data-step]")[0] == pytest.approx(rows[29]["loss"], rel=1e-6)
         branch.rows = rows[:31]
         session.changed("rows")
-        settled(late, lambda: panel.there() == [[31]])
+        settled(late, lambda: list(panel.there().values()) == [[31]])
         late.pending.clear()  # it is never told
         branch.rows = rows[:32]
         session.changed("rows")
