@@ -66,7 +66,7 @@ def handful(classes: Int64[np.ndarray, "sample"]) -> Int64[np.ndarray, "shown"]:
 
 
 def worst(values: Float[np.ndarray, "sample"]) -> Int64[np.ndarray, "shown"]:
-    """The places of the greatest values, greatest first; those that are not finite come before all."""
+    """The samples with the greatest values, greatest first; those that are not finite come before all."""
     return np.argsort(-np.nan_to_num(values, nan=np.inf), kind="stable")[:HANDFUL]
 
 

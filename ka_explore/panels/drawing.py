@@ -9,8 +9,8 @@ from jaxtyping import Float32
 
 from ka_explore.errors import InputError
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.frames import seen
 from ka_explore.panels.plane import Plane, spread
+from ka_explore.panels.spaces import seen
 from ka_explore.probes.embedding import COSTS, NAMES, announced_seconds, checked_options
 from ka_explore.probes.jobs import embed
 from ka_explore.probes.results import Points

@@ -3,8 +3,7 @@
 import json
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -12,6 +11,7 @@ import numpy as np
 import traitlets
 
 from ka_explore.panels.branch import Branch
+from ka_explore.panels.frames import Frame, Kept, packed, split, thinned
 from ka_explore.panels.pieces import SLICE, Pieces, Work
 from ka_explore.panels.widget import Panel
 from ka_explore.plots.comparing import run_colour
@@ -20,15 +20,8 @@ if TYPE_CHECKING:
     from ka_explore.panels.session import Session
 
 FEW = 4  # frames that are sent by themselves while a run plays; more of them go all together
-FIRST_SECONDS = 0.06  # of frames that are made before anything is shown
 MOST_FRAMES = 200  # of a branch, about
 KEPT_BYTES = 64 * 2**20  # of frames in memory
-
-Frame = Mapping[str, Any]
-"""Arrays by name, and what else there is to say in JSON."""
-
-Address = tuple[Branch, int, Hashable]
-"""Of a frame: its branch, its step, and its key."""
 
 
 class FilmPanel(Panel):
@@ -68,11 +61,13 @@ class FilmPanel(Panel):
 
     Attributes:
         verb: what the browser asks this panel by; also a topic: there is something to look at anew.
+        first_seconds: of making other frames than the foremost before anything is shown.
         playing_seconds: what a frame may cost while a run plays; dearer ones are made when it stands still.
         all_while_playing: whether also other frames than the newest are made while a run plays.
     """
 
     topics = frozenset({"snapshots", "branches", "place"})
+    first_seconds = 0.0
     playing_seconds = 0.02
     all_while_playing = False
 
@@ -189,9 +184,10 @@ class FilmPanel(Panel):
             traits = self.traits_of(frozenset(changed))
             self._steps = {branch: self.steps(branch) for branch in self.compared}
             if self._stamp != self._stamp_now():
-                until = time.perf_counter() + FIRST_SECONDS
-                for _ in self.make():
-                    if time.perf_counter() > until:
+                until = time.perf_counter() + self.first_seconds
+                least = len(set(self._foremost()))
+                for made, _ in enumerate(self.make(), 1):
+                    if made >= least and time.perf_counter() > until:
                         break
                 traits["film"] = self._whole()
                 self._pieces.prepare(self.catch_up())
@@ -234,7 +230,7 @@ class FilmPanel(Panel):
         return self.key(), self.cut(), [(branch, *self._named(branch)) for branch in self.compared]
 
     def _named(self, branch: Branch) -> tuple[str, int]:
-        """What a branch is called, and its place among all."""
+        """What a branch is called, and its index among all."""
         names = list(self.session.branches)
         return branch.name, names.index(branch.name) if branch.name in names else 0
 
@@ -245,21 +241,21 @@ class FilmPanel(Panel):
         tried: set[tuple[Branch, int]] = set()
         while due := next((each for each in self._wanted() if self._missing(*each) and each not in tried), None):
             tried.add(due)  # a frame may be gone, or too large to be kept
-            made, (branch, step) = self.frame_at(*due), due
-            if made is not None and step in self.foremost(branch):
+            if self.frame_at(*due) is not None and due in self._foremost():
                 self.publish(over=False)
             yield
 
-    def foremost(self, branch: Branch) -> list[int]:
-        """The step that is looked at and the newest one; none before the first snapshot."""
-        steps = self._steps[branch]
-        return [min(steps, key=lambda step: abs(step - self.viewed_step)), steps[-1]] if steps else []
+    def _foremost(self) -> Iterator[tuple[Branch, int]]:
+        """Of every branch the step that is looked at, and the newest one."""
+        for branch, steps in self._steps.items():
+            if steps:
+                yield branch, min(steps, key=lambda step: abs(step - self.viewed_step))
+                yield branch, steps[-1]
 
     def _wanted(self) -> Iterator[tuple[Branch, int]]:
         busy = self.session.busy
         if not busy or self._costs.get(self.key(), 0.0) <= self.playing_seconds:
-            for branch in self.compared:
-                yield from ((branch, step) for step in self.foremost(branch))
+            yield from self._foremost()
         if not busy or self.all_while_playing:
             for branch in self.compared:
                 yield from ((branch, step) for step in reversed(self._steps[branch]))
@@ -331,71 +327,3 @@ class FilmPanel(Panel):
             branches.append({**told, **self.about_branch(branch), "frames": its_frames})
         header = {"number": self._number, "verb": self.verb, "whole": whole, "about": common, "branches": branches}
         return packed(f'{json.dumps(header)[:-1]}, "layouts": [{", ".join(layouts)}]}}', arrays)
-
-
-def split(frame: Frame) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """What of a frame is JSON, with the names, kinds and shapes of its arrays as ``arrays``; and the arrays."""
-    about, laid, arrays = {}, [], []
-    for name, value in frame.items():
-        if isinstance(value, np.ndarray):
-            kind = "f4" if value.dtype.kind == "f" else "u1" if value.dtype == np.uint8 else "i4"
-            laid.append([name, kind, value.shape])
-            arrays.append(value.astype(f"<{kind}", copy=False))
-        else:
-            about[name] = value
-    return about | {"arrays": laid}, arrays
-
-
-def packed(header: str, arrays: Iterable[np.ndarray]) -> bytes:
-    """The length of a header, the header, and arrays, each from a multiple of four bytes on; ``film.js`` unpacks it."""
-    parts = [header.encode(), *(array.tobytes() for array in arrays)]
-    parts[0] += b" " * (-len(parts[0]) % 4)
-    return len(parts[0]).to_bytes(4, "little") + b"".join(part + bytes(-len(part) % 4) for part in parts)
-
-
-class Kept:
-    """Frames by branch, step and key, those that were asked for last, of so many bytes at most."""
-
-    def __init__(self, most: int):
-        self._most, self._bytes = most, 0
-        self._frames: OrderedDict[Address, Frame] = OrderedDict()
-
-    def __contains__(self, at: object) -> bool:
-        return at in self._frames
-
-    def get(self, at: Address) -> Frame | None:
-        """A frame, if it is there."""
-        if at in self._frames:
-            self._frames.move_to_end(at)
-        return self._frames.get(at)
-
-    def put(self, at: Address, frame: Frame) -> None:
-        """Take a frame in; those that were not asked for the longest go."""
-        self._frames[at] = frame
-        self._bytes += size_of(frame)
-        while self._bytes > self._most and len(self._frames) > 1:
-            self._bytes -= size_of(self._frames.popitem(last=False)[1])
-
-    def only(self, branches: Container[Branch]) -> None:
-        """Let go of the frames of other branches."""
-        before, self._frames, self._bytes = self._frames, OrderedDict(), 0
-        for at, frame in before.items():
-            if at[0] in branches:
-                self.put(at, frame)
-
-
-def size_of(frame: Frame) -> int:
-    """Bytes of a frame's arrays, and some for what else it says."""
-    return 500 + sum(value.nbytes for value in frame.values() if isinstance(value, np.ndarray))
-
-
-def thinned(branch: Branch, most: int) -> tuple[list[int], int]:
-    """The steps that should have a frame, and that these are every so many-th snapshot.
-
-    So many at most, as every second one goes as often as it takes; and the last, and where the run stands.
-    """
-    stored, every = branch.store.snapshot_steps(), 1
-    while -(-len(stored) // every) > most:
-        every *= 2
-    live = branch.live
-    return sorted({*stored[::every], *stored[-1:], *([live.step] if live is not None else [])}), every

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 
 from ka_explore.errors import InputError
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.film import FilmPanel, Frame
+from ka_explore.panels.film import FilmPanel
+from ka_explore.panels.frames import Frame
 from ka_explore.panels.widget import source
 from ka_explore.plots import TEACHERS, draw_history, draw_terms
 from ka_explore.plots.comparing import run_colour

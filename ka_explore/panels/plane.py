@@ -9,8 +9,8 @@ import numpy as np
 
 from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.frames import MOST_FRAMES, frame_of, in_order, most_frames, nets_in, seen, spaces_of
 from ka_explore.panels.predictions import answer_rows, answers_of, packed, truth_of
+from ka_explore.panels.spaces import MOST_FRAMES, frame_of, in_order, most_frames, nets_in, seen, spaces_of
 from ka_explore.probes.jobs import read_basis, view_path
 from ka_explore.probes.linear import Basis, fit_basis, project
 from ka_explore.probes.spaces import rows_of, width_of
@@ -104,16 +104,16 @@ class Plane:
         ended = run is not None and run.done and self._fitted_to < count
         return count >= 2 * max(self._fitted_to, 1) or (ended and not busy)
 
-    def fitted_anew(self) -> Basis | None:
-        """Axes of the snapshots there are, laid onto the old picture."""
-        basis, now = axes_of(self.branches, self.of), newest(self.branches)
-        if basis is None or self.basis is None or now is None:
-            return basis
-        return laid_onto(basis, self.basis, now, self.of)
+    def fitted_anew(self) -> tuple[Basis | None, int]:
+        """Axes of the snapshots there are, laid onto the old picture; and how many snapshots there are."""
+        count, basis, now = self._snapshots(), axes_of(self.branches, self.of), newest(self.branches)
+        if basis is not None and self.basis is not None and now is not None:
+            basis = laid_onto(basis, self.basis, now, self.of)
+        return basis, count
 
-    def change(self, basis: Basis | None) -> None:
-        """Other axes: frames of the old ones do not belong any more."""
-        self.basis, self.fit, self._fitted_to = basis, self.fit + 1, self._snapshots()
+    def change(self, basis: Basis | None, fitted_to: int) -> None:
+        """Other axes, fitted to so many snapshots: frames of the old ones do not belong any more."""
+        self.basis, self.fit, self._fitted_to = basis, self.fit + 1, fitted_to
 
     def _lay(self, branches: Sequence[Branch]) -> None:
         """The axes that are there, or else are fitted now."""

@@ -15,12 +15,13 @@ from ka_explore.errors import InputError, KaError
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.colouring import Colours, dyed
 from ka_explore.panels.drawing import Drawing, ways_to_draw
-from ka_explore.panels.film import FilmPanel, Frame, thinned
-from ka_explore.panels.frames import nothing, said_of
+from ka_explore.panels.film import FilmPanel
+from ka_explore.panels.frames import Frame, thinned
 from ka_explore.panels.images import images_of, png, sheet_of, shrunk
 from ka_explore.panels.pieces import Work
 from ka_explore.panels.plane import Plane, newest
 from ka_explore.panels.session import Session
+from ka_explore.panels.spaces import nothing, said_of
 from ka_explore.panels.widget import source
 from ka_explore.plots import colour_of, draw, marker_of
 from ka_explore.probes.embedding import NAMES, checked_options
@@ -63,6 +64,7 @@ class Points(FilmPanel):
     )  # fmt: skip
     _css = source("shared.css", "points.css")
     topics = FilmPanel.topics | {"selection"}
+    first_seconds = 0.06
     playing_seconds = np.inf
     all_while_playing = True
 
@@ -98,7 +100,7 @@ class Points(FilmPanel):
         self.request(colour=self.colours.checked(by))
 
     def space(self, of: str) -> None:
-        """Draw another space, one of `ka_explore.panels.frames.spaces_of`. Raises InputError for an unknown one."""
+        """Draw another space, one of `ka_explore.panels.spaces.spaces_of`. Raises InputError for an unknown one."""
         self.request(of=self.plane.checked(of))
 
     @property
@@ -248,14 +250,14 @@ class Points(FilmPanel):
     def _refit(self) -> Work:
         """New axes, and all frames on them at once."""
         self._fit_asked = False
-        basis, frames = self.plane.fitted_anew(), {}
+        (basis, fitted_to), frames = self.plane.fitted_anew(), {}
         yield
         for branch, step in self._shown():
             snapshot = branch.snapshot(step)
             if snapshot is not None:
                 frames[branch, step] = self.plane.frame(snapshot, basis)
             yield
-        self.plane.change(basis)
+        self.plane.change(basis, fitted_to)
         self._flatten()
         self._kept.only(())
         for (branch, step), frame in frames.items():

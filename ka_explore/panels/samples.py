@@ -11,7 +11,8 @@ from jaxtyping import Int64
 from ka_explore.errors import unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.choosing import MODES, counted, described, modes_of, mostly_of, ranked
-from ka_explore.panels.film import FilmPanel, Frame
+from ka_explore.panels.film import FilmPanel
+from ka_explore.panels.frames import Frame
 from ka_explore.panels.images import images_of, sheet_of
 from ka_explore.panels.predictions import answer_rows, answers_of, truth_of
 from ka_explore.panels.widget import source

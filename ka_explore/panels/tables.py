@@ -15,7 +15,8 @@ from ka_explore.errors import InputError, KaError
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.cells import images_of
 from ka_explore.panels.choices import Choice, as_table, choices_of, preferred
-from ka_explore.panels.film import FilmPanel, Frame
+from ka_explore.panels.film import FilmPanel
+from ka_explore.panels.frames import Frame
 from ka_explore.panels.widget import source
 from ka_explore.plots import colour_of, draw_matrix, marker_of
 from ka_explore.probes.results import Matrix

@@ -233,7 +233,7 @@ def test_other_axes_are_glided_to(shown):
         " painted.observe(p, {attributeFilter: ['data-painted']}); }"
     )
     basis = panel.plane.basis
-    panel.plane.change(replace(basis, axes=basis.axes[::-1]))
+    panel.plane.change(replace(basis, axes=basis.axes[::-1]), 4)
     panel.refresh({"snapshots"})
     panel.settle()
     bridge.pump(0.6)

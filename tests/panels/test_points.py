@@ -14,8 +14,8 @@ from torch import nn
 
 from ka_explore import LabelSpace, Problem, Run, Student
 from ka_explore.errors import InputError
-from ka_explore.panels import frames as film
 from ka_explore.panels import points
+from ka_explore.panels import spaces as film
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.colouring import coloured, numbers_of
 from ka_explore.panels.images import sheet_of
