@@ -11,12 +11,14 @@ from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.predictions import answer_rows, answers_of, packed, truth_of
 from ka_explore.panels.spaces import MOST_FRAMES, frame_of, in_order, most_frames, nets_in, seen, spaces_of
+from ka_explore.plots import colour_of, marker_of
 from ka_explore.probes.jobs import read_basis, view_path
 from ka_explore.probes.linear import Basis, fit_basis, project
 from ka_explore.probes.spaces import rows_of, width_of
 from ka_explore.run.snapshot import Snapshot
 
 FIT_SNAPSHOTS = 5  # at most: what axes are fitted to
+NO_NET = "#808080"  # of what is no net: a teachers' code
 
 
 class Plane:
@@ -145,6 +147,14 @@ def known_of(snapshot: Snapshot) -> dict[str, Any]:
         "knows": dict(snapshot.knows),
     }  # fmt: skip
     return {"classes": classes, "truth": truth, "taught": packed(answers_of(snapshot, student=False))}
+
+
+def look(net: str, teachers: Sequence[str]) -> dict[str, str]:
+    """How a net is drawn."""
+    nets = ["student", *teachers]
+    if net in nets:
+        return {"name": net, "colour": colour_of(net, nets), "marker": marker_of(net, nets)}
+    return {"name": net, "colour": NO_NET, "marker": "X" if net == "code" else "o"}
 
 
 # Snapshots of branches

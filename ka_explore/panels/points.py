@@ -19,11 +19,11 @@ from ka_explore.panels.film import FilmPanel
 from ka_explore.panels.frames import Frame, thinned
 from ka_explore.panels.images import images_of, png, sheet_of, shrunk
 from ka_explore.panels.pieces import Work
-from ka_explore.panels.plane import Plane, newest
+from ka_explore.panels.plane import Plane, look, newest
 from ka_explore.panels.session import Session
 from ka_explore.panels.spaces import nothing, said_of
 from ka_explore.panels.widget import source
-from ka_explore.plots import colour_of, draw, marker_of
+from ka_explore.plots import draw
 from ka_explore.probes.embedding import NAMES, checked_options
 from ka_explore.probes.results import Points as Picture
 
@@ -34,7 +34,6 @@ POLL = 0.3  # seconds between two looks at a process
 SHEET_BYTES = 500_000  # of all images together; beyond that an image is sent when it is pointed at
 SHEET_SIDE = 40  # pixels a side of an image in the sheet
 LARGE_SIDE = 96  # pixels a side of an image that is sent by itself
-NO_NET = "#808080"  # of what is no net: a teachers' code
 NO_SNAPSHOT = "No snapshot yet. Press play: the first one is taken at step 0."
 NO_STEPS = "This method trains nothing: there are no steps to look at."
 
@@ -394,11 +393,3 @@ class Points(FilmPanel):
         with self._lock:
             self._cancel()
         super().close()
-
-
-def look(net: str, teachers: Sequence[str]) -> dict[str, str]:
-    """How a net is drawn."""
-    nets = ["student", *teachers]
-    if net in nets:
-        return {"name": net, "colour": colour_of(net, nets), "marker": marker_of(net, nets)}
-    return {"name": net, "colour": NO_NET, "marker": "X" if net == "code" else "o"}

@@ -207,10 +207,10 @@ def test_a_slider_of_its_own_only_where_no_player_is(shown):
     assert not row.is_visible()
 
 
-def test_a_frame_that_comes_while_it_plays_is_glided_to(shown):
+def test_a_frame_that_comes_while_it_plays_is_glided_to(shown, monkeypatch):
     session, panel, bridge = shown
     start = np.array(inspect(bridge)["plane"])
-    session.doing = "plays"
+    monkeypatch.setattr(Session, "busy", True)
     session.branch.run.advance(4, progress=False)
     panel.refresh({"snapshots"})
     bridge.pump(0.0)
@@ -221,7 +221,7 @@ def test_a_frame_that_comes_while_it_plays_is_glided_to(shown):
     assert not np.allclose(start, end)
     expected = panel.frame_at(session.branch, 16)["xy"]
     np.testing.assert_allclose(end.reshape(-1, 2), expected, atol=1e-5)
-    session.doing = ""
+    monkeypatch.setattr(Session, "busy", False)
 
 
 def test_other_axes_are_glided_to(shown):

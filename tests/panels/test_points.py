@@ -99,11 +99,11 @@ def test_the_buffer_holds_what_the_probes_project(tiny_problem, ready):
 
 
 def test_a_frame_that_comes_while_it_plays_is_sent_by_itself_and_stays_for_a_page_that_is_loaded_anew(
-    tiny_problem, ready
+    tiny_problem, ready, monkeypatch
 ):
     panel, session = ready(trained(tiny_problem(), steps=40, done=9))
     screen, before = Screen(panel), panel.film
-    session.doing = "plays"
+    monkeypatch.setattr(Session, "busy", True)
     session.branch.run.advance(3, progress=False)
     panel.refresh({"snapshots"})
     assert panel.film == before, "everything was sent while it plays"
@@ -114,7 +114,7 @@ def test_a_frame_that_comes_while_it_plays_is_sent_by_itself_and_stays_for_a_pag
     late = Screen(panel)
     assert late.steps() == screen.steps()
     np.testing.assert_array_equal(late.frames()[12]["xy"], screen.frames()[12]["xy"])
-    session.doing = ""
+    monkeypatch.setattr(Session, "busy", False)
 
 
 def test_where_the_run_stands_is_a_last_frame_that_is_replaced(tiny_problem, ready):

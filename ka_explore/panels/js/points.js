@@ -25,9 +25,7 @@ export default {
 
     // What users do
 
-    function ask(message) {
-      film.ask(message);
-    }
+    function ask(message) { film.ask(message); }
 
     function hover(sample) {
       if (sample !== scene.hovered) session.emit("hover", sample);
@@ -144,10 +142,6 @@ export default {
 
     const readSelection = () => session.selected(integers(model.get("selected")));
 
-    function receive(message, buffers) {
-      if (message.kind === "image") images.take(message.sample, buffers[0]);
-    }
-
     // What is seen
 
     function move(smooth) {
@@ -181,13 +175,11 @@ export default {
     watch.observe(root);
     watch.observe(stage);
     root.addEventListener("ka-theme", () => { recolour(); drawing.changed(); });
-    const listen = (event, listener) => { model.on(event, listener); undo.push(() => model.off(event, listener)); };
-    undo.push(film.on(read));
-    for (const trait of ["job", "trouble"]) listen(`change:${trait}`, updateJob);
-    listen("change:sheet", () => images.readSheet());
-    listen("change:selected", readSelection);
-    listen("msg:custom", receive);
-    undo.push(session.on("selection", samples => { scene.select(samples ?? new Int32Array(0)); drawing.changed(); }));
+    for (const trait of ["job", "trouble"]) listen(model, undo, `change:${trait}`, updateJob);
+    listen(model, undo, "change:sheet", () => images.readSheet());
+    listen(model, undo, "change:selected", readSelection);
+    listen(model, undo, "msg:custom", (message, buffers) => { if (message.kind === "image") images.take(message.sample, buffers[0]); });
+    undo.push(film.on(read), session.on("selection", samples => { scene.select(samples ?? new Int32Array(0)); drawing.changed(); }));
     undo.push(session.on("hover", sample => { scene.hovered = sample; drawing.pointedChanged(); }));
     undo.push(session.on("time", value => {
       if (!value) return;

@@ -229,13 +229,9 @@ export default {
     });
 
     const late = () => queueMicrotask(build);
-    const listen = (name, listener) => {
-      model.on(`change:${name}`, listener);
-      undo.push(() => model.off(`change:${name}`, listener));
-    };
-    for (const name of ["sheet", "kept", "header"]) listen(name, late);
+    for (const name of ["sheet", "kept", "header"]) listen(model, undo, `change:${name}`, late);
     const selecting = () => session.selected(integers(model.get("selected")));
-    listen("selected", selecting);
+    listen(model, undo, "change:selected", selecting);
     undo.push(film.on(build), followTime(session, step => { time = step; write(); }));
     undo.push(session.on("hover", value => { hovered = value; marked(); }));
     undo.push(session.on("selection", value => { selected = new Set(value ?? []); marked(); headed(); }));

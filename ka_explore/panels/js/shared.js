@@ -141,8 +141,10 @@ function keysOf(root, keys) {
 
 // Traits
 
-function floats(value) {
-  return value ? new Float32Array(value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength)) : new Float32Array(0);
+// Listen to a model until the view goes.
+function listen(model, undo, event, listener) {
+  model.on(event, listener);
+  undo.push(() => model.off(event, listener));
 }
 
 function integers(value) {

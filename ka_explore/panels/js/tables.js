@@ -269,9 +269,8 @@ export default {
     watch.observe(body);
     undo.push(() => watch.disconnect());
 
-    const listed = () => queueMicrotask(build);
-    model.on("change:choices", listed);
-    undo.push(() => model.off("change:choices", listed), film.on(build), followTime(session, step => { time = step; write(); }));
+    listen(model, undo, "change:choices", () => queueMicrotask(build));
+    undo.push(film.on(build), followTime(session, step => { time = step; write(); }));
     undo.push(session.on("selection", value => { if (!value?.length) { marked = null; marks(); } }));
     root.addEventListener("ka-theme", build);
     build();
