@@ -13,7 +13,6 @@ from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
 
 KEPT = 32  # snapshots in memory, a branch
-SENT = 200  # steps of which tables and answers lie in the browser, about
 
 
 class Branch:
@@ -100,12 +99,6 @@ class Branch:
         if self.live is not None and self.live.step not in steps:
             steps = sorted([*steps, self.live.step])
         return steps
-
-    def steps_sent(self) -> list[int]:
-        """All steps that were seen; of very many every second (third, …) one, and the last."""
-        steps = self.steps_seen()
-        every = -(-len(steps) // SENT) or 1
-        return sorted({*steps[::every], *steps[-1:]})
 
     def snapshot(self, step: int) -> Snapshot | None:
         """A snapshot; None where there is none of that step, or it is damaged."""

@@ -22,13 +22,12 @@ def images_of(snapshot: Snapshot, table: str, row: Any, column: Any) -> Mask | N
         column: its name, or None for a whole row.
     """
     probe, _, whose = table.partition(":")
-    given = [(name, place) for place, name in enumerate((row, column)) if name is not None]
-    masks = [side_of(snapshot, probe, whose, str(name), place) for name, place in given]
+    given = [(name, axis) for axis, name in enumerate((row, column)) if name is not None]
+    masks = [side_of(snapshot, probe, whose, str(name), axis) for name, axis in given]
     if probe in ("error_by_class", "agreement_by_class", "worst_reconstructed") and len(masks) == 2:
         # the error of a teacher on the images of a class: these images, whoever knows the class
-        place = 0 if probe == "worst_reconstructed" else 1
         if probe != "agreement_by_class":
-            return masks[place]
+            return masks[0 if probe == "worst_reconstructed" else 1]
         said = [i for i, name in enumerate(class_names(snapshot)) if name == str(column)]
         return None if not said or row not in snapshot.knows else teacher_says(snapshot, str(row), said[0])
     if probe == "responsibility" and len(masks) == 2:
@@ -37,13 +36,13 @@ def images_of(snapshot: Snapshot, table: str, row: Any, column: Any) -> Mask | N
     return np.logical_and.reduce(there) if there else None
 
 
-def side_of(snapshot: Snapshot, probe: str, whose: str, name: str, place: int) -> Mask | None:
-    """The images of a row (place 0) or a column (1) by its name."""
-    if probe == "worst_reconstructed" and place == 0:
+def side_of(snapshot: Snapshot, probe: str, whose: str, name: str, axis: int) -> Mask | None:
+    """The images of a row (axis 0) or a column (1) by its name."""
+    if probe == "worst_reconstructed" and axis == 0:
         return np.asarray(snapshot.index.astype(str) == name)
-    if probe == "selection" and place == 0 and name == "all images":
+    if probe == "selection" and axis == 0 and name == "all images":
         return np.ones(len(snapshot.index), bool)
-    if probe == "selection" and place == 1 and (chosen := chosen_by(snapshot, name)) is not None:
+    if probe == "selection" and axis == 1 and (chosen := chosen_by(snapshot, name)) is not None:
         return chosen
     if probe == "confusion_with" and whose in snapshot.knows:
         label = name.partition(": ")[2]
@@ -51,12 +50,12 @@ def side_of(snapshot: Snapshot, probe: str, whose: str, name: str, place: int) -
         at = next((i for i, c in enumerate(columns) if snapshot.classes[c][1] == label), None)
         if at is None:
             return None
-        logits = snapshot.arrays[f"logits/{whose}"] if place == 0 else snapshot.arrays["scores"][:, list(columns)]
+        logits = snapshot.arrays[f"logits/{whose}"] if axis == 0 else snapshot.arrays["scores"][:, list(columns)]
         return answered(logits, at)
     task = whose if whose in tasks_of(snapshot) else next(iter(snapshot.labels or {}), tasks_of(snapshot)[0])
     if probe == "confusion":
         label = name.partition(": ")[2]
-        return class_images(snapshot, task, label, student=place == 1)
+        return class_images(snapshot, task, label, student=axis == 1)
     if name in snapshot.knows:
         return teacher_images(snapshot, name)
     if probe == "error_by_class":
@@ -73,9 +72,9 @@ def class_names(snapshot: Snapshot) -> list[str]:
     return [f"{task}: {label}" if several else label for task, label in snapshot.classes]
 
 
-def answered(logits: np.ndarray, place: int) -> Mask:
-    """Where the largest logit stands at a place; nowhere where one is not finite."""
-    return np.asarray((logits.argmax(axis=1) == place) & np.isfinite(logits).all(axis=1))
+def answered(logits: np.ndarray, index: int) -> Mask:
+    """Where the logit of this index is the largest; nowhere where one is not finite."""
+    return np.asarray((logits.argmax(axis=1) == index) & np.isfinite(logits).all(axis=1))
 
 
 def class_images(
@@ -105,12 +104,12 @@ def teacher_images(snapshot: Snapshot, teacher: str) -> Mask:
     """The images of a teacher's classes: truly, or where nobody knows as the student answers."""
     task = task_of(snapshot, teacher)
     columns = columns_of(snapshot, task)
-    places = [columns.index(column) for column in snapshot.knows[teacher]]
+    known = [columns.index(column) for column in snapshot.knows[teacher]]
     labels = (snapshot.labels or {}).get(task)
     if labels is None:
         scores = snapshot.arrays["scores"][:, columns]
         labels = np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1)
-    return np.isin(labels, places)
+    return np.isin(labels, known)
 
 
 def teacher_says(snapshot: Snapshot, teacher: str, column: int) -> Mask | None:

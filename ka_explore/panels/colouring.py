@@ -1,6 +1,6 @@
 """What colours the points of the points panel: a number a point, made once a frame, and what the numbers mean."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from ka_explore.errors import InputError, unknown
-from ka_explore.panels.branch import Branch
 from ka_explore.panels.plane import Plane
 from ka_explore.plots import label_colours
 from ka_explore.plots.style import UNKNOWN, hexadecimal
@@ -33,7 +32,6 @@ class Colours:
         self.by = by
         self.ways: dict[str, str] = {}
         self._plane = plane
-        self._tints: dict[tuple[Branch, int], np.ndarray] = {}
         self._meaning: Points | None = None  # a picture whose labels or values the numbers are
 
     @property
@@ -44,8 +42,7 @@ class Colours:
     def begin(self, snapshot: Snapshot) -> None:
         """Everything anew, in the ways of a snapshot."""
         self.ways = ways_to_colour(snapshot)
-        self.by = (self._class_way() or "net") if self.by in ("", "class") else self.by
-        self.clear()
+        self.change((self._class_way() or "net") if self.by in ("", "class") else self.by)
 
     def checked(self, by: str) -> str:
         """A way by its name, or by ``class`` for the first class, ``selected`` for the teacher.
@@ -59,43 +56,21 @@ class Colours:
 
     def change(self, by: str) -> None:
         """Colour by something else."""
-        self.by = by
-        self.clear()
+        self.by, self._meaning = by, None
 
-    def clear(self) -> None:
-        """Let go of all colours."""
-        self._tints, self._meaning = {}, None
-
-    def forget(self, kept: Collection[tuple[Branch, int]]) -> None:
-        """Let go of the colours of other frames than these."""
-        self._tints = {key: tint for key, tint in self._tints.items() if key in kept}
-
-    def add(self, branch: Branch, snapshot: Snapshot) -> None:
-        """Make the colours of a new frame, unless there are those of all."""
-        if self.fixed and self._meaning is not None:
-            return
-        found = coloured(snapshot, self.by, self._plane.nets, self._plane.index)
+    def tint(self, snapshot: Snapshot | None) -> Float32[np.ndarray, "point"]:
+        """A number a point; NaN where there is no snapshot, or no such colour."""
+        found = None if snapshot is None else coloured(snapshot, self.by, self._plane.nets, self._plane.index)
         self._meaning = found or self._meaning
-        self._tints[branch, snapshot.step] = self._unknown() if found is None else numbers_of(found)
+        return np.full(self._plane.points, np.nan, np.float32) if found is None else numbers_of(found)
 
-    def tint(self, branch: Branch, step: int) -> Float32[np.ndarray, "point"]:
-        """The colours of a frame; NaN where its snapshot is gone."""
-        if self.fixed and self._meaning is not None:
-            return numbers_of(self._meaning)
-        if (branch, step) not in self._tints:
-            snapshot = branch.snapshot(step)
-            if snapshot is None:
-                return self._unknown()
-            self.add(branch, snapshot)
-        return self._tints[branch, step]
+    def about(self, rows: Sequence[Float32[np.ndarray, "point"]], snapshot: Snapshot) -> dict[str, Any]:
+        """What the colours of some frames mean, and those of a snapshot where they are the same in all."""
+        fixed = {"tint": self.tint(snapshot)} if self.fixed else {}
+        about = {"by": self.by, "ways": self.ways, "fixed": self.fixed, "kind": "net", "said": ""}
+        return {"colouring": about | self._meant(rows)} | fixed
 
-    def traits(self, frames: Sequence[tuple[Branch, int]]) -> dict[str, Any]:
-        """The colours of some frames, once where they are the same in all, and what they mean."""
-        rows = [self.tint(*frame) for frame in (frames[:1] if self.fixed else frames)]
-        about = {"by": self.by, "ways": self.ways, "fixed": self.fixed, "kind": "net", "said": ""} | self._about(rows)
-        return {"colouring": about, "tint": b"".join(row.tobytes() for row in rows)}
-
-    def _about(self, rows: Sequence[Float32[np.ndarray, "point"]]) -> dict[str, Any]:
+    def _meant(self, rows: Sequence[Float32[np.ndarray, "point"]]) -> dict[str, Any]:
         """What the numbers mean; empty where points are coloured by net."""
         found, way = self._meaning, self.ways.get(self.by, self.by)
         if found is None:
@@ -109,9 +84,6 @@ class Colours:
             labels = [{"name": name, "colour": one} for name, one in zip(found.labels, colours, strict=True)]
             return {"kind": "label", "legend": found.legend, "unknown": UNKNOWN, "labels": labels}
         return {}
-
-    def _unknown(self) -> Float32[np.ndarray, "point"]:
-        return np.full(self._plane.points, np.nan, np.float32)
 
     def _class_way(self) -> str:
         """The first way to colour by a class; empty where no class is known."""
@@ -150,7 +122,7 @@ def coloured(snapshot: Snapshot, by: str, nets: Sequence[str], index: Int64[np.n
 
 
 def numbers_of(points: Points) -> Float32[np.ndarray, "point"]:
-    """A number a point that says its colour: the place of a label (−1: unknown), a value, or NaN."""
+    """A number a point that says its colour: the index of a label (−1: unknown), a value, or NaN."""
     numbers = points.label if points.value is None else points.value
     return np.full(len(points.xy), np.nan, np.float32) if numbers is None else np.asarray(numbers, np.float32)
 

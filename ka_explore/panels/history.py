@@ -1,20 +1,19 @@
 """The history: the terms of the loss over the steps, forks over their parents, and the step that is looked at."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
-import traitlets
 from jaxtyping import Float32, Int64
 from matplotlib.axes import Axes
 
 from ka_explore.errors import InputError
 from ka_explore.panels.branch import Branch
+from ka_explore.panels.film import FilmPanel
+from ka_explore.panels.frames import Frame
 from ka_explore.panels.layout import Room
-from ka_explore.panels.widget import Panel, source
+from ka_explore.panels.widget import source
 from ka_explore.plots import TEACHERS, draw_history, draw_terms
 from ka_explore.plots.comparing import run_colour
 from ka_explore.plots.history import WINDOW
@@ -25,127 +24,78 @@ if TYPE_CHECKING:
 
 LOSS = "loss"
 MOST = 12_000  # rows of a branch that are sent whole; of longer ones, those that are some term's extremes
-RENEWED = 500  # rows that are sent one by one before all are sent anew, for views that come later
 
 
-class History(Panel):
+class History(FilmPanel):
     """Terms of the loss over the steps, of every branch that is compared.
 
-    All rows are sent once; while a run plays only what is new.
+    A frame is not of a step but up to it: all rows where all is sent, while a run plays the rows that are new.
     """
 
     _esm = source(
-        "shared.js", "history/rows.js", "history/scene.js", "history/axes.js", "history/lines.js", "history/terms.js",
-        "history/pointing.js", "history.js",
+        "shared.js", "film.js", "history/rows.js", "history/scene.js", "history/axes.js", "history/lines.js",
+        "history/terms.js", "history/pointing.js", "history.js",
     )  # fmt: skip
     _css = source("shared.css", "history.css")
     topics = frozenset({"rows", "branches", "viewed_step"})
     room = Room(270, 350, beside="points")
 
-    lines = traitlets.Dict().tag(sync=True)
-    data = traitlets.Bytes().tag(sync=True)
-
     def __init__(self, session: "Session"):
-        self._records: dict[Path, Record] = {}
-        self._pasts: dict[tuple[Path, Path], int] = {}
-        self._sent: list[tuple[Path, int, int, int]] = []  # of every branch shown: folder, columns, stages, rows
-        self._version = 0
-        self._renewed_at = 0  # rows in all when all were sent last
-        self._verb = f"history {uuid4().hex}"
-        session.answer(self._verb, lambda _: self._renew())
+        self._records: dict[Branch, Record] = {}
+        self._pasts: dict[tuple[Branch, Branch], int] = {}
         super().__init__(session)
 
-    def state(self, changed: Iterable[str]) -> dict[str, Any]:
-        """Everything anew where the run stands still; while it plays the new rows alone go to the browser."""
-        shown = self._follow()
-        now = [(b.folder, len(r.terms), len(r.stages), r.count) for b, r in shown]
-        if now == self._sent and "branches" not in changed:
-            standing = self._renewed_at == sum(r.count for _, r in shown)
-            return {} if standing or self.session.busy else self._whole(shown)
-        same = [known[:3] for known in now] == [known[:3] for known in self._sent]
-        fresh = sum(record.count for _, record in shown) - self._renewed_at
-        if same and "branches" not in changed and self.session.busy and fresh < RENEWED:
-            starts = [known[3] for known in self._sent]
-            self._sent = now
-            records = [record for _, record in shown]
-            self.send(
-                {
-                    "kind": "rows",
-                    "version": self._version,
-                    "starts": starts,
-                    "counts": [record.count for record in records],
-                    "shared": [self._shared(shown, place)[0] for place in range(len(shown))],
-                },
-                [record.packed(np.arange(start, record.count)) for record, start in zip(records, starts, strict=True)],
-            )
-            return {}
-        return self._whole(shown)
+    def traits_of(self, changed: frozenset[str]) -> dict[str, Any]:
+        """Take in the rows that are new; what is no longer compared is forgotten."""
+        del changed
+        self._records = {branch: self._records.get(branch) or Record() for branch in self.compared}
+        self._pasts = {pair: count for pair, count in self._pasts.items() if self._records.keys() >= {*pair}}
+        for branch, record in self._records.items():
+            record.follow(branch.rows)
+        return {}
 
-    def _renew(self) -> None:
-        """Send everything: a view came later than rows that were sent one by one."""
-        state = self._whole(self._follow())
-        with self.hold_sync():
-            for name, value in state.items():
-                setattr(self, name, value)
+    def key(self) -> Hashable:
+        """Which terms and stages there are, and whose rows: a history that was taken in anew is another one."""
+        return tuple((len(record.terms), len(record.stages), record.begun) for record in self._records.values())
 
-    def _follow(self) -> "list[tuple[Branch, Record]]":
-        """The branches that are compared with what is recorded of them; what is no longer compared is forgotten."""
-        branches = self.session.compared
-        kept = {branch.folder for branch in branches}
-        self._records = {folder: record for folder, record in self._records.items() if folder in kept}
-        self._pasts = {pair: count for pair, count in self._pasts.items() if kept.issuperset(pair)}
-        for branch in branches:
-            self._records.setdefault(branch.folder, Record()).follow(branch.rows)
-        return [(branch, self._records[branch.folder]) for branch in branches]
+    def there(self) -> dict[Branch, list[int]]:
+        """One frame a branch: up to its last row."""
+        return {branch: [record.count] for branch, record in self._records.items()}
 
-    def _whole(self, shown: "Sequence[tuple[Branch, Record]]") -> dict[str, Any]:
-        self._version += 1
-        self._sent = [(b.folder, len(r.terms), len(r.stages), r.count) for b, r in shown]
-        self._renewed_at = sum(record.count for _, record in shown)
-        terms = list(dict.fromkeys(term for _, record in shown for term in record.terms))
-        places = {name: place for place, name in enumerate(list(self.session.branches))}
-        about, buffers = [], [np.array([self._version], "<f4").tobytes()]
-        for place, (branch, record) in enumerate(shown):
-            kept = record.kept()
-            shared, of = self._shared(shown, place)
-            about.append(
-                {
-                    "name": branch.name,
-                    "place": places.get(branch.name, place),
-                    "colour": run_colour(places.get(branch.name, place)),
-                    "terms": record.terms,
-                    "count": record.count,
-                    "kept": len(kept),
-                    "stages": record.stages,
-                    "fork": None if branch.parent is None else list(branch.parent),
-                    "shared": shared,
-                    "of": of,
-                    "total": branch.run.steps if branch.run is not None else record.count,
-                }
-            )
-            buffers.append(record.packed(kept))
+    def steps(self, branch: Branch) -> Sequence[int]:
+        """None has a frame of its own that would have to be made."""
+        del branch
+        return ()
+
+    def sent_of(self, branch: Branch, step: int, whole: bool) -> Frame:
+        """Rows up to one, (column, row): steps, then each term. All, or those that are new; of many the extremes."""
+        record = self._records[branch]
+        start = 0 if whole else self._sent[branch][0]
+        rows = extremes(record.values, MOST) if whole else np.arange(start, step)
+        return {"rows": np.column_stack([record.steps[rows], record.values[rows]]).T, "start": start}
+
+    def about(self) -> Frame:
+        """The terms of all branches with their colours, and over how many rows means are taken."""
+        terms = list(dict.fromkeys(term for record in self._records.values() for term in record.terms))
+        colours = [{"name": term, "colour": colour_of_term(term, terms)} for term in terms]
+        return {"window": WINDOW, "terms": colours}
+
+    def about_branch(self, branch: Branch) -> Mapping[str, Any]:
+        """Its terms and stages, and how many first rows it has in common with one that is drawn before it."""
+        record = self._records[branch]
         return {
-            "data": b"".join(buffers),
-            "lines": {
-                "version": self._version,
-                "verb": self._verb,
-                "window": WINDOW,
-                "terms": [{"name": term, "colour": colour_of_term(term, terms)} for term in terms],
-                "branches": about,
-            },
-        }
+            "terms": record.terms, "stages": record.stages, "fork": branch.parent, "shared": self._shared(branch),
+            "total": branch.run.steps if branch.run is not None else record.count,
+        }  # fmt: skip
 
-    def _shared(self, shown: "Sequence[tuple[Branch, Record]]", place: int) -> tuple[int, int]:
-        """How many first rows a branch has in common with one that is drawn before it, and which: the longest past."""
-        best = (0, -1)
-        branch, record = shown[place]
-        for earlier, (other, its) in enumerate(shown[:place]):
-            key = (other.folder, branch.folder)
-            known = self._pasts.get(key, 0)
-            self._pasts[key] = known = its.common_past(record, known)
-            if known > best[0]:
-                best = (known, earlier)
-        return best
+    def _shared(self, branch: Branch) -> int:
+        """How many first rows a branch has in common with one that is drawn before it: the longest past."""
+        longest = 0
+        for other in self.compared[: self.compared.index(branch)]:
+            known = self._pasts.get((other, branch), 0)
+            self._pasts[other, branch] = known = self._records[other].common_past(self._records[branch], known)
+            longest = max(longest, known)
+        return longest
 
     def summary(self) -> str:
         """The last loss and terms of every branch that is compared."""
@@ -179,11 +129,13 @@ class Record:
         terms: the loss, then its terms in the order in which they first appear.
         stages: (first step, name) in order.
         count: rows.
+        begun: how often it began anew.
     """
 
     terms: list[str] = field(default_factory=lambda: [LOSS])
     stages: list[tuple[int, str]] = field(default_factory=list)
     count: int = 0
+    begun: int = 0
     _steps: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     _values: np.ndarray = field(default_factory=lambda: np.full((256, 4), np.nan, np.float32))
 
@@ -191,7 +143,7 @@ class Record:
         """Take in the rows that are new; a shorter list is another history and is taken in from its beginning."""
         until = len(rows)  # it grows on another thread
         if until < self.count:
-            self.count, self.stages, self.terms = 0, [], [LOSS]
+            self.count, self.stages, self.terms, self.begun = 0, [], [LOSS], self.begun + 1
             self._values[:] = np.nan
         for row in rows[self.count : until]:
             self._add(row)
@@ -227,15 +179,6 @@ class Record:
     def values(self) -> Float32[np.ndarray, "row term"]:
         """The terms of every row; NaN where a stage has no such term."""
         return self._values[: self.count, : len(self.terms)]
-
-    def kept(self) -> Int64[np.ndarray, "kept"]:
-        """Which rows are sent: all, or of many the `extremes`, the last ones all."""
-        return extremes(self.values, MOST)
-
-    def packed(self, rows: Int64[np.ndarray, "kept"]) -> bytes:
-        """Steps, then each term, a column after the other, as float32 little endian."""
-        columns = np.column_stack([self.steps[rows].astype(np.float32), self.values[rows]])
-        return columns.T.astype("<f4").tobytes()
 
     def common_past(self, other: "Record", known: int = 0) -> int:
         """How many first rows are the same in both, where so many are known to be."""

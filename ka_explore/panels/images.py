@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def images_of(
     session: "Session", index: Int64[np.ndarray, "image"]
 ) -> Float32[np.ndarray, "image channel height width"] | None:
-    """The images at some places of the pool; None where no branch that is compared has its problem at hand."""
+    """Some images of the pool, by their index; None where no branch that is compared has its problem at hand."""
     problem = next((branch.run.problem for branch in session.compared if branch.run is not None), session.problem)
     if problem is None or index.max(initial=-1) >= len(problem.pool):
         return None

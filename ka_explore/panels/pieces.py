@@ -20,6 +20,7 @@ class Pieces:
         self._asks = ask
         self._work: Work | None = None
         self._next: Work | None = None
+        self._asked = False
 
     @property
     def at_hand(self) -> bool:
@@ -33,7 +34,7 @@ class Pieces:
     def begin(self, work: Work) -> None:
         """Do the first pieces of some work now; what was at hand is given up."""
         self._work = work
-        self.go_on()
+        self._slice()
 
     def then(self, work: Work) -> None:
         """Begin when what is at hand is done, now where nothing is; only the last that was asked for is done."""
@@ -43,7 +44,11 @@ class Pieces:
             self._next = work
 
     def go_on(self) -> None:
-        """Work for a slice, then ask for the rest."""
+        """Work for a slice, as was asked for, then ask for the rest."""
+        self._asked = False
+        self._slice()
+
+    def _slice(self) -> None:
         until = time.perf_counter() + SLICE
         while self._work is not None and time.perf_counter() < until:
             if next(self._work, self) is self:
@@ -51,6 +56,7 @@ class Pieces:
         self.ask()
 
     def ask(self) -> None:
-        """Ask for the rest, where there is any."""
-        if self._work is not None:
+        """Ask for the rest, where there is any and nobody asked yet."""
+        if self._work is not None and not self._asked:
+            self._asked = True
             self._asks()

@@ -3,23 +3,26 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.frames import MOST_FRAMES, Film, Frame, frame_of, in_order, most_frames, nets_in, seen, spaces_of
-from ka_explore.panels.pieces import Work
+from ka_explore.panels.predictions import answer_rows, answers_of, packed, truth_of
+from ka_explore.panels.spaces import MOST_FRAMES, frame_of, in_order, most_frames, nets_in, seen, spaces_of
+from ka_explore.plots import colour_of, marker_of
 from ka_explore.probes.axes import read_basis, view_path
 from ka_explore.probes.linear import Basis, fit_basis, project
 from ka_explore.probes.spaces import rows_of, width_of
 from ka_explore.run.snapshot import Snapshot
 
 FIT_SNAPSHOTS = 5  # at most: what axes are fitted to
+NO_NET = "#808080"  # of what is no net: a teachers' code
 
 
 class Plane:
-    """The films of the branches that are compared, on axes fitted to the longest of them.
+    """What the branches that are compared are drawn on: axes fitted to the longest of them.
 
     Attributes:
         of: the space; empty until the first snapshot where nobody chose one.
@@ -27,9 +30,10 @@ class Plane:
         index: which images of the pool.
         teachers: all that the student learns from.
         nets: those that the space has.
-        films: of the branches, in order.
+        branches: those that are compared, in order.
         basis: the axes; None while no snapshot has the space.
         fit: how often axes were fitted: frames of other axes do not belong.
+        known: what the browser is told of the images: classes, true ones, and what teachers answer.
     """
 
     def __init__(self, of: str):
@@ -38,9 +42,10 @@ class Plane:
         self.index: np.ndarray = np.zeros(0, np.int64)
         self.teachers: tuple[str, ...] = ()
         self.nets: tuple[str, ...] = ()
-        self.films: list[Film] = []
+        self.branches: list[Branch] = []
         self.basis: Basis | None = None
         self.fit = 0
+        self.known: dict[str, Any] = {}
         self._fitted_to = 0  # snapshots there were
 
     @property
@@ -49,9 +54,9 @@ class Plane:
         return len(self.nets) * len(self.index)
 
     @property
-    def branches(self) -> list[Branch]:
-        """Those that are compared."""
-        return [film.branch for film in self.films]
+    def most(self) -> int:
+        """How many frames of a branch there may be."""
+        return most_frames(self.points, len(self.branches))
 
     def checked(self, of: str) -> str:
         """A space that some snapshot has. Raises InputError for another one."""
@@ -60,11 +65,12 @@ class Plane:
         return of
 
     def begin(self, branches: Sequence[Branch], snapshot: Snapshot) -> None:
-        """Everything anew for the images of a snapshot: the nets of the space, its axes, films without frames."""
+        """Everything anew for the images of a snapshot: the nets of the space, its axes, no frame belongs any more."""
         self.of = self.of or spaces_of(snapshot)[0]
         self.index, self.teachers = np.asarray(snapshot.index, np.int64), snapshot.teachers
+        self.known = known_of(snapshot)
         self._see(snapshot)
-        self.nets, self.films = (), []
+        self.nets = ()
         for branch in branches:
             for one in last_first(branch):
                 with suppress(InputError):
@@ -76,10 +82,7 @@ class Plane:
 
     def compare(self, branches: Sequence[Branch]) -> None:
         """Other branches, or other ones of the same name: axes and frames that are there stay."""
-        films = {film.branch: film for film in self.films}
-        self.films = [films.get(branch) or Film(branch) for branch in branches]
-        for film in self.films:
-            film.most = most_frames(self.points, len(branches))
+        self.branches = list(branches)
         self._fitted_to = min(self._fitted_to, self._snapshots())
 
     def grows(self, snapshot: Snapshot) -> bool:
@@ -87,42 +90,35 @@ class Plane:
         self._see(snapshot)
         with suppress(InputError):
             if self._take(snapshot):
-                branches, self.films = self.branches, []
-                self._lay(branches)
+                self._lay(self.branches)
                 return True
         return False
 
-    def frame(self, snapshot: Snapshot) -> Frame:
-        """A snapshot on the axes."""
-        return frame_of(snapshot, self.of, self.basis, self.nets, self.index)
+    def frame(self, snapshot: Snapshot, basis: Basis | None = None) -> dict[str, Any]:
+        """A snapshot on the axes, or on other ones."""
+        return frame_of(snapshot, self.of, basis or self.basis, self.nets, self.index)
 
     def due(self, busy: bool) -> bool:
         """Whether the history has doubled since axes were fitted, or the run has come to its end since."""
+        if not self.branches:
+            return False
         count, run = self._snapshots(), longest_first(self.branches)[0].run
         ended = run is not None and run.done and self._fitted_to < count
         return count >= 2 * max(self._fitted_to, 1) or (ended and not busy)
 
-    def refit(self) -> Work:
-        """New axes from the snapshots there are, laid onto the old picture; then all frames on them at once."""
-        count, basis = self._snapshots(), axes_of(self.branches, self.of)
-        yield
-        now = newest(self.branches)
+    def fitted_anew(self) -> tuple[Basis | None, int]:
+        """Axes of the snapshots there are, laid onto the old picture; and how many snapshots there are."""
+        count, basis, now = self._snapshots(), axes_of(self.branches, self.of), newest(self.branches)
         if basis is not None and self.basis is not None and now is not None:
             basis = laid_onto(basis, self.basis, now, self.of)
-        made: list[dict[int, Frame]] = []
-        for film in self.films:
-            made.append({})
-            for step in list(film.frames):
-                snapshot = film.branch.snapshot(step)
-                if snapshot is not None:
-                    made[-1][step] = frame_of(snapshot, self.of, basis, self.nets, self.index)
-                yield
-        for film, frames in zip(self.films, made, strict=True):
-            film.frames = frames
-        self.basis, self.fit, self._fitted_to = basis, self.fit + 1, count
+        return basis, count
+
+    def change(self, basis: Basis | None, fitted_to: int) -> None:
+        """Other axes, fitted to so many snapshots: frames of the old ones do not belong any more."""
+        self.basis, self.fit, self._fitted_to = basis, self.fit + 1, fitted_to
 
     def _lay(self, branches: Sequence[Branch]) -> None:
-        """Films without frames, on axes that are there or else are fitted now."""
+        """The axes that are there, or else are fitted now."""
         self.compare(branches)
         self.basis = self.basis or axes_of(branches, self.of)
         self.fit += 1
@@ -141,6 +137,24 @@ class Plane:
     def _snapshots(self) -> int:
         """How many the longest branch has."""
         return max(len(branch.steps_seen()) for branch in self.branches)
+
+
+def known_of(snapshot: Snapshot) -> dict[str, Any]:
+    """What every step of a run has: names of the classes, who answers what, true classes, teachers' answers."""
+    tasks, truth = truth_of(snapshot)
+    classes = {
+        "names": [label for _, label in snapshot.classes], "rows": answer_rows(snapshot), "tasks": tasks,
+        "knows": dict(snapshot.knows),
+    }  # fmt: skip
+    return {"classes": classes, "truth": truth, "taught": packed(answers_of(snapshot, student=False))}
+
+
+def look(net: str, teachers: Sequence[str]) -> dict[str, str]:
+    """How a net is drawn."""
+    nets = ["student", *teachers]
+    if net in nets:
+        return {"name": net, "colour": colour_of(net, nets), "marker": marker_of(net, nets)}
+    return {"name": net, "colour": NO_NET, "marker": "X" if net == "code" else "o"}
 
 
 # Snapshots of branches
@@ -168,7 +182,7 @@ def spread(steps: Sequence[int], most: int) -> list[int]:
     """So many steps, the first, the last and evenly between."""
     if len(steps) <= most:
         return list(steps)
-    return [steps[place] for place in np.unique(np.linspace(0, len(steps) - 1, most).round().astype(int))]
+    return [steps[at] for at in np.unique(np.linspace(0, len(steps) - 1, most).round().astype(int))]
 
 
 # Axes

@@ -1,58 +1,45 @@
 """The points panel: student and teachers in one plane, over the steps.
 
-The browser holds all frames and scrubs through them by itself. Python projects a snapshot once, when it is there, fits
-the axes anew when the history has doubled, and has t-SNE and UMAP made in a process of their own.
+Python projects a snapshot once, when it is there, fits the axes anew when the history has doubled, and has t-SNE and
+UMAP made in a process of their own.
 """
 
-import threading
-import time
-import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 import traitlets
 
 from ka_explore.errors import InputError, KaError
-from ka_explore.panels.drawing import Drawing, behind
+from ka_explore.panels.branch import Branch
+from ka_explore.panels.colouring import Colours, dyed
+from ka_explore.panels.drawing import Drawing, ways_to_draw
+from ka_explore.panels.film import FilmPanel
+from ka_explore.panels.frames import Frame, thinned
 from ka_explore.panels.images import images_of, png, sheet_of, shrunk
 from ka_explore.panels.layout import Room
-from ka_explore.panels.pieces import SLICE, Pieces, Work
-from ka_explore.panels.plane import newest
-from ka_explore.panels.predictions import answer_rows, answers_of, packed, truth_of
-from ka_explore.panels.scene import NO_SNAPSHOT, Scene
+from ka_explore.panels.pieces import Work
+from ka_explore.panels.plane import Plane, look, newest
 from ka_explore.panels.session import Session
-from ka_explore.panels.widget import Panel, source
+from ka_explore.panels.spaces import nothing, said_of
+from ka_explore.panels.widget import source
 from ka_explore.plots import draw
 from ka_explore.probes.results import Points as Picture
-from ka_explore.probes.ways import checked_options
+from ka_explore.probes.ways import NAMES, checked_options
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEW = 4  # frames that are sent one by one while a run plays; more of them go all together
-FIRST_SECONDS = 0.06  # of frames that are drawn before the panel is shown
 POLL = 0.3  # seconds between two looks at a process
 SHEET_BYTES = 500_000  # of all images together; beyond that an image is sent when it is pointed at
 SHEET_SIDE = 40  # pixels a side of an image in the sheet
 LARGE_SIDE = 96  # pixels a side of an image that is sent by itself
+NO_SNAPSHOT = "No snapshot yet. Press play: the first one is taken at step 0."
+NO_STEPS = "This method trains nothing: there are no steps to look at."
 
 
-class Asked:
-    """What all points panels of a session are asked: ``{do: "points", panel: id or nothing for all, …}``."""
-
-    def __init__(self) -> None:
-        self.panels: weakref.WeakSet[Points] = weakref.WeakSet()
-
-    def __call__(self, message: Mapping[str, Any]) -> None:
-        """Hand it on."""
-        for panel in list(self.panels):
-            if message.get("panel") in (None, panel.id):
-                panel.asked(message)
-
-
-class Points(Panel):
+class Points(FilmPanel):
     """Student and teachers in one plane: a marker a net, coloured by class, error, agreement or entropy.
 
     Args:
@@ -61,29 +48,27 @@ class Points(Panel):
         by: what points are coloured by: ``class`` (``class/<task>`` of several tasks), ``net``, ``teacher``, ``error``,
             ``agreement`` or ``entropy``; by default the class where it is known.
         of: the space; by default the common space, and the answers where there is none.
+
+    Attributes:
+        plane: the axes, and the nets that lie there.
+        colours: what points are coloured by.
+        how: ``pca``, or the way that is shown instead of the plane.
+        films: what was drawn in other ways.
     """
 
     _esm = source(
-        "shared.js", "points/film.js", "points/motion.js", "points/zoom.js", "points/scene.js", "points/palette.js",
-        "points/stamp.js", "points/paint.js", "points/drawing.js", "points/pointing.js", "points/keyboard.js",
-        "points/tip.js", "points/legend.js", "points/bar.js", "points/slider.js", "points/words.js", "points/saving.js",
-        "points.js",
+        "shared.js", "film.js", "points/plane.js", "points/motion.js", "points/zoom.js", "points/scene.js",
+        "points/palette.js", "points/stamp.js", "points/paint.js", "points/drawing.js", "points/pointing.js",
+        "points/keyboard.js", "points/tip.js", "points/legend.js", "points/bar.js", "points/slider.js",
+        "points/words.js", "points/saving.js", "points.js",
     )  # fmt: skip
     _css = source("shared.css", "points.css")
-    topics = frozenset({"snapshots", "selection", "branches", "viewed_step"})
+    topics = FilmPanel.topics | {"selection"}
     room = Room(506, 706)
+    first_seconds = 0.06
+    playing_seconds = np.inf
+    all_while_playing = True
 
-    id = traitlets.Unicode().tag(sync=True)
-    nets: Any = traitlets.List().tag(sync=True)  # {name, colour, marker}
-    branches: Any = traitlets.List().tag(sync=True)  # {name, steps, stages, notes, said, every}
-    frames = traitlets.Bytes().tag(sync=True)  # float32 (branch, frame, point, 2), point: net after net
-    picture = traitlets.Dict().tag(sync=True)  # how it is drawn: way, space, axes, words
-    colouring = traitlets.Dict().tag(sync=True)  # what colours mean
-    tint = traitlets.Bytes().tag(sync=True)  # float32: a number a point, once or (branch, frame, point)
-    classes = traitlets.Dict().tag(sync=True)  # names of the classes, who answers what, who knows what
-    answers = traitlets.Bytes().tag(sync=True)  # int32 (branch, frame, student's row, sample)
-    fixed = traitlets.Bytes().tag(sync=True)  # int32: (teacher's row, sample), then (task, sample) the true classes
-    index = traitlets.Bytes().tag(sync=True)  # int32: which images of the pool
     sheet = traitlets.Bytes().tag(sync=True)  # all images, a PNG
     sheet_about = traitlets.Dict().tag(sync=True)
     job = traitlets.Dict().tag(sync=True)  # what is being made: how, share, words, announced
@@ -91,18 +76,13 @@ class Points(Panel):
     selected = traitlets.Bytes().tag(sync=True)  # int32
 
     def __init__(self, session: Session, *, how: str = "pca", by: str | None = None, of: str | None = None):
-        self.scene = Scene(by or "", of or "")
-        self._pieces = Pieces(lambda: self._ask(4 * SLICE if session.busy else 0.0, again=True))
+        self.plane = Plane(of or "")
+        self.colours = Colours(by or "", self.plane)
+        self.how = "pca"
+        self.films: dict[str, Drawing] = {}
         self._drawing: Drawing | None = None
-        self._reached = threading.Event()
-        self._lock = threading.RLock()
+        self._fit_asked = False
         super().__init__(session)
-        asked = session.verbs.get("points")
-        if not isinstance(asked, Asked):
-            asked = Asked()
-            session.answer("points", asked)
-        asked.panels.add(self)
-        self._pieces.ask()
         if how != "pca":
             self.view(how)
 
@@ -114,88 +94,53 @@ class Points(Panel):
         Raises InputError for unknown names and what is not installed.
         """
         checked_options(how, {})
-        self._ask(view=how)
+        self.request(view=how)
 
     def colour(self, by: str) -> None:
         """Colour by something else. Raises InputError for what is not known here."""
-        self._ask(colour=self.scene.colours.checked(by))
+        self.request(colour=self.colours.checked(by))
 
     def space(self, of: str) -> None:
-        """Draw another space, one of `ka_explore.panels.frames.spaces_of`. Raises InputError for an unknown one."""
-        self._ask(of=self.scene.plane.checked(of))
+        """Draw another space, one of `ka_explore.panels.spaces.spaces_of`. Raises InputError for an unknown one."""
+        self.request(of=self.plane.checked(of))
 
-    def settle(self, timeout: float = 60.0) -> None:
-        """Wait until all frames are there and nothing is being made; TimeoutError after so many seconds."""
-        until = time.monotonic() + timeout
-        while True:
-            self._reached.clear()
-            self.session.changed("viewed_step")  # what was asked and changed before is done when this is looked at
-            reached = self._reached.wait(max(until - time.monotonic(), 0.0))
-            while self._pieces.at_hand and time.monotonic() < until:  # asking again would begin it again
-                time.sleep(0.01)
-            if reached and not self._pieces.at_hand and self._drawing is None:
-                return
-            if time.monotonic() > until:
-                raise TimeoutError(
-                    f"the points panel is not done after {timeout:g} s: {self.session.error or self.job or 'it draws'}"
-                )
-            time.sleep(0.01)
-
-    def result(self, step: float | None = None) -> dict[str, Picture]:
-        """What is shown at a step, a branch, as `ka_explore.plots.draw` takes it; by default the place looked at."""
-        with self._lock:
-            return self.scene.result(self.session.viewed_step if step is None else step)
-
-    def summary(self) -> str:
-        """What is shown, in words."""
-        with self._lock:
-            if not self.scene.plane.nets:
-                return f"Points: {self.picture.get('empty', 'no snapshot yet.')}"
-            return self.scene.summary()
-
-    def drawn(self, ax: "Axes") -> None:
-        """What is shown of the active branch, or of the first; raises InputError where there is nothing to see."""
-        found = self.result()
-        if not found:
-            raise InputError(f"points: {self.scene.empty or 'no frame yet.'}")
-        draw(found.get(self.session.active, next(iter(found.values()))), ax)
+    @property
+    def at_work(self) -> bool:
+        """Whether frames are being made, or drawn in another way."""
+        return super().at_work or self._drawing is not None
 
     # What the browser asks; on the view thread.
 
     def asked(self, message: Mapping[str, Any]) -> None:
-        """Take up what is asked: ``view``, ``colour``, ``of``, ``fit``, ``cancel``, ``image`` or going on."""
-        with self._lock:
-            if "view" in message:
-                self._view(str(message["view"]))
-            if "colour" in message:
-                self._colour(str(message["colour"]))
-            if "of" in message:
-                self._space(str(message["of"]))
-            if message.get("fit"):
-                self._pieces.begin(self._catch_up(fit=True))
-            if message.get("cancel"):
-                self._cancel()
-            if "image" in message:
-                self._send_image(int(message["image"]))
-            if message.get("poll"):
-                self._poll()
-            if message.get("again"):
-                self._pieces.go_on()
+        """Take up what is asked: ``view``, ``colour``, ``of``, ``fit``, ``cancel`` or ``image``."""
+        if "view" in message:
+            self._view(str(message["view"]))
+        if "colour" in message:
+            self._colour(str(message["colour"]))
+        if "of" in message and self.plane.checked(str(message["of"])) != self.plane.of:
+            self._cancel()
+            self.plane.of = str(message["of"])
+            self._begin()
+        self._fit_asked |= "fit" in message
+        if "cancel" in message:
+            self._cancel()
+        if "image" in message:
+            self._send_image(int(message["image"]))
+        if "poll" in message:
+            self._poll()
 
     def _view(self, how: str) -> None:
         """Show another way to draw: at once where it is there, else when it is made."""
         checked_options(how, {})
         self._cancel()
-        scene = self.scene
-        self._set({"trouble": ""})
-        if how == "pca" or (how in scene.drawn and not behind(scene.drawn[how], scene.plane.films)):
-            scene.how = how
-            self._set(scene.traits())
+        self.assign({"trouble": ""})
+        if how == "pca" or (how in self.films and not self.films[how].behind()):
+            self.how = how
             return
         try:
-            self._drawing = Drawing(how, scene.plane)
+            self._drawing = Drawing(how, self.plane, self._flat())
         except KaError as error:
-            self._set({"trouble": str(error)})
+            self.assign({"trouble": str(error)})
         self._poll()
 
     def _poll(self) -> None:
@@ -204,158 +149,246 @@ class Points(Panel):
         if drawing is None:
             return
         if not drawing.done:
-            self._set({"job": drawing.about})
-            self._ask(POLL, poll=True)
+            self.assign({"job": drawing.about})
+            self.request(POLL, poll=True)
             return
         self._drawing = None
         try:
-            self.scene.drawn[drawing.how] = drawing.result()
+            drawing.finish()
+            self.films[drawing.how], self.how = drawing, drawing.how
+            self.assign({"job": {}})
         except KaError as error:
-            self._set({"job": {}, "trouble": str(error).split("\n\n")[0]})
-            return
-        self.scene.how = drawing.how
-        self._set({"job": {}, **self.scene.traits()})
+            self.assign({"job": {}, "trouble": str(error).split("\n\n")[0]})
 
     def _cancel(self) -> None:
         """End what is being drawn."""
         if self._drawing is not None:
             self._drawing.cancel()
             self._drawing = None
-            self._set({"job": {}})
+            self.assign({"job": {}})
 
     def _colour(self, by: str) -> None:
-        colours = self.scene.colours
+        """Other colours of all frames; their positions are not sent again."""
+        colours = self.colours
         if colours.checked(by) != colours.by:
             colours.change(colours.checked(by))
-            self._set(self.scene.colouring())
+            tints = {b: {step: self._tinted(b, step) for step in steps} for b, steps in self._sent.items()}
+            self.send_frames(tints, self._colouring())
 
-    def _space(self, of: str) -> None:
-        plane = self.scene.plane
-        if plane.checked(of) != plane.of:
+    # The film.
+
+    def traits_of(self, changed: frozenset[str]) -> dict[str, Any]:
+        """What is selected; axes, where the first snapshot came; and the plane itself where others are compared."""
+        if self.plane.nets and self.plane.branches != self.compared:
             self._cancel()
-            plane.of = of
-            self._set(self._first())
-            self._pieces.ask()
+            self._flatten()
+            self.plane.compare(self.compared)
+        if not self.plane.nets:
+            self._begin()
+        return {"selected": self.session.selection.astype(np.int32).tobytes()} if "selection" in changed else {}
 
-    def _ask(self, seconds: float = 0.0, **what: Any) -> None:
-        """Have the view thread take up a request, at once or after some seconds."""
-        message = {"do": "points", "panel": self.id, **what}
-        if not seconds:
-            self.session.receive(message)
-            return
-        timer = threading.Timer(seconds, self.session.receive, [message])
-        timer.daemon = True
-        timer.start()
+    def key(self) -> Hashable:
+        """On which axes, and in which way."""
+        return self.plane.fit, self.films.get(self.how)
 
-    # What changes; on the view thread.
+    def steps(self, branch: Branch) -> Sequence[int]:
+        """Every so many-th snapshot; those that were drawn, where another way is shown."""
+        return thinned(branch, self.plane.most)[0] if self.how == "pca" else sorted(self._film(branch))
 
-    def state(self, changed: Iterable[str]) -> dict[str, Any]:
-        """The traits that these topics change."""
-        with self._lock:
-            changed = set(changed)
-            found: dict[str, Any] = {}
-            if "selection" in changed:
-                found["selected"] = np.asarray(self.session.selection, np.int32).tobytes()
-            if not self.id:
-                return found | {"id": uuid4().hex[:8]} | self._first()
-            if not self.scene.plane.nets and changed - {"selection"}:
-                found |= self._first()
-                self._pieces.ask()
-            else:
-                if "branches" in changed:
-                    found |= self._other_branches()
-                if changed & {"snapshots", "viewed_step"}:  # both may come together
-                    self._pieces.then(self._catch_up())
-            if changed & {"snapshots", "viewed_step"}:
-                if self.scene.stale and not self._pieces.at_hand and not self.session.busy:
-                    found |= self.scene.traits()
-                self._reached.set()
-            return found
-
-    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
-        """What a page that is loaded anew asks for: also what went out in pieces."""
-        with self._lock:
-            if self.scene.stale and key is None:
-                self._trait_values.update(self.scene.traits())
-            return super().get_state(key, drop_defaults)
-
-    def _first(self) -> dict[str, Any]:
-        """Everything anew: space, nets, axes, and the frames that are quickly there."""
-        branches = self.session.compared
-        snapshot = newest(branches)
+    def frame(self, branch: Branch, step: int) -> Frame | None:
+        """A snapshot on the axes, or as it was drawn in another way."""
+        snapshot = branch.snapshot(step)
         if snapshot is None:
-            run = self.session.branch.run
-            idle = run is not None and run.steps == 0
-            empty = "This method trains nothing: there are no steps to look at." if idle else NO_SNAPSHOT
-            return {"picture": {"empty": empty}, "nets": []}
-        self.scene.begin(branches, snapshot)
-        until = time.perf_counter() + FIRST_SECONDS
-        for _ in self.scene.make():
-            if time.perf_counter() > until:
-                break
-        self._pieces.prepare(self._catch_up())
-        tasks, truth = truth_of(snapshot)
+            return None
+        if self.plane.grows(snapshot):  # all frames are made anew
+            self._flatten()
+        self._tinted(branch, step)  # while the snapshot is at hand
+        return {**self.plane.frame(snapshot), **self._film(branch).get(step, {})}
+
+    def sent_of(self, branch: Branch, step: int, whole: bool) -> Frame | None:
+        """A frame and its colours."""
+        frame = super().sent_of(branch, step, whole)
+        return None if frame is None else {**frame, **self._tinted(branch, step)}
+
+    def about_branch(self, branch: Branch) -> Mapping[str, Any]:
+        """Every so many-th snapshot has a frame."""
+        flat, every = thinned(branch, self.plane.most)
+        if self.how != "pca":
+            every = max(round(len(flat) * every / max(len(self.steps(branch)), 1)), 1)
+        return {"every": every}
+
+    def about(self) -> Frame:
+        """How it is drawn, and what is the same at every step."""
+        plane = self.plane
+        if not plane.nets:
+            return {"picture": {"empty": self._empty()}, "nets": []}
         return {
-            "classes": {
-                "names": [label for _, label in snapshot.classes],
-                "rows": [list(row) for row in answer_rows(snapshot)],
-                "tasks": tasks,
-                "knows": {teacher: list(columns) for teacher, columns in snapshot.knows.items()},
+            "nets": [look(net, plane.teachers) for net in plane.nets],
+            "picture": {
+                "how": self.how, "label": NAMES[self.how], "of": plane.of, "space": said_of(plane.of),
+                "fit": plane.fit, "axes": list(self.axes), "note": self._note(),
+                "views": ways_to_draw(plane, [len(thinned(branch, plane.most)[0]) for branch in self.compared]),
+                "behind": self.how != "pca" and self.films[self.how].behind(),
+                "spaces": [{"name": name, "label": said_of(name)} for name in plane.spaces],
+                "empty": self._empty(),
             },
-            "fixed": packed(answers_of(snapshot, student=False)).tobytes() + truth.tobytes(),
-            "index": snapshot.index.astype(np.int32).tobytes(),
-        } | self.scene.traits()
+            "index": plane.index,
+        } | plane.known | dict(self._colouring())  # fmt: skip
 
-    def _other_branches(self) -> dict[str, Any]:
-        """Other branches are compared, other ones of the same name, or the same by another name."""
-        compared, plane = self.session.compared, self.scene.plane
-        names = [about["name"] for about in self.branches]
-        if plane.branches == compared and names == [branch.name for branch in compared]:
-            return {}
-        self._cancel()
-        self.scene.flatten()
-        plane.compare(compared)
-        self._pieces.begin(self._catch_up())
-        return self.scene.traits()
-
-    def _catch_up(self, fit: bool = False) -> Work:
-        """Make the frames that are missing, and send them one by one while a run plays, else all together."""
-        scene = self.scene
-        fresh = yield from scene.make()
-        busy, known = self.session.busy, scene.plane.fit == self.picture.get("fit")
-        if fit or (scene.how == "pca" and scene.plane.due(busy)):
-            yield from scene.plane.refit()
-            self._set(scene.traits())
-        elif busy and scene.how == "pca" and known and len(fresh) <= FEW:
-            for film, frame in fresh:
-                self.send(*scene.message(film, frame))
-        elif scene.stale:
-            self._set(scene.traits())
+    def catch_up(self) -> Work:
+        """Also fit the axes anew where it is asked for or due, and send the images after the first picture is out."""
+        yield from self.make()
+        if self._fit_asked or (self.how == "pca" and self.plane.due(self.session.busy)):
+            yield from self._refit()
+        self.publish(over=True)
         if not self.sheet_about:
             yield
-            self._send_sheet()
+            images = images_of(self.session, self.plane.index)
+            if images is not None:
+                sheet, about = sheet_of(images, SHEET_SIDE, SHEET_BYTES)
+                self.assign({"sheet": sheet, "sheet_about": about})
 
-    def _set(self, traits: Mapping[str, Any]) -> None:
-        """Send these traits in one message."""
-        with self.hold_sync():
-            for name, value in traits.items():
-                setattr(self, name, value)
+    def _refit(self) -> Work:
+        """New axes, and all frames on them at once."""
+        self._fit_asked = False
+        (basis, fitted_to), frames = self.plane.fitted_anew(), {}
+        yield
+        for branch, step in self._shown():
+            snapshot = branch.snapshot(step)
+            if snapshot is not None:
+                frames[branch, step] = self.plane.frame(snapshot, basis)
+            yield
+        self.plane.change(basis, fitted_to)
+        self._flatten()
+        self._kept.only(())
+        for (branch, step), frame in frames.items():
+            self._kept.put((branch, step, self.key()), frame)
 
-    # Images.
+    def _begin(self) -> None:
+        """Everything anew: space, nets, axes."""
+        snapshot = newest(self.compared)
+        if snapshot is not None:
+            self._flatten()
+            self.plane.begin(self.compared, snapshot)
+            self.colours.begin(snapshot)
 
-    def _send_sheet(self) -> None:
-        """All images, once, after the first picture is out."""
-        images = images_of(self.session, self.scene.plane.index)
-        if images is not None:
-            sheet, about = sheet_of(images, SHEET_SIDE, SHEET_BYTES)
-            self._set({"sheet": sheet, "sheet_about": about})
+    def _flatten(self) -> None:
+        """Show the plane itself, and let go of what was drawn of it."""
+        self.how, self.films = "pca", {}
+
+    def _film(self, branch: Branch) -> Mapping[int, Frame]:
+        """How a branch was drawn in the way that is shown; empty for the plane itself."""
+        return {} if self.how == "pca" else self.films[self.how].frames.get(branch, {})
+
+    def _shown(self) -> list[tuple[Branch, int]]:
+        """All frames that are there."""
+        return [(branch, step) for branch, steps in self.there().items() for step in steps]
+
+    def _tinted(self, branch: Branch, step: int) -> Frame:
+        """The colours of a frame, unless they are those of all."""
+        if self.colours.fixed:
+            return {}
+        at = (branch, step, (self.colours.by, self.plane.points))
+        found = self._kept.get(at)
+        if found is None:
+            found = {"tint": self.colours.tint(branch.snapshot(step))}
+            self._kept.put(at, found)
+        return found
+
+    def _colouring(self) -> Frame:
+        """What colours mean; themselves where they are the same in all frames."""
+        snapshot, frames = newest(self.plane.branches), () if self.colours.fixed else self._shown()
+        return (
+            {} if snapshot is None else self.colours.about([self._tinted(*each)["tint"] for each in frames], snapshot)
+        )
+
+    def _flat(self) -> dict[Branch, dict[int, Frame]]:
+        """The frames on the plane, whatever is shown."""
+        shown, self.how = self.how, "pca"
+        frames = {b: {step: self.frame_at(b, step) for step in self.steps(b)} for b in self.compared}
+        self.how = shown
+        return {b: {step: frame for step, frame in its.items() if frame is not None} for b, its in frames.items()}
 
     def _send_image(self, sample: int) -> None:
         """One image by itself, where all are too much for a sheet."""
-        index = self.scene.plane.index
+        index = self.plane.index
         images = images_of(self.session, index[sample : sample + 1]) if 0 <= sample < len(index) else None
         if images is not None:
             self.send({"kind": "image", "sample": sample}, [png(shrunk(images, LARGE_SIDE)[0])])
+
+    # In words, and for Python.
+
+    @property
+    def axes(self) -> tuple[str, str]:
+        """What the two axes are."""
+        name = "principal plane," if self.how == "pca" else NAMES[self.how]
+        return f"{name} 1", f"{name} 2"
+
+    def _empty(self) -> str:
+        """Why there is no picture at all."""
+        if any((frame := self.frame_at(*each)) and not frame["said"] for each in self._shown()):
+            return ""
+        snapshot, run = newest(self.compared), self.session.branch.run
+        if snapshot is not None and self.plane.nets:
+            return nothing(snapshot, self.plane.of)
+        return NO_STEPS if run is not None and run.steps == 0 else NO_SNAPSHOT
+
+    def _note(self) -> str:
+        """What the axes were fitted to, or how much there is in another way."""
+        if self.how != "pca":
+            steps = [step for _, step in self._shown()]
+            return f"made of steps {min(steps, default=0)} to {max(steps, default=0)}"
+        if self.plane.basis is None:
+            return ""
+        first, last = min(self.plane.basis.steps, default=0), max(self.plane.basis.steps, default=0)
+        fit = f"axes fitted at step {last}" + (f" (to steps {first} to {last})" if first != last else "")
+        return fit + (", one pair for all branches" if len(self.compared) > 1 else "")
+
+    def result(self, step: float | None = None) -> dict[str, Picture]:
+        """What is shown at a step, a branch, as `ka_explore.plots.draw` takes it; by default the step looked at."""
+        viewed = self.viewed_step if step is None else step
+        with self._lock:
+            near = {b: min(its, key=lambda there: abs(there - viewed)) for b, its in self.there().items() if its}
+            pictures = {branch.name: self._picture(branch, its) for branch, its in near.items()}
+        return {name: picture for name, picture in pictures.items() if picture is not None}
+
+    def _picture(self, branch: Branch, step: int) -> Picture | None:
+        snapshot, frame = branch.snapshot(step), self.frame_at(branch, step)
+        if snapshot is None or frame is None:
+            return None
+        xy = frame["xy"].astype(np.float64)
+        there = np.isfinite(xy).all(axis=1)
+        if not there.any():
+            return None
+        group, sample = np.divmod(np.flatnonzero(there), len(self.plane.index))
+        picture = Picture(
+            xy[there], group, self.plane.nets, sample, axes=self.axes,
+            title=f"{branch.name}: {said_of(self.plane.of)}, step {step}", note=frame["note"],
+        )  # fmt: skip
+        with suppress(InputError):
+            return dyed(picture, snapshot, self.colours.by)
+        return picture
+
+    def summary(self) -> str:
+        """What is shown, in words."""
+        with self._lock:
+            plane, how = self.plane, NAMES[self.how]
+            if not plane.nets:
+                return f"Points: {self._empty()}"
+            seen = f"{len(plane.index)} images seen by {', '.join(plane.nets)}"
+            lines = [f"Points: {how} of the {said_of(plane.of)}; {seen}; coloured by {self.colours.by}."]
+            for branch, steps in self.there().items():
+                if steps and (last := self.frame_at(branch, steps[-1])):
+                    span = f"steps {steps[0]} to {steps[-1]} in {len(steps)} frames"
+                    lines.append(f"{branch.name}: {span}; the last {last['said'] or last['note']}.")
+            return "\n".join(lines)
+
+    def drawn(self, ax: "Axes") -> None:
+        """What is shown of the active branch, or of the first; raises InputError where there is nothing to see."""
+        found = self.result()
+        if not found:
+            raise InputError(f"points: {self._empty() or 'no frame yet.'}")
+        draw(found.get(self.session.active, next(iter(found.values()))), ax)
 
     def close(self) -> None:
         """End what is being made."""

@@ -1,13 +1,11 @@
 """The tables: what probes say of two things at once, as numbers in coloured cells, step by step."""
 
 import time
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 import traitlets
@@ -17,8 +15,10 @@ from ka_explore.errors import InputError, KaError
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.cells import images_of
 from ka_explore.panels.choices import Choice, choices_of, preferred
+from ka_explore.panels.film import FilmPanel
+from ka_explore.panels.frames import Frame
 from ka_explore.panels.layout import Room
-from ka_explore.panels.widget import Panel, source
+from ka_explore.panels.widget import source
 from ka_explore.plots import colour_of, draw_matrix, marker_of
 from ka_explore.probes.results import Matrix, as_matrix
 from ka_explore.run.snapshot import Snapshot
@@ -26,82 +26,56 @@ from ka_explore.run.snapshot import Snapshot
 if TYPE_CHECKING:
     from ka_explore.panels.session import Session
 
-KEPT = 3_000  # tables in memory
-CHEAP = 0.02  # seconds of computing that a table may cost while a run plays
-PORTION = 0.15  # seconds of computing before somebody else may have the view thread
+REASONS = 200  # of stages that are kept in memory, and so many layouts
 
 
-class Tables(Panel):
-    """One table of the branches that are compared, at the step that is looked at.
+class Tables(FilmPanel):
+    """One table of the branches that are compared, at the step that is looked at."""
 
-    The tables of all stored snapshots are computed when the run stands still and sent once, so that scrubbing asks
-    the kernel for nothing. While it plays only the newest is, if it costs little.
-    """
-
-    _esm = source("shared.js", "tables.js")
+    _esm = source("shared.js", "film.js", "tables.js")
     _css = source("shared.css", "tables.css")
-    topics = frozenset({"snapshots", "branches", "viewed_step"})
     room = Room(230, 350, beside="points")
 
     choices = traitlets.List(traitlets.Dict()).tag(sync=True)
-    frames = traitlets.Dict().tag(sync=True)
-    cells = traitlets.Bytes().tag(sync=True)
-    newest = traitlets.Dict().tag(sync=True)  # a table that came since, by branch
 
     def __init__(self, session: "Session"):
-        self._tables: OrderedDict[tuple[Path, int, str], Matrix | None] = OrderedDict()
         self._reasons: dict[tuple[Path, str], dict[str, str]] = {}  # by run and stage: why a table is not there
-        self._costs: dict[str, float] = {}
-        self._chosen = ""
-        self._version = 0
-        self._sent: Any = None
-        self._new: Any = None
-        self._verb = f"table {uuid4().hex}"
-        self._more = f"table {uuid4().hex}"  # a topic of its own: there is more to compute
-        self.topics = self.topics | {self._more}
-        session.answer(self._verb, self._asked)
+        self._layouts: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._chosen = ""  # what was asked for
+        self._choice: Choice | None = None  # what is shown
         super().__init__(session)
-        session.changed(self._more)
 
-    def state(self, changed: Iterable[str]) -> dict[str, Any]:  # noqa: ARG002 - what is there says what is missing
-        """What can be chosen, the newest table, and when the run stands still all of them."""
-        first = not self._sent
-        branches = self.session.compared
-        state: dict[str, Any] = {}
-        choices, offered = self._offered(branches)
-        if offered != getattr(self, "choices", None):
-            state["choices"] = offered
-        if not choices:
-            return state | {"frames": self._about({}, [], ""), "cells": b""}
-        choice = choices.get(self._chosen) or preferred(choices, offered)
-        begun = time.perf_counter()
-        if not self.session.busy or self._costs.get(choice.key, 0.0) <= CHEAP:
-            for branch in branches:
-                near = (
-                    branch.nearest(self.session.viewed_step)
-                    if not self.session.busy
-                    else max(branch.steps_seen(), default=None)
-                )
-                if near is not None:
-                    self._table(branch, near, choice)
-        same = self._sent is not None and self._sent[:2] == (choice.key, [branch.name for branch in branches])
-        some = self._latest if same else self._whole
-        if first or self.session.busy:
-            return state | some(branches, choice)
-        for branch in branches:
-            for step in branch.steps_sent():
-                if (branch.folder, step, choice.key) not in self._tables:
-                    if time.perf_counter() - begun > PORTION:
-                        self.session.changed(self._more)
-                        return state | some(branches, choice)
-                    self._table(branch, step, choice)
-        return state | self._whole(branches, choice)
+    def traits_of(self, changed: frozenset[str]) -> dict[str, Any]:
+        """What can be chosen."""
+        del changed  # a stage has other tables, so every step may
+        offered = self._offer(self.compared)
+        return {} if offered == getattr(self, "choices", None) else {"choices": offered}
 
-    def _asked(self, message: Mapping[str, Any]) -> None:
+    def key(self) -> Hashable:
+        """Which table."""
+        return self._choice.key if self._choice else ""
+
+    def about(self) -> Frame:
+        """Which table, and how nets look."""
+        return {"chosen": self.key(), "nets": nets_of(self.compared)}
+
+    def frame(self, branch: Branch, step: int) -> Frame | None:
+        """The table of a step with its names and what can be clicked; empty where the stage has none."""
+        snapshot = branch.snapshot(step)
+        if snapshot is None or self._choice is None:
+            return None
+        try:
+            table = as_matrix(self._choice.ask(snapshot))
+        except KaError:  # why is said in the list of choices
+            table = None
+        if table is None:
+            return {}
+        return {**vars(table), **self._clickable(snapshot, table, self._choice.key)}
+
+    def asked(self, message: Mapping[str, Any]) -> None:
         """Another table, or the images of a row, a column or a cell."""
         if "choose" in message:
             self._chosen = str(message["choose"])
-            self.session.changed(self._more)
             return
         branch = self.session.branches.get(str(message.get("branch")))
         seen = None if branch is None else branch.nearest(float(message["step"]))
@@ -116,12 +90,12 @@ class Tables(Panel):
 
     # What there is.
 
-    def _offered(self, branches: Sequence[Branch]) -> tuple[dict[str, Choice], list[dict[str, Any]]]:
-        """What can be chosen, and how the browser lists it: what no branch's stage emits with the reason."""
+    def _offer(self, branches: Sequence[Branch]) -> list[dict[str, Any]]:
+        """What can be chosen, as the browser lists it: what no branch's stage emits with the reason; and choose."""
         choices: dict[str, Choice] = {}
         reasons: list[dict[str, str]] = []
         for branch in branches:
-            step = branch.nearest(self.session.viewed_step)
+            step = branch.nearest(self.viewed_step)
             snapshot = None if step is None else branch.snapshot(step)
             if snapshot is not None:
                 mine = choices_of(snapshot)
@@ -135,7 +109,8 @@ class Tables(Panel):
             else:
                 reason = next(iter(why), "") if all(why) else ""
                 offered.append({"key": choice.key, "name": choice.name, "tip": choice.tip, "reason": reason})
-        return choices, offered
+        self._choice = choices.get(self._chosen) or (preferred(choices, offered) if choices else None)
+        return offered
 
     def _reasons_of(self, branch: Branch, snapshot: Snapshot, choices: Mapping[str, Choice]) -> dict[str, str]:
         """Why a stage has no such table, by table; asked once a stage."""
@@ -151,147 +126,52 @@ class Tables(Panel):
                 except KaError as error:
                     found[name] = str(error)
             self._reasons[key] = found
-            while len(self._reasons) > 200:
+            while len(self._reasons) > REASONS:
                 self._reasons.pop(next(iter(self._reasons)))
         return self._reasons[key]
 
-    def _table(self, branch: Branch, step: int, choice: Choice) -> Matrix | None:
-        """A table of a branch and step, from memory or computed; None where the stage has none."""
-        key = (branch.folder, step, choice.key)
-        if key in self._tables:
-            self._tables.move_to_end(key)
-            return self._tables[key]
-        snapshot = branch.snapshot(step)
-        made = None
-        begun = time.thread_time()
-        if snapshot is not None:
-            try:
-                made = as_matrix(choice.ask(snapshot))
-            except KaError:
-                made = None  # why is said in the list of choices
-        self._costs[choice.key] = time.thread_time() - begun
-        self._tables[key] = made
-        while len(self._tables) > KEPT:
-            self._tables.popitem(last=False)
-        return made
-
-    # What is sent.
-
-    def _known(self, branch: Branch, choice: Choice) -> list[tuple[int, Matrix | None]]:
-        """The steps that were asked, with their tables; None where the stage has none."""
-        keys = ((step, (branch.folder, step, choice.key)) for step in branch.steps_sent())
-        return [(step, self._tables[key]) for step, key in keys if key in self._tables]
-
-    def _whole(self, branches: Sequence[Branch], choice: Choice) -> dict[str, Any]:
-        tables = {branch.name: self._known(branch, choice) for branch in branches}
-        stamp = (choice.key, list(tables), [[step for step, _ in known] for known in tables.values()])
-        if stamp == self._sent:
-            return {}
-        self._sent = stamp
-        self._version += 1
-        layouts: list[dict[str, Any]] = []
-        parts = [np.array([self._version], np.float32)]
-        about = []
-        for branch in branches:
-            entries: list[list[Any]] = []
-            for step, table in tables[branch.name]:
-                if table is None:
-                    entries.append([step, -1, ""])
-                    continue
-                entries.append([step, self._layout(branch, step, table, choice, layouts), table.note])
-                parts.append(np.asarray(table.values, np.float32).ravel())
-            about.append({"name": branch.name, "frames": entries})
-        return {
-            "cells": np.concatenate(parts).astype("<f4").tobytes(),
-            "frames": self._about({"layouts": layouts, "branches": about}, branches, choice.key),
-        }
-
-    def _latest(self, branches: Sequence[Branch], choice: Choice) -> dict[str, Any]:
-        """The last table of every branch and the one that is looked at, alone: the others are there already."""
-        stamp = self._sent[2] if self._sent and self._sent[0] == choice.key else [[] for _ in branches]
-        layouts: list[dict[str, Any]] = []
-        about = []
-        for branch, there in zip(branches, stamp, strict=False):
-            near = branch.nearest(self.session.viewed_step)
-            entries: list[list[Any]] = []
-            for step, table in self._known(branch, choice):
-                if step not in there and (step == near or step == max(branch.steps_seen())):
-                    if table is None:
-                        entries.append([step, -1, "", []])
-                        continue
-                    values = [None if not np.isfinite(v) else float(v) for v in np.asarray(table.values, float).ravel()]
-                    layout = self._layout(branch, step, table, choice, layouts)
-                    entries.append([step, layout, table.note, values])
-            about.append({"name": branch.name, "frames": entries})
-        sent = self._about({"layouts": layouts, "branches": about}, branches, choice.key)
-        return {"newest": sent} if any(b["frames"] for b in about) else {}
-
-    def _about(self, what: Mapping[str, Any], branches: Sequence[Branch], chosen: str) -> dict[str, Any]:
-        return {
-            "version": self._version,
-            "verb": self._verb,
-            "nets": nets_of(branches),
-            "chosen": chosen,
-            "branches": [{"name": branch.name, "frames": []} for branch in branches],
-            "layouts": [],
-            **what,
-        }
-
-    def _layout(self, branch: Branch, step: int, table: Matrix, choice: Choice, layouts: list[dict[str, Any]]) -> int:
-        """The place of a table's names, unit and what can be clicked among the layouts; it is added if it is new."""
-        made: dict[str, Any] = {"rows": list(table.rows), "columns": list(table.columns), "unit": table.unit}
-        made |= {"title": table.title, "centre": table.centre}
-        for place, layout in enumerate(layouts):
-            if all(layout[name] == value for name, value in made.items()):
-                return place
-        snapshot = branch.snapshot(step)
-        can = {"row_images": [], "column_images": [], "cell_images": False, "by": ""}
-        if snapshot is not None:
-            asked = partial(images_of, snapshot, choice.key)
-            can = {
-                "row_images": [asked(row, None) is not None for row in table.rows],
-                "column_images": [asked(None, column) is not None for column in table.columns],
-                "cell_images": bool(table.rows and table.columns)
-                and asked(table.rows[0], table.columns[0]) is not None,
+    def _clickable(self, snapshot: Snapshot, table: Matrix, name: str) -> dict[str, Any]:
+        """Which rows, columns and cells of a table stand for images; asked once a stage and names."""
+        key = (name, snapshot.stage, table.rows, table.columns)
+        if key not in self._layouts:
+            images = partial(images_of, snapshot, name)
+            corner = (table.rows[0], table.columns[0]) if table.rows and table.columns else None
+            self._layouts[key] = {
+                "row_images": [images(row, None) is not None for row in table.rows],
+                "column_images": [images(None, column) is not None for column in table.columns],
+                "cell_images": corner is not None and images(*corner) is not None,
                 "by": "true classes" if snapshot.labels else "classes as the student answers: no labels",
             }
-        layouts.append(made | can)
-        return len(layouts) - 1
+            while len(self._layouts) > REASONS:
+                self._layouts.pop(next(iter(self._layouts)))
+        return self._layouts[key]
 
     # For places without a kernel.
 
     def _shown(self) -> list[tuple[Branch, int, Matrix]]:
         """The tables that are looked at, of the branches that have one."""
-        branches = self.session.compared
-        choices, offered = self._offered(branches)
-        if not choices:
-            return []
-        choice = choices.get(self._chosen) or preferred(choices, offered)
         found = []
-        for branch in branches:
-            step = branch.nearest(self.session.viewed_step)
-            table = None if step is None else self._table(branch, step, choice)
-            if step is not None and table is not None:
-                found.append((branch, step, table))
+        with self._lock:
+            self._offer(self.session.compared)
+            for branch in self.session.compared:
+                step = branch.nearest(self.viewed_step)
+                frame = None if step is None else self.frame_at(branch, step)
+                if step is not None and frame:
+                    found.append((branch, step, Matrix(**{one.name: frame[one.name] for one in fields(Matrix)})))
         return found
 
     def summary(self) -> str:
         """The table that is looked at: its title and its least and greatest number."""
         said = []
-        shown = self._shown()
-        if not shown:
-            return "no such table of the step that is looked at"
-        for branch, step, table in shown:
-            title = table.title
+        for branch, step, table in self._shown():
             finite = np.argwhere(np.isfinite(table.values))
-            if not len(finite):
-                said.append(f"{branch.name}, step {step}: {title}: no number")
-                continue
-            numbers = table.values[tuple(finite.T)]
-            low, high = finite[numbers.argmin()], finite[numbers.argmax()]
-            names = [f"{table.values[r, c]:.3g} ({table.rows[r]}, {table.columns[c]})" for r, c in (low, high)]
-            said.append(f"{branch.name}, step {step}: {title}: {names[0]} to {names[1]}")
-        return "\n".join(said)
+            told = "no number"
+            if len(finite):
+                numbers = table.values[tuple(finite.T)]
+                ends = finite[numbers.argmin()], finite[numbers.argmax()]
+                told = " to ".join(f"{table.values[r, c]:.3g} ({table.rows[r]}, {table.columns[c]})" for r, c in ends)
+            said.append(f"{branch.name}, step {step}: {table.title}: {told}")
+        return "\n".join(said) or "no such table of the step that is looked at"
 
     def drawn(self, ax: Axes) -> None:
         """The table of the first branch that has it; raises InputError where none has."""

@@ -1,6 +1,6 @@
 """What every panel is made of: a small widget without a build step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @cache
 def source(*names: str) -> str:
-    """The scripts or style sheets of these names, one after the other: each widget's is a module of its own."""
+    """The scripts or style sheets of these names, or paths, one after the other: a widget's is a module of its own."""
     folder = files("ka_explore.panels") / "js"
     shared = [files("ka_explore.plots") / "marks.js"] if "shared.js" in names else []
     return "\n".join(path.read_text(encoding="utf-8") for path in [*shared, *(folder / name for name in names)])
@@ -52,8 +52,12 @@ class Panel(anywidget.AnyWidget):
 
     def refresh(self, changed: Iterable[str]) -> None:
         """Draw anew what these topics change, in one message."""
+        self.assign(self.state(changed))
+
+    def assign(self, traits: Mapping[str, Any]) -> None:
+        """Send these traits in one message."""
         with self.hold_sync():
-            for name, value in self.state(changed).items():
+            for name, value in traits.items():
                 setattr(self, name, value)
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from ka_explore.panels.points import Points
 from ka_explore.panels.session import Session
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
+from tests.panels.conftest import Screen
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("points")]
 
@@ -125,8 +126,7 @@ def asked(bridge: Any) -> list[dict[str, Any]]:
 
 
 def frames(panel: Points) -> np.ndarray:
-    count = len(panel.nets) * len(np.frombuffer(panel.index, np.int32))
-    return np.frombuffer(panel.frames, np.float32).reshape(-1, count, 2)
+    return np.array([frame["xy"] for frame in Screen(panel).branches[0]["frames"]])
 
 
 def pixels(bridge: Any, branch: int = 0) -> np.ndarray:
@@ -207,10 +207,10 @@ def test_a_slider_of_its_own_only_where_no_player_is(shown):
     assert not row.is_visible()
 
 
-def test_a_frame_that_comes_while_it_plays_is_glided_to(shown):
+def test_a_frame_that_comes_while_it_plays_is_glided_to(shown, monkeypatch):
     session, panel, bridge = shown
     start = np.array(inspect(bridge)["plane"])
-    session.driver.doing = "plays"
+    monkeypatch.setattr(Session, "busy", True)
     session.branch.run.advance(4, progress=False)
     panel.refresh({"snapshots"})
     bridge.pump(0.0)
@@ -219,9 +219,9 @@ def test_a_frame_that_comes_while_it_plays_is_glided_to(shown):
     end = np.array(inspect(bridge)["plane"])
     assert data(bridge, "step") == 16
     assert not np.allclose(start, end)
-    expected = panel.scene.plane.films[0].frames[16].xy
+    expected = panel.frame_at(session.branch, 16)["xy"]
     np.testing.assert_allclose(end.reshape(-1, 2), expected, atol=1e-5)
-    session.driver.doing = ""
+    monkeypatch.setattr(Session, "busy", False)
 
 
 def test_other_axes_are_glided_to(shown):
@@ -232,14 +232,10 @@ def test_other_axes_are_glided_to(shown):
         " const painted = new MutationObserver(() => window.between.push(p.inspect().plane));"
         " painted.observe(p, {attributeFilter: ['data-painted']}); }"
     )
-    plane = panel.scene.plane
-    plane.basis = replace(plane.basis, axes=plane.basis.axes[::-1])
-    for film in plane.films:
-        film.frames = {step: replace(frame, xy=frame.xy[:, ::-1].copy()) for step, frame in film.frames.items()}
-    plane.fit += 1
-    with panel.hold_sync():
-        for name, value in panel.scene.traits().items():
-            setattr(panel, name, value)
+    basis = panel.plane.basis
+    panel.plane.change(replace(basis, axes=basis.axes[::-1]), 4)
+    panel.refresh({"snapshots"})
+    panel.settle()
     bridge.pump(0.6)
     still(bridge)
     end = np.array(inspect(bridge)["plane"])
@@ -293,7 +289,6 @@ def test_a_lasso_that_ends_before_other_branches_are_drawn_selects_nothing(desk_
     session.show("other")
     panel.settle()
     bridge.pump(0.5)
-    page.evaluate("() => { for (const callback of window.later.splice(0)) callback(performance.now()); }")
     page.mouse.up()
     page.evaluate(
         "() => { window.requestAnimationFrame = window.frame; for (const each of window.later) window.frame(each); }"
@@ -555,7 +550,7 @@ def test_a_job_is_shown_and_can_be_cancelled(shown):
     job.locator("button").click()
     bridge.pump(0.5)
     assert not job.is_visible()
-    assert panel.picture["how"] == "pca"
+    assert Screen(panel).about["picture"]["how"] == "pca"
     assert bridge.page.locator("select").first.input_value() == "pca"
 
 

@@ -5,6 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,8 @@ from torch import nn
 
 from ka_explore import LabelSpace, Problem, Run, Student
 from ka_explore.errors import InputError
-from ka_explore.panels import frames as film
 from ka_explore.panels import points
+from ka_explore.panels import spaces as film
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.colouring import coloured, numbers_of
 from ka_explore.panels.images import sheet_of
@@ -28,6 +30,7 @@ from ka_explore.probes.jobs import embed
 from ka_explore.probes.linear import project
 from ka_explore.probes.spaces import rows_of
 from ka_explore.run.snapshot import Snapshot
+from tests.panels.conftest import Screen
 
 Ready = Callable[..., tuple[Points, Session]]
 
@@ -62,11 +65,18 @@ def base(tiny_problem) -> Run:
 
 
 def positions(panel: Points) -> list[np.ndarray]:
-    """The frames of every branch, as the browser reads the buffer: (frame, point, 2)."""
-    count = len(panel.nets) * len(np.frombuffer(panel.index, np.int32))
-    every = np.frombuffer(panel.frames, np.float32).reshape(-1, count, 2)
-    ends = np.cumsum([len(branch["steps"]) for branch in panel.branches])
-    return np.split(every, ends[:-1])
+    """The frames of every branch, as the browser reads them: (frame, point, 2)."""
+    return [np.array([frame["xy"] for frame in branch["frames"]]) for branch in Screen(panel).branches]
+
+
+def about(panel: Points) -> dict[str, Any]:
+    """What is the same at every step."""
+    return Screen(panel).about
+
+
+def told(panel: Points, what: str, branch: int = 0) -> list[Any]:
+    """What every frame of a branch says of this."""
+    return [frame[what] for frame in Screen(panel).branches[branch]["frames"]]
 
 
 def until(condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -81,31 +91,30 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 def test_the_buffer_holds_what_the_probes_project(tiny_problem, ready):
     panel, session = ready(trained(tiny_problem(teachers=3)))
-    assert panel.branches[0]["steps"] == [0, 3, 6, 9, 12]
-    assert [net["name"] for net in panel.nets] == ["student", "teacher 0", "teacher 1", "teacher 2"]
-    for step, xy in zip(panel.branches[0]["steps"], positions(panel)[0], strict=True):
-        expected = embedding.pca(session.branch.snapshot(step), panel.scene.plane.basis)
+    assert told(panel, "step") == [0, 3, 6, 9, 12]
+    assert [net["name"] for net in about(panel)["nets"]] == ["student", "teacher 0", "teacher 1", "teacher 2"]
+    for step, xy in zip(told(panel, "step"), positions(panel)[0], strict=True):
+        expected = embedding.pca(session.branch.snapshot(step), panel.plane.basis)
         np.testing.assert_allclose(xy, expected.xy, atol=1e-6)
 
 
 def test_a_frame_that_comes_while_it_plays_is_sent_by_itself_and_stays_for_a_page_that_is_loaded_anew(
-    tiny_problem, ready
+    tiny_problem, ready, monkeypatch
 ):
     panel, session = ready(trained(tiny_problem(), steps=40, done=9))
-    before, sent = panel.frames, []
-    panel.send = lambda content, buffers=None: sent.append((content, buffers))
-    session.driver.doing = "plays"
+    screen, before = Screen(panel), panel.film
+    monkeypatch.setattr(Session, "busy", True)
     session.branch.run.advance(3, progress=False)
     panel.refresh({"snapshots"})
-    assert panel.frames == before, "a whole buffer was sent while it plays"
-    (content, buffers) = sent[-1]
-    assert content["steps"] == [0, 3, 6, 9, 12]
-    assert content["fit"] == panel.picture["fit"]
-    expected = embedding.pca(session.branch.snapshot(12), panel.scene.plane.basis).xy
-    np.testing.assert_allclose(np.frombuffer(buffers[0], np.float32).reshape(-1, 2), expected, atol=1e-6)
-    state = panel.get_state()
-    assert len(state["frames"]) == len(before) + len(buffers[0])
-    session.driver.doing = ""
+    assert panel.film == before, "everything was sent while it plays"
+    assert screen.steps() == [[0, 3, 6, 9, 12]]
+    expected = embedding.pca(session.branch.snapshot(12), panel.plane.basis).xy
+    np.testing.assert_allclose(screen.frames()[12]["xy"], expected, atol=1e-6)
+    assert not screen.lost
+    late = Screen(panel)
+    assert late.steps() == screen.steps()
+    np.testing.assert_array_equal(late.frames()[12]["xy"], screen.frames()[12]["xy"])
+    monkeypatch.setattr(Session, "busy", False)
 
 
 def test_where_the_run_stands_is_a_last_frame_that_is_replaced(tiny_problem, ready):
@@ -115,18 +124,18 @@ def test_where_the_run_stands_is_a_last_frame_that_is_replaced(tiny_problem, rea
         session.branch.live = session.branch.run.snapshot()
         session.changed("snapshots")
         panel.settle()
-        assert panel.branches[0]["steps"] == [0, 3, 6, 9, step]
+        assert told(panel, "step") == [0, 3, 6, 9, step]
 
 
 def test_axes_are_fitted_anew_when_the_history_has_doubled_and_at_the_end(tiny_problem, ready):
     panel, session = ready(trained(tiny_problem(), steps=24, done=0))
-    fits = [panel.scene.plane.basis.steps]
+    fits = [panel.plane.basis.steps]
     for _ in range(8):
         session.play(session.branch.step + 3).result(20)
         until(lambda: not session.busy)
         panel.settle()
-        if panel.scene.plane.basis.steps != fits[-1]:
-            fits.append(panel.scene.plane.basis.steps)
+        if panel.plane.basis.steps != fits[-1]:
+            fits.append(panel.plane.basis.steps)
     assert [max(steps) for steps in fits] == [0, 3, 9, 21, 24]
     assert all(len(steps) <= 5 for steps in fits)
 
@@ -153,10 +162,10 @@ def test_laying_axes_onto_old_ones_keeps_distances_and_undoes_a_flip(base):
 def test_every_second_frame_goes_when_there_are_too_many(tiny_problem, ready, monkeypatch):
     monkeypatch.setattr(film, "MOST_FRAMES", 4)
     panel, _ = ready(trained(tiny_problem(), steps=24))
-    assert panel.branches[0]["steps"] == [0, 12, 24]
-    assert panel.branches[0]["every"] == 4
+    assert told(panel, "step") == [0, 12, 24]
+    assert Screen(panel).branches[0]["every"] == 4
     steps = [0, 3, 6, 9, 12, 15, 18, 21, 24]
-    assert set(panel.branches[0]["steps"]) <= set(steps)
+    assert set(told(panel, "step")) <= set(steps)
 
 
 def test_frames_of_very_many_points_are_fewer():
@@ -177,48 +186,48 @@ def test_branches_share_axes_and_a_fork_begins_as_its_parent(base, ready):
     np.testing.assert_array_equal(one[:3], other[:3])
     assert not np.array_equal(one[-1], other[-1])
     for branch, xy in zip(session.compared, (one[-1], other[-1]), strict=True):
-        np.testing.assert_allclose(xy, embedding.pca(branch.snapshot(12), panel.scene.plane.basis).xy, atol=1e-6)
+        np.testing.assert_allclose(xy, embedding.pca(branch.snapshot(12), panel.plane.basis).xy, atol=1e-6)
 
 
 def test_showing_another_branch_keeps_the_axes_and_the_frames(base, ready):
     panel, session = ready(base)
-    before, basis = positions(panel)[0], panel.scene.plane.basis
+    before, basis = positions(panel)[0], panel.plane.basis
     session.fork({"learning_rate": 0.01}, name="other", at=6).result(20)
-    until(lambda: len(panel.branches) == 2)
+    until(lambda: len(Screen(panel).branches) == 2)
     panel.settle()
-    assert [branch["name"] for branch in panel.branches] == [session.shown[0], "other"]
-    assert panel.scene.plane.basis is basis
+    assert [branch["name"] for branch in Screen(panel).branches] == [session.shown[0], "other"]
+    assert panel.plane.basis is basis
     np.testing.assert_array_equal(positions(panel)[0], before)
     np.testing.assert_array_equal(positions(panel)[1], before[:3])
     session.show("other")
-    until(lambda: len(panel.branches) == 1)
-    assert [branch["name"] for branch in panel.branches] == ["other"]
+    until(lambda: len(Screen(panel).branches) == 1)
+    assert [branch["name"] for branch in Screen(panel).branches] == ["other"]
 
 
 def test_branches_in_another_order_show_the_plane_again(base, ready):
     fork = base.fork("swapped", at=6, learning_rate=0.01)
     panel, session = ready(base, fork)
-    scene, shown = panel.scene, session.shown
-    scene.drawn["tsne"] = {film.branch: dict(film.frames) for film in scene.plane.films}
-    scene.how = "tsne"
+    shown = session.shown
+    panel.films["tsne"] = SimpleNamespace(frames=panel._flat(), behind=lambda: False)
+    panel.how = "tsne"
     session.show(*reversed(shown))
     panel.settle()
-    assert [branch["name"] for branch in panel.branches] == list(reversed(shown))
-    assert panel.picture["how"] == "pca"
-    assert panel.picture["empty"] == ""
-    assert [len(branch["steps"]) for branch in panel.branches] == [3, 5]
+    assert [branch["name"] for branch in Screen(panel).branches] == list(reversed(shown))
+    assert about(panel)["picture"]["how"] == "pca"
+    assert about(panel)["picture"]["empty"] == ""
+    assert [len(branch["frames"]) for branch in Screen(panel).branches] == [3, 5]
 
 
 def test_a_branch_that_is_renamed_keeps_its_frames(base, ready):
     panel, session = ready(base)
-    before = panel.frames
+    before = positions(panel)
     branch = session.branches.pop(session.active)
     branch.name = session.active = "renamed"
     session.branches["renamed"], session.shown = branch, ("renamed",)
     session.changed("branches")
     panel.settle()
-    assert [about["name"] for about in panel.branches] == ["renamed"]
-    assert panel.frames == before
+    assert [branch["name"] for branch in Screen(panel).branches] == ["renamed"]
+    np.testing.assert_array_equal(positions(panel), before)
 
 
 # Work in pieces
@@ -254,11 +263,10 @@ def test_work_is_done_in_slices_and_only_the_last_that_waits_comes_after():
 @pytest.mark.parametrize("by", ["class", "teacher", "error", "agreement"])
 def test_colours_are_the_probe_s_own(base, ready, by):
     panel, session = ready(base, by=by)
-    tint = np.frombuffer(panel.tint, np.float32)
-    tint = tint.reshape(1 if panel.colouring["fixed"] else 5, -1)
+    tint = [about(panel)["tint"]] if about(panel)["colouring"]["fixed"] else told(panel, "tint")
     for step, numbers in zip((0, 3, 6, 9, 12), tint, strict=False):
         snapshot = session.branch.snapshot(step)
-        expected = colour(embedding.pca(snapshot, panel.scene.plane.basis), snapshot, by)
+        expected = colour(embedding.pca(snapshot, panel.plane.basis), snapshot, by)
         wanted = expected.value if expected.value is not None else expected.label
         np.testing.assert_allclose(numbers, np.asarray(wanted, np.float32), rtol=1e-6)
 
@@ -330,7 +338,7 @@ def test_many_large_images_are_sent_one_by_one(base, ready, monkeypatch):
     assert panel.sheet_about["count"] == 60
     sent = []
     panel.send = lambda content, buffers=None: sent.append((content, buffers))
-    session.receive({"do": "points", "panel": panel.id, "image": 7})
+    panel.request(image=7)
     until(lambda: bool(sent))
     (content, (data,)) = sent[0]
     assert content == {"kind": "image", "sample": 7}
@@ -343,10 +351,10 @@ def test_many_large_images_are_sent_one_by_one(base, ready, monkeypatch):
 
 def test_a_method_without_a_common_space_shows_the_answers(tiny_problem, ready):
     panel, _ = ready(trained(tiny_problem(teachers=5), method="distillation"))
-    assert panel.picture["of"] == "answers"
-    assert [net["name"] for net in panel.nets] == ["student", *(f"teacher {i}" for i in range(5))]
+    assert about(panel)["picture"]["of"] == "answers"
+    assert [net["name"] for net in about(panel)["nets"]] == ["student", *(f"teacher {i}" for i in range(5))]
     assert np.isfinite(positions(panel)[0]).all()
-    assert "common" not in [space["name"] for space in panel.picture["spaces"]]
+    assert "common" not in [space["name"] for space in about(panel)["picture"]["spaces"]]
 
 
 def small_student(labels: LabelSpace) -> Student:
@@ -366,11 +374,11 @@ def test_stages_without_the_space_say_so(tiny_problem, ready):
     run = Run(tiny_problem(student=small_student), "layer_wise", snapshot_every=1, steps=12)
     run.advance(run.boundaries[3], progress=False)
     panel, session = ready(run)
-    code = next(s["name"] for s in panel.picture["spaces"] if s["name"].startswith("code/"))
+    code = next(s["name"] for s in about(panel)["picture"]["spaces"] if s["name"].startswith("code/"))
     panel.space(code)
     panel.settle()
-    said = panel.branches[0]["said"]
-    for step, words, xy in zip(panel.branches[0]["steps"], said, positions(panel)[0], strict=True):
+    said = told(panel, "said")
+    for step, words, xy in zip(told(panel, "step"), said, positions(panel)[0], strict=True):
         there = code in session.branch.snapshot(step).arrays
         assert bool(words) != there
         assert np.isfinite(xy).any() == there
@@ -381,13 +389,13 @@ def test_stages_without_the_space_say_so(tiny_problem, ready):
 
 def test_nan_rows_one_sample_and_no_labels_are_survived(tiny_problem, base, ready):
     panel, _ = ready(trained(tiny_problem(probe=1, labels=False)))
-    assert panel.colouring["by"] == "net"
+    assert about(panel)["colouring"]["by"] == "net"
     assert len(positions(panel)[0][0]) == 3
 
     spoiled = broken(base.snapshot())
     basis = fitted([spoiled], "common")
     frame = film.frame_of(spoiled, "common", basis, film.nets_in(spoiled, "common"), spoiled.index)
-    assert np.isfinite(frame.xy).all()
+    assert np.isfinite(frame["xy"]).all()
     answers = packed(answers_of(spoiled, student=True))
     assert (answers[:, :5] == -1).all()
     assert (answers[:, 5:] >= 0).all()
@@ -405,8 +413,8 @@ def broken(snapshot: Snapshot) -> Snapshot:
 
 def test_a_colour_that_the_stage_has_not_is_said(tiny_problem, ready):
     panel, _ = ready(trained(tiny_problem(), method="distillation"), by="error")
-    assert panel.colouring["kind"] == "net"
-    assert "reconstruction error" in panel.colouring["said"]
+    assert about(panel)["colouring"]["kind"] == "net"
+    assert "reconstruction error" in about(panel)["colouring"]["said"]
 
 
 def test_unknown_names_are_refused_in_the_cell_that_asks(base, ready):
@@ -426,22 +434,35 @@ def test_the_selection_is_a_trait(base, ready):
     np.testing.assert_array_equal(np.frombuffer(panel.selected, np.int32), [3, 5])
 
 
-def test_two_panels_of_a_desk_are_asked_one_by_one(base, ready):
+def test_other_colours_are_sent_without_positions(base, ready):
+    panel, session = ready(base)
+    screen, before = Screen(panel), panel.film
+    panel.colour("error")
+    panel.settle()
+    assert panel.film == before
+    assert screen.about["colouring"]["by"] == "error"
+    late = Screen(panel)
+    assert late.about["colouring"] == screen.about["colouring"]
+    for step, frame in late.frames().items():
+        np.testing.assert_array_equal(frame["tint"], screen.frames()[step]["tint"])
+        np.testing.assert_array_equal(frame["xy"], screen.frames()[step]["xy"])
+        expected = colour(embedding.pca(session.branch.snapshot(step)), session.branch.snapshot(step), "error")
+        np.testing.assert_allclose(frame["tint"], expected.value, rtol=1e-6)
+    assert not screen.lost
+
+
+def test_two_panels_of_a_session_are_asked_one_by_one(base, ready):
     panel, session = ready(base)
     other = Points(session)
     other.colour("net")
     other.settle()
-    assert (panel.colouring["by"], other.colouring["by"]) == ("class", "net")
-    session.receive({"do": "points", "colour": "error"})
-    other.settle()
-    panel.settle()
-    assert (panel.colouring["by"], other.colouring["by"]) == ("error", "error")
+    assert (about(panel)["colouring"]["by"], about(other)["colouring"]["by"]) == ("class", "net")
 
 
 def test_a_picture_for_paper_is_what_the_panel_shows(base, ready):
     panel, session = ready(base)
     (shown,) = panel.result(step=6).values()
-    expected = colour(embedding.pca(session.branch.snapshot(6), panel.scene.plane.basis), session.branch.snapshot(6))
+    expected = colour(embedding.pca(session.branch.snapshot(6), panel.plane.basis), session.branch.snapshot(6))
     np.testing.assert_allclose(shown.xy, expected.xy, atol=1e-6)
     np.testing.assert_array_equal(shown.label, expected.label)
     assert shown.labels == expected.labels
@@ -463,35 +484,37 @@ def test_a_film_is_made_in_the_background_and_swapped_in(how, base, ready, tmp_p
     panel.observe(lambda change: jobs.append(change["new"]), "job")
     panel.view(how)
     panel.settle(400)  # UMAP is compiled first
-    assert panel.picture["how"] == how
+    assert about(panel)["picture"]["how"] == how
     assert panel.trouble == ""
     assert jobs[-1] == {}
     assert jobs[0]["name"] == ways.NAMES[how]
     assert jobs[0]["announced"] > 0
-    assert panel.branches[0]["steps"] == [0, 3, 6, 9, 12]
-    assert "mean little" in panel.branches[0]["notes"][-1]
+    assert told(panel, "step") == [0, 3, 6, 9, 12]
+    assert "mean little" in told(panel, "note")[-1]
     found = embed([session.branch.snapshot(step) for step in (0, 3, 6, 9, 12)], how).result()  # kept on disk
     np.testing.assert_allclose(positions(panel)[0][-1], found[-1].xy, atol=1e-3)
     panel.view("pca")
     panel.settle()
-    assert panel.picture["how"] == "pca"
+    assert about(panel)["picture"]["how"] == "pca"
     assert threading.active_count() < 50
 
 
 @pytest.mark.slow
 def test_cancelling_leaves_the_picture_as_it_was(base, ready, tmp_path, monkeypatch):
     monkeypatch.setenv("KA_EXPLORE_CACHE", str(tmp_path / "cache"))
-    panel, session = ready(base)
-    before = panel.frames
+    panel, _session = ready(base)
+    before = panel.film
     panel.view("tsne")
     until(lambda: bool(panel.job))
-    session.receive({"do": "points", "panel": panel.id, "cancel": True})
+    panel.request(cancel=True)
     panel.settle()
-    assert (panel.picture["how"], panel.job, panel.frames) == ("pca", {}, before)
+    assert (about(panel)["picture"]["how"], panel.job, panel.film) == ("pca", {}, before)
 
 
-def test_branches_and_place_that_change_together_are_both_seen(ready, tiny_problem):
-    panel, _ = ready(trained(tiny_problem()))
-    panel._reached.clear()
+def test_branches_and_step_that_change_together_are_both_seen(ready, base):
+    panel, session = ready(base)
+    session.branches["other"] = Branch(base.fork("together", at=6))
+    session.shown = (*session.shown, "other")
+    session.look_at(3.0)
     panel.refresh(frozenset({"branches", "viewed_step"}))
-    assert panel._reached.is_set()
+    assert len(Screen(panel).branches) == 2

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +13,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ka_explore import Run
-from ka_explore.panels import history, samples
+from ka_explore.panels import choosing, samples
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.cells import images_of
 from ka_explore.panels.choices import choices_of
+from ka_explore.panels.film import FilmPanel
 from ka_explore.panels.history import History, Record, extremes
 from ka_explore.panels.samples import Samples
 from ka_explore.panels.session import Session
@@ -25,8 +25,9 @@ from ka_explore.panels.tables import Tables
 from ka_explore.plots import smooth
 from ka_explore.probes import PROBES
 from ka_explore.probes.classes import classes_said
-from ka_explore.probes.results import Matrix, as_matrix
+from ka_explore.probes.results import as_matrix
 from ka_explore.run.snapshot import Snapshot
+from tests.panels.conftest import Screen
 
 
 @contextmanager
@@ -47,8 +48,15 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def ask(session: Session, panel: Tables | Samples, **message: object) -> None:
-    session.receive({"do": panel._verb, **message})
+def ask(panel: Tables | Samples, **message: object) -> None:
+    panel.request(**message)
+    panel.settle()
+
+
+def finish(panel: FilmPanel) -> None:
+    """Make all frames on this thread."""
+    while panel.at_work:
+        panel._pieces.go_on()
 
 
 @pytest.fixture(scope="module")
@@ -65,70 +73,76 @@ def fork(run) -> Run:
 # The history
 
 
-def rows_of(panel: History, increments: list[tuple[dict, list[bytes]]] = ()) -> list[np.ndarray]:
-    """What the browser has: of every branch its columns, the whole first, then what came one by one."""
-    data, place, found = np.frombuffer(panel.data, "<f4"), 1, []
-    assert data[0] == panel.lines["version"]
-    for branch in panel.lines["branches"]:
-        size = (1 + len(branch["terms"])) * branch["kept"]
-        found.append(data[place : place + size].reshape(-1, branch["kept"]))
-        place += size
-    assert place == len(data)
-    for message, buffers in increments:
-        assert message["version"] == panel.lines["version"]
-        for i, buffer in enumerate(buffers):
-            assert found[i].shape[1] == message["starts"][i]
-            fresh = np.frombuffer(buffer, "<f4").reshape(len(found[i]), -1)
-            found[i] = np.concatenate([found[i], fresh], axis=1)
-    return found
+class Rows(Screen):
+    """What a page has of a history: of every branch its columns, the whole first, then what came by itself."""
+
+    def take(self, came: dict) -> None:
+        super().take(came)
+        self.columns = getattr(self, "columns", [])[: len(self.branches)]
+        for place, branch in enumerate(came["branches"]):
+            for frame in branch["frames"]:
+                if came["whole"]:
+                    self.columns[place:] = [frame["rows"]]
+                    assert frame["start"] == 0
+                else:
+                    assert self.columns[place].shape[1] == frame["start"]
+                    self.columns[place] = np.concatenate([self.columns[place], frame["rows"]], axis=1)
 
 
 def test_the_history_holds_the_numbers_of_the_rows(run, fork):
     with desk_of(Branch(run), Branch(fork)) as session:
         session.show("common_feature", "no MMD")
-        panel = History(session)
-        for branch, about, columns in zip(session.compared, panel.lines["branches"], rows_of(panel), strict=True):
+        screen = Rows(History(session))
+        for branch, about, columns in zip(session.compared, screen.branches, screen.columns, strict=True):
             assert about["terms"] == ["loss", *branch.rows[0]["terms"]]
             for place, row in enumerate(branch.rows):
                 expected = [row["step"], row["loss"], *row["terms"].values()]
                 np.testing.assert_array_equal(columns[:, place], np.float32(expected))
-        assert [branch["shared"] for branch in panel.lines["branches"]] == [0, 6]
-        assert panel.lines["branches"][1]["fork"] == ["common_feature", 6]
+        assert [branch["shared"] for branch in screen.branches] == [0, 6]
+        assert screen.branches[1]["fork"] == ["common_feature", 6]
 
 
 def test_rows_sent_one_by_one_give_the_same_as_all_at_once(run, monkeypatch):
     branch = Branch(folder=run.folder)
     rows, branch.rows = branch.rows, branch.rows[:3]
     with desk_of(branch) as session:
+        session.changed = session.receive = lambda *_: None  # this thread alone draws
         panel = History(session)
-        sent: list[tuple[dict, list[bytes]]] = []
-        panel.send = lambda content, buffers=None: sent.append((content, buffers))
+        finish(panel)
+        screen = Rows(panel)
         monkeypatch.setattr(Session, "busy", True)
         for count in (4, 4, 7, 11):
             branch.rows = rows[:count]
             assert panel.state({"rows"}) == {}, "a playing run must not send everything"
-        assert len(sent) == 3, "nothing new, nothing sent"
-        (one_by_one,) = rows_of(panel, sent)
+        assert screen.sent == 4, "nothing new, nothing sent"
+        (one_by_one,) = screen.columns
+        late = Rows(panel)
+        np.testing.assert_array_equal(late.columns[0], one_by_one)
         monkeypatch.setattr(Session, "busy", False)
         panel.refresh({"viewed_step"})
-        (at_once,) = rows_of(panel)
+        (at_once,) = screen.columns
         np.testing.assert_array_equal(one_by_one, at_once)
         assert at_once.shape[1] == 11
-        assert panel.state({"viewed_step"}) == {}
+        assert screen.sent == 5
+        panel.refresh({"viewed_step"})
+        assert screen.sent == 5
+        assert not screen.lost
 
 
-def test_now_and_then_a_playing_run_sends_everything_for_views_that_come_later(run, monkeypatch):
-    monkeypatch.setattr(history, "RENEWED", 5)
+def test_a_view_that_missed_something_is_sent_everything(run, monkeypatch):
     branch = Branch(folder=run.folder)
     rows, branch.rows = branch.rows, branch.rows[:1]
     with desk_of(branch) as session:
         panel = History(session)
-        panel.send = lambda content, buffers=None: None
+        panel.settle()
         monkeypatch.setattr(Session, "busy", True)
         branch.rows = rows[:4]
-        assert "data" not in panel.state({"rows"})
-        branch.rows = rows[:6]
-        assert "data" in panel.state({"rows"})
+        panel.refresh({"rows"})
+        screen, before = Rows(panel), panel.film
+        panel.request(renew=True)
+        panel.settle()
+        assert panel.film != before
+        assert screen.columns[0].shape[1] == 4
         monkeypatch.setattr(Session, "busy", False)
 
 
@@ -179,7 +193,7 @@ def test_of_many_branches_only_those_compared_are_kept(run, fork):
         panel = History(session)
         for name in list(session.branches):
             session.show(name)
-            panel.state({"branches"})
+            panel.settle()
         assert len(panel._records) == 1
         assert len(panel._pasts) == 0
 
@@ -187,54 +201,34 @@ def test_of_many_branches_only_those_compared_are_kept(run, fork):
 def test_a_history_without_a_step(tiny_problem):
     with desk_of(Branch(Run(tiny_problem(), steps=3))) as session:
         panel = History(session)
-        assert panel.lines["branches"][0]["count"] == 0
+        assert Screen(panel).frames()[0]["rows"].shape == (2, 0)
         assert "no step yet" in panel.summary()
 
 
 # Tables
 
 
-def tables_of(panel: Tables) -> dict[str, dict[int, Matrix]]:
-    """What the browser has: of every branch its tables by step."""
-    cells, place, found = np.frombuffer(panel.cells, "<f4"), 1, {}
-    assert cells[0] == panel.frames["version"]
-    for branch in panel.frames["branches"]:
-        found[branch["name"]] = {}
-        for step, layout, note in branch["frames"]:
-            if layout >= 0:
-                about = panel.frames["layouts"][layout]
-                shape = (len(about["rows"]), len(about["columns"]))
-                values = cells[place : place + shape[0] * shape[1]].reshape(shape)
-                place += values.size
-                names = tuple(about["rows"]), tuple(about["columns"])
-                found[branch["name"]][step] = Matrix(values, *names, about["unit"], about["title"], note=note)
-    assert place == len(cells)
-    return found
-
-
 def test_the_tables_hold_the_numbers_of_the_probes_at_every_snapshot(run, fork):
     with desk_of(Branch(run), Branch(fork)) as session:
         session.show("common_feature", "no MMD")
         panel = Tables(session)
-        assert panel.frames["chosen"] == "error_by_class"
+        screen = Screen(panel)
+        assert screen.about["chosen"] == "error_by_class"
         for choice in panel.choices:
             if choice["reason"]:
                 continue
-            ask(session, panel, choose=choice["key"])
-            until(
-                lambda key=choice["key"]: (
-                    panel.frames["chosen"] == key
-                    and all([step for step, *_ in b["frames"]] == [0, 4, 8, 12] for b in panel.frames["branches"])
-                )
-            )
+            ask(panel, choose=choice["key"])
+            assert screen.about["chosen"] == choice["key"]
+            assert screen.steps() == [[0, 4, 8, 12]] * 2
             probe, _, whose = choice["key"].partition(":")
             options = {"teacher": whose} if whose else {}
-            for branch in session.compared:
-                for step, table in tables_of(panel)[branch.name].items():
+            for place, branch in enumerate(session.compared):
+                for step, table in screen.frames(place).items():
                     expected = as_matrix(PROBES[probe](branch.snapshot(step), **options))
-                    np.testing.assert_array_equal(table.values, np.float32(expected.values))
-                    assert (table.rows, table.columns) == (expected.rows, expected.columns)
-                    assert (table.unit, table.note) == (expected.unit, expected.note)
+                    np.testing.assert_array_equal(table["values"], np.float32(expected.values))
+                    assert (table["rows"], table["columns"]) == (list(expected.rows), list(expected.columns))
+                    assert (table["unit"], table["note"]) == (expected.unit, expected.note)
+        assert not screen.lost
 
 
 def test_every_matrix_among_the_probes_can_be_chosen(run):
@@ -253,33 +247,38 @@ def test_every_matrix_among_the_probes_can_be_chosen(run):
 def test_while_a_run_plays_only_what_is_new_and_cheap_is_computed(run, monkeypatch):
     with desk_of(Branch(run)) as session:
         panel = Tables(session)
-        until(lambda: len(panel.frames["branches"][0]["frames"]) == 4)
+        panel.settle()
+        screen = Screen(panel)
         monkeypatch.setattr(Session, "busy", True)
-        panel._tables.clear()
+        panel._kept.only(())
         panel._costs["error_by_class"] = 1.0
-        assert "cells" not in panel.state({"snapshots"})
-        assert len(panel._tables) == 0
+        assert "film" not in panel.state({"snapshots"})
+        assert not panel._kept._frames
         panel._costs["error_by_class"] = 0.001
         panel.state({"snapshots"})
-        assert [step for _, step, _ in panel._tables] == [12]
+        assert list(panel.there().values()) == [[12]]
+        assert screen.sent == 1, "what is known was sent again"
         monkeypatch.setattr(Session, "busy", False)
-        panel._tables.clear()
 
 
 def test_a_table_that_came_alone_is_that_of_the_step(run, monkeypatch):
     branch = Branch(run)
     with desk_of(branch) as session:
         panel = Tables(session)
-        until(lambda: len(panel.frames["branches"][0]["frames"]) == 4)
+        panel.settle()
+        screen = Screen(panel)
+        before = panel.film
         monkeypatch.setattr(Session, "busy", True)
         branch.live = replace(branch.snapshot(12), step=13)
         session.changed("snapshots")
-        until(lambda: bool(panel.newest))
-        ((step, layout, _, values),) = panel.newest["branches"][0]["frames"]
-        expected = PROBES["error_by_class"](branch.live)
-        assert step == 13
-        assert tuple(panel.newest["layouts"][layout]["columns"]) == expected.columns
-        np.testing.assert_array_equal(np.array(values, float), expected.values.ravel())
+        panel.settle()
+        assert panel.film == before, "a playing run must not send everything"
+        assert screen.steps() == [[0, 4, 8, 12, 13]]
+        table, expected = screen.frames()[13], PROBES["error_by_class"](branch.live)
+        assert tuple(table["columns"]) == expected.columns
+        np.testing.assert_array_equal(table["values"], np.float32(expected.values))
+        late = Screen(panel)
+        assert late.steps() == screen.steps(), "a page that is loaded anew knows less"
         monkeypatch.setattr(Session, "busy", False)
 
 
@@ -290,11 +289,11 @@ def test_a_class_selects_exactly_its_images(run):
     with desk_of(branch) as session:
         panel = Tables(session)
         for column, (_, label) in enumerate(snapshot.classes):
-            ask(session, panel, branch=branch.name, step=12, table="error_by_class", row=None, column=label)
-            until(lambda c=column: np.array_equal(session.selection, np.flatnonzero(labels == c)))
-            ask(session, panel, branch=branch.name, step=12, table="error_by_class", row="teacher 1", column=label)
-        ask(session, panel, branch=branch.name, step=12, table="error_by_class", row="teacher 1", column=None)
-        until(lambda: np.array_equal(session.selection, np.flatnonzero(np.isin(labels, snapshot.knows["teacher 1"]))))
+            ask(panel, branch=branch.name, step=12, table="error_by_class", row=None, column=label)
+            np.testing.assert_array_equal(session.selection, np.flatnonzero(labels == column))
+            ask(panel, branch=branch.name, step=12, table="error_by_class", row="teacher 1", column=label)
+        ask(panel, branch=branch.name, step=12, table="error_by_class", row="teacher 1", column=None)
+        np.testing.assert_array_equal(session.selection, np.flatnonzero(np.isin(labels, snapshot.knows["teacher 1"])))
 
 
 def test_a_cell_of_a_confusion_selects_what_it_counts(run):
@@ -341,23 +340,6 @@ def test_a_claim_selects_the_images_that_a_teacher_claims_most(run):
 # Samples
 
 
-def answers_of(panel: Samples) -> tuple[np.ndarray, np.ndarray, dict[str, dict[int, np.ndarray]]]:
-    """What the browser has: true classes, teachers' answers, students' by branch and step."""
-    shown, data = panel.shown, np.frombuffer(panel.answers, "<f4")
-    assert data[0] == shown["version"]
-    count, place = len(shown["places"]), 1
-
-    def take(*shape: int) -> np.ndarray:
-        nonlocal place
-        place += int(np.prod(shape))
-        return data[place - int(np.prod(shape)) : place].reshape(shape)
-
-    truth, teachers = take(len(shown["labelled"]), count), take(len(shown["teachers"]), count, 2)
-    students = {b["name"]: {s: take(len(shown["tasks"]), count, 2) for s in b["steps"]} for b in shown["branches"]}
-    assert place == len(data)
-    return truth, teachers, students
-
-
 def softmax(logits: np.ndarray) -> np.ndarray:
     exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return exponents / exponents.sum(axis=1, keepdims=True)
@@ -367,25 +349,23 @@ def test_the_samples_say_what_the_nets_say_at_every_snapshot(run, fork):
     with desk_of(Branch(run), Branch(fork)) as session:
         session.show("common_feature", "no MMD")
         panel = Samples(session)
+        screen = Screen(panel)
         chosen = [3, 8, 21, 34]
         session.select(chosen)
-        until(
-            lambda: (
-                panel.shown["places"] == chosen and all(b["steps"] == [0, 4, 8, 12] for b in panel.shown["branches"])
-            )
-        )
-        truth, teachers, students = answers_of(panel)
-        snapshot = session.branch.snapshot(12)
-        np.testing.assert_array_equal(truth[0], snapshot.labels["class"][chosen])
-        for row, about in enumerate(panel.shown["teachers"]):
-            shares = softmax(snapshot.arrays[f"logits/{about['name']}"][chosen])
-            np.testing.assert_array_equal(teachers[row, :, 0], np.array(about["knows"])[shares.argmax(axis=1)])
-            np.testing.assert_allclose(teachers[row, :, 1], shares.max(axis=1), rtol=1e-5)
-        for branch in session.compared:
-            for step in (0, 4, 8, 12):
+        panel.settle()
+        about, snapshot = screen.about, session.branch.snapshot(12)
+        assert about["samples"] == chosen
+        assert screen.steps() == [[0, 4, 8, 12]] * 2
+        np.testing.assert_array_equal(about["truth"][0], snapshot.labels["class"][chosen])
+        for row, net in enumerate(about["teachers"]):
+            shares = softmax(snapshot.arrays[f"logits/{net['name']}"][chosen])
+            np.testing.assert_array_equal(about["taught"][row, :, 0], np.array(net["knows"])[shares.argmax(axis=1)])
+            np.testing.assert_allclose(about["taught"][row, :, 1], shares.max(axis=1), rtol=1e-5)
+        for place, branch in enumerate(session.compared):
+            for step, frame in screen.frames(place).items():
                 shares = softmax(branch.snapshot(step).arrays["scores"][chosen])
-                np.testing.assert_array_equal(students[branch.name][step][0, :, 0], shares.argmax(axis=1))
-                np.testing.assert_allclose(students[branch.name][step][0, :, 1], shares.max(axis=1), rtol=1e-5)
+                np.testing.assert_array_equal(frame["answers"][0, :, 0], shares.argmax(axis=1))
+                np.testing.assert_allclose(frame["answers"][0, :, 1], shares.max(axis=1), rtol=1e-5)
         assert panel.header["title"].startswith("selection: 4 images")
 
 
@@ -393,11 +373,13 @@ def test_the_sheet_holds_the_images_that_are_shown(run):
     with desk_of(Branch(run)) as session:
         panel = Samples(session)
         session.select([5, 6, 40])
-        until(lambda: panel.shown["places"] == [5, 6, 40])
+        panel.settle()
+        shown = Screen(panel).about
+        assert shown["samples"] == [5, 6, 40]
         kind, code = panel.sheet.split(",")
         assert kind == "data:image/png;base64"
-        sheet, about = np.asarray(Image.open(io.BytesIO(base64.b64decode(code)))), panel.shown["sheet"]
-        for place, index in enumerate(panel.shown["index"]):
+        sheet, about = np.asarray(Image.open(io.BytesIO(base64.b64decode(code)))), shown["sheet"]
+        for place, index in enumerate(shown["index"]):
             row, column = divmod(place, about["columns"])
             part = sheet[row * about["height"] :, column * about["width"] :][: about["height"], : about["width"]]
             image = run.problem.pool.images[np.array([index])][0].permute(1, 2, 0).numpy()
@@ -408,32 +390,34 @@ def test_a_folder_without_its_problem_has_answers_and_no_image(run):
     with desk_of(Branch(folder=run.folder)) as session:
         panel = Samples(session)
         assert panel.sheet == ""
-        assert panel.shown["sheet"] == {}
-        assert len(answers_of(panel)[0][0]) == samples.HANDFUL
+        about = Screen(panel).about
+        assert about["sheet"] == {}
+        assert len(about["truth"][0]) == choosing.HANDFUL
 
 
 def test_what_is_clicked_stays_what_is_selected_elsewhere_is_shown(run):
     with desk_of(Branch(run)) as session:
         panel = Samples(session)
-        first = panel.shown["places"]
-        ask(session, panel, toggle=first[2])
-        until(lambda: session.selection.tolist() == [first[2]])
-        until(lambda: panel.selected == np.array([first[2]], "<i4").tobytes())
-        assert panel.shown["places"] == first, "a tile that is clicked must not run away"
-        ask(session, panel, all=True)
-        until(lambda: session.selection.tolist() == sorted(first))
-        ask(session, panel, keep="a few of all")
-        until(lambda: [kept["name"] for kept in panel.kept] == ["a few of all"])
-        ask(session, panel, invert=True)
-        rest = sorted(set(range(60)) - set(first))
-        until(lambda: panel.shown["places"] == rest)
-        assert panel.shown["shows"] == "selection"
-        ask(session, panel, again="a few of all")
-        until(lambda: panel.shown["places"] == sorted(first))
-        ask(session, panel, clear=True)
-        until(lambda: panel.shown["shows"] == "handful" and not len(session.selection))
-        ask(session, panel, forget="a few of all")
-        until(lambda: panel.kept == [])
+        screen = Screen(panel)
+        first = screen.about["samples"]
+        ask(panel, toggle=first[2])
+        assert session.selection.tolist() == [first[2]]
+        assert panel.selected == np.array([first[2]], "<i4").tobytes()
+        assert screen.about["samples"] == first, "a tile that is clicked must not run away"
+        ask(panel, all=True)
+        assert session.selection.tolist() == sorted(first)
+        ask(panel, keep="a few of all")
+        assert [kept["name"] for kept in panel.kept] == ["a few of all"]
+        ask(panel, invert=True)
+        assert screen.about["samples"] == sorted(set(range(60)) - set(first))
+        assert screen.about["shows"] == "selection"
+        ask(panel, again="a few of all")
+        assert screen.about["samples"] == sorted(first)
+        ask(panel, clear=True)
+        assert screen.about["shows"] == "handful"
+        assert not len(session.selection)
+        ask(panel, forget="a few of all")
+        assert panel.kept == []
 
 
 def test_of_many_images_some_are_drawn_and_how_many_there_are_is_said(run, monkeypatch):
@@ -441,26 +425,27 @@ def test_of_many_images_some_are_drawn_and_how_many_there_are_is_said(run, monke
     with desk_of(Branch(run)) as session:
         panel = Samples(session)
         session.select(range(30))
-        until(lambda: len(panel.shown["places"]) == 10)
+        panel.settle()
+        assert len(Screen(panel).about["samples"]) == 10
         assert panel.header["all"] == 30
 
 
 def test_a_handful_has_images_of_every_class():
     labels = np.array([0] * 50 + [1] * 5 + [2] * 2 + [-1])
-    found = samples.handful(labels)
-    assert len(found) == samples.HANDFUL == len(set(found.tolist()))
+    found = choosing.handful(labels)
+    assert len(found) == choosing.HANDFUL == len(set(found.tolist()))
     assert {label: int((labels[found] == label).sum()) for label in (1, 2, -1)} == {1: 5, 2: 2, -1: 1}
 
 
 def test_the_worst_come_first(run):
     snapshot = Branch(run).snapshot(12)
     errors = np.mean([snapshot.arrays[f"error/{teacher}"] for teacher in snapshot.teachers], axis=0)
-    np.testing.assert_array_equal(samples.ranked(snapshot, "error"), np.argsort(-errors, kind="stable")[:24])
+    np.testing.assert_array_equal(choosing.ranked(snapshot, "error"), np.argsort(-errors, kind="stable")[:24])
     shares = softmax(snapshot.arrays["scores"])
     np.testing.assert_array_equal(
-        samples.ranked(snapshot, "unsure"), np.argsort(shares.max(axis=1).astype(np.float32), kind="stable")[:24]
+        choosing.ranked(snapshot, "unsure"), np.argsort(shares.max(axis=1).astype(np.float32), kind="stable")[:24]
     )
-    wrong = samples.ranked(snapshot, "wrong")
+    wrong = choosing.ranked(snapshot, "wrong")
     assert (shares.argmax(axis=1)[wrong] != snapshot.labels["class"][wrong]).all()
     gaps = np.full(len(snapshot.index), -np.inf)
     for teacher, columns in snapshot.knows.items():
@@ -468,19 +453,19 @@ def test_the_worst_come_first(run):
             taught = softmax(snapshot.arrays[f"logits/{teacher}"][i : i + 1])[0]
             own = softmax(snapshot.arrays["scores"][i : i + 1, list(columns)])[0]
             gaps[i] = max(gaps[i], taught.max() - own[taught.argmax()])
-    np.testing.assert_allclose(samples.disagreement(snapshot), gaps, atol=1e-6)
+    np.testing.assert_allclose(choosing.disagreement(snapshot), gaps, atol=1e-6)
     without = replace(
         snapshot, arrays={n: a for n, a in snapshot.arrays.items() if not n.startswith("error/")}, labels=None
     )
-    assert [mode["key"] for mode in samples.modes_of(without) if mode["reason"]] == ["error", "wrong"]
-    assert samples.ranked(without, "error") is None
-    assert samples.ranked(without, "wrong") is None
+    assert [mode["key"] for mode in choosing.modes_of(without) if mode["reason"]] == ["error", "wrong"]
+    assert choosing.ranked(without, "error") is None
+    assert choosing.ranked(without, "wrong") is None
 
 
 def test_a_selection_is_described_by_its_class_and_its_worst_teacher(run):
     snapshot = Branch(run).snapshot(12)
     places = np.flatnonzero(snapshot.labels["class"] == 2)
-    said = samples.described(snapshot, places)
+    said = choosing.described(snapshot, places)
     errors = {teacher: snapshot.arrays[f"error/{teacher}"][places].mean() for teacher in snapshot.teachers}
     assert said.startswith(f"selection: {len(places)} images, class class 2 mostly, worst for ")
     assert max(errors, key=errors.get) in said
@@ -490,22 +475,23 @@ def test_while_a_run_plays_the_images_stay(run, monkeypatch):
     branch = Branch(run)
     with desk_of(branch) as session:
         panel = Samples(session)
-        ask(session, panel, mode="error")
-        until(lambda: panel.shown["shows"] == "error" and "step 12" in panel.header["title"])
-        before = panel.shown["places"]
+        screen = Screen(panel)
+        ask(panel, mode="error")
+        assert screen.about["shows"] == "error"
+        assert "step 12" in panel.header["title"]
+        before = screen.about["samples"]
         monkeypatch.setattr(Session, "busy", True)
         other = {name: array[::-1].copy() for name, array in branch.snapshot(12).arrays.items()}
         branch.live = replace(branch.snapshot(12), step=13, arrays=other)
         session.look_at(13.0)
-        until(lambda: bool(panel.newest.get("branches")) and bool(panel.newest["branches"][0]["frames"]))
-        assert panel.shown["places"] == before
-        ((step, values),) = panel.newest["branches"][0]["frames"]
+        panel.settle()
+        assert screen.about["samples"] == before
         shares = softmax(branch.live.arrays["scores"][before])
-        np.testing.assert_allclose(np.array(values, float).reshape(-1, 2)[:, 1], shares.max(axis=1), atol=1e-5)
-        assert step == 13
+        np.testing.assert_allclose(screen.frames()[13]["answers"][0, :, 1], shares.max(axis=1), atol=1e-5)
         monkeypatch.setattr(Session, "busy", False)
         session.changed("viewed_step")
-        until(lambda: panel.shown["places"] != before)
+        panel.settle()
+        assert screen.about["samples"] != before
 
 
 # Where no kernel is
@@ -570,7 +556,7 @@ def test_all_views_of_any_run(tiny_problem, case):
     branch = Branch(made)
     original = made.snapshot()
     with desk_of(branch) as session:
-        session.changed = lambda *topics: None  # this thread alone draws
+        session.changed = session.receive = lambda *_: None  # this thread alone draws
         for change in (lambda snapshot: snapshot, with_nan, first_sample):
             branch.live = change(replace(original, step=1000))
             session.look_at(1000.0)
@@ -579,12 +565,11 @@ def test_all_views_of_any_run(tiny_problem, case):
             for choice in choices_of(branch.live).values():
                 table._chosen = choice.key
                 table.refresh(table.topics)
-                json.dumps(table.frames, allow_nan=False)
-            assert len(table.frames["branches"][0]["frames"]) == len(branch.steps_seen())
-            for mode in [samples.SELECTION, *samples.MODES]:
+            finish(table)
+            assert len(Screen(table).branches[0]["frames"]) == len(branch.steps_seen())
+            for mode in [samples.SELECTION, *choosing.MODES]:
                 some._shows, some._chosen_for = mode, None
                 some.refresh(some.topics)
-                json.dumps([some.shown, some.newest, some.header], allow_nan=False)
-                assert len(answers_of(some)[1]) == len(branch.live.knows)
+                assert len(Screen(some).about["teachers"]) == len(branch.live.knows)
             for panel in (History(session), table, some):
                 assert panel.summary()

@@ -1,11 +1,11 @@
 // The history: terms of the loss over the steps, a log axis, forks over their parents.
-// All rows lie here, so zooming, pointing and scrubbing ask Python for nothing. The parts are in history/.
+// The parts are in history/.
 
 export default {
   render({model, el}) {
     const session = sessionOf(model);
     const {root, undo, end} = panelIn(el, "history", "history: terms of the loss over the steps", session);
-    const scene = new Scene(model, root);
+    const film = filmOf(model), scene = new Scene(film, root);
 
     // The elements
 
@@ -64,7 +64,7 @@ export default {
       ctx.font = `${box.type}px ${fontFamily}`;
       const quiet = styleOf(root, "--ka-quiet");
       paintTicks(ctx, box, quiet, styleOf(root, "--ka-line"));
-      paintStages(ctx, scene.records.branches, box, quiet);
+      paintStages(ctx, scene.branches, box, quiet);
       const squeezed = paintLines(ctx, scene, box);
       paintForks(ctx, scene, box);
       over.soon();
@@ -75,37 +75,21 @@ export default {
     // What the picture leaves out.
     function remarks({empty, log}, squeezed) {
       if (empty) return scene.last ? "nothing is chosen, or no term has a value" : "no step yet: press play";
-      const {branches} = scene.records, raw = scene.shownTerms.length * branches.length <= RAW_LINES;
-      const said = [`mean of ${scene.lines.window} steps${raw ? ", raw faint" : ""}`];
+      const {branches} = scene, raw = scene.shownTerms.length * branches.length <= RAW_LINES;
+      const said = [`mean of ${scene.film.about.window} steps${raw ? ", raw faint" : ""}`];
       if (log) said.unshift("log axis");
       if (squeezed > 4) said.push(`least and greatest of ~${Math.round(squeezed)} steps a pixel`);
       if (branches.some(branch => branch.thinned)) said.push("of a long history only extremes are kept");
       return said.join(" · ");
     }
 
-    // What comes
-
     function renew() {
-      scene.records = recordsOf(model);
+      film.branches.forEach(takeRows);
       terms.update();
       draw();
     }
 
-    function receive(message, buffers) {
-      const {records} = scene;
-      if (message.kind !== "rows" || message.version < records.version) return;
-      if (appended(records, message, buffers)) draw();
-      else if (!records.asked) {
-        records.asked = true;
-        session.post({do: scene.lines.verb});
-      }
-    }
-
-    const late = () => queueMicrotask(renew);  // both traits of a message are there before either is read
-    for (const [event, listener] of [["change:lines", late], ["change:data", late], ["msg:custom", receive]]) {
-      model.on(event, listener);
-      undo.push(() => model.off(event, listener));
-    }
+    undo.push(film.on(renew));
     undo.push(session.on("time", value => { scene.time = value.step; follow(); }));
     root.addEventListener("ka-theme", draw);
     renew();

@@ -1,14 +1,11 @@
-// The points panel: its elements, and what leads to what. All frames are here: time, zoom, hovering and selecting ask
-// nobody. The parts are in points/: what is shown in scene.js, what it looks like in paint.js, when it is drawn in
-// drawing.js.
-
-const FRAME_TRAITS = ["nets", "branches", "frames", "picture", "colouring", "tint", "classes", "answers", "fixed", "index"];
+// The points panel: its elements, and what leads to what. The parts are in points/: what is shown in scene.js, what it
+// looks like in paint.js, when it is drawn in drawing.js.
 
 export default {
   render({model, el}) {
     const session = sessionOf(model);
     const {root, undo, end} = panelIn(el, "points", "Points: student and teachers in one plane", session);
-    const scene = new Scene(root), {film, motion, views} = scene;
+    const film = filmOf(model), scene = new Scene(root, film), {plane, motion, views} = scene;
     const drawing = new Drawing(scene, tell, () => tip.show());
     const actions = {ask, hover, select, setLines, setTool, zoomBy, reset, toggleFull: () => setFull(!scene.full), save};
 
@@ -28,9 +25,7 @@ export default {
 
     // What users do
 
-    function ask(message) {
-      session.post({do: "points", panel: model.get("id"), ...message});
-    }
+    function ask(message) { film.ask(message); }
 
     function hover(sample) {
       if (sample !== scene.hovered) session.emit("hover", sample);
@@ -88,34 +83,30 @@ export default {
 
     // What comes from Python
 
-    let reading = false;
-    function readSoon() {
-      if (reading) return;
-      reading = true;
-      requestAnimationFrame(() => { reading = false; read(); });
-    }
-
-    function read() {
-      const wasShown = views.map(view => view.now), {points, picture} = film, names = film.branches.map(branch => branch.name).join("\n");
-      if (!film.read(model)) return;
-      const same = film.points === points && film.branches.map(branch => branch.name).join("\n") === names;
+    let known = "";
+    function read(_, common = true) {
+      const wasShown = views.map(view => view.now), {picture} = plane;
+      plane.read();
+      if (!common) { updateControls(); move(!motion.scrubbing); return; }
+      const names = JSON.stringify([plane.branches.map(branch => branch.name), plane.points]), same = names === known;
+      known = names;
       arrangeViews();
       views.forEach((view, i) => { view.now = same && wasShown[i] ? wasShown[i] : null; });
       scene.mark();
       recolour();
       updateControls();
-      move(same && (picture.fit !== film.picture.fit || picture.how !== film.picture.how || !motion.scrubbing));
+      move(same && (picture.fit !== plane.picture.fit || picture.how !== plane.picture.how || !motion.scrubbing));
       root.dataset.ready = "true";
     }
 
     function arrangeViews() {
-      while (views.length > film.branches.length) {
+      while (views.length > plane.branches.length) {
         const gone = views.pop();
         gone.plot.remove();
         if (scene.lasso?.view === gone) scene.lasso = null;  // nobody will hear of its end
         if (scene.pointer?.view === gone) scene.pointer = null;
       }
-      while (views.length < film.branches.length) {
+      while (views.length < plane.branches.length) {
         const view = new View(stage, empty);
         views.push(view);
         watch.observe(view.plot);
@@ -133,33 +124,23 @@ export default {
     }
 
     function recolour() {
-      scene.palette = paletteOf(film, root);
+      scene.palette = paletteOf(plane, root);
       for (const view of views) view.kindsOf = null;
       makeLegend(legend, scene, drawing);
     }
 
     function updateControls() {
-      bar.update(film, model.get("job")?.how);
-      slider.update(film);
+      bar.update(plane, model.get("job")?.how);
+      slider.update(plane);
     }
 
     function updateJob() {
       const about = model.get("job") ?? {};
       showJob(job, about, model.get("trouble"), () => ask({cancel: true}));
-      if (film.picture.how) bar.view.value = about.how ?? film.picture.how;
+      if (plane.picture.how) bar.view.value = about.how ?? plane.picture.how;
     }
 
-    function readSelection() {
-      const samples = integers(model.get("selected")), known = session.value("selection");
-      if (!known || known.length !== samples.length || samples.some((s, i) => s !== known[i])) session.emit("selection", samples);
-    }
-
-    function receive(message, buffers) {
-      if (message.kind === "image") images.take(message.sample, buffers[0]);
-      if (message.kind !== "frame" || !film.take(message, buffers)) return;
-      updateControls();
-      move(!motion.scrubbing);
-    }
+    const readSelection = () => session.selected(integers(model.get("selected")));
 
     // What is seen
 
@@ -174,10 +155,10 @@ export default {
       entitle(scene, step);
       const text = remarks(scene, count);
       if (note.textContent !== text) note.textContent = note.title = text;
-      empty.hidden = Boolean(film.nets.length);
-      empty.textContent = film.nets.length ? "" : model.get("picture")?.empty ?? "";
-      slider.show(step, film.branches.length ? `step ${inWords}` : "");
-      root.setAttribute("aria-label", `Points: ${film.picture.label ?? ""} of the ${film.picture.space ?? ""}, step ${inWords}, ${text}`);
+      empty.hidden = Boolean(plane.nets.length);
+      empty.textContent = plane.nets.length ? "" : plane.picture.empty ?? "";
+      slider.show(step, plane.branches.length ? `step ${inWords}` : "");
+      root.setAttribute("aria-label", `Points: ${plane.picture.label ?? ""} of the ${plane.picture.space ?? ""}, step ${inWords}, ${text}`);
     }
 
     // What leads to what
@@ -194,13 +175,11 @@ export default {
     watch.observe(root);
     watch.observe(stage);
     root.addEventListener("ka-theme", () => { recolour(); drawing.changed(); });
-    const listen = (event, listener) => { model.on(event, listener); undo.push(() => model.off(event, listener)); };
-    for (const trait of FRAME_TRAITS) listen(`change:${trait}`, readSoon);
-    for (const trait of ["job", "trouble"]) listen(`change:${trait}`, updateJob);
-    listen("change:sheet", () => images.readSheet());
-    listen("change:selected", readSelection);
-    listen("msg:custom", receive);
-    undo.push(session.on("selection", samples => { scene.select(samples ?? new Int32Array(0)); drawing.changed(); }));
+    for (const trait of ["job", "trouble"]) listen(model, undo, `change:${trait}`, updateJob);
+    listen(model, undo, "change:sheet", () => images.readSheet());
+    listen(model, undo, "change:selected", readSelection);
+    listen(model, undo, "msg:custom", (message, buffers) => { if (message.kind === "image") images.take(message.sample, buffers[0]); });
+    undo.push(film.on(read), session.on("selection", samples => { scene.select(samples ?? new Int32Array(0)); drawing.changed(); }));
     undo.push(session.on("hover", sample => { scene.hovered = sample; drawing.pointedChanged(); }));
     undo.push(session.on("time", value => {
       if (!value) return;
@@ -220,7 +199,7 @@ export default {
     readSelection();
     updateJob();
     images.readSheet();
-    tell(film.samples);
+    tell(plane.samples);
     return end;
   },
 };

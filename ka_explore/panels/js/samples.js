@@ -1,50 +1,10 @@
 // The samples: images side by side, with every net's answer at the step that is looked at.
-// The answers of all stored snapshots lie here, so scrubbing asks Python for nothing.
-
-const GLYPHS = {"^": "△", "s": "□", "D": "◇", "v": "▽", "P": "✚", "X": "✖", "*": "★", "o": "●"};
-const ANSWERS = new WeakMap();  // what a model's views share
-
-// Of the images that are shown: what is true, what teachers say, what students say step by step.
-function answersOf(model) {
-  const shown = model.get("shown"), data = floats(model.get("answers")), newest = model.get("newest");
-  let found = ANSWERS.get(model);
-  if (shown.version && data[0] === shown.version && found?.version !== shown.version) {
-    const n = shown.places.length, pairs = 2 * n;
-    let place = 1;
-    const take = size => data.subarray(place, place += size);
-    found = {version: shown.version, shown};
-    found.truth = shown.labelled.map(() => take(n));
-    found.teachers = shown.teachers.map(() => take(pairs));
-    found.branches = shown.branches.map(branch => ({
-      ...branch, frames: branch.steps.map(step => ({step, tasks: shown.tasks.map(() => take(pairs))})),
-    }));
-    ANSWERS.set(model, found);
-  }
-  if (found && newest.version === found.version) {
-    newest.branches.forEach((branch, i) => {
-      for (const [step, values] of branch.frames) {
-        const all = Float32Array.from(values, value => value ?? NaN), size = all.length / found.shown.tasks.length;
-        const made = {step, tasks: found.shown.tasks.map((_, t) => all.subarray(t * size, (t + 1) * size))};
-        const frames = found.branches[i].frames, at = frames.findIndex(frame => frame.step >= step);
-        if (at < 0) frames.push(made);
-        else frames.splice(at, frames[at].step === step ? 1 : 0, made);
-      }
-    });
-  }
-  return found ?? null;
-}
-
-function nearestFrame(frames, time) {
-  let best = null;
-  for (const frame of frames) if (!best || Math.abs(frame.step - time) < Math.abs(best.step - time)) best = frame;
-  return best;
-}
 
 export default {
   render({model, el}) {
     const session = sessionOf(model);
     const {root, undo, end} = panelIn(el, "samples", "samples: images and what every net says", session);
-    const ask = message => session.post({do: model.get("shown").verb, ...message});
+    const film = filmOf(model), ask = message => film.ask(message);
     const head = make("div", root, {class: "ka-samples-head"});
     const modes = make("select", head, {"aria-label": "which images", title: "which images are shown"});
     const title = make("span", head, {class: "ka-samples-title", role: "status"});
@@ -59,7 +19,7 @@ export default {
     const key = make("span", foot, {class: "ka-samples-key"});
     const told = make("span", foot, {class: "ka-quiet"});
 
-    let found = answersOf(model), time = null, tiles = [], selected = new Set(), current = 0, hovered = null, short = new Map();
+    let shown = null, time = null, tiles = [], selected = new Set(), current = 0, hovered = null, short = new Map();
 
     modes.addEventListener("change", () => ask({mode: modes.value}));
 
@@ -89,10 +49,10 @@ export default {
     // What does not change with the step
 
     function headed() {
-      const header = model.get("header"), shown = found?.shown;
+      const header = model.get("header");
       title.textContent = title.title = header.title ?? "no snapshot yet: press play";
       const size = selected.size;
-      all.disabled = !shown?.places.length || shown.places.every(place => selected.has(place));
+      all.disabled = !shown?.samples.length || shown.samples.every(sample => selected.has(sample));
       invert.disabled = clear.disabled = keep.disabled = !size;
       const listed = shown ? [{key: "selection", name: `selection (${size})`, reason: size || shown.shows === "selection" ? "" : "nothing is selected"}, ...shown.modes] : [];
       const now = JSON.stringify(listed);
@@ -102,15 +62,15 @@ export default {
         for (const {key, name, reason} of listed) make("option", modes, {value: key, disabled: Boolean(reason), title: reason}, name);
       }
       if (shown) modes.value = shown.shows;
-      const drawn = shown?.places.length ?? 0;
-      const steps = [...new Set((found?.branches ?? []).map(branch => nearestFrame(branch.frames, time ?? 1e12)?.step).filter(step => step !== undefined))];
+      const drawn = shown?.samples.length ?? 0;
+      const steps = [...new Set(film.branches.map((_, i) => film.at(i, time)?.step).filter(step => step !== undefined))];
       const said = [];
       if (header.all > drawn) said.push(`${drawn} of ${spaced(header.all)} images are drawn`);
       if (steps.length) said.push(`answers of step ${steps.map(spaced).join(", ")}`);
       if (shown && !shown.sheet.width) said.push("no images: only the folder is open, not its problem");
       if (shown?.labelled.length) said.push("✗ not the true class; faint: a net that does not know it");
-      const nets = shown ? [...shown.teachers.map(net => [GLYPHS[net.marker] ?? "□", net.colour, net.name]), ...found.branches.map(branch =>
-        ["●", found.branches.length > 1 && branch.colour !== "#222222" ? branch.colour : "", found.branches.length > 1 ? `student of ${branch.name}` : "student"])] : [];
+      const nets = shown ? [...shown.teachers.map(net => [GLYPHS[net.marker] ?? "□", net.colour, net.name]), ...film.branches.map(branch =>
+        ["●", film.branches.length > 1 && branch.colour !== "#222222" ? branch.colour : "", film.branches.length > 1 ? `student of ${branch.name}` : "student"])] : [];
       const legend = JSON.stringify(nets);
       if (key.dataset.nets !== legend) {
         key.dataset.nets = legend;
@@ -139,18 +99,17 @@ export default {
     }
 
     function build() {
-      found = answersOf(model);
-      const shown = found?.shown;
-      const shape = shown ? JSON.stringify([shown.places, shown.sheet, shown.classes, shown.teachers.map(net => net.name), shown.branches.map(branch => branch.name), model.get("sheet").length]) : "";
+      shown = film.about.samples ? film.about : null;
+      const shape = shown ? JSON.stringify([shown.samples, shown.sheet, shown.classes, shown.teachers.map(net => net.name), film.branches.map(branch => branch.name), model.get("sheet").length]) : "";
       if (grid.dataset.shape !== shape) {
         grid.dataset.shape = shape;
         const focused = grid.contains(document.activeElement);
         grid.textContent = "";
         // the longest name says how wide a tile is
         const classes = shown?.classes ?? [], letters = Math.min(Math.max(...classes.map(name => name.length), 3), 18);
-        short = new Map(shortened(classes, letters).map((words, place) => [classes[place], words]));
+        short = new Map(shortened(classes, letters).map((words, i) => [classes[i], words]));
         grid.style.setProperty("--ka-tile", `${(9.2 + 0.5 * letters).toFixed(1)}em`);
-        tiles = shown ? shown.places.map((place, i) => tileOf(shown, place, i)) : [];
+        tiles = shown ? shown.samples.map(tileOf) : [];
         current = Math.min(current, Math.max(tiles.length - 1, 0));
         if (tiles.length) tiles[current].tile.tabIndex = 0;
         else make("div", grid, {class: "ka-quiet"}, shown ? "no such image at this step" : "no snapshot yet: press play");
@@ -160,8 +119,8 @@ export default {
       write();
     }
 
-    function tileOf(shown, place, i) {
-      const tile = make("div", grid, {class: "ka-samples-tile", role: "option", tabindex: -1, "data-sample": place});
+    function tileOf(sample, i) {
+      const tile = make("div", grid, {class: "ka-samples-tile", role: "option", tabindex: -1, "data-sample": sample});
       const {width, height, columns, rows} = shown.sheet;
       if (width) {
         const scale = `${100 * columns}% ${100 * rows}%`;
@@ -179,36 +138,36 @@ export default {
       };
       const truth = shown.labelled.map((task, k) => {
         const made = line("ka-samples-true", "=", "", `true ${shown.tasks[task] || "class"}`);
-        const place = found.truth[k][i];
-        const name = place >= 0 ? shown.classes[place] : "not known";
+        const name = shown.classes[truthOf(k, i)] ?? "not known";
         made.answer.textContent = short.get(name) ?? name;
         made.row.title = `image ${shown.index[i]} of the pool; true ${shown.tasks[task] || "class"}: ${name}`;
         return made;
       });
       if (!truth.length) line("ka-samples-true", "#", "", `image ${shown.index[i]} of the pool`).answer.textContent = shown.index[i];
-      const teachers = shown.teachers.map((net, t) => {
+      shown.teachers.forEach((net, t) => {
         const made = line("", GLYPHS[net.marker] ?? "□", net.colour, net.name);
-        wrote(made, shown, found.teachers[t], i, net.task, net.name, net.knows);
-        return made;
+        wrote(made, shown.taught, t, i, net.task, net.name, net.knows);
       });
-      const students = found.branches.map(branch => shown.tasks.map(task => {
-        const several = found.branches.length > 1;
-        const made = line("ka-samples-student", "●", several && branch.colour !== "#222222" ? branch.colour : "", `student${several ? ` of ${branch.name}` : ""}${task ? `, ${task}` : ""}`);
-        return made;
-      }));
+      const several = film.branches.length > 1;
+      const students = film.branches.map(branch => shown.tasks.map(task => line(
+        "ka-samples-student", "●", several && branch.colour !== "#222222" ? branch.colour : "", `student${several ? ` of ${branch.name}` : ""}${task ? `, ${task}` : ""}`,
+      )));
       tile.addEventListener("click", () => toggle(i));
-      tile.addEventListener("pointerenter", () => session.emit("hover", place));
+      tile.addEventListener("pointerenter", () => session.emit("hover", sample));
       tile.addEventListener("pointerleave", () => session.emit("hover", null));
-      tile.addEventListener("focus", () => { if (tile.matches(":focus-visible")) session.emit("hover", place); });
-      tile.addEventListener("blur", () => { if (session.value("hover") === place) session.emit("hover", null); });
-      return {tile, place, teachers, students};
+      tile.addEventListener("focus", () => { if (tile.matches(":focus-visible")) session.emit("hover", sample); });
+      tile.addEventListener("blur", () => { if (session.value("hover") === sample) session.emit("hover", null); });
+      return {tile, sample, students};
     }
 
-    // A net's answer; what is wrong has a sign, not a colour alone.
-    function wrote(line, shown, pairs, i, task, name, knows) {
-      const best = pairs ? pairs[2 * i] : NaN, share = pairs ? pairs[2 * i + 1] : NaN;
+    // The true class of a tile, by the place of its task among those that have labels; -1 where it is not known.
+    const truthOf = (k, i) => k < 0 ? -1 : shown.truth[k * shown.samples.length + i];
+
+    // A net's answer, in a row of (row, image, class and share); what is wrong has a sign, not a colour alone.
+    function wrote(line, pairs, row, i, task, name, knows) {
+      const at = 2 * (row * shown.samples.length + i), best = pairs?.[at] ?? NaN, share = pairs?.[at + 1] ?? NaN;
       const answer = Number.isNaN(best) ? "–" : shown.classes[best];
-      const k = shown.labelled.indexOf(task), truth = k < 0 ? -1 : found.truth[k][i];
+      const truth = truthOf(shown.labelled.indexOf(task), i);
       const foreign = truth >= 0 && knows && !knows.includes(truth), wrong = truth >= 0 && !Number.isNaN(best) && best !== truth;
       const mark = foreign ? "" : wrong ? "✗" : "";
       const key = `${answer} ${share} ${mark}`;
@@ -226,34 +185,28 @@ export default {
     // What follows the step
 
     function write() {
-      const shown = found?.shown;
-      if (shown) {
-        found.branches.forEach((branch, b) => {
-          const frame = nearestFrame(branch.frames, time ?? 1e12);
-          shown.tasks.forEach((_, t) => tiles.forEach((tile, i) => {
-            const line = tile.students[b][t];
-            wrote(line, shown, frame?.tasks[t], i, t, line.title, null);
-          }));
-        });
-      }
+      film.branches.forEach((_, b) => {
+        const answers = film.at(b, time)?.answers;
+        shown?.tasks.forEach((_, t) => tiles.forEach(({students}, i) => wrote(students[b][t], answers, t, i, t, students[b][t].title, null)));
+      });
       marked();
       headed();
     }
 
     function marked() {
-      for (const {tile, place} of tiles) {
-        tile.setAttribute("aria-selected", String(selected.has(place)));
-        tile.classList.toggle("ka-samples-hovered", place === hovered);
+      for (const {tile, sample} of tiles) {
+        tile.setAttribute("aria-selected", String(selected.has(sample)));
+        tile.classList.toggle("ka-samples-hovered", sample === hovered);
       }
     }
 
     function toggle(i) {
-      const place = tiles[i].place;
-      if (!selected.delete(place)) selected.add(place);
+      const {sample} = tiles[i];
+      if (!selected.delete(sample)) selected.add(sample);
       marked();
       headed();
       focus(i, false);
-      ask({toggle: place});
+      ask({toggle: sample});
     }
 
     function focus(i, really = true) {
@@ -275,38 +228,13 @@ export default {
       Home: () => focus(0), End: () => focus(tiles.length - 1), Enter: () => toggle(current), " ": () => toggle(current),
     });
 
-    function selecting() {
-      const samples = integers(model.get("selected"));
-      selected = new Set(samples);
-      const known = session.value("selection");
-      if (!known || known.length !== samples.length || samples.some((sample, i) => sample !== known[i])) session.emit("selection", samples);
-      marked();
-      headed();
-    }
-
     const late = () => queueMicrotask(build);
-    const listen = (name, listener) => {
-      model.on(`change:${name}`, listener);
-      undo.push(() => model.off(`change:${name}`, listener));
-    };
-    for (const name of ["shown", "answers", "sheet", "newest", "kept", "header"]) listen(name, late);
-    listen("selected", selecting);
-    // While the time is dragged numbers change some ten times a second, which is as fast as they can be read.
-    let due = null, wrote_at = 0;
-    undo.push(session.on("time", value => {
-      time = value.step;
-      const left = value.moving ? wrote_at + 90 - performance.now() : 0;
-      clearTimeout(due);
-      due = null;
-      if (left > 0) due = setTimeout(follow, left);
-      else follow();
-    }), () => clearTimeout(due));
-    function follow() {
-      wrote_at = performance.now();
-      write();
-    }
+    for (const name of ["sheet", "kept", "header"]) listen(model, undo, `change:${name}`, late);
+    const selecting = () => session.selected(integers(model.get("selected")));
+    listen(model, undo, "change:selected", selecting);
+    undo.push(film.on(build), followTime(session, step => { time = step; write(); }));
     undo.push(session.on("hover", value => { hovered = value; marked(); }));
-    undo.push(session.on("selection", value => { selected = new Set(value); marked(); headed(); }));
+    undo.push(session.on("selection", value => { selected = new Set(value ?? []); marked(); headed(); }));
     build();
     selecting();
     return end;

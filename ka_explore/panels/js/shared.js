@@ -36,6 +36,12 @@ class Session {
     return this.values.get(topic);
   }
 
+  // Python says what is selected.
+  selected(samples) {
+    const known = this.value("selection");
+    if (!known || known.length !== samples.length || samples.some((sample, i) => sample !== known[i])) this.emit("selection", samples);
+  }
+
   // Ask Python for something: {do: "play", …}. See Session.receive in panels/session.py for what can be asked.
   post(message) {
     const whole = {...message, number: ++this.number};
@@ -135,8 +141,10 @@ function keysOf(root, keys) {
 
 // Traits
 
-function floats(value) {
-  return value ? new Float32Array(value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength)) : new Float32Array(0);
+// Listen to a model until the view goes.
+function listen(model, undo, event, listener) {
+  model.on(event, listener);
+  undo.push(() => model.off(event, listener));
 }
 
 function integers(value) {
@@ -161,6 +169,9 @@ function netColour(net, root) {
 
 // blue to red through a light grey, for numbers on both sides of one
 const DIVERGING = [[33, 102, 172], [67, 147, 195], [146, 197, 222], [209, 229, 240], [240, 240, 240], [253, 219, 199], [244, 165, 130], [214, 96, 77], [178, 24, 43]];
+
+// The same as letters
+const GLYPHS = {"^": "△", "s": "□", "D": "◇", "v": "▽", "P": "✚", "X": "✖", "*": "★", "o": "●"};
 
 // A canvas that is as sharp as the screen and as large as its element; `paint(ctx, width, height)` in CSS pixels.
 // Paints are gathered: at most one a frame of the screen.

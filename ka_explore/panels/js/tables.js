@@ -1,56 +1,15 @@
 // The tables: numbers in coloured cells, of every branch that is compared, at the step that is looked at.
 // The tables of all stored snapshots lie here, so scrubbing asks Python for nothing.
 
-const GLYPHS = {"^": "△", "s": "□", "D": "◇", "v": "▽", "P": "✚", "X": "✖", "*": "★", "o": "●"};
-const FILMS = new WeakMap();  // what a model's views share
-
-// Every branch's tables by step; those that came one by one are laid into what is there.
-function filmOf(model) {
-  const frames = model.get("frames"), newest = model.get("newest"), cells = floats(model.get("cells"));
-  let film = FILMS.get(model);
-  if (frames.version && cells[0] === frames.version && film?.version !== frames.version) {
-    film = {version: frames.version, chosen: frames.chosen, verb: frames.verb, branches: frames.branches.map(branch => ({name: branch.name, tables: []}))};
-    let place = 1;
-    frames.branches.forEach((branch, i) => {
-      for (const [step, layout, note] of branch.frames) {
-        const about = frames.layouts[layout] ?? null, size = about ? about.rows.length * about.columns.length : 0;
-        film.branches[i].tables.push({step, about, note, values: cells.subarray(place, place + size)});
-        place += size;
-      }
-    });
-    FILMS.set(model, film);
-  }
-  if (film && newest.chosen === film.chosen) {
-    for (const branch of newest.branches) {
-      const mine = film.branches.find(known => known.name === branch.name);
-      for (const [step, layout, note, values] of mine ? branch.frames : []) {
-        const made = {step, about: newest.layouts[layout] ?? null, note, values: Float32Array.from(values, value => value ?? NaN)};
-        const at = mine.tables.findIndex(table => table.step >= step);
-        if (at < 0) mine.tables.push(made);
-        else mine.tables.splice(at, mine.tables[at].step === step ? 1 : 0, made);
-      }
-    }
-  }
-  return film ?? {version: 0, chosen: "", branches: []};
-}
-
-function nearestTable(tables, time) {
-  let best = null;
-  for (const table of tables) if (!best || Math.abs(table.step - time) < Math.abs(best.step - time)) best = table;
-  return best;
-}
-
 // The second minus the first, cell by cell by their names.
 function difference(first, second) {
-  if (!first.about || !second.about) return {step: second.step, about: null, note: "", values: new Float32Array(0)};
-  const rows = new Map(first.about.rows.map((name, i) => [name, i])), columns = new Map(first.about.columns.map((name, i) => [name, i]));
-  const {rows: names, columns: across} = second.about;
-  const values = new Float32Array(names.length * across.length).fill(NaN);
-  names.forEach((row, i) => across.forEach((column, j) => {
-    const a = rows.get(row), b = columns.get(column);
-    if (a !== undefined && b !== undefined) values[i * across.length + j] = second.values[i * across.length + j] - first.values[a * first.about.columns.length + b];
+  if (!first.values || !second.values) return {step: second.step, note: ""};
+  const {rows, columns} = second, values = new Float32Array(rows.length * columns.length).fill(NaN);
+  rows.forEach((row, i) => columns.forEach((column, j) => {
+    const a = first.rows.indexOf(row), b = first.columns.indexOf(column), at = i * columns.length + j;
+    if (a >= 0 && b >= 0) values[at] = second.values[at] - first.values[a * first.columns.length + b];
   }));
-  return {step: second.step, note: second.note, values, about: {...second.about, centre: 0}};
+  return {...second, values, centre: 0};
 }
 
 export default {
@@ -70,15 +29,16 @@ export default {
     const note = make("span", foot, {class: "ka-quiet ka-tables-note"});
     undo.push(bar.end);
 
-    let film = filmOf(model), time = null, minus = false, limits = [0, 1, VIRIDIS, false], parts = [], asked = null, marked = null, current = null;
+    const film = filmOf(model);
+    let time = null, minus = false, limits = [0, 1, VIRIDIS, false], parts = [], asked = null, marked = null, current = null;
 
     select.addEventListener("change", () => {
       asked = select.value;
-      session.post({do: model.get("frames").verb, choose: select.value});
+      film.ask({choose: select.value});
       build();
     });
 
-    function listed() {
+    function list() {
       const now = JSON.stringify(model.get("choices"));
       if (select.dataset.listed !== now) {
         select.dataset.listed = now;
@@ -87,8 +47,8 @@ export default {
           make("option", select, {value: key, disabled: Boolean(reason), title: reason || tip}, reason ? `${name} (not in this stage)` : name);
         }
       }
-      if (asked === film.chosen) asked = null;
-      const wanted = asked ?? film.chosen;
+      if (asked === film.about.chosen) asked = null;
+      const wanted = asked ?? film.about.chosen ?? "";
       if (select.value !== wanted) select.value = wanted;
       const chosen = model.get("choices").find(choice => choice.key === wanted);
       select.title = chosen ? chosen.reason || chosen.tip : "";
@@ -96,12 +56,11 @@ export default {
 
     // What stands in the panel: a table a branch, or their differences from the first.
     function wanted() {
-      const step = time ?? Infinity;
-      const tables = film.branches.map(branch => ({name: branch.name, table: nearestTable(branch.tables, Number.isFinite(step) ? step : 1e12)}));
-      if (!minus || tables.length < 2) return tables.map(part => ({...part, branch: part.name}));
+      const tables = film.branches.map((branch, i) => ({name: branch.name, branch, table: film.at(i, time)}));
+      if (!minus || tables.length < 2) return tables;
       const [first, ...others] = tables;
       return others.map(other => ({
-        name: `${other.name} − ${first.name}`, branch: other.name,
+        name: `${other.name} − ${first.name}`, branch: other.branch,
         table: first.table && other.table ? difference(first.table, other.table) : null,
       }));
     }
@@ -110,18 +69,17 @@ export default {
     function ranged() {
       let low = Infinity, high = -Infinity, centre = null;
       const take = table => {
-        if (!table.about) return;
-        centre = table.about.centre ?? centre;
+        if (!table.values) return;
+        centre = table.centre ?? centre;
         for (const value of table.values) if (Number.isFinite(value)) { if (value < low) low = value; if (value > high) high = value; }
       };
       if (minus && film.branches.length > 1) {
-        const [first, ...others] = film.branches;
-        for (const other of others) for (const table of other.tables) {
-          const before = nearestTable(first.tables, table.step);
+        for (const {frames} of film.branches.slice(1)) for (const table of frames) {
+          const before = film.at(0, table.step);
           if (before) take(difference(before, table));
         }
         centre = 0;
-      } else for (const branch of film.branches) branch.tables.forEach(take);
+      } else for (const {frames} of film.branches) frames.forEach(take);
       if (low > high) [low, high] = [0, 1];
       if (centre !== null) {
         const reach = Math.max(Math.abs(low - centre), Math.abs(high - centre)) || 1;
@@ -151,11 +109,11 @@ export default {
     }
 
     // Where a cell's colour stands between the two ends; logarithmic where the film spans many sizes.
-    const placed = value => limits[3] ? Math.log(Math.max(value, limits[0]) / limits[0]) / Math.log(limits[1] / limits[0]) : (value - limits[0]) / (limits[1] - limits[0] || 1);
+    const shareOf = value => limits[3] ? Math.log(Math.max(value, limits[0]) / limits[0]) / Math.log(limits[1] / limits[0]) : (value - limits[0]) / (limits[1] - limits[0] || 1);
 
     // A table's elements: made anew where its names are others, else only the numbers are written.
     function build() {
-      listed();
+      list();
       ranged();
       differ.hidden = film.branches.length < 2;
       differ.textContent = film.branches.length > 2 ? "− first" : "second − first";
@@ -170,7 +128,7 @@ export default {
 
     function write() {
       const shown = wanted();
-      const shape = JSON.stringify([letters(), shown.map(({name, table}) => [name, table ? table.about ?? table.step : null])]);
+      const shape = JSON.stringify([letters(), shown.map(({name, table}) => [name, table && {...table, values: null, note: null, step: table.values ? null : table.step}])]);
       if (body.dataset.shape !== shape) {
         const focused = body.contains(document.activeElement);
         body.dataset.shape = shape;
@@ -182,33 +140,33 @@ export default {
       shown.forEach(({name, table}, i) => {
         const part = parts[i];
         part.caption.textContent = part.caption.title = film.branches.length > 1 ? name + (table ? `, step ${spaced(table.step)}` : "") : "";
-        if (!table?.about) return;
-        const across = table.about.columns.length;
-        part.cells.forEach((cell, place) => {
-          const value = table.values[place], text = said(value);
+        if (!table?.values) return;
+        const across = table.columns.length;
+        part.cells.forEach((cell, at) => {
+          const value = table.values[at], text = said(value);
           if (cell.textContent !== text) cell.textContent = text;
           if (cell.dataset.value === String(value) && cell.dataset.limits === String(limits.slice(0, 2))) return;
           cell.dataset.value = String(value);
           cell.dataset.limits = String(limits.slice(0, 2));
-          const colour = Number.isFinite(value) ? mapped(placed(value), 0, 1, limits[2]) : "";
+          const colour = Number.isFinite(value) ? mapped(shareOf(value), 0, 1, limits[2]) : "";
           cell.style.background = colour;
           cell.style.color = colour ? tone(colour) : "";
-          const row = Math.floor(place / across), column = place % across;
-          const can = (table.about.cell_images || table.about.row_images[row]) && Number.isFinite(value);
-          cell.title = `${table.about.rows[row]}, ${table.about.columns[column]}: ${Number.isFinite(value) ? value : "no number"}${can ? "; click: select these images" : ""}`;
+          const row = Math.floor(at / across), column = at % across;
+          const can = (table.cell_images || table.row_images[row]) && Number.isFinite(value);
+          cell.title = `${table.rows[row]}, ${table.columns[column]}: ${Number.isFinite(value) ? value : "no number"}${can ? "; click: select these images" : ""}`;
         });
       });
-      const first = shown.find(part => part.table?.about)?.table;
-      const waits = asked && asked !== film.chosen;
+      const first = shown.find(part => part.table?.values)?.table;
+      const waits = asked && asked !== film.about.chosen;
       const steps = [...new Set(shown.map(part => part.table?.step).filter(step => step !== undefined))];
       at.textContent = waits ? "computing …" : steps.length === 1 && (film.branches.length === 1 || minus) ? `of step ${spaced(steps[0])}` : "";
       at.title = time === null || !steps.length || steps.includes(time) ? "" : `the snapshot nearest to step ${time}`;
       root.classList.toggle("ka-tables-waits", Boolean(waits));
       foot.style.visibility = first ? "" : "hidden";
       if (!first) return;
-      unit.textContent = unit.title = (minus ? "difference of: " : "") + (first.about.unit || "share") + (limits[3] ? " (log colours)" : "");
-      const can = first.about.by && [...first.about.row_images, ...first.about.column_images].some(Boolean);
-      note.textContent = note.title = [first.note, can && !first.note.includes("classes") ? `click selects: ${first.about.by}` : ""].filter(Boolean).join(" · ");
+      unit.textContent = unit.title = (minus ? "difference of: " : "") + (first.unit || "share") + (limits[3] ? " (log colours)" : "");
+      const can = [...first.row_images, ...first.column_images].some(Boolean);
+      note.textContent = note.title = [first.note, can && !first.note.includes("classes") ? `click selects: ${first.by}` : ""].filter(Boolean).join(" · ");
     }
 
     function tone(colour) {
@@ -221,56 +179,56 @@ export default {
 
     function named(kind, into, name, short, can, what) {
       const cell = make(kind, into, {scope: what, "aria-label": name, title: can ? `${name}; click: select these images` : name, tabindex: -1, class: can ? "ka-tables-can" : ""});
-      const net = model.get("frames").nets?.[name];
+      const net = film.about.nets?.[name];
       const inner = make("span", cell, {class: "ka-tables-name"});
       if (net) make("span", inner, {class: "ka-tables-net", style: `color: ${net[0]}`, "aria-hidden": "true"}, `${GLYPHS[net[1]] ?? "□"} `);
       inner.append(short);
       return cell;
     }
 
-    function tableOf({name, branch, table}, place) {
+    function tableOf({name, branch, table}, index) {
       const part = make("div", body, {class: "ka-tables-part"});
       const caption = make("div", part, {class: "ka-tables-caption ka-small"});
-      if (!table?.about) {
-        const having = film.branches.find(known => known.name === branch)?.tables.filter(known => known.about).map(known => known.step) ?? [];
-        const where = having.length ? `; from step ${spaced(having[0])} to ${spaced(having[having.length - 1])} there is one` : "";
-        make("div", part, {class: "ka-quiet"}, table ? `the stage of step ${spaced(table.step)} has no such table${where}` : film.chosen ? "no snapshot yet" : "no snapshot yet: press play");
+      if (!table?.values) {
+        const having = branch.frames.filter(known => known.values).map(known => known.step);
+        const where = having.length ? `; from step ${spaced(having[0])} to ${spaced(having.at(-1))} there is one` : "";
+        make("div", part, {class: "ka-quiet"}, table ? `the stage of step ${spaced(table.step)} has no such table${where}` : film.about.chosen ? "no snapshot yet" : "no snapshot yet: press play");
         return {part, caption, cells: [], grid: []};
       }
-      const {rows, columns} = table.about;
+      const {rows, columns} = table;
       const scroll = make("div", part, {class: "ka-tables-scroll"});
       const made = make("table", scroll, {class: "ka-tables-table ka-numbers"});
-      make("caption", made, {class: "ka-hidden"}, `${table.about.title}: ${name}`);
+      make("caption", made, {class: "ka-hidden"}, `${table.title}: ${name}`);
       const turned = columns.some(column => column.length > 6) && columns.length > 4;
       made.classList.toggle("ka-tables-turned", turned);
       made.style.width = `min(100%, ${9 + 6 * columns.length}em)`;
       const top = make("tr", make("thead", made));
       const grid = [[make("td", top, {class: "ka-tables-corner"})]];
       const short = {columns: shortened(columns, turned ? letters() : 13), rows: shortened(rows, 20)};
-      columns.forEach((column, j) => grid[0].push(named("th", top, column, short.columns[j], table.about.column_images[j], "col")));
+      columns.forEach((column, j) => grid[0].push(named("th", top, column, short.columns[j], table.column_images[j], "col")));
       const below = make("tbody", made), cells = [];
       rows.forEach((row, i) => {
         const line = make("tr", below);
-        grid.push([named("th", line, row, short.rows[i], table.about.row_images[i], "row")]);
+        grid.push([named("th", line, row, short.rows[i], table.row_images[i], "row")]);
         columns.forEach(() => {
-          const cell = make("td", line, {tabindex: -1, class: table.about.cell_images || table.about.row_images[i] ? "ka-tables-can" : ""});
+          const cell = make("td", line, {tabindex: -1, class: table.cell_images || table.row_images[i] ? "ka-tables-can" : ""});
           cells.push(cell);
           grid[i + 1].push(cell);
         });
       });
-      const placeOf = cell => {
+      const positionOf = cell => {
         const row = grid.findIndex(line => line.includes(cell));
         return row < 0 ? null : [row, grid[row].indexOf(cell)];
       };
       const choose = cell => {
-        const where = cell && placeOf(cell);
+        const where = cell && positionOf(cell);
         if (!where || !cell.classList.contains("ka-tables-can") || cell.dataset.value === "NaN") return;
         const row = where[0] ? rows[where[0] - 1] : null, column = where[1] ? columns[where[1] - 1] : null;
-        const now = wanted()[place]?.table;
-        if (!now?.about) return;
+        const now = wanted()[index]?.table;
+        if (!now?.values) return;
         marked = {row, column};
         marks();
-        session.post({do: model.get("frames").verb, branch, step: now.step, table: film.chosen, row, column});
+        film.ask({branch: branch.name, step: now.step, table: film.about.chosen, row, column});
       };
       made.addEventListener("click", event => { const cell = event.target.closest("td, th"); focus(cell); choose(cell); });
       const focus = cell => {
@@ -281,7 +239,7 @@ export default {
         cell.focus({preventScroll: false});
       };
       const move = (down, right) => event => {
-        const where = placeOf(event.target.closest("td, th"));
+        const where = positionOf(event.target.closest("td, th"));
         if (where) focus(grid[Math.min(Math.max(where[0] + down, 0), rows.length)]?.[Math.min(Math.max(where[1] + right, 0), columns.length)]);
       };
       keysOf(made, {
@@ -311,29 +269,8 @@ export default {
     watch.observe(body);
     undo.push(() => watch.disconnect());
 
-    function renewed() {
-      film = filmOf(model);
-      build();
-    }
-    const late = () => queueMicrotask(renewed);
-    for (const name of ["choices", "frames", "cells", "newest"]) {
-      model.on(`change:${name}`, late);
-      undo.push(() => model.off(`change:${name}`, late));
-    }
-    // While the time is dragged numbers change some ten times a second, which is as fast as they can be read.
-    let due = null, wrote_at = 0;
-    undo.push(session.on("time", value => {
-      time = value.step;
-      const left = value.moving ? wrote_at + 90 - performance.now() : 0;
-      clearTimeout(due);
-      due = null;
-      if (left > 0) due = setTimeout(follow, left);
-      else follow();
-    }), () => clearTimeout(due));
-    function follow() {
-      wrote_at = performance.now();
-      write();
-    }
+    listen(model, undo, "change:choices", () => queueMicrotask(build));
+    undo.push(film.on(build), followTime(session, step => { time = step; write(); }));
     undo.push(session.on("selection", value => { if (!value?.length) { marked = null; marks(); } }));
     root.addEventListener("ka-theme", build);
     build();

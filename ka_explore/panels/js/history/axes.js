@@ -10,16 +10,16 @@ function nice(value, down = false) {
 }
 
 // The first and last step of the picture.
-function spanOf({zoom, records, last}) {
+function spanOf({zoom, branches, last}) {
   if (zoom) return zoom;
-  const total = Math.max(1, ...records.branches.map(branch => branch.total));
+  const total = Math.max(1, ...branches.map(branch => branch.total));
   return [0, Math.max(Math.min(total, last < 20 ? 20 : nice(last)), last, 1)];
 }
 
 // Least and greatest of what is shown; logarithmic where nothing is below zero and something above.
-function rangeOf({records, shownTerms}, from, to) {
+function rangeOf({branches, shownTerms}, from, to) {
   let low = Infinity, high = -Infinity, above = Infinity;
-  for (const branch of records.branches) {
+  for (const branch of branches) {
     const start = rowFrom(branch, from), stop = rowFrom(branch, to + 1e-6);
     for (const term of shownTerms) {
       const column = branch.terms.indexOf(term.name) + 1, values = branch.columns[column];
@@ -85,16 +85,16 @@ function paintValues(ctx, box) {
   ctx.textAlign = "right";
   let lowest = Infinity;
   for (const value of tickValues(box)) {
-    const place = Y(value), text = value === 0 ? "0" : Math.abs(value) >= 1e4 || Math.abs(value) < 1e-3 ? value.toExponential(0) : String(Number(value.toPrecision(3)));
-    if (lowest - place < 1.3 * type) continue;
-    lowest = place;
+    const at = Y(value), text = value === 0 ? "0" : Math.abs(value) >= 1e4 || Math.abs(value) < 1e-3 ? value.toExponential(0) : String(Number(value.toPrecision(3)));
+    if (lowest - at < 1.3 * type) continue;
+    lowest = at;
     ctx.globalAlpha = 0.5;
     ctx.beginPath();
-    ctx.moveTo(left, Math.round(place) + 0.5);
-    ctx.lineTo(left + width, Math.round(place) + 0.5);
+    ctx.moveTo(left, Math.round(at) + 0.5);
+    ctx.lineTo(left + width, Math.round(at) + 0.5);
     ctx.stroke();
     ctx.globalAlpha = 1;
-    ctx.fillText(text, left - 5, place);
+    ctx.fillText(text, left - 5, at);
   }
 }
 
@@ -136,12 +136,12 @@ function paintStages(ctx, branches, {left, top, width, height, from, to, X}, qui
       ctx.stroke();
       ctx.setLineDash([]);
     }
-    const place = Math.max(X(step), left) + 2, room = Math.min(X(next), left + width) - place - 4;
-    if (place < free) continue;
+    const at = Math.max(X(step), left) + 2, room = Math.min(X(next), left + width) - at - 4;
+    if (at < free) continue;
     let text = name;
     while (text.length > 1 && ctx.measureText(text === name ? text : text + "…").width > room) text = text.slice(0, -1);
     if (text.length < Math.min(name.length, 3)) continue;
-    ctx.fillText(text === name ? text : text + "…", place, top - 3);
-    free = place + ctx.measureText(text).width + 6;
+    ctx.fillText(text === name ? text : text + "…", at, top - 3);
+    free = at + ctx.measureText(text).width + 6;
   }
 }

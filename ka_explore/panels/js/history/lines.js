@@ -4,7 +4,7 @@ const RAW_LINES = 8;  // beyond so many lines only the running means are drawn
 
 // Says how many rows fall on a pixel at most.
 function paintLines(ctx, scene, box) {
-  const {records: {branches}, shownTerms, emphasised} = scene, {left, top, width, height, from, to, size} = box;
+  const {branches, shownTerms, emphasised} = scene, {left, top, width, height, from, to, size} = box;
   const many = shownTerms.length * branches.length > RAW_LINES;
   let squeezed = 1;
   ctx.save();
@@ -19,7 +19,7 @@ function paintLines(ctx, scene, box) {
       for (const term of shownTerms) {
         const column = branch.terms.indexOf(term.name) + 1;
         if (!column) continue;
-        const values = strong ? meanOf(branch, column, scene.lines.window) : branch.columns[column];
+        const values = strong ? meanOf(branch, column, scene.film.about.window) : branch.columns[column];
         ctx.strokeStyle = scene.colourOf(term, branch);
         const dim = emphasised && emphasised !== term.name;
         ctx.globalAlpha = (strong ? 1 : 0.28) * (dim ? 0.2 : 1);
@@ -74,10 +74,10 @@ function strokeRows(ctx, steps, values, start, stop, {X, Y, y}, crowded) {
 
 // Where branches left others: a dotted line with a fork at its foot, drawn as not every font has the sign.
 function paintForks(ctx, scene, {top, height, from, to, type, X}) {
-  const places = new Set(), foot = top + height;
-  for (const branch of scene.records.branches) {
+  const spots = new Set(), foot = top + height;
+  for (const branch of scene.branches) {
     if (!branch.fork || branch.fork[1] < from || branch.fork[1] > to || !scene.several) continue;
-    const x = X(branch.fork[1]), place = Math.round(x / 12);
+    const x = X(branch.fork[1]), spot = Math.round(x / 12);
     ctx.strokeStyle = scene.seen(branch.colour);
     ctx.globalAlpha = 0.8;
     ctx.setLineDash([1, 3]);
@@ -87,8 +87,8 @@ function paintForks(ctx, scene, {top, height, from, to, type, X}) {
     ctx.stroke();
     ctx.setLineDash([]);
     ctx.globalAlpha = 1;
-    const low = foot - 2 - (places.has(place) ? type : 0), arm = type / 2;  // above another one that is near
-    places.add(place);
+    const low = foot - 2 - (spots.has(spot) ? type : 0), arm = type / 2;  // above another one that is near
+    spots.add(spot);
     ctx.lineWidth = 1.6;
     ctx.beginPath();
     ctx.moveTo(x, low);
@@ -138,7 +138,7 @@ function paintRule(ctx, {top, height, X}, step, colour, dash) {
 
 function paintPointed(ctx, scene) {
   const {pointed, shownTerms, box: {X, Y, y}} = scene;
-  for (const branch of scene.records.branches) {
+  for (const branch of scene.branches) {
     const row = rowNear(branch, pointed);
     if (row < 0 || Math.abs(branch.columns[0][row] - pointed) > (branch.thinned ? Infinity : 0)) continue;
     for (const term of shownTerms) {

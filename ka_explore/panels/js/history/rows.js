@@ -1,54 +1,24 @@
 // The rows of all branches as they came from Python, and what is read from them: a row at a step, a running mean.
 
-// What a model's views share: the rows that came so far.
-const RECORDS = new WeakMap();
-
-function recordsOf(model) {
-  let records = RECORDS.get(model);
-  const lines = model.get("lines");
-  if (records?.version === lines.version) return records;
-  const data = floats(model.get("data"));
-  if (data[0] !== lines.version) return records ?? {version: -1, branches: []};  // the other trait is still on its way
-  records = {version: lines.version, branches: []};
-  let place = 1;
-  for (const branch of lines.branches) {
-    const made = {...branch, columns: []};
-    for (let i = 0; i < branch.terms.length + 1; i++) {
-      made.columns.push(data.slice(place, place + branch.kept));
-      place += branch.kept;
+// Lay the rows that came behind those that are there: all views of a model share a branch's `columns`.
+function takeRows(branch) {
+  const [frame] = branch.frames;
+  if (!frame || frame === branch.taken) return;
+  const {rows, start, step} = frame, fresh = rows.shape[1], more = start ? Math.max(step - branch.count, 0) : fresh;
+  branch.columns = Array.from({length: rows.shape[0]}, (_, c) => {
+    const values = rows.subarray((c + 1) * fresh - more, (c + 1) * fresh);
+    if (!start) return values;
+    let column = branch.columns[c];
+    if (column.length < branch.length + values.length) {
+      const grown = new Float32Array(Math.max(2 * column.length, branch.length + values.length, 256));
+      grown.set(column.subarray(0, branch.length));
+      column = grown;
     }
-    made.length = branch.kept;
-    made.thinned = branch.kept < branch.count;
-    made.means = [];
-    records.branches.push(made);
-  }
-  RECORDS.set(model, records);
-  return records;
-}
-
-// New rows of a playing run. False where rows between are missing.
-function appended(records, message, buffers) {
-  if (message.version !== records.version) return false;
-  if (records.branches.some((branch, i) => branch.count < message.starts[i])) return false;
-  records.branches.forEach((branch, i) => {
-    const values = floats(buffers[i]), fresh = message.counts[i] - message.starts[i], skip = branch.count - message.starts[i];
-    const more = fresh - skip;
-    branch.shared = message.shared[i];
-    if (more <= 0) return;
-    branch.columns = branch.columns.map((column, c) => {
-      let grown = column;
-      if (column.length < branch.length + more) {
-        grown = new Float32Array(Math.max(2 * column.length, branch.length + more, 256));
-        grown.set(column.subarray(0, branch.length));
-      }
-      grown.set(values.subarray(c * fresh + skip, (c + 1) * fresh), branch.length);
-      return grown;
-    });
-    branch.length += more;
-    branch.count = message.counts[i];
-    branch.means = [];
+    column.set(values, branch.length);
+    return column;
   });
-  return true;
+  branch.length = (start ? branch.length : 0) + more;
+  Object.assign(branch, {taken: frame, count: Math.max(step, start && branch.count), thinned: branch.length < step, means: []});
 }
 
 // The first row from a step on.

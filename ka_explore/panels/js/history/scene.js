@@ -3,10 +3,9 @@
 const DASHES = [[], [7, 4], [2, 3], [8, 3, 2, 3]];
 
 class Scene {
-  constructor(model, root) {
-    this.model = model;
+  constructor(film, root) {
+    this.film = film;
     this.root = root;
-    this.records = recordsOf(model);
     this.hidden = new Set();  // names of terms
     this.emphasised = null;  // the term whose legend is pointed at
     this.zoom = null;  // [first, last] step, or null for all
@@ -16,21 +15,25 @@ class Scene {
     this.box = null;  // where the picture lies and its axes, see axesOf
   }
 
-  get lines() {
-    return this.model.get("lines");
+  get branches() {
+    return this.film.branches;
+  }
+
+  get terms() {
+    return this.film.about.terms ?? [];
   }
 
   get shownTerms() {
-    return this.lines.terms.filter(term => !this.hidden.has(term.name));
+    return this.terms.filter(term => !this.hidden.has(term.name));
   }
 
   get several() {
-    return this.records.branches.length > 1;
+    return this.branches.length > 1;
   }
 
   // The last step of all.
   get last() {
-    return Math.max(0, ...this.records.branches.map(branch => branch.length ? branch.columns[0][branch.length - 1] : 0));
+    return Math.max(0, ...this.branches.map(branch => branch.length ? branch.columns[0][branch.length - 1] : 0));
   }
 
   // The step that is looked at; rows come a little later than the player's step.
@@ -49,6 +52,6 @@ class Scene {
   }
 
   dashOf(branch) {
-    return this.several ? DASHES[branch.place % DASHES.length] : [];
+    return this.several ? DASHES[branch.index % DASHES.length] : [];
   }
 }

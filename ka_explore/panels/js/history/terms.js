@@ -21,8 +21,8 @@ class Terms {
 
   // Make the table anew where there are other terms or branches.
   update() {
-    const {scene, table} = this, {records: {branches}, lines: {terms}} = scene;
-    const shape = JSON.stringify([terms, branches.map(branch => [branch.name, branch.place])]);
+    const {scene, table} = this, {branches, terms} = scene;
+    const shape = JSON.stringify([terms, branches.map(branch => [branch.name, branch.index])]);
     if (shape === this.shape) return;
     this.shape = shape;
     const focused = this.into.contains(document.activeElement) ? document.activeElement.dataset.term : null;
@@ -64,7 +64,7 @@ class Terms {
 
   // Show a term alone; or all, where it is alone already.
   alone(name) {
-    const {hidden, lines} = this.scene, others = lines.terms.map(term => term.name).filter(other => other !== name);
+    const {hidden, terms} = this.scene, others = terms.map(term => term.name).filter(other => other !== name);
     const was = others.every(other => hidden.has(other));
     hidden.clear();
     if (!was) others.forEach(other => hidden.add(other));
@@ -97,7 +97,7 @@ class Terms {
 
   // The values at a step.
   tell(step) {
-    const {branches} = this.scene.records;
+    const {branches} = this.scene;
     for (const {term, values} of this.rows) {
       branches.forEach((branch, i) => {
         const column = branch.terms.indexOf(term.name), row = rowNear(branch, Math.max(step, 1));

@@ -43,7 +43,7 @@ class Drawing {
 
   // Points of all branches.
   get all() {
-    return this.scene.film.points * this.scene.views.length;
+    return this.scene.plane.points * this.scene.views.length;
   }
 
   request() {
@@ -75,12 +75,12 @@ class Drawing {
   }
 
   draw(now) {
-    const {film, motion, views, root} = this.scene, begun = performance.now();
+    const {plane, motion, views, root} = this.scene, begun = performance.now();
     this.dirty = false;
     this.overDirty = true;
-    if (views.length) motion.place(views, now);
+    if (views.length) motion.set(views, now);
     const moving = motion.moving || performance.now() - this.movedAt < STILL_AFTER;
-    const share = moving && this.all > MOVING_MOST ? MOVING_MOST / this.all : 1, count = Math.round(share * film.samples);
+    const share = moving && this.all > MOVING_MOST ? MOVING_MOST / this.all : 1, count = Math.round(share * plane.samples);
     let drawn = 0;
     for (const view of views) {
       if (!view.fit()) continue;
@@ -92,7 +92,7 @@ class Drawing {
     data.painted = ++this.count;
     data.points = drawn;
     data.step = String(Math.round(1000 * motion.step) / 1000);
-    data.frame = String(views[0]?.place?.nearest ?? -1);
+    data.frame = String(views[0]?.at?.nearest ?? -1);
     data.cost = this.cost.toFixed(1);
     this.painted(count);
   }

@@ -1,7 +1,7 @@
 // The legend: a button a net, and one a label or the colours' scale. A click hides or shows, with alt it alone.
 
 function makeLegend(into, scene, drawing) {
-  const {film, palette, root} = scene, about = film.colouring, {scrollTop} = into, rows = [];
+  const {plane, palette, root} = scene, about = plane.colouring, {scrollTop} = into, rows = [];
   const item = (text, pressed, press, draw) => {
     const made = button(null, "", `${text}: click hides or shows it, with alt only it`, press, {"aria-pressed": String(pressed)});
     const canvas = make("canvas", made, {"aria-hidden": "true"}), ratio = window.devicePixelRatio || 1;
@@ -18,9 +18,9 @@ function makeLegend(into, scene, drawing) {
     makeLegend(into, scene, drawing);
     drawing.changed();
   };
-  if (film.nets.length) rows.push(make("h4", null, {}, "net"));
-  const names = film.nets.map(net => net.name);
-  film.nets.forEach((net, i) => item(net.name, scene.shows(i), toggle(scene.hiddenNets, net.name, names), ctx => {
+  if (plane.nets.length) rows.push(make("h4", null, {}, "net"));
+  const names = plane.nets.map(net => net.name);
+  plane.nets.forEach((net, i) => item(net.name, scene.shows(i), toggle(scene.hiddenNets, net.name, names), ctx => {
     const colour = about.kind === "net" || !about.kind ? palette.nets[i] : styleOf(root, "--ka-front");
     ctx.beginPath();
     tracePath(ctx, net.marker, 9, 9, 5.5);

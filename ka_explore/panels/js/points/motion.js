@@ -5,8 +5,8 @@ const GLIDE = 420;  // milliseconds from one picture to the next
 const GLIDE_FLOWING = 260;  // the same while a run plays: the next frame is soon there
 
 class Motion {
-  constructor(film) {
-    this.film = film;
+  constructor(plane) {
+    this.plane = plane;
     this.time = null;  // the step that was asked for; null follows the run
     this.scrubbing = false;  // whether somebody drags the time
     this.flowing = false;  // whether a run plays
@@ -16,7 +16,7 @@ class Motion {
   }
 
   get step() {
-    return Math.min(Math.max(this.time ?? this.film.last, this.film.first), this.film.last);
+    return Math.min(Math.max(this.time ?? this.plane.last, this.plane.first), this.plane.last);
   }
 
   get moving() {
@@ -25,7 +25,7 @@ class Motion {
 
   // Take up what the session says of the time.
   hear({step, by, moving}) {
-    this.time = by === "points" && step >= this.film.last ? null : step;  // at the end it follows the run
+    this.time = by === "points" && step >= this.plane.last ? null : step;  // at the end it follows the run
     this.scrubbing = Boolean(moving) && by !== "run";
     this.flowing = Boolean(moving) && by === "run";
   }
@@ -39,20 +39,20 @@ class Motion {
   }
 
   // Give every view its frame, its points' positions and their colours at this moment.
-  place(views, now) {
-    const {film, glide} = this, aim = film.box;
+  set(views, now) {
+    const {plane, glide} = this, aim = plane.box;
     const way = glide ? Math.min((now - glide.start) / glide.long, 1) : 1, eased = 1 - (1 - way) ** 3;
     let far = Boolean(glide?.box) && aim.some((side, i) => Math.abs(side - glide.box[i]) > 1e-7);  // whether anything has to move
     views.forEach((view, index) => {
-      const branch = film.branches[index], place = film.place(branch, this.step);
-      view.place = place;
-      if (!place) { view.frame = null; return; }
-      const frame = branch.frames[place.i], next = branch.frames[place.i + 1];
-      view.frame = branch.frames[place.nearest];
-      if (!view.now || view.now.length !== 2 * film.points) view.now = new Float32Array(2 * film.points);
+      const branch = plane.branches[index], at = plane.between(branch, this.step);
+      view.at = at;
+      if (!at) { view.frame = null; return; }
+      const frame = branch.frames[at.i], next = branch.frames[at.i + 1];
+      view.frame = branch.frames[at.nearest];
+      if (!view.now || view.now.length !== 2 * plane.points) view.now = new Float32Array(2 * plane.points);
       const from = glide && view.from?.length === view.now.length ? view.from : null;
-      if (between(frame, next, place.share, from, eased, view.now)) far = true;
-      setKinds(view, film, film.colouring.kind === "value" ? frame : view.frame, next, place.share);
+      if (between(frame, next, at.share, from, eased, view.now)) far = true;
+      setKinds(view, plane, plane.colouring.kind === "value" ? frame : view.frame, next, at.share);
     });
     this.box = glide?.box ? aim.map((side, i) => glide.box[i] + eased * (side - glide.box[i])) : aim;
     if (glide && (way >= 1 || !far)) { this.glide = null; for (const view of views) view.from = null; }

@@ -18,9 +18,9 @@ class View {
     this.frame = null;  // the stored frame that is nearest
     this.now = null;  // positions on the plane at this moment
     this.from = null;  // positions from which they glide
-    this.kinds = new Int16Array(0);  // a point: its place in the palette
+    this.kinds = new Int16Array(0);  // a point: its index in the palette
     this.kindsOf = null;  // what the kinds were made of
-    this.place = null;  // where the step lies among the frames, see Film
+    this.at = null;  // where the step lies among the frames, see Plane
     this.lens = null;  // see Zoom
     this.image = null;  // what points are stamped into
   }
@@ -61,18 +61,18 @@ function markerSize({root, zoom}, view, count) {
 
 // The grid, and the lines of a share of the images and of the selection; those of what is pointed at lie above the points.
 function paintUnder(scene, view, count) {
-  const ctx = view.cleared(view.under), {film, lines, selection, chosen} = scene;
+  const ctx = view.cleared(view.under), {plane, lines, selection, chosen} = scene;
   if (!view.frame) return;
   view.lens = scene.zoom.lens(view, scene.motion.box);
   paintGrid(ctx, scene.root, view);
-  paintAxes(ctx, scene.root, view, film.picture.axes ?? ["", ""]);
+  paintAxes(ctx, scene.root, view, plane.picture.axes ?? ["", ""]);
   const part = Number(lines);
   if (part > 0) {
-    const most = Math.min(Math.round(part * film.samples), count);
-    paintLines(ctx, scene, view, film.order.subarray(0, most), most > 800 ? 0.13 : 0.26, 1);
+    const most = Math.min(Math.round(part * plane.samples), count);
+    paintLines(ctx, scene, view, plane.order.subarray(0, most), most > 800 ? 0.13 : 0.26, 1);
   }
   if (lines !== "off" && selection.length) {
-    const few = selection.length > LINES_MOST ? film.order.filter(s => chosen[s]).slice(0, LINES_MOST) : selection;
+    const few = selection.length > LINES_MOST ? plane.order.filter(s => chosen[s]).slice(0, LINES_MOST) : selection;
     paintLines(ctx, scene, view, few, few.length > 200 ? 0.2 : few.length > 40 ? 0.4 : 0.8, few.length > 40 ? 1 : 1.5);
   }
 }
@@ -131,12 +131,12 @@ function paintLines(ctx, scene, view, samples, alpha, width) {
 
 // The nets whose points are joined with the student's.
 function joinedNets(scene) {
-  const {nets, student} = scene.film;
+  const {nets, student} = scene.plane;
   return nets.length && scene.shows(student) ? [...nets.keys()].filter(net => net !== student && scene.shows(net)) : [];
 }
 
 // Visit what a net's lines join: the places of the student's and the net's coordinates of every sample that is shown.
-function eachLine({film: {samples: n, student}, hiddenLabels}, {now, kinds}, net, samples, visit) {
+function eachLine({plane: {samples: n, student}, hiddenLabels}, {now, kinds}, net, samples, visit) {
   for (const sample of samples) {
     const from = student * n + sample, to = net * n + sample, a = 2 * from, b = 2 * to;
     if (now[a] === now[a] && now[b] === now[b] && !hiddenLabels.has(kinds[from]) && !hiddenLabels.has(kinds[to])) visit(a, b);
@@ -144,20 +144,20 @@ function eachLine({film: {samples: n, student}, hiddenLabels}, {now, kinds}, net
 }
 
 // The nets' stamps in the usual size and in that of what is selected.
-function stampsOf(film, view, size) {
-  const ratio = view.ratio, key = `${size.toFixed(2)} ${ratio} ${film.nets.map(net => net.marker).join("")}`;
+function stampsOf(plane, view, size) {
+  const ratio = view.ratio, key = `${size.toFixed(2)} ${ratio} ${plane.nets.map(net => net.marker).join("")}`;
   if (view.stampKey !== key) {
     view.stampKey = key;
     const line = Math.max(1.25, 0.36 * size) * ratio, rim = Math.min(0.9, 0.3 * size) * ratio;
-    const made = times => film.nets.map(({marker}) => new Stamp(marker, size * ratio * times * (marker === "o" ? 0.98 : 1.02), rim, line));
+    const made = times => plane.nets.map(({marker}) => new Stamp(marker, size * ratio * times * (marker === "o" ? 0.98 : 1.02), rim, line));
     view.stamps = [made(1), made(SELECTED)];
   }
   return view.stamps;
 }
 
-// All points of a branch, or of the first `count` samples of the film's order; says how many lie in the picture.
+// All points of a branch, or of the first `count` samples of the plane's order; says how many lie in the picture.
 function paintPoints(scene, view, count) {
-  const {film, palette, chosen, hiddenLabels} = scene, n = film.samples;
+  const {plane, palette, chosen, hiddenLabels} = scene, n = plane.samples;
   const ctx = view.points.getContext("2d", {willReadFrequently: true}), {width, height} = view.points;
   if (!view.image) {
     view.image = ctx.createImageData(width, height);
@@ -167,11 +167,11 @@ function paintPoints(scene, view, count) {
   pixels.fill(0);
   let drawn = 0;
   if (view.drawn) {
-    const {scale, ox, oy} = view.lens, {ratio} = view, {order} = film, some = scene.selection.length > 0, all = count >= n;
-    const [small, large] = stampsOf(film, view, markerSize(scene, view, count * film.nets.length));
+    const {scale, ox, oy} = view.lens, {ratio} = view, {order} = plane, some = scene.selection.length > 0, all = count >= n;
+    const [small, large] = stampsOf(plane, view, markerSize(scene, view, count * plane.nets.length));
     // pass 0: what is not selected while something is; pass 1: the rest, larger where it is selected
     for (let pass = some ? 0 : 1; pass < 2; pass++) {
-      for (const net of film.upwards) {
+      for (const net of plane.upwards) {
         if (!scene.shows(net)) continue;
         const shape = pass && some ? large[net] : small[net], reach = shape.reach;
         for (let k = 0; k < count; k++) {
@@ -198,9 +198,9 @@ function paintPoints(scene, view, count) {
 
 // What is pointed at, in all nets, and the lasso.
 function paintOver(scene, view) {
-  const ctx = view.cleared(view.over), {film, hovered, lasso} = scene;
+  const ctx = view.cleared(view.over), {plane, hovered, lasso} = scene;
   if (!view.drawn) return;
-  if (hovered !== null && hovered < film.samples) {
+  if (hovered !== null && hovered < plane.samples) {
     if (scene.lines !== "off") paintLines(ctx, scene, view, [hovered], 0.95, 2);
     paintHovered(ctx, scene, view);
   }
@@ -208,11 +208,11 @@ function paintOver(scene, view) {
 }
 
 function paintHovered(ctx, scene, view) {
-  const {film, palette, root} = scene, {scale, ox, oy} = view.lens, n = film.samples, size = markerSize(scene, view, n * film.nets.length);
-  for (const net of film.upwards) {
+  const {plane, palette, root} = scene, {scale, ox, oy} = view.lens, n = plane.samples, size = markerSize(scene, view, n * plane.nets.length);
+  for (const net of plane.upwards) {
     const p = net * n + scene.hovered, kind = view.kinds[p], x = view.now[2 * p] * scale + ox, y = oy - view.now[2 * p + 1] * scale;
     if (x !== x || !scene.shows(net) || scene.hiddenLabels.has(kind)) continue;
-    const {marker} = film.nets[net], filled = marker === "o";
+    const {marker} = plane.nets[net], filled = marker === "o";
     ctx.beginPath();
     tracePath(ctx, marker, x, y, 1.75 * size + 1.5);
     ctx.fillStyle = styleOf(root, "--ka-back");

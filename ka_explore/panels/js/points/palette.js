@@ -1,4 +1,4 @@
-// Colours: a palette, and for every point its place in it.
+// Colours: a palette, and for every point its index in it.
 
 const RAMP = 64;  // steps of a colour map
 
@@ -23,7 +23,7 @@ function against(colour, back) {
   return colour;
 }
 
-// The colours of a film in a theme: {rgb, full, dim} a kind of point, full and dim packed as pixels are. The last of
+// The colours of a plane in a theme: {rgb, full, dim} a kind of point, full and dim packed as pixels are. The last of
 // labels and values is for what is unknown. `back` is the background, packed; `nets` has a colour a net, written.
 function paletteOf({colouring, nets}, root) {
   const back = rgbOf(getComputedStyle(root).backgroundColor), {kind} = colouring;
@@ -39,14 +39,14 @@ function paletteOf({colouring, nets}, root) {
   return palette;
 }
 
-// Write the place in the palette of every point of a view at a frame; made anew only when another frame is nearest.
-function setKinds(view, film, frame, next, share) {
-  const about = film.colouring;
-  const key = about.fixed ? film.fixedTint : about.kind === "value" ? `${frame.step} ${share.toFixed(2)}` : frame;
-  if (view.kindsOf === key && view.kinds.length === film.points) return;
+// Write the index in the palette of every point of a view at a frame; made anew only when another frame is nearest.
+function setKinds(view, plane, frame, next, share) {
+  const about = plane.colouring;
+  const key = about.fixed ? plane.tintOf(frame) : about.kind === "value" ? `${frame.step} ${share.toFixed(2)}` : frame;
+  if (view.kindsOf === key && view.kinds.length === plane.points) return;
   view.kindsOf = key;
-  if (view.kinds.length !== film.points) view.kinds = new Int16Array(film.points);
-  const {kinds} = view, tint = frame.tint, later = next?.tint;
+  if (view.kinds.length !== plane.points) view.kinds = new Int16Array(plane.points);
+  const {kinds} = view, tint = plane.tintOf(frame), later = plane.tintOf(next);
   if (about.kind === "label") {
     const unknown = about.labels.length;
     for (let p = 0; p < kinds.length; p++) kinds[p] = tint[p] >= 0 ? tint[p] : unknown;
@@ -58,6 +58,6 @@ function setKinds(view, film, frame, next, share) {
       kinds[p] = value === value ? Math.min(Math.max(Math.round((value - about.low) * scale), 0), RAMP - 1) : RAMP;
     }
   } else {
-    for (let p = 0; p < kinds.length; p++) kinds[p] = Math.floor(p / film.samples);
+    for (let p = 0; p < kinds.length; p++) kinds[p] = Math.floor(p / plane.samples);
   }
 }

@@ -15,9 +15,9 @@ function inside(x, y, polygon) {
 // The sample of the nearest visible point within reach of a place, or null.
 function nearest(scene, view, x, y) {
   if (!view.drawn) return null;
-  const {film, hiddenLabels} = scene, {now, kinds, lens: {scale, ox, oy}} = view, n = film.samples;
+  const {plane, hiddenLabels} = scene, {now, kinds, lens: {scale, ox, oy}} = view, n = plane.samples;
   let best = REACH * REACH, found = null;
-  for (let net = 0; net < film.nets.length; net++) {
+  for (let net = 0; net < plane.nets.length; net++) {
     if (!scene.shows(net)) continue;
     for (let s = 0, p = net * n; s < n; s++, p++) {
       const dx = now[2 * p] * scale + ox - x, dy = oy - now[2 * p + 1] * scale - y, far = dx * dx + dy * dy;
@@ -29,10 +29,10 @@ function nearest(scene, view, x, y) {
 
 // A sample: whether a visible point of it lies in a polygon.
 function enclosed(scene, view, polygon) {
-  const {film, hiddenLabels} = scene, {now, kinds, lens: {scale, ox, oy}} = view, n = film.samples, found = new Uint8Array(n);
+  const {plane, hiddenLabels} = scene, {now, kinds, lens: {scale, ox, oy}} = view, n = plane.samples, found = new Uint8Array(n);
   let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
   for (const [x, y] of polygon) { x0 = Math.min(x0, x); x1 = Math.max(x1, x); y0 = Math.min(y0, y); y1 = Math.max(y1, y); }
-  for (let net = 0; net < film.nets.length; net++) {
+  for (let net = 0; net < plane.nets.length; net++) {
     if (!scene.shows(net)) continue;
     for (let s = 0, p = net * n; s < n; s++, p++) {
       if (found[s]) continue;
@@ -104,7 +104,7 @@ function pointers(scene, view, drawing, actions) {
     if (long >= 5) {
       actions.select(combined(enclosed(scene, view, path), scene.chosen, event));
     } else if (sample !== null) {
-      const found = new Uint8Array(scene.film.samples);
+      const found = new Uint8Array(scene.plane.samples);
       found[sample] = 1;
       actions.select(combined(found, scene.chosen, event));
     } else if (!event.shiftKey && scene.selection.length) {

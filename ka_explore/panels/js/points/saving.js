@@ -5,10 +5,10 @@ const short = value => value.toFixed(2);
 
 // Points of a view that look the same: {marker, colour, size, places}, from the lowest to the highest.
 function groupsOf(scene, view) {
-  const {film, palette, chosen, hiddenLabels} = scene, {scale, ox, oy} = view.lens, n = film.samples, groups = new Map();
-  const size = markerSize(scene, view, n * film.nets.length), some = scene.selection.length > 0;
+  const {plane, palette, chosen, hiddenLabels} = scene, {scale, ox, oy} = view.lens, n = plane.samples, groups = new Map();
+  const size = markerSize(scene, view, n * plane.nets.length), some = scene.selection.length > 0;
   for (let pass = some ? 0 : 1; pass < 2; pass++) {
-    for (const net of film.upwards) {
+    for (const net of plane.upwards) {
       if (!scene.shows(net)) continue;
       for (let s = 0; s < n; s++) {
         const p = net * n + s, kind = view.kinds[p], x = view.now[2 * p] * scale + ox, y = oy - view.now[2 * p + 1] * scale;
@@ -16,7 +16,7 @@ function groupsOf(scene, view) {
         const key = `${pass} ${net} ${kind}`;
         if (!groups.has(key)) {
           const colour = written(unpacked(pass ? palette[kind].full : palette[kind].dim));
-          groups.set(key, {marker: film.nets[net].marker, colour, size: size * (pass && some ? SELECTED : 1), places: []});
+          groups.set(key, {marker: plane.nets[net].marker, colour, size: size * (pass && some ? SELECTED : 1), places: []});
         }
         groups.get(key).places.push(x, y);
       }
@@ -42,9 +42,9 @@ function pathOf(marker, places, size) {
 
 // The lines and points of a view.
 function marksOf(scene, view, back) {
-  const {film, palette, lines} = scene, {now, lens} = view, part = Number(lines), out = [];
+  const {plane, palette, lines} = scene, {now, lens} = view, part = Number(lines), out = [];
   if (!view.drawn) return out;
-  const joined = part > 0 ? film.order.subarray(0, Math.round(part * film.samples)) : lines === "pointed" ? scene.selection : [];
+  const joined = part > 0 ? plane.order.subarray(0, Math.round(part * plane.samples)) : lines === "pointed" ? scene.selection : [];
   const place = at => `${short(now[at] * lens.scale + lens.ox)} ${short(lens.oy - now[at + 1] * lens.scale)}`;
   for (const net of joined.length ? joinedNets(scene) : []) {
     const path = [];
@@ -59,7 +59,7 @@ function marksOf(scene, view, back) {
 }
 
 // The legend, from a place downwards.
-function legendOf({film: {nets, colouring}, palette}, left, top, front) {
+function legendOf({plane: {nets, colouring}, palette}, left, top, front) {
   const out = [];
   let y = top;
   const row = (text, mark, bold) => {
@@ -87,9 +87,9 @@ function legendOf({film: {nets, colouring}, palette}, left, top, front) {
 
 // All pictures side by side, whatever rows they have on the screen.
 function svgOf(scene, note) {
-  const {film, views, root} = scene, gap = 8, side = 190, top = 30, bottom = 46;
+  const {plane, views, root} = scene, gap = 8, side = 190, top = 30, bottom = 46;
   const width = views.reduce((sum, view) => sum + view.width + gap, gap) + side;
-  const keys = film.nets.length + (film.colouring.labels?.length ?? 3) + 2;
+  const keys = plane.nets.length + (plane.colouring.labels?.length ?? 3) + 2;
   const height = Math.max(views[0].height + top + bottom, 20 * keys + top + 10);
   const front = styleOf(root, "--ka-front"), quiet = styleOf(root, "--ka-quiet"), back = styleOf(root, "--ka-back"), line = styleOf(root, "--ka-line");
   const out = [
@@ -99,7 +99,7 @@ function svgOf(scene, note) {
   let left = gap;
   views.forEach((view, i) => {
     const place = `x="${left}" y="${top}" width="${view.width}" height="${view.height}"`;
-    out.push(`<text x="${left}" y="20" fill="${front}" font-weight="600">${escaped(`${film.branches[i].name}, ${view.where.textContent}`)}</text>`);
+    out.push(`<text x="${left}" y="20" fill="${front}" font-weight="600">${escaped(`${plane.branches[i].name}, ${view.where.textContent}`)}</text>`);
     out.push(`<svg ${place}>`, ...marksOf(scene, view, back), `</svg><rect ${place} fill="none" stroke="${line}"/>`);
     left += view.width + gap;
   });
@@ -117,7 +117,7 @@ function download(blob, name) {
 async function savePictures(scene, note, kind) {
   if (!scene.views.length || !scene.views[0].width) return;
   const {text, width, height} = svgOf(scene, note), vector = new Blob([text], {type: "image/svg+xml"});
-  const name = `points-${scene.film.picture.how}-step-${Math.round(scene.motion.step)}.${kind}`;
+  const name = `points-${scene.plane.picture.how}-step-${Math.round(scene.motion.step)}.${kind}`;
   if (kind === "svg") { download(vector, name); return; }
   const picture = new Image(), address = URL.createObjectURL(vector);
   picture.src = address;

@@ -24,8 +24,8 @@ class Slider {
 
   // To the next stored frame (1), or the one before (-1).
   stepBy(direction) {
-    const {film, motion} = this.scene, now = motion.step;
-    const steps = [...new Set(film.branches.flatMap(branch => branch.steps))].sort((a, b) => a - b);
+    const {plane, motion} = this.scene, now = motion.step;
+    const steps = [...new Set(plane.branches.flatMap(branch => branch.steps))].sort((a, b) => a - b);
     const next = direction > 0 ? steps.find(step => step > now + 1e-6) : steps.findLast(step => step < now - 1e-6);
     if (next !== undefined) this.settle(next);
   }

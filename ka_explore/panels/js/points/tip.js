@@ -46,11 +46,11 @@ class Tip {
   }
 
   show() {
-    const {film, hovered, pointer, lasso, views} = this.scene, {element} = this;
-    if (hovered === null || !pointer || hovered >= film.samples || lasso) { element.hidden = true; this.key = ""; return; }
-    const branch = film.branches[views.indexOf(pointer.view)], {frame} = pointer.view;
+    const {plane, hovered, pointer, lasso, views} = this.scene, {element} = this;
+    if (hovered === null || !pointer || hovered >= plane.samples || lasso) { element.hidden = true; this.key = ""; return; }
+    const branch = plane.branches[views.indexOf(pointer.view)], {frame} = pointer.view;
     if (!branch || !frame) { element.hidden = true; return; }
-    const image = this.images.of(hovered), key = `${hovered} ${frame.step} ${branch.name} ${image ? 1 : 0} ${film.picture.fit}`;
+    const image = this.images.of(hovered), key = `${hovered} ${frame.step} ${branch.name} ${image ? 1 : 0} ${plane.picture.fit}`;
     if (key !== this.key) {
       this.key = key;
       element.replaceChildren();
@@ -74,22 +74,22 @@ class Tip {
 
   // The class in every task, and a row a net and task. An answer is packed: class * 256 + its probability * 255.
   tell(sample, frame, into) {
-    const {film, palette} = this.scene, {names, rows, tasks, knows} = film.classes, n = film.samples;
-    const truth = Object.fromEntries(tasks.map((task, i) => [task, film.truth[i * n + sample]]));
-    make("div", into, {class: "ka-quiet ka-small"}, `image ${film.index[sample]}`);
+    const {plane, palette} = this.scene, {names, rows, tasks, knows} = plane.classes, n = plane.samples;
+    const truth = Object.fromEntries(tasks.map((task, i) => [task, plane.truth[i * n + sample]]));
+    make("div", into, {class: "ka-quiet ka-small"}, `image ${plane.index[sample]}`);
     for (const task of tasks) {
       if (truth[task] >= 0) make("div", into, {class: "ka-head"}, `${tasks.length > 1 ? `${task}: ` : ""}${names[truth[task]]}`);
     }
     const table = make("table", into), ratio = window.devicePixelRatio || 1;
     let student = 0, teacher = 0;
     for (const [net, task] of rows) {
-      const own = net === "student", packed = own ? frame.answers[student++ * n + sample] : film.teachers[teacher++ * n + sample];
+      const own = net === "student", packed = own ? frame.answers[student++ * n + sample] : plane.taught[teacher++ * n + sample];
       const known = truth[task] === undefined || truth[task] < 0 || own || (knows[net] ?? []).includes(truth[task]);
       const line = make("tr", table), mark = make("canvas", make("td", line));
       mark.width = mark.height = Math.round(14 * ratio);
-      const look = film.nets.findIndex(one => one.name === net), ctx = mark.getContext("2d");
+      const look = plane.nets.findIndex(one => one.name === net), ctx = mark.getContext("2d");
       ctx.scale(ratio, ratio);
-      if (look >= 0) drawMarker(ctx, film.nets[look].marker, 7, 7, 4.6, palette.nets[look]);
+      if (look >= 0) drawMarker(ctx, plane.nets[look].marker, 7, 7, 4.6, palette.nets[look]);
       make("td", line, {}, net);
       make("td", line, {}, packed < 0 ? "–" : names[packed >> 8]);
       make("td", line, {class: "ka-numbers"}, packed < 0 ? "" : `${Math.round((packed & 255) / 2.55)} %`);

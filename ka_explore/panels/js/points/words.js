@@ -6,9 +6,9 @@ function stepInWords(step) {
 }
 
 // A title a picture. A branch that has no frame at the step names the step of the frame that it shows.
-function entitle({film, views}, step) {
-  const words = stepInWords(step), several = film.branches.length > 1, nets = film.nets.map(net => net.name).join(", ");
-  film.branches.forEach((branch, i) => {
+function entitle({plane, views}, step) {
+  const words = stepInWords(step), several = plane.branches.length > 1, nets = plane.nets.map(net => net.name).join(", ");
+  plane.branches.forEach((branch, i) => {
     const view = views[i], {frame} = view, first = branch.steps[0], last = branch.steps.at(-1);
     view.name.textContent = several ? branch.name : "";
     view.name.hidden = !several;
@@ -17,15 +17,15 @@ function entitle({film, views}, step) {
     view.where.title = frame?.stage ?? "";
     view.said.hidden = !frame?.said;
     view.said.textContent = frame?.said ?? "";
-    view.over.setAttribute("aria-label", `${film.picture.label} of the ${film.picture.space}, ${branch.name}, step ${words}: ${film.samples} images of ${nets}. ${frame?.note ?? ""}`);
+    view.over.setAttribute("aria-label", `${plane.picture.label} of the ${plane.picture.space}, ${branch.name}, step ${words}: ${plane.samples} images of ${nets}. ${frame?.note ?? ""}`);
   });
 }
 
 // The line below the pictures: what is selected, what the view keeps, and what is left out. `count` samples are drawn.
-function remarks({film, views, lines, selection}, count) {
-  const frame = views.find(view => view.frame)?.frame, parts = [], {picture, samples} = film;
+function remarks({plane, views, lines, selection}, count) {
+  const frame = views.find(view => view.frame)?.frame, parts = [], {picture, samples} = plane;
   if (!frame) return "";
-  if (count < samples) parts.push(`showing ${spaced(count * film.nets.length * views.length)} of ${spaced(film.points * views.length)} points while it moves`);
+  if (count < samples) parts.push(`showing ${spaced(count * plane.nets.length * views.length)} of ${spaced(plane.points * views.length)} points while it moves`);
   if (selection.length) parts.push(`${spaced(selection.length)} of ${spaced(samples)} images selected`);
   if (picture.how !== "pca") {
     parts.push(frame.note);
@@ -36,10 +36,10 @@ function remarks({film, views, lines, selection}, count) {
     parts.push(`PCA ${frame.note}`);
   }
   if (picture.note) parts.push(picture.note);
-  const every = Math.max(...film.branches.map(branch => branch.every));
+  const every = Math.max(...plane.branches.map(branch => branch.every));
   if (every > 1) parts.push(`every ${every}${every === 2 ? "nd" : every === 3 ? "rd" : "th"} snapshot`);
   if (picture.behind) parts.push("the run has gone on since: choose the view again");
-  if (film.colouring.said) parts.push(film.colouring.said);
+  if (plane.colouring.said) parts.push(plane.colouring.said);
   const part = Number(lines);
   if (part > 0 && part < 1) parts.push(`lines for ${spaced(Math.round(part * samples))} of ${spaced(samples)} images`);
   return parts.join(" · ");
