@@ -15,7 +15,7 @@ import torch
 from ka_explore.problem.progress import progress_bar
 from ka_explore.run.environment import environment
 
-MARKED = re.compile(r"(<!-- (\w+): (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- (\w+): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def kept_rows(
@@ -98,6 +98,6 @@ def quoted(page: str, kind: str, blocks: Mapping[str, str]) -> str:
     """The page with each of its blocks ``<!-- kind: name -->`` … ``<!-- end -->`` written anew."""
 
     def block(found: re.Match[str]) -> str:
-        return found[1] + blocks[found[3]] + found[4] if found[2] == kind else found[0]
+        return f"{found[1]}{blocks[found[3]]}\n{found[4]}" if found[2] == kind else found[0]
 
     return MARKED.sub(block, page)
