@@ -19,6 +19,7 @@ from ka_explore.benchmark.tables import SECTIONS, with_refusals
 from ka_explore.benchmark.trial import Trial, table
 from ka_explore.run.environment import environment
 
+FILE = Path("docs/claims.json")
 PAGES = ("README.md", "docs/methods.md")
 # The README's tables have these lines of a section only.
 SHORT = {
@@ -71,7 +72,9 @@ def rounded(value: Any) -> Any:
 
 
 def read(file: Path) -> dict[str, Trial]:
-    """The trials of a file, by section."""
+    """The trials of a file, by section; none if there is no file yet."""
+    if not file.exists():
+        return {}
     return {
         name: Trial.from_dict(found) for name, found in json.loads(file.read_text(encoding="utf-8"))["sections"].items()
     }
@@ -89,23 +92,23 @@ def blocks(trials: Mapping[str, Trial]) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is missing; if nothing is left out, write the file and the pages, else print the tables."""
+    """Run what is missing; write the file and the pages, section by section, or print the tables of fewer seeds."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/claims"), help="where rows are kept")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--seeds", type=int, help="only the first so many of each section")
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
     chosen = parser.parse_args(arguments)
-    trials = claims(chosen.folder, sections=chosen.sections, seeds=chosen.seeds, jobs=chosen.jobs)
-    if set(trials) < set(SECTIONS) or chosen.seeds is not None:
-        for name, text in blocks(trials).items():
-            sys.stdout.write(f"\n## {name}\n\n{text}\n")
-        return
-    file = Path("docs/claims.json")
-    write(trials, file)
-    for page in map(Path, PAGES):
-        text = page.read_text(encoding="utf-8")
-        page.write_text(quoted(text, "claims", blocks(read(file))), encoding="utf-8")
+    for name in chosen.sections:
+        trials = claims(chosen.folder, sections=[name], seeds=chosen.seeds, jobs=chosen.jobs)
+        if chosen.seeds is not None:
+            sys.stdout.write(f"\n## {name}\n\n{blocks(trials)[name]}\n")
+            continue
+        known = read(FILE) | trials
+        write({section: known[section] for section in SECTIONS if section in known}, FILE)
+        for page in map(Path, PAGES):
+            text = page.read_text(encoding="utf-8")
+            page.write_text(quoted(text, "claims", blocks(read(FILE))), encoding="utf-8")
 
 
 if __name__ == "__main__":

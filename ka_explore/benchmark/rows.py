@@ -95,9 +95,9 @@ def write_json(value: Any, file: Path, *, levels: int) -> None:
 
 
 def quoted(page: str, kind: str, blocks: Mapping[str, str]) -> str:
-    """The page with each of its blocks ``<!-- kind: name -->`` … ``<!-- end -->`` written anew."""
+    """The page with each of its blocks ``<!-- kind: name -->`` … ``<!-- end -->`` written anew, where there is one."""
 
     def block(found: re.Match[str]) -> str:
-        return f"{found[1]}{blocks[found[3]]}\n{found[4]}" if found[2] == kind else found[0]
+        return f"{found[1]}{blocks[found[3]]}\n{found[4]}" if found[2] == kind and found[3] in blocks else found[0]
 
     return MARKED.sub(block, page)
