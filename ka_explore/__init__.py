@@ -13,7 +13,7 @@ import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from ka_explore import toy
