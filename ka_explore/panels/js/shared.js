@@ -32,14 +32,18 @@ class Session {
     for (const listener of this.listeners.get(topic) ?? []) listener(value);
   }
 
-  value(topic) {
-    return this.values.get(topic);
-  }
+  value(topic) { return this.values.get(topic); }
 
-  // Python says what is selected.
+  // Take up what Python says is selected.
   selected(samples) {
     const known = this.value("selection");
     if (!known || known.length !== samples.length || samples.some((sample, i) => sample !== known[i])) this.emit("selection", samples);
+  }
+
+  // Let all views look at a step; Python is told as well, unless it moves.
+  look(step, by, moving = false) {
+    this.emit("time", {step, by, moving});
+    if (!moving) this.post({do: "place", step});
   }
 
   // Ask Python for something: {do: "play", …}. See Session.receive in panels/session.py for what can be asked.
@@ -48,7 +52,6 @@ class Session {
     this.sent = {number: whole.number, at: performance.now()};
     if (this.channel) this.channel.send(whole);
     else this.waiting.push(whole);
-    this.emit("sent", this.sent);
   }
 
   // A notebook that is closed and opened again, or a kernel that restarted, brings another channel. The second hello
@@ -82,9 +85,7 @@ const STATIC = (globalThis[Symbol.for("ka_explore.static")] ??= new Map());
 function hideStatic(id) {
   const entry = STATIC.get(id) ?? {count: 0, style: null};
   STATIC.set(id, entry);
-  if (entry.count++ === 0) {
-    entry.style = make("style", document.head, {}, `.ka-static-${id} { display: none; }`);
-  }
+  if (entry.count++ === 0) entry.style = make("style", document.head, {}, `.ka-static-${id} { display: none; }`);
   return () => { if (--entry.count === 0) entry.style.remove(); };
 }
 
@@ -105,23 +106,58 @@ function panelIn(el, kind, label, session) {
   return {root, undo, end: () => undo.splice(0).forEach(f => f())};
 }
 
-// DOM
+// What a panel's module exports; `fill` gets the model, its element, its session, and the frame's root and undo.
+const panel = (kind, label, fill) => ({
+  render({model, el}) {
+    const session = sessionOf(model), {root, undo, end} = panelIn(el, kind, label, session);
+    fill({model, el, session, root, undo});
+    return end;
+  },
+});
 
-function make(kind, into, attributes = {}, text) {
-  const made = document.createElement(kind);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === false || value === null || value === undefined) continue;
-    made.setAttribute(name, value === true ? "" : value);
-  }
-  if (text !== undefined) made.textContent = text;
-  into?.appendChild(made);
-  return made;
-}
+// DOM
 
 function button(into, text, title, press, attributes = {}) {
   const made = make("button", into, {type: "button", title, ...attributes}, text);
   made.addEventListener("click", press);
   return made;
+}
+
+// Empty an element, if it is to show something else than the last time; says whether it is.
+function emptied(element, shown) {
+  const key = JSON.stringify(shown);
+  if (element.dataset.key === key) return false;
+  element.dataset.key = key;
+  element.replaceChildren();
+  return true;
+}
+
+// Give a select these options, [value, text, title, disabled] each; only if they are others, so an open one stays open.
+function setOptions(select, options) {
+  if (emptied(select, options)) for (const [value, text, title, disabled] of options) make("option", select, {value, title, disabled}, text);
+}
+
+// Let a name be typed: Enter takes it, Escape does not, and leaving does as `leaving` says. `done(taken)` is called once.
+function naming(input, done, leaving) {
+  let over = false;
+  const ends = taken => {
+    if (over) return;
+    over = true;  // taking it out of the page blurs it, which would end here again
+    done(taken);
+  };
+  input.addEventListener("keydown", event => {
+    event.stopPropagation();
+    if (event.key === "Enter") ends(true);
+    if (event.key === "Escape") ends(false);
+  });
+  input.addEventListener("blur", () => ends(leaving));
+  input.focus();
+  input.select();
+}
+
+// Put a value into a set, or take it out.
+function toggle(set, value) {
+  if (!set.delete(value)) set.add(value);
 }
 
 // Shadows of JupyterLab's own keys: what a panel understands must not run cells or move between them.
@@ -141,7 +177,13 @@ function keysOf(root, keys) {
 
 // Traits
 
-// Listen to a model until the view goes.
+// Call listeners with every change of their traits, several to a line, until the view goes.
+function following(model, undo, listeners) {
+  for (const [traits, listener] of Object.entries(listeners)) {
+    for (const trait of traits.split(" ")) listen(model, undo, `change:${trait}`, listener);
+  }
+}
+
 function listen(model, undo, event, listener) {
   model.on(event, listener);
   undo.push(() => model.off(event, listener));
@@ -195,6 +237,25 @@ function sharpCanvas(into, paint, attributes = {}) {
   const watch = new ResizeObserver(soon);
   watch.observe(canvas);
   return {canvas, soon, now, end: () => watch.disconnect()};
+}
+
+// Begin a path through points.
+function trace(ctx, ...points) {
+  ctx.beginPath();
+  points.forEach(([x, y], i) => i ? ctx.lineTo(x, y) : ctx.moveTo(x, y));
+}
+
+function strokeLine(ctx, from, to, dash = []) {
+  ctx.setLineDash(dash);
+  trace(ctx, from, to);
+  ctx.stroke();
+  ctx.setLineDash([]);
+}
+
+// As much of a text as has room, or nothing where that would be less than three letters.
+function fitted(ctx, text, room) {
+  const shorter = Array.from({length: Math.max(text.length - 3, 0)}, (_, i) => `${text.slice(0, text.length - 1 - i)}…`);
+  return [text, ...shorter].find(words => ctx.measureText(words).width <= room) ?? "";
 }
 
 function readable(value, digits = 3) {

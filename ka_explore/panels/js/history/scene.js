@@ -15,21 +15,10 @@ class Scene {
     this.box = null;  // where the picture lies and its axes, see axesOf
   }
 
-  get branches() {
-    return this.film.branches;
-  }
-
-  get terms() {
-    return this.film.about.terms ?? [];
-  }
-
-  get shownTerms() {
-    return this.terms.filter(term => !this.hidden.has(term.name));
-  }
-
-  get several() {
-    return this.branches.length > 1;
-  }
+  get branches() { return this.film.branches; }
+  get several() { return this.branches.length > 1; }
+  get terms() { return this.film.about.terms ?? []; }
+  get shownTerms() { return this.terms.filter(term => !this.hidden.has(term.name)); }
 
   // The last step of all.
   get last() {
@@ -37,9 +26,7 @@ class Scene {
   }
 
   // The step that is looked at; rows come a little later than the player's step.
-  get step() {
-    return this.time ?? this.last;
-  }
+  get step() { return this.time ?? this.last; }
 
   // A colour as it is seen in this theme: the student's, which is dark, is light on dark.
   seen(colour) {

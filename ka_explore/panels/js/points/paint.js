@@ -26,9 +26,7 @@ class View {
   }
 
   // Whether there are points to be seen: none while others are read, or where a frame only says why it has none.
-  get drawn() {
-    return Boolean(this.frame && !this.frame.said && this.now && this.lens);
-  }
+  get drawn() { return Boolean(this.frame && !this.frame.said && this.now && this.lens); }
 
   // Make the canvases as sharp as the screen; false where the picture has no room.
   fit() {
@@ -37,7 +35,7 @@ class View {
     Object.assign(this, {ratio, width, height});
     const across = Math.round(width * ratio), down = Math.round(height * ratio);
     if (this.points.width !== across || this.points.height !== down) {
-      for (const canvas of [this.under, this.points, this.over]) { canvas.width = across; canvas.height = down; }
+      for (const canvas of [this.under, this.points, this.over]) Object.assign(canvas, {width: across, height: down});
       this.image = null;
     }
     return true;
@@ -135,7 +133,18 @@ function joinedNets(scene) {
   return nets.length && scene.shows(student) ? [...nets.keys()].filter(net => net !== student && scene.shows(net)) : [];
 }
 
-// Visit what a net's lines join: the places of the student's and the net's coordinates of every sample that is shown.
+// Visit the points of some nets that are shown: their sample, (x, y) in pixels of the picture, net and kind.
+function eachPoint(scene, {now, kinds, lens: {scale, ox, oy}}, nets, visit) {
+  const n = scene.plane.samples;
+  for (const net of nets) {
+    if (!scene.shows(net)) continue;
+    for (let sample = 0, p = net * n; sample < n; sample++, p++) {
+      if (!scene.hiddenLabels.has(kinds[p])) visit(sample, now[2 * p] * scale + ox, oy - now[2 * p + 1] * scale, net, kinds[p]);
+    }
+  }
+}
+
+// Visit what a net's lines join: where the student's and the net's coordinates are of every sample that is shown.
 function eachLine({plane: {samples: n, student}, hiddenLabels}, {now, kinds}, net, samples, visit) {
   for (const sample of samples) {
     const from = student * n + sample, to = net * n + sample, a = 2 * from, b = 2 * to;
@@ -226,14 +235,12 @@ function paintHovered(ctx, scene, view) {
 }
 
 function paintLasso(ctx, path, accent) {
-  ctx.beginPath();
-  path.forEach(([x, y], i) => (i ? ctx.lineTo(x, y) : ctx.moveTo(x, y)));
+  trace(ctx, ...path);
   ctx.closePath();
-  ctx.fillStyle = accent;
+  ctx.fillStyle = ctx.strokeStyle = accent;
   ctx.globalAlpha = 0.12;
   ctx.fill();
   ctx.globalAlpha = 1;
-  ctx.strokeStyle = accent;
   ctx.lineWidth = 1.5;
   ctx.setLineDash([5, 3]);
   ctx.stroke();
