@@ -47,15 +47,7 @@ function film(root) {
   }
 
   function draw() {
-    const ratio = window.devicePixelRatio || 1;
-    if (canvas.width !== Math.round(width * ratio)) {
-      canvas.width = Math.round(width * ratio);
-      canvas.height = Math.round(height * ratio);
-    }
-    const ctx = canvas.getContext("2d");
-    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    ctx.clearRect(0, 0, width, height);
-    const frame = frames[now], count = frame.group.length;
+    const ctx = cleared(canvas, width, height), frame = frames[now], count = frame.group.length;
     ctx.globalAlpha = 0.85;
     const size = count > 3000 ? 2.5 : count > 800 ? 3.2 : 4;
     for (const student of [false, true])  // the student on top

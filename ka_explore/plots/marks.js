@@ -1,24 +1,35 @@
 // Colours of values and markers of nets as the static pictures have them, and elements: for films and panels.
 
+// Set attributes of an element, or take off those that are false or nothing.
+function setAttributes(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === false || value === null || value === undefined) element.removeAttribute(name);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+}
+
 function make(kind, into, attributes = {}, text) {
   const made = document.createElement(kind);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value === true ? "" : value);
-  }
+  setAttributes(made, attributes);
   if (text !== undefined) made.textContent = text;
   into?.appendChild(made);
   return made;
 }
 
-// A small square picture, as sharp as the screen.
-function icon(into, side, draw) {
-  const canvas = make("canvas", into, {"aria-hidden": "true"}), ratio = window.devicePixelRatio || 1, ctx = canvas.getContext("2d");
-  canvas.width = canvas.height = Math.round(side * ratio);
-  ctx.scale(ratio, ratio);
-  draw(ctx);
+// A canvas to be drawn on in CSS pixels: empty, and as sharp as the screen.
+function cleared(canvas, width, height) {
+  const ratio = window.devicePixelRatio || 1, across = Math.round(width * ratio), down = Math.round(height * ratio);
+  if (canvas.width !== across || canvas.height !== down) Object.assign(canvas, {width: across, height: down});
+  const ctx = canvas.getContext("2d");
+  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ctx.clearRect(0, 0, width, height);
+  return ctx;
 }
 
-// viridis at nine places
+// A small square picture.
+const icon = (into, side, draw) => draw(cleared(make("canvas", into, {"aria-hidden": "true"}), side, side));
+
+// viridis at nine values
 const VIRIDIS = [[68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129], [92, 200, 99], [170, 220, 50], [253, 231, 37]];
 
 function mapped(value, low, high, map = VIRIDIS) {

@@ -60,10 +60,10 @@ export default panel("branches", "branches", ({model, session, root, undo}) => {
     const what = part("what"), steps = part("steps"), loss = part("loss"), agree = part("agree");
     const bar = make("span", steps, {class: "ka-br-progress"}), done = make("span", bar), number = make("span", steps, {class: "ka-numbers"});
     for (const kind of [steps, loss, agree]) kind.classList.add("ka-numbers");
-    plays.addEventListener("change", () => { mark(made.dataset.branch); ask("activate", made.dataset.branch); });
+    plays.addEventListener("change", () => { choose(made.dataset.branch); ask("activate", made.dataset.branch); });
     shows.addEventListener("change", () => { session.post({do: "show", name: made.dataset.branch, shown: shows.checked}); });
     opener.addEventListener("click", () => fold(made.dataset.branch));
-    made.addEventListener("click", event => { if (!event.target.closest("input")) mark(made.dataset.branch, true); });
+    made.addEventListener("click", event => { if (!event.target.closest("input")) choose(made.dataset.branch, true); });
     label.addEventListener("dblclick", () => edit(made.dataset.branch));
     return {made, plays, shows, who, opener, stroke: who.querySelector("path"), label, flag, what, done, number, loss, agree};
   }
@@ -72,27 +72,20 @@ export default panel("branches", "branches", ({model, session, root, undo}) => {
 
   function write(line) {
     const parts = lines.get(line.name), {made} = parts;
-    made.dataset.branch = line.name;
-    made.setAttribute("aria-level", line.level);
-    made.setAttribute("aria-selected", String(line.name === marked));
-    if (line.forks) made.setAttribute("aria-expanded", String(!folded.has(line.name)));
-    else made.removeAttribute("aria-expanded");
-    made.tabIndex = line.name === marked ? 0 : -1;
-    made.classList.toggle("ka-br-active", line.active);
     const differs = line.changes.join(", "), origin = `forked from ${line.from} at step ${line.at}`;
-    made.setAttribute("aria-label", [
-      line.name, line.active && "plays", line.shown && "shown", line.from ? origin : line.method, differs, `step ${line.recorded} of ${line.steps}`,
-    ].filter(Boolean).join(", "));
-    parts.plays.checked = line.active;
-    parts.plays.setAttribute("aria-label", `${line.name} plays`);
+    const told = [line.name, line.active && "plays", line.shown && "shown", line.from ? origin : line.method, differs, `step ${line.recorded} of ${line.steps}`];
+    setAttributes(made, {
+      "data-branch": line.name, tabindex: line.name === marked ? 0 : -1, "aria-level": line.level, "aria-selected": String(line.name === marked),
+      "aria-expanded": line.forks ? String(!folded.has(line.name)) : null, "aria-label": told.filter(Boolean).join(", "),
+    });
+    made.classList.toggle("ka-br-active", line.active);
+    setAttributes(parts.plays, {"aria-label": `${line.name} plays`});
+    setAttributes(parts.shows, {"aria-label": `show ${line.name}`, title: line.active ? "the branch that plays is always shown" : "show it in every view, beside the others"});
+    parts.plays.checked = parts.shows.disabled = line.active;
     parts.shows.checked = line.shown;
-    parts.shows.disabled = line.active;
-    parts.shows.title = line.active ? "the branch that plays is always shown" : "show it in every view, beside the others";
-    parts.shows.setAttribute("aria-label", `show ${line.name}`);
     parts.who.style.setProperty("--level", Math.min(line.level - 1, 6));
     parts.opener.textContent = line.forks ? (folded.has(line.name) ? "▸" : "▾") : line.level > 1 ? "└" : "";
-    parts.stroke.setAttribute("stroke", line.index % 8 === 0 ? "var(--ka-front)" : line.colour);
-    parts.stroke.setAttribute("stroke-dasharray", DASH_ARRAYS[line.index % 4]);
+    setAttributes(parts.stroke, {stroke: line.index % 8 === 0 ? "var(--ka-front)" : line.colour, "stroke-dasharray": DASH_ARRAYS[line.index % 4]});
     parts.label.title = `${line.name}: ${line.method}, seed ${line.seed}`;
     if (editing !== line.name) parts.label.textContent = line.name;
     says(parts.flag, line.kept ? "⚑" : "", line.kept ? `stays in ${line.folder}` : "");
@@ -147,7 +140,7 @@ export default panel("branches", "branches", ({model, session, root, undo}) => {
     more.setAttribute("aria-expanded", String(!form.hidden));
   }
 
-  function mark(name, focus = false) {
+  function choose(name, focus = false) {
     marked = name;
     for (const line of visible()) if (lines.has(line.name)) write(line);
     buttons();
@@ -164,7 +157,7 @@ export default panel("branches", "branches", ({model, session, root, undo}) => {
 
   function edit(name) {
     if (!lines.has(name) || editing) return;
-    mark(name);
+    choose(name);
     const {label, made} = lines.get(name);
     label.replaceChildren();
     const box = make("input", label, {type: "text", value: name, "aria-label": `new name of ${name}`, spellcheck: "false", class: "ka-br-edit"});
@@ -186,7 +179,7 @@ export default panel("branches", "branches", ({model, session, root, undo}) => {
     if (event.ctrlKey || event.metaKey || event.altKey || editing) return;
     const found = visible(), at = found.findIndex(line => line.name === marked), line = found[at];
     if (!line) return;
-    const go = to => mark(found[Math.min(Math.max(to, 0), found.length - 1)].name, true);
+    const go = to => choose(found[Math.min(Math.max(to, 0), found.length - 1)].name, true);
     const above = found.findLastIndex((other, i) => i < at && other.level < line.level);
     const keys = {
       ArrowDown: () => go(at + 1),

@@ -47,8 +47,7 @@ export default panel("findings", "findings of the diagnosis", ({model, session, 
       make("div", well, {class: "ka-quiet"}, `${found.checks} checks made${found.skipped.length ? `, ${found.skipped.length} could not be` : ""}`);
     }
     cards = found.findings.map(card);
-    for (const [name, rows] of [["what was checked", found.checked], ["what could not be checked", found.skipped]]) {
-      if (!rows.length) continue;
+    for (const [name, rows] of [["what was checked", found.checked], ["what could not be checked", found.skipped]]) if (rows.length) {
       const more = make("details", body, {class: "ka-fi-more"});
       make("summary", more, {}, `${name} (${rows.length})`);
       table(more, rows);

@@ -14,15 +14,13 @@ export default panel("history", "history: terms of the loss over the steps", ({m
   const body = make("div", root, {class: "ka-history-body"});
   const plot = make("div", body, {class: "ka-history-plot"});
   const side = make("div", body, {class: "ka-history-side"});
-  const board = sharpCanvas(plot, paint, {"aria-hidden": "true"});
-  const over = sharpCanvas(plot, ctx => { if (scene.box) paintCursor(ctx, scene); }, {  // lines are drawn once, this follows
+  const board = sharpCanvas(plot, undo, paint, {"aria-hidden": "true"});
+  const over = sharpCanvas(plot, undo, ctx => { if (scene.box) paintCursor(ctx, scene); }, {  // lines are drawn once, this follows
     class: "ka-history-over", tabindex: 0, role: "slider", "aria-label": "step that all views show; arrows move it", "aria-valuemin": 0,
     title: "click or drag: look at this step · shift and drag: zoom · double click: all steps",
   });
   const terms = termsIn(side, scene, undo, draw);
-  undo.push(board.end, over.end, pointing(scene, plot, over.canvas, {look, draw, follow}));
-
-  function look(step, moving) { session.look(step, "history", moving); }
+  undo.push(pointing(scene, plot, over.canvas, {look: (step, moving) => session.look(step, "history", moving), draw, follow}));
 
   // What is seen
 
@@ -42,9 +40,7 @@ export default panel("history", "history: terms of the loss over the steps", ({m
     at.textContent = `step ${spaced(Math.round(step))}`;
     at.classList.toggle("ka-history-pointed", pointed !== null);
     terms.tell(step);
-    over.canvas.setAttribute("aria-valuenow", String(looked));
-    over.canvas.setAttribute("aria-valuemax", String(last));
-    over.canvas.setAttribute("aria-valuetext", `step ${looked}`);
+    setAttributes(over.canvas, {"aria-valuenow": looked, "aria-valuemax": last, "aria-valuetext": `step ${looked}`});
   }
 
   function paint(ctx, width, height) {
@@ -67,11 +63,11 @@ export default panel("history", "history: terms of the loss over the steps", ({m
   function remarks({empty, log}, squeezed) {
     if (empty) return scene.last ? "nothing is chosen, or no term has a value" : "no step yet: press play";
     const {branches} = scene, raw = scene.shownTerms.length * branches.length <= RAW_LINES;
-    const said = [`mean of ${scene.film.about.window} steps${raw ? ", raw faint" : ""}`];
-    if (log) said.unshift("log axis");
-    if (squeezed > 4) said.push(`least and greatest of ~${Math.round(squeezed)} steps a pixel`);
-    if (branches.some(branch => branch.thinned)) said.push("of a long history only extremes are kept");
-    return said.join(" · ");
+    return [
+      log && "log axis", `mean of ${film.about.window} steps${raw ? ", raw faint" : ""}`,
+      squeezed > 4 && `least and greatest of ~${Math.round(squeezed)} steps a pixel`,
+      branches.some(branch => branch.thinned) && "of a long history only extremes are kept",
+    ].filter(Boolean).join(" · ");
   }
 
   function renew() {

@@ -33,9 +33,8 @@ export default panel("player", "player", ({model, session, root, undo}) => {
   // Timeline: a range for the hand and the keyboard, marks behind it
 
   const track = make("div", root, {class: "ka-player-track"});
-  const marks = sharpCanvas(track, paint, {"aria-hidden": "true"});
+  const marks = sharpCanvas(track, undo, paint, {"aria-hidden": "true"});
   const slider = make("input", track, {type: "range", min: 0, step: 1, "aria-label": "timeline: the step that all views show"});
-  undo.push(marks.end);
   const line = make("div", root, {class: "ka-player-line ka-small ka-quiet"});
   const alarm = make("div", root, {class: "ka-player-error", role: "alert", hidden: true});
 

@@ -4,7 +4,10 @@
 export default panel("points", "Points: student and teachers in one plane", ({model, el, session, root, undo}) => {
   const film = filmOf(model), scene = new Scene(root, film), {plane, motion, views} = scene;
   const drawing = new Drawing(scene, tell, () => tip.show());
-  const actions = {ask, hover, select, setLines, setTool, zoomBy, reset, toggleFull: () => setFull(!scene.full), save};
+  const actions = {
+    select, setLines, setTool, zoomBy, reset, ask: message => film.ask(message), toggleFull: () => setFull(!scene.full),
+    hover: sample => { if (sample !== scene.hovered) session.emit("hover", sample); }, save: kind => savePictures(scene, note.textContent, kind),
+  };
 
   // The elements
 
@@ -16,17 +19,11 @@ export default panel("points", "Points: student and teachers in one plane", ({mo
   const job = make("div", stage, {class: "ka-points-job", hidden: true, role: "status"});
   const slider = new Slider(scene, session);
   const note = make("div", root, {class: "ka-points-note"});
-  const images = new Images(model, ask, () => drawing.pointedChanged());
+  const images = new Images(model, actions.ask, () => drawing.pointedChanged());
   const tip = new Tip(scene, images);
   keyboard(scene, drawing, slider, actions);
 
   // What users do
-
-  function ask(message) { film.ask(message); }
-
-  function hover(sample) {
-    if (sample !== scene.hovered) session.emit("hover", sample);
-  }
 
   function select(samples) {
     session.emit("selection", Int32Array.from(samples));
@@ -72,23 +69,25 @@ export default panel("points", "Points: student and teachers in one plane", ({mo
     views[0]?.over.focus({preventScroll: true});
   }
 
-  function save(kind) { savePictures(scene, note.textContent, kind); }
-
   // What comes from Python
 
   let known = "";
   function read(_, common = true) {
     const wasShown = views.map(view => view.now), {picture} = plane;
     plane.read();
-    if (!common) { updateControls(); move(!motion.scrubbing); return; }
-    const names = JSON.stringify([plane.branches.map(branch => branch.name), plane.points]), same = names === known;
-    known = names;
-    arrangeViews();
-    views.forEach((view, i) => { view.now = same && wasShown[i] ? wasShown[i] : null; });
-    scene.mark();
-    recolour();
-    updateControls();
-    move(same && (picture.fit !== plane.picture.fit || picture.how !== plane.picture.how || !motion.scrubbing));
+    let smooth = !motion.scrubbing;
+    if (common) {
+      const names = JSON.stringify([plane.branches.map(branch => branch.name), plane.points]), same = names === known;
+      known = names;
+      smooth = same && (smooth || picture.fit !== plane.picture.fit || picture.how !== plane.picture.how);
+      arrangeViews();
+      views.forEach((view, i) => { view.now = same && wasShown[i] ? wasShown[i] : null; });
+      scene.mark();
+      recolour();
+    }
+    bar.update(plane, model.get("job")?.how);
+    slider.update(plane);
+    move(smooth);
     root.dataset.ready = "true";
   }
 
@@ -122,14 +121,9 @@ export default panel("points", "Points: student and teachers in one plane", ({mo
     makeLegend(legend, scene, drawing);
   }
 
-  function updateControls() {
-    bar.update(plane, model.get("job")?.how);
-    slider.update(plane);
-  }
-
   function updateJob() {
     const about = model.get("job") ?? {};
-    showJob(job, about, model.get("trouble"), () => ask({cancel: true}));
+    showJob(job, about, model.get("trouble"), () => actions.ask({cancel: true}));
     if (plane.picture.how) bar.view.value = about.how ?? plane.picture.how;
   }
 
@@ -177,7 +171,7 @@ export default panel("points", "Points: student and teachers in one plane", ({mo
     if (motion.step !== step) move(!motion.scrubbing);
     else if (motion.moving !== moving) drawing.changed();
   }));
-  undo.push(session.on("status", () => slider.giveWay()));
+  undo.push(session.on("status", () => { slider.row.hidden = true; }));  // a player is there
   const lonely = setTimeout(() => slider.row.classList.remove("ka-waiting"), 500);
   undo.push(() => clearTimeout(lonely), () => watch.disconnect(), () => drawing.end(), () => setFull(false));
   root.inspect = (index = 0) => scene.inspect(index);

@@ -47,12 +47,13 @@ export default panel("samples", "samples: images and what every net says", ({mod
     setOptions(modes, listed.map(({key, name, reason}) => [key, name, reason, Boolean(reason)]));
     if (shown) modes.value = shown.shows;
     const drawn = shown?.samples.length ?? 0;
-    const steps = [...new Set(film.branches.map((_, i) => film.at(i, time)?.step).filter(step => step !== undefined))];
-    const said = [];
-    if (header.all > drawn) said.push(`${drawn} of ${spaced(header.all)} images are drawn`);
-    if (steps.length) said.push(`answers of step ${steps.map(spaced).join(", ")}`);
-    if (shown && !shown.sheet.width) said.push("no images: only the folder is open, not its problem");
-    if (shown?.labelled.length) said.push("✗ not the true class; faint: a net that does not know it");
+    const steps = [...new Set(film.branches.flatMap((_, i) => film.at(i, time)?.step ?? []))];
+    const said = [
+      header.all > drawn && `${drawn} of ${spaced(header.all)} images are drawn`,
+      steps.length && `answers of step ${steps.map(spaced).join(", ")}`,
+      shown && !shown.sheet.width && "no images: only the folder is open, not its problem",
+      shown?.labelled.length && "✗ not the true class; faint: a net that does not know it",
+    ].filter(Boolean);
     const teachers = shown?.teachers.map(net => [GLYPHS[net.marker] ?? "□", net.colour, net.name]);
     const nets = shown ? [...teachers, ...film.branches.map(branch => ["●", colourOf(branch), studentOf(branch)])] : [];
     if (emptied(key, nets)) for (const [glyph, colour, name] of nets) {

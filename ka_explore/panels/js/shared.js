@@ -80,26 +80,18 @@ function sessionOf(model) {
   return session;
 }
 
-// While a session's panels live, the static picture of them that stands in the notebook is hidden.
-const STATIC = (globalThis[Symbol.for("ka_explore.static")] ??= new Map());
-function hideStatic(id) {
-  const entry = STATIC.get(id) ?? {count: 0, style: null};
-  STATIC.set(id, entry);
-  if (entry.count++ === 0) entry.style = make("style", document.head, {}, `.ka-static-${id} { display: none; }`);
-  return () => { if (--entry.count === 0) entry.style.remove(); };
-}
-
 // A panel's frame: an element with the class, a title for screen readers, and what is undone when the view goes.
 // Give it to every listener: `undo.push(session.on(…))`; render returns `() => undo.forEach(f => f())`.
+// While a session's panels live, the static picture of them that stands in the notebook is hidden.
 function panelIn(el, kind, label, session) {
   el.classList.add("ka-cell");
   const root = make("section", el, {class: `ka ka-${kind}`, "aria-label": label});
-  const undo = session ? [hideStatic(session.id)] : [];
+  const hide = session && make("style", document.head, {}, `.ka-static-${session.id} { display: none; }`);
   const look = () => root.classList.toggle("ka-dark", isDark(root));
   const changed = () => { look(); root.dispatchEvent(new CustomEvent("ka-theme")); };
   const watch = new MutationObserver(changed);
   watch.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]});
-  undo.push(() => watch.disconnect());
+  const undo = [() => watch.disconnect(), () => hide?.remove()];
   // A theme's colours may come later than its name: their change is a transition of next to no time.
   root.addEventListener("transitionend", event => { if (event.target === root) changed(); });
   requestAnimationFrame(look);
@@ -164,9 +156,8 @@ function toggle(set, value) {
 function keysOf(root, keys) {
   root.addEventListener("keydown", event => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const kind = event.target.tagName;
+    const kind = event.target.tagName, press = keys[event.key];
     if (kind === "TEXTAREA" || (kind === "INPUT" && event.target.type === "text")) { event.stopPropagation(); return; }
-    const press = keys[event.key];
     if (!press || (event.key === " " && ["BUTTON", "SELECT", "SUMMARY"].includes(kind))) return;
     if (event.key.startsWith("Arrow") && (kind === "SELECT" || (kind === "INPUT" && event.target.type === "range"))) return;
     event.preventDefault();
@@ -189,9 +180,7 @@ function listen(model, undo, event, listener) {
   undo.push(() => model.off(event, listener));
 }
 
-function integers(value) {
-  return value ? new Int32Array(value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength)) : new Int32Array(0);
-}
+const integers = value => new Int32Array(value ? value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength) : 0);
 
 // Theme
 
@@ -200,14 +189,10 @@ function isDark(root) {
   return 0.3 * parts[0] + 0.6 * parts[1] + 0.1 * parts[2] < 110;
 }
 
-function styleOf(root, name) {
-  return getComputedStyle(root).getPropertyValue(name).trim();
-}
+const styleOf = (root, name) => getComputedStyle(root).getPropertyValue(name).trim();
 
 // The student is dark on light and light on dark; teachers keep their colours.
-function netColour(net, root) {
-  return net.name === "student" ? styleOf(root, "--ka-front") || "#222222" : net.colour;
-}
+const netColour = (net, root) => net.name === "student" ? styleOf(root, "--ka-front") || "#222222" : net.colour;
 
 // blue to red through a light grey, for numbers on both sides of one
 const DIVERGING = [[33, 102, 172], [67, 147, 195], [146, 197, 222], [209, 229, 240], [240, 240, 240], [253, 219, 199], [244, 165, 130], [214, 96, 77], [178, 24, 43]];
@@ -217,26 +202,19 @@ const GLYPHS = {"^": "△", "s": "□", "D": "◇", "v": "▽", "P": "✚", "X":
 
 // A canvas that is as sharp as the screen and as large as its element; `paint(ctx, width, height)` in CSS pixels.
 // Paints are gathered: at most one a frame of the screen.
-function sharpCanvas(into, paint, attributes = {}) {
+function sharpCanvas(into, undo, paint, attributes = {}) {
   const canvas = make("canvas", into, attributes);
   let wanted = false;
   function now() {
     wanted = false;
-    const width = canvas.clientWidth, height = canvas.clientHeight, ratio = window.devicePixelRatio || 1;
-    if (!width || !height) return;
-    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-      canvas.width = Math.round(width * ratio);
-      canvas.height = Math.round(height * ratio);
-    }
-    const ctx = canvas.getContext("2d");
-    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    ctx.clearRect(0, 0, width, height);
-    paint(ctx, width, height);
+    const width = canvas.clientWidth, height = canvas.clientHeight;
+    if (width && height) paint(cleared(canvas, width, height), width, height);
   }
   const soon = () => { if (!wanted) { wanted = true; requestAnimationFrame(now); } };
   const watch = new ResizeObserver(soon);
   watch.observe(canvas);
-  return {canvas, soon, now, end: () => watch.disconnect()};
+  undo.push(() => watch.disconnect());
+  return {canvas, soon};
 }
 
 // Begin a path through points.
@@ -273,9 +251,7 @@ function shortened(names, most) {
   return names.map(cut(tails[apart.indexOf(Math.max(...apart))]));
 }
 
-function spaced(count) {
-  return String(count).replace(/\B(?=(\d{3})+(?!\d))/g, " ");
-}
+const spaced = count => String(count).replace(/\B(?=(\d{3})+(?!\d))/g, " ");
 
 function seconds(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";

@@ -20,11 +20,10 @@ export default panel("tables", "tables", ({model, session, root, undo}) => {
   const body = make("div", root, {class: "ka-tables-body"});
   const foot = make("div", root, {class: "ka-tables-foot ka-small"});
   const least = make("span", foot, {class: "ka-numbers"});
-  const bar = sharpCanvas(foot, paintBar, {class: "ka-tables-bar", role: "img"});
+  const bar = sharpCanvas(foot, undo, paintBar, {class: "ka-tables-bar", role: "img"});
   const most = make("span", foot, {class: "ka-numbers"});
   const unit = make("span", foot, {class: "ka-tables-unit"});
   const note = make("span", foot, {class: "ka-quiet ka-tables-note"});
-  undo.push(bar.end);
 
   const film = filmOf(model);
   let time = null, minus = false, limits = [0, 1, VIRIDIS, false], parts = [], asked = null, marked = null, current = null;
@@ -143,7 +142,7 @@ export default panel("tables", "tables", ({model, session, root, undo}) => {
       });
     });
     const first = shown.find(part => part.table?.values)?.table, waits = asked && asked !== film.about.chosen;
-    const steps = [...new Set(shown.map(part => part.table?.step).filter(step => step !== undefined))];
+    const steps = [...new Set(shown.flatMap(part => part.table?.step ?? []))];
     at.textContent = waits ? "computing …" : steps.length === 1 && (film.branches.length === 1 || minus) ? `of step ${spaced(steps[0])}` : "";
     at.title = time === null || !steps.length || steps.includes(time) ? "" : `the snapshot nearest to step ${time}`;
     root.classList.toggle("ka-tables-waits", Boolean(waits));
@@ -197,12 +196,9 @@ export default panel("tables", "tables", ({model, session, root, undo}) => {
       grid.push([title, ...columns.map(() => make("td", line, look))]);
     });
     const namesOf = (i, j) => [i ? rows[i - 1] : null, j ? columns[j - 1] : null];
-    const positionOf = cell => {
-      const row = grid.findIndex(line => line.includes(cell));
-      return row < 0 ? null : [row, grid[row].indexOf(cell)];
-    };
+    const positions = new Map(grid.flatMap((line, i) => line.map((cell, j) => [cell, [i, j]])));
     const choose = cell => {
-      const where = cell && positionOf(cell);
+      const where = positions.get(cell);
       if (!where || !cell.classList.contains("ka-tables-can") || cell.dataset.value === "NaN") return;
       const [row, column] = namesOf(...where), now = wanted()[index]?.table;
       if (!now?.values) return;
@@ -219,7 +215,7 @@ export default panel("tables", "tables", ({model, session, root, undo}) => {
       cell.focus();
     };
     const move = (down, right) => event => {
-      const where = positionOf(event.target.closest("td, th"));
+      const where = positions.get(event.target.closest("td, th"));
       if (where) focus(grid[Math.min(Math.max(where[0] + down, 0), rows.length)]?.[Math.min(Math.max(where[1] + right, 0), columns.length)]);
     };
     keysOf(made, {

@@ -29,8 +29,7 @@ export default panel("what-if", "what if: options to change in a fork", ({model,
   const at = make("input", stepLabel, {type: "text", inputmode: "numeric", class: "ka-numbers", "aria-label": "step to fork at"});
   const start = button(foot, "from 0", "a new branch with all the values above, from step 0 on", () => post(0), {class: "ka-wi-start", "aria-label": "fork from the start, step 0"});
   start.firstChild.replaceWith(...wordy("from ", "the start (", "0", ")"));
-  const nameLabel = make("label", foot, {class: "ka-wi-name ka-grow"}, "as ");
-  const name = make("input", nameLabel, {type: "text", "aria-label": "name of the fork", spellcheck: "false", title: "name of the fork; empty takes the proposed one"});
+  const name = make("input", make("label", foot, {class: "ka-wi-name ka-grow"}, "as "), {type: "text", "aria-label": "name of the fork", spellcheck: "false", title: "name of the fork; empty takes the proposed one"});
   const playLabel = make("label", foot, {title: "after the fork the new branch plays on"});
   const plays = make("input", playLabel, {type: "checkbox", checked: true});
   playLabel.append(...wordy(" play", " it at once"));
@@ -218,14 +217,11 @@ export default panel("what-if", "what if: options to change in a fork", ({model,
 
   function teacherRow(into, teachers, text) {
     return frame(into, "without", text, (into, marks) => {
-      into.classList.add("ka-wi-teachers");
-      into.setAttribute("role", "group");
-      into.setAttribute("aria-label", "teachers that teach");
+      setAttributes(into, {class: "ka-wi-control ka-wi-teachers", role: "group", "aria-label": "teachers that teach"});
       const boxes = teachers.map(teacher => {
         const label = make("label", into, {class: "ka-wi-teacher", title: `${teacher.name} teaches; off: it is left out of every term`});
         const box = make("input", label, {type: "checkbox", role: "switch", "aria-label": `${teacher.name} teaches`, "aria-describedby": marks["aria-describedby"]});
-        const drawn = sharpCanvas(label, (ctx, width, height) => drawMarker(ctx, teacher.marker, width / 2, height / 2, 5, teacher.colour), {class: "ka-wi-marker", "aria-hidden": "true"});
-        undo.push(drawn.end);
+        sharpCanvas(label, undo, (ctx, width, height) => drawMarker(ctx, teacher.marker, width / 2, height / 2, 5, teacher.colour), {class: "ka-wi-marker", "aria-hidden": "true"});
         make("span", label, {class: "ka-wi-teacher-name"}, teacher.name);
         box.addEventListener("change", () => put("without", teachers.map(t => t.name).filter((_, i) => !boxes[i].checked)));
         return box;

@@ -64,12 +64,11 @@ function termsIn(into, scene, undo, draw) {
 
   // A line in a colour, with a branch's dashes where one is given, and a name.
   function named(into, name, colour, branch) {
-    const swatch = sharpCanvas(into, (ctx, width, height) => {
+    const swatch = sharpCanvas(into, undo, (ctx, width, height) => {
       ctx.strokeStyle = scene.seen(colour);
       ctx.lineWidth = 2.2;
       strokeLine(ctx, [0, height / 2], [width, height / 2], branch ? scene.dashOf(branch) : []);
     }, {class: "ka-history-swatch", "aria-hidden": "true"});
-    undo.push(swatch.end);
     scene.root.addEventListener("ka-theme", swatch.soon);
     make("span", into, {class: "ka-history-name"}, name);
   }

@@ -15,10 +15,7 @@ class Motion {
     this.still = window.matchMedia?.("(prefers-reduced-motion: reduce)").matches;
   }
 
-  get step() {
-    return Math.min(Math.max(this.time ?? this.plane.last, this.plane.first), this.plane.last);
-  }
-
+  get step() { return Math.min(Math.max(this.time ?? this.plane.last, this.plane.first), this.plane.last); }
   get moving() { return this.scrubbing || this.flowing; }
 
   // Take up what the session says of the time.

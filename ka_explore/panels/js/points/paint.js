@@ -28,25 +28,17 @@ class View {
   // Whether there are points to be seen: none while others are read, or where a frame only says why it has none.
   get drawn() { return Boolean(this.frame && !this.frame.said && this.now && this.lens); }
 
-  // Make the canvases as sharp as the screen; false where the picture has no room.
+  // Make the points as sharp as the screen; false where the picture has no room.
   fit() {
     const ratio = window.devicePixelRatio || 1, width = this.plot.clientWidth, height = this.plot.clientHeight;
     if (!width || !height) return false;
     Object.assign(this, {ratio, width, height});
     const across = Math.round(width * ratio), down = Math.round(height * ratio);
     if (this.points.width !== across || this.points.height !== down) {
-      for (const canvas of [this.under, this.points, this.over]) Object.assign(canvas, {width: across, height: down});
+      Object.assign(this.points, {width: across, height: down});
       this.image = null;
     }
     return true;
-  }
-
-  // A canvas of this view, empty, to be drawn on in CSS pixels.
-  cleared(canvas) {
-    const ctx = canvas.getContext("2d");
-    ctx.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
-    ctx.clearRect(0, 0, this.width, this.height);
-    return ctx;
   }
 }
 
@@ -59,7 +51,7 @@ function markerSize({root, zoom}, view, count) {
 
 // The grid, and the lines of a share of the images and of the selection; those of what is pointed at lie above the points.
 function paintUnder(scene, view, count) {
-  const ctx = view.cleared(view.under), {plane, lines, selection, chosen} = scene;
+  const ctx = cleared(view.under, view.width, view.height), {plane, lines, selection, chosen} = scene;
   if (!view.frame) return;
   view.lens = scene.zoom.lens(view, scene.motion.box);
   paintGrid(ctx, scene.root, view);
@@ -207,7 +199,7 @@ function paintPoints(scene, view, count) {
 
 // What is pointed at, in all nets, and the lasso.
 function paintOver(scene, view) {
-  const ctx = view.cleared(view.over), {plane, hovered, lasso} = scene;
+  const ctx = cleared(view.over, view.width, view.height), {plane, hovered, lasso} = scene;
   if (!view.drawn) return;
   if (hovered !== null && hovered < plane.samples) {
     if (scene.lines !== "off") paintLines(ctx, scene, view, [hovered], 0.95, 2);

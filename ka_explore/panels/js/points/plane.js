@@ -41,9 +41,7 @@ class Plane {
   get student() { return Math.max(this.nets.findIndex(net => net.name === "student"), 0); }
 
   // The nets from the lowest to the highest: the student lies above its teachers.
-  get upwards() {
-    return [...this.nets.keys()].sort((a, b) => (this.nets[a].name === "student") - (this.nets[b].name === "student"));
-  }
+  get upwards() { return [...this.nets.keys()].sort((a, b) => (this.nets[a].name === "student") - (this.nets[b].name === "student")); }
 }
 
 function boxOf(xy) {

@@ -33,9 +33,7 @@ class Scene {
   }
 
   // Whether a net is shown.
-  shows(net) {
-    return !this.hiddenNets.has(this.plane.nets[net].name);
-  }
+  shows(net) { return !this.hiddenNets.has(this.plane.nets[net].name); }
 
   // Where somebody else may look what is on the screen: in pixels of a branch's picture, net after net.
   inspect(index) {

@@ -3,7 +3,6 @@
 class Slider {
   constructor(scene, session) {
     Object.assign(this, {scene, session});
-    this.alone = true;  // no player is there
     this.row = make("div", scene.root, {class: "ka-points-time ka-waiting"});  // its room is kept until it is clear who has the time
     this.range = make("input", this.row, {type: "range", step: "any", "aria-label": "Step that is looked at"});
     this.output = make("output", this.row, {class: "ka-numbers"});
@@ -20,18 +19,10 @@ class Slider {
   }
 
   // From the first to the last step there is.
-  update({first, last}) {
-    Object.assign(this.range, {min: first, max: last, disabled: !(first < last)});
-  }
+  update({first, last}) { Object.assign(this.range, {min: first, max: last, disabled: !(first < last)}); }
 
   show(step, words) {
     this.output.textContent = words;
     if (document.activeElement !== this.range || !this.scene.motion.scrubbing) this.range.value = step;
-  }
-
-  // A player is there.
-  giveWay() {
-    this.alone = false;
-    this.row.hidden = true;
   }
 }

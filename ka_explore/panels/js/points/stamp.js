@@ -23,15 +23,12 @@ class Stamp {
     canvas.width = canvas.height = side;
     const ctx = canvas.getContext("2d", {willReadFrequently: true});
     const x = this.reach + ((phase % PHASES) + 0.5) / PHASES, y = this.reach + (Math.floor(phase / PHASES) + 0.5) / PHASES;
-    const covers = draw => {
+    const covered = draw => {
       ctx.clearRect(0, 0, side, side);
       ctx.fillStyle = ctx.strokeStyle = "#000";
       ctx.beginPath();
       draw();
-      return ctx.getImageData(0, 0, side, side).data;
-    };
-    const pixels = data => {
-      const offsets = [], alphas = [];
+      const {data} = ctx.getImageData(0, 0, side, side), offsets = [], alphas = [];
       for (let i = 0; i < side * side; i++) {
         const alpha = data[4 * i + 3];
         if (alpha < 8) continue;
@@ -41,7 +38,7 @@ class Stamp {
       return {offsets: Int32Array.from(offsets), alphas: Uint8Array.from(alphas)};
     };
     const filled = this.marker === "o";
-    const face = pixels(covers(() => {
+    const face = covered(() => {
       tracePath(ctx, this.marker, x, y, this.size);
       if (filled) { ctx.fill(); return; }
       ctx.lineWidth = this.line;
@@ -50,13 +47,13 @@ class Stamp {
       ctx.globalAlpha = 0.16;
       ctx.fill();
       ctx.globalAlpha = 1;
-    }));
-    const rim = this.rim && filled ? pixels(covers(() => {
+    });
+    const rim = this.rim && filled ? covered(() => {
       tracePath(ctx, "o", x, y, this.size + this.rim);
       ctx.globalAlpha = 0.75;
       ctx.fill();
       ctx.globalAlpha = 1;
-    })) : null;
+    }) : null;
     return {face, rim};
   }
 }

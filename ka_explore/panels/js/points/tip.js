@@ -1,5 +1,7 @@
 // The tip beside the pointer: the image, its class, and what every net says of it.
 
+const bitmapOf = data => createImageBitmap(new Blob([data], {type: "image/png"})).catch(() => null);
+
 // Images of the samples: cut from one sheet, or asked for one by one where all are too much for a sheet.
 class Images {
   constructor(model, ask, arrived) {
@@ -11,12 +13,13 @@ class Images {
   async readSheet() {
     const data = this.model.get("sheet");
     if (!data?.byteLength) return;
-    this.sheet = await createImageBitmap(new Blob([data], {type: "image/png"})).catch(() => null);
+    this.sheet = await bitmapOf(data);
     this.arrived();
   }
 
-  take(sample, data) {
-    createImageBitmap(new Blob([data], {type: "image/png"})).then(bitmap => { this.single.set(sample, bitmap); this.arrived(); }, () => {});
+  async take(sample, data) {
+    this.single.set(sample, await bitmapOf(data));
+    this.arrived();
   }
 
   // A sample's image, {from, x, y, width, height}, or null while it is not there.

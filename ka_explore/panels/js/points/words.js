@@ -1,9 +1,7 @@
 // What the panel says in words: above the pictures, below them, and of what is being made.
 
 // A step as it is told: whole where it nearly is.
-function stepInWords(step) {
-  return Math.abs(step - Math.round(step)) < 0.05 ? String(Math.round(step)) : step.toFixed(1);
-}
+const stepInWords = step => Math.abs(step - Math.round(step)) < 0.05 ? String(Math.round(step)) : step.toFixed(1);
 
 // A title a picture. A branch that has no frame at the step names the step of the frame that it shows.
 function entitle({plane, views}, step) {

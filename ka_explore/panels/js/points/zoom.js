@@ -1,9 +1,7 @@
 // Zoom and shift, the same in every branch's picture, and the lens that follows: from the plane to pixels of a picture.
 
 class Zoom {
-  constructor() {
-    this.reset();
-  }
+  constructor() { this.reset(); }
 
   reset() {
     this.factor = 1;
