@@ -162,7 +162,7 @@ export default panel("points", "Points: student and teachers in one plane", ({mo
   root.addEventListener("ka-theme", () => { recolour(); drawing.changed(); });
   following(model, undo, {"job trouble": updateJob, sheet: () => images.readSheet(), selected: readSelection});
   listen(model, undo, "msg:custom", (message, buffers) => { if (message.kind === "image") images.take(message.sample, buffers[0]); });
-  undo.push(film.on(read), session.on("selection", samples => { scene.select(samples ?? new Int32Array(0)); drawing.changed(); }));
+  undo.push(film.on(read), session.on("selection", samples => { scene.mark(samples ?? new Int32Array(0)); drawing.changed(); }));
   undo.push(session.on("hover", sample => { scene.hovered = sample; drawing.pointedChanged(); }));
   undo.push(session.on("time", value => {
     const {step, moving} = motion;

@@ -148,9 +148,7 @@ function naming(input, done, leaving) {
 }
 
 // Put a value into a set, or take it out.
-function toggle(set, value) {
-  if (!set.delete(value)) set.add(value);
-}
+const toggle = (set, value) => set.delete(value) || set.add(value);
 
 // Shadows of JupyterLab's own keys: what a panel understands must not run cells or move between them.
 function keysOf(root, keys) {

@@ -22,14 +22,13 @@ function termsIn(into, scene, undo, draw) {
     if (scene.several) {
       const row = make("tr", make("thead", table));
       make("td", row);
-      for (const branch of branches) {
-        named(make("th", row, {scope: "col", title: branch.name}), branch.name, branch.colour, branch);
-      }
+      for (const branch of branches) named(make("th", row, {scope: "col", title: branch.name}), branch.name, branch.colour, branch);
     }
     const body = make("tbody", table);
     rows = terms.map(term => {
       const row = make("tr", body), made = toggleOf(term, make("th", row, {scope: "row"}));
-      for (const [event, name] of [["pointerenter", term.name], ["pointerleave", null]]) row.addEventListener(event, () => { scene.emphasised = name; draw(); });
+      row.addEventListener("pointerenter", () => { scene.emphasised = term.name; draw(); });
+      row.addEventListener("pointerleave", () => { scene.emphasised = null; draw(); });
       if (term.name === focused) made.focus();
       return {term, made, row, values: branches.map(() => make("td", row))};
     });

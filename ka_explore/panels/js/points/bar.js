@@ -66,7 +66,5 @@ class Bar {
     for (const select of [this.view, this.colour, this.lines, this.space, this.save]) select.disabled = !nets.length;
   }
 
-  showTool(tool) {
-    for (const name of ["lasso", "pan"]) this[name].setAttribute("aria-pressed", String(tool === name));
-  }
+  showTool(tool) { for (const name of ["lasso", "pan"]) this[name].setAttribute("aria-pressed", String(tool === name)); }
 }

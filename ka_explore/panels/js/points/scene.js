@@ -21,13 +21,9 @@ class Scene {
     this.full = null;  // the element on the page that holds the panel in full size
   }
 
-  select(samples) {
-    this.selection = samples;
-    this.mark();
-  }
-
-  // To be called when there are other samples as well.
-  mark() {
+  // Mark what is selected; to be called when there are other samples as well.
+  mark(selection = this.selection) {
+    this.selection = selection;
     this.chosen = new Uint8Array(this.plane.samples);
     for (const sample of this.selection) if (sample < this.plane.samples) this.chosen[sample] = 1;
   }
