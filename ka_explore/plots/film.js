@@ -3,31 +3,14 @@
 
 const GREY = "#bbbbbb";
 
-// Data
-
-function bytes(text) {
-  const binary = atob(text);
-  const out = new Uint8Array(binary.length);
-  for (let i = 0; i < binary.length; i++) out[i] = binary.charCodeAt(i);
-  return out.buffer;
-}
-
 // Arrays that several frames share are stored once.
-function unpack(data) {
-  const arrays = data.arrays.map(a => a.kind === "float" ? new Float32Array(bytes(a.data)) : new Int32Array(bytes(a.data)));
-  const at = index => index === null ? null : arrays[index];
-  return data.frames.map(f => ({
-    title: f.title, note: f.note, xy: at(f.xy), group: at(f.group), sample: at(f.sample), label: at(f.label), value: at(f.value),
-  }));
-}
-
-// The page
-
-function element(kind, into, text) {
-  const made = document.createElement(kind);
-  if (text !== undefined) made.textContent = text;
-  into.appendChild(made);
-  return made;
+function unpack({arrays, frames}) {
+  const stored = arrays.map(({kind, data}) => {
+    const {buffer} = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
+    return kind === "float" ? new Float32Array(buffer) : new Int32Array(buffer);
+  });
+  const at = index => stored[index] ?? null;
+  return frames.map(f => ({...f, xy: at(f.xy), group: at(f.group), sample: at(f.sample), label: at(f.label), value: at(f.value)}));
 }
 
 function film(root) {
@@ -36,29 +19,18 @@ function film(root) {
   let now = 0, by = data.by[0], timer = null;
   const hidden = {net: new Set(), label: new Set()};
 
-  const bar = element("div", root);
-  bar.className = "points-film-bar";
-  const play = element("button", bar, "▶ play");
-  play.type = "button";
-  const slider = element("input", bar);
-  Object.assign(slider, {type: "range", min: 0, max: frames.length - 1, step: 1, value: 0});
-  slider.setAttribute("aria-label", "frame");
-  const title = element("output", bar);
-  const select = element("select", bar);
-  select.setAttribute("aria-label", "colour by");
-  for (const way of data.by) element("option", select, "colour by " + (way === "label" ? data.legend : way === "value" ? data.unit || "value" : "net")).value = way;
-  const stage = element("div", root);
-  stage.className = "points-film-stage";
-  const canvas = element("canvas", stage);
-  canvas.tabIndex = 0;
-  canvas.setAttribute("role", "img");
-  const tip = element("div", stage);
-  tip.className = "points-film-tip";
-  tip.hidden = true;
-  const legend = element("div", stage);
-  legend.className = "points-film-legend";
-  const note = element("div", root);
-  note.className = "points-film-note";
+  const bar = make("div", root, {class: "points-film-bar"});
+  const play = make("button", bar, {type: "button"}, "▶ play");
+  const slider = make("input", bar, {type: "range", min: 0, max: frames.length - 1, step: 1, value: 0, "aria-label": "frame"});
+  const title = make("output", bar);
+  const select = make("select", bar, {"aria-label": "colour by"});
+  const ways = {label: data.legend, value: data.unit || "value", net: "net"};
+  for (const value of data.by) make("option", select, {value}, `colour by ${ways[value]}`);
+  const stage = make("div", root, {class: "points-film-stage"});
+  const canvas = make("canvas", stage, {tabindex: 0, role: "img"});
+  const tip = make("div", stage, {class: "points-film-tip", hidden: true});
+  const legend = make("div", stage, {class: "points-film-legend"});
+  const note = make("div", root, {class: "points-film-note"});
 
   const width = 560, height = 420, edge = 14;
   const [[left, right], [low, high]] = data.limits;
@@ -69,21 +41,13 @@ function film(root) {
   const shown = (frame, i) => !hidden.net.has(frame.group[i]) && !(frame.label && by === "label" && hidden.label.has(frame.label[i]));
 
   function colour(frame, i) {
-    if (by === "value") return frame.value ? mapped(frame.value[i], data.range[0], data.range[1]) : GREY;
+    if (by === "value") return frame.value ? mapped(frame.value[i], ...data.range) : GREY;
     if (by === "label") return frame.label && frame.label[i] >= 0 ? data.label_colours[frame.label[i]] : GREY;
     return data.colours[frame.group[i]];
   }
 
   function draw() {
-    const ratio = window.devicePixelRatio || 1;
-    if (canvas.width !== Math.round(width * ratio)) {
-      canvas.width = Math.round(width * ratio);
-      canvas.height = Math.round(height * ratio);
-    }
-    const ctx = canvas.getContext("2d");
-    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    ctx.clearRect(0, 0, width, height);
-    const frame = frames[now], count = frame.group.length;
+    const ctx = cleared(canvas, width, height), frame = frames[now], count = frame.group.length;
     ctx.globalAlpha = 0.85;
     const size = count > 3000 ? 2.5 : count > 800 ? 3.2 : 4;
     for (const student of [false, true])  // the student on top
@@ -134,29 +98,21 @@ function film(root) {
     entries("net", "net", data.groups, i => [data.markers[i], by === "net" ? data.colours[i] : "#444444"]);
     if (by === "label") entries("label", data.legend, data.labels, i => ["o", data.label_colours[i]]);
     if (by === "value") {
-      element("div", legend, data.unit || "value").className = "points-film-head";
-      const ramp = element("div", legend);
-      ramp.className = "points-film-ramp";
-      ramp.style.background = `linear-gradient(to right, ${VIRIDIS.map(c => `rgb(${c.join(",")})`).join(",")})`;
-      element("div", legend, `${Number(data.range[0].toPrecision(3))} to ${Number(data.range[1].toPrecision(3))}`);
+      make("div", legend, {class: "points-film-head"}, ways.value);
+      const colours = VIRIDIS.map(c => `rgb(${c.join(",")})`);
+      make("div", legend, {class: "points-film-ramp", style: `background: linear-gradient(to right, ${colours.join(",")})`});
+      make("div", legend, {}, `${Number(data.range[0].toPrecision(3))} to ${Number(data.range[1].toPrecision(3))}`);
     }
   }
 
   function entries(kind, head, names, styleOf) {
-    element("div", legend, head).className = "points-film-head";
+    make("div", legend, {class: "points-film-head"}, head);
     names.forEach((name, i) => {
-      const entry = element("button", legend);
-      entry.type = "button";
-      const icon = element("canvas", entry);
-      const ratio = window.devicePixelRatio || 1;
-      icon.width = icon.height = 14 * ratio;
-      const ctx = icon.getContext("2d");
-      ctx.scale(ratio, ratio);
-      drawMarker(ctx, styleOf(i)[0], 7, 7, 4.5, styleOf(i)[1]);
-      element("span", entry, name);
-      entry.setAttribute("aria-pressed", String(!hidden[kind].has(i)));
+      const entry = make("button", legend, {type: "button", "aria-pressed": String(!hidden[kind].has(i))});
+      icon(entry, 14, ctx => drawMarker(ctx, styleOf(i)[0], 7, 7, 4.5, styleOf(i)[1]));
+      make("span", entry, {}, name);
       entry.addEventListener("click", () => {
-        hidden[kind].has(i) ? hidden[kind].delete(i) : hidden[kind].add(i);
+        if (!hidden[kind].delete(i)) hidden[kind].add(i);
         entry.setAttribute("aria-pressed", String(!hidden[kind].has(i)));
         draw();
       });
@@ -192,6 +148,5 @@ function film(root) {
 }
 
 for (const root of document.querySelectorAll(".points-film")) {
-  if (root.dataset.frame !== undefined) continue;  // an earlier copy of this script has made it already
-  film(root);
+  if (root.dataset.frame === undefined) film(root);  // else an earlier copy of this script has made it already
 }

@@ -1,12 +1,4 @@
-// What panels with controls share: traits to follow, Python to paste, what went wrong, keys that stay.
-
-// Calls listeners with every change of a trait, for as long as the view lives.
-function following(model, undo, listeners) {
-  for (const [traits, listener] of Object.entries(listeners)) for (const trait of traits.split(" ")) {
-    model.on(`change:${trait}`, listener);
-    undo.push(() => model.off(`change:${trait}`, listener));
-  }
-}
+// What panels with controls share: Python to paste, what went wrong, keys that stay.
 
 // A button that copies Python, also where the page may not use the clipboard.
 function copyButton(into, root, text, {title = "copy this Python", label = "copy", failed = "mark it by hand"} = {}) {

@@ -65,9 +65,7 @@ class Film {
   }
 
   // Ask Python's side of the panel for something, see `asked` in panels/film.py.
-  ask(message) {
-    sessionOf(this.model).post({do: this.verb, ...message});
-  }
+  ask(message) { sessionOf(this.model).post({do: this.verb, ...message}); }
 
   take({number, verb, whole, about, branches}) {
     if (number <= this.number) return;
@@ -97,21 +95,11 @@ class Film {
     this.asked = true;
   }
 
-  // The frame of a branch, by its place among those compared, that is nearest to a step; null where there is none.
+  // The frame of a branch, by its index among those compared, that is nearest to a step; null where there is none.
   at(branch, step) {
     const frames = this.branches[branch]?.frames ?? [];
     if (step === null || step === undefined) return frames.at(-1) ?? null;
-    let best = null;
-    for (const frame of frames) if (!best || Math.abs(frame.step - step) < Math.abs(best.step - step)) best = frame;
-    return best;
-  }
-
-  get first() {
-    return Math.min(...this.branches.map(({frames}) => frames[0]?.step ?? Infinity));
-  }
-
-  get last() {
-    return Math.max(...this.branches.map(({frames}) => frames.at(-1)?.step ?? -Infinity));
+    return frames.reduce((best, frame) => best && Math.abs(frame.step - step) >= Math.abs(best.step - step) ? best : frame, null);
   }
 }
 

@@ -32,14 +32,18 @@ class Session {
     for (const listener of this.listeners.get(topic) ?? []) listener(value);
   }
 
-  value(topic) {
-    return this.values.get(topic);
-  }
+  value(topic) { return this.values.get(topic); }
 
-  // Python says what is selected.
+  // Take up what Python says is selected.
   selected(samples) {
     const known = this.value("selection");
     if (!known || known.length !== samples.length || samples.some((sample, i) => sample !== known[i])) this.emit("selection", samples);
+  }
+
+  // Let all views look at a step; Python is told as well, unless it moves.
+  look(step, by, moving = false) {
+    this.emit("time", {step, by, moving});
+    if (!moving) this.post({do: "place", step});
   }
 
   // Ask Python for something: {do: "play", …}. See Session.receive in panels/session.py for what can be asked.
@@ -48,7 +52,6 @@ class Session {
     this.sent = {number: whole.number, at: performance.now()};
     if (this.channel) this.channel.send(whole);
     else this.waiting.push(whole);
-    this.emit("sent", this.sent);
   }
 
   // A notebook that is closed and opened again, or a kernel that restarted, brings another channel. The second hello
@@ -77,46 +80,34 @@ function sessionOf(model) {
   return session;
 }
 
-// While a session's panels live, the static picture of them that stands in the notebook is hidden.
-const STATIC = (globalThis[Symbol.for("ka_explore.static")] ??= new Map());
-function hideStatic(id) {
-  const entry = STATIC.get(id) ?? {count: 0, style: null};
-  STATIC.set(id, entry);
-  if (entry.count++ === 0) {
-    entry.style = make("style", document.head, {}, `.ka-static-${id} { display: none; }`);
-  }
-  return () => { if (--entry.count === 0) entry.style.remove(); };
-}
-
 // A panel's frame: an element with the class, a title for screen readers, and what is undone when the view goes.
 // Give it to every listener: `undo.push(session.on(…))`; render returns `() => undo.forEach(f => f())`.
+// While a session's panels live, the static picture of them that stands in the notebook is hidden.
 function panelIn(el, kind, label, session) {
   el.classList.add("ka-cell");
   const root = make("section", el, {class: `ka ka-${kind}`, "aria-label": label});
-  const undo = session ? [hideStatic(session.id)] : [];
+  const hide = session && make("style", document.head, {}, `.ka-static-${session.id} { display: none; }`);
   const look = () => root.classList.toggle("ka-dark", isDark(root));
   const changed = () => { look(); root.dispatchEvent(new CustomEvent("ka-theme")); };
   const watch = new MutationObserver(changed);
   watch.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]});
-  undo.push(() => watch.disconnect());
+  const undo = [() => watch.disconnect(), () => hide?.remove()];
   // A theme's colours may come later than its name: their change is a transition of next to no time.
   root.addEventListener("transitionend", event => { if (event.target === root) changed(); });
   requestAnimationFrame(look);
   return {root, undo, end: () => undo.splice(0).forEach(f => f())};
 }
 
-// DOM
+// What a panel's module exports; `fill` gets the model, its element, its session, and the frame's root and undo.
+const panel = (kind, label, fill) => ({
+  render({model, el}) {
+    const session = sessionOf(model), {root, undo, end} = panelIn(el, kind, label, session);
+    fill({model, el, session, root, undo});
+    return end;
+  },
+});
 
-function make(kind, into, attributes = {}, text) {
-  const made = document.createElement(kind);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === false || value === null || value === undefined) continue;
-    made.setAttribute(name, value === true ? "" : value);
-  }
-  if (text !== undefined) made.textContent = text;
-  into?.appendChild(made);
-  return made;
-}
+// DOM
 
 function button(into, text, title, press, attributes = {}) {
   const made = make("button", into, {type: "button", title, ...attributes}, text);
@@ -124,13 +115,47 @@ function button(into, text, title, press, attributes = {}) {
   return made;
 }
 
+// Empty an element, if it is to show something else than the last time; says whether it is.
+function emptied(element, shown) {
+  const key = JSON.stringify(shown);
+  if (element.dataset.key === key) return false;
+  element.dataset.key = key;
+  element.replaceChildren();
+  return true;
+}
+
+// Give a select these options, [value, text, title, disabled] each; only if they are others, so an open one stays open.
+function setOptions(select, options) {
+  if (emptied(select, options)) for (const [value, text, title, disabled] of options) make("option", select, {value, title, disabled}, text);
+}
+
+// Let a name be typed: Enter takes it, Escape does not, and leaving does as `leaving` says. `done(taken)` is called once.
+function naming(input, done, leaving) {
+  let over = false;
+  const ends = taken => {
+    if (over) return;
+    over = true;  // taking it out of the page blurs it, which would end here again
+    done(taken);
+  };
+  input.addEventListener("keydown", event => {
+    event.stopPropagation();
+    if (event.key === "Enter") ends(true);
+    if (event.key === "Escape") ends(false);
+  });
+  input.addEventListener("blur", () => ends(leaving));
+  input.focus();
+  input.select();
+}
+
+// Put a value into a set, or take it out.
+const toggle = (set, value) => set.delete(value) || set.add(value);
+
 // Shadows of JupyterLab's own keys: what a panel understands must not run cells or move between them.
 function keysOf(root, keys) {
   root.addEventListener("keydown", event => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const kind = event.target.tagName;
+    const kind = event.target.tagName, press = keys[event.key];
     if (kind === "TEXTAREA" || (kind === "INPUT" && event.target.type === "text")) { event.stopPropagation(); return; }
-    const press = keys[event.key];
     if (!press || (event.key === " " && ["BUTTON", "SELECT", "SUMMARY"].includes(kind))) return;
     if (event.key.startsWith("Arrow") && (kind === "SELECT" || (kind === "INPUT" && event.target.type === "range"))) return;
     event.preventDefault();
@@ -141,15 +166,19 @@ function keysOf(root, keys) {
 
 // Traits
 
-// Listen to a model until the view goes.
+// Call listeners with every change of their traits, several to a line, until the view goes.
+function following(model, undo, listeners) {
+  for (const [traits, listener] of Object.entries(listeners)) {
+    for (const trait of traits.split(" ")) listen(model, undo, `change:${trait}`, listener);
+  }
+}
+
 function listen(model, undo, event, listener) {
   model.on(event, listener);
   undo.push(() => model.off(event, listener));
 }
 
-function integers(value) {
-  return value ? new Int32Array(value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength)) : new Int32Array(0);
-}
+const integers = value => new Int32Array(value ? value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength) : 0);
 
 // Theme
 
@@ -158,14 +187,10 @@ function isDark(root) {
   return 0.3 * parts[0] + 0.6 * parts[1] + 0.1 * parts[2] < 110;
 }
 
-function styleOf(root, name) {
-  return getComputedStyle(root).getPropertyValue(name).trim();
-}
+const styleOf = (root, name) => getComputedStyle(root).getPropertyValue(name).trim();
 
 // The student is dark on light and light on dark; teachers keep their colours.
-function netColour(net, root) {
-  return net.name === "student" ? styleOf(root, "--ka-front") || "#222222" : net.colour;
-}
+const netColour = (net, root) => net.name === "student" ? styleOf(root, "--ka-front") || "#222222" : net.colour;
 
 // blue to red through a light grey, for numbers on both sides of one
 const DIVERGING = [[33, 102, 172], [67, 147, 195], [146, 197, 222], [209, 229, 240], [240, 240, 240], [253, 219, 199], [244, 165, 130], [214, 96, 77], [178, 24, 43]];
@@ -175,26 +200,38 @@ const GLYPHS = {"^": "△", "s": "□", "D": "◇", "v": "▽", "P": "✚", "X":
 
 // A canvas that is as sharp as the screen and as large as its element; `paint(ctx, width, height)` in CSS pixels.
 // Paints are gathered: at most one a frame of the screen.
-function sharpCanvas(into, paint, attributes = {}) {
+function sharpCanvas(into, undo, paint, attributes = {}) {
   const canvas = make("canvas", into, attributes);
   let wanted = false;
   function now() {
     wanted = false;
-    const width = canvas.clientWidth, height = canvas.clientHeight, ratio = window.devicePixelRatio || 1;
-    if (!width || !height) return;
-    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-      canvas.width = Math.round(width * ratio);
-      canvas.height = Math.round(height * ratio);
-    }
-    const ctx = canvas.getContext("2d");
-    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    ctx.clearRect(0, 0, width, height);
-    paint(ctx, width, height);
+    const width = canvas.clientWidth, height = canvas.clientHeight;
+    if (width && height) paint(cleared(canvas, width, height), width, height);
   }
   const soon = () => { if (!wanted) { wanted = true; requestAnimationFrame(now); } };
   const watch = new ResizeObserver(soon);
   watch.observe(canvas);
-  return {canvas, soon, now, end: () => watch.disconnect()};
+  undo.push(() => watch.disconnect());
+  return {canvas, soon};
+}
+
+// Begin a path through points.
+function trace(ctx, ...points) {
+  ctx.beginPath();
+  points.forEach(([x, y], i) => i ? ctx.lineTo(x, y) : ctx.moveTo(x, y));
+}
+
+function strokeLine(ctx, from, to, dash = []) {
+  ctx.setLineDash(dash);
+  trace(ctx, from, to);
+  ctx.stroke();
+  ctx.setLineDash([]);
+}
+
+// As much of a text as has room, or nothing where that would be less than three letters.
+function fitted(ctx, text, room) {
+  const shorter = Array.from({length: Math.max(text.length - 3, 0)}, (_, i) => `${text.slice(0, text.length - 1 - i)}…`);
+  return [text, ...shorter].find(words => ctx.measureText(words).width <= room) ?? "";
 }
 
 function readable(value, digits = 3) {
@@ -212,9 +249,7 @@ function shortened(names, most) {
   return names.map(cut(tails[apart.indexOf(Math.max(...apart))]));
 }
 
-function spaced(count) {
-  return String(count).replace(/\B(?=(\d{3})+(?!\d))/g, " ");
-}
+const spaced = count => String(count).replace(/\B(?=(\d{3})+(?!\d))/g, " ");
 
 function seconds(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";

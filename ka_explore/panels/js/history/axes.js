@@ -35,9 +35,8 @@ function rangeOf({branches, shownTerms}, from, to) {
   }
   if (low > high) return {log: false, low: 0, high: 1, empty: true};
   if (low >= 0 && high > 0) {
-    const least = Math.max(above, high * 1e-9);
-    const a = nice(least, true), b = nice(high);
-    return {log: true, low: a, high: b > a ? b : a * 10};
+    const least = nice(Math.max(above, high * 1e-9), true), most = nice(high);
+    return {log: true, low: least, high: most > least ? most : least * 10};
   }
   const reach = high - low || Math.abs(high) || 1, pad = nice(reach / 10);
   return {log: false, low: Math.floor(low / pad) * pad, high: Math.ceil(high / pad) * pad || pad};
@@ -46,7 +45,7 @@ function rangeOf({branches, shownTerms}, from, to) {
 // Where the picture lies on a canvas, and which step and value is where: X(step), Y(value). Null where there is no room.
 // `size` is that of the panel's letters, `type` that of the picture's, in pixels.
 function axesOf(scene, canvasWidth, canvasHeight, size) {
-  const left = Math.round(MARGIN.left * size / 13), top = Math.round(MARGIN.top * size / 13), bottom = Math.round(MARGIN.bottom * size / 13);
+  const [left, top, bottom] = [MARGIN.left, MARGIN.top, MARGIN.bottom].map(side => Math.round(side * size / 13));
   const width = canvasWidth - left - MARGIN.right, height = canvasHeight - top - bottom;
   if (width < 20 || height < 20) return null;
   const [from, to] = spanOf(scene), y = rangeOf(scene, from, to);
@@ -54,15 +53,6 @@ function axesOf(scene, canvasWidth, canvasHeight, size) {
   const rise = value => y.log ? Math.log(value / y.low) / Math.log(y.high / y.low) : (value - y.low) / (y.high - y.low);
   const Y = value => top + (1 - Math.max(rise(value), -0.02)) * height;
   return {left, top, width, height, from, to, y, X, Y, size, type: Math.round(0.85 * size)};
-}
-
-function paintTicks(ctx, box, quiet, line) {
-  ctx.fillStyle = quiet;
-  ctx.strokeStyle = line;
-  ctx.lineWidth = 1;
-  ctx.setLineDash([]);
-  paintValues(ctx, box);
-  paintSteps(ctx, box);
 }
 
 // The values that may have a tick, from the least.
@@ -79,8 +69,10 @@ function tickValues({y, height, type}) {
   return values;
 }
 
-function paintValues(ctx, box) {
+function paintValues(ctx, box, line) {
   const {left, width, type, Y} = box;
+  ctx.strokeStyle = line;
+  ctx.lineWidth = 1;
   ctx.textBaseline = "middle";
   ctx.textAlign = "right";
   let lowest = Infinity;
@@ -89,10 +81,7 @@ function paintValues(ctx, box) {
     if (lowest - at < 1.3 * type) continue;
     lowest = at;
     ctx.globalAlpha = 0.5;
-    ctx.beginPath();
-    ctx.moveTo(left, Math.round(at) + 0.5);
-    ctx.lineTo(left + width, Math.round(at) + 0.5);
-    ctx.stroke();
+    strokeLine(ctx, [left, Math.round(at) + 0.5], [left + width, Math.round(at) + 0.5]);
     ctx.globalAlpha = 1;
     ctx.fillText(text, left - 5, at);
   }
@@ -112,16 +101,15 @@ function paintSteps(ctx, {left, top, width, height, from, to, size, X}) {
 }
 
 // Where stages begin, with their names above; names that would meet are left out, the line stays.
-function paintStages(ctx, branches, {left, top, width, height, from, to, X}, quiet) {
+function paintStages(ctx, branches, {left, top, width, height, from, to, X}) {
   const begins = new Map();
-  for (const branch of branches) {
-    branch.stages.forEach(([step, name], i) => {
-      const next = branch.stages[i + 1]?.[0] ?? branch.total + 1;
-      const key = `${step} ${name}`;
-      if (!begins.has(key)) begins.set(key, {step, name, next, many: branch.stages.length > 1});
+  for (const {stages, total} of branches) {
+    stages.forEach(([step, name], i) => {
+      const key = `${step} ${name}`, next = stages[i + 1]?.[0] ?? total + 1;
+      if (!begins.has(key)) begins.set(key, {step, name, next, many: stages.length > 1});
     });
   }
-  ctx.fillStyle = ctx.strokeStyle = quiet;
+  ctx.strokeStyle = ctx.fillStyle;
   ctx.textBaseline = "bottom";
   ctx.textAlign = "left";
   let free = -Infinity;
@@ -129,19 +117,12 @@ function paintStages(ctx, branches, {left, top, width, height, from, to, X}, qui
     if (!many || step > to || next < from) continue;
     if (step > 1 && step >= from) {
       const border = Math.round(X(step - 0.5)) + 0.5;
-      ctx.setLineDash([2, 3]);
-      ctx.beginPath();
-      ctx.moveTo(border, top - 3);
-      ctx.lineTo(border, top + height);
-      ctx.stroke();
-      ctx.setLineDash([]);
+      strokeLine(ctx, [border, top - 3], [border, top + height], [2, 3]);
     }
     const at = Math.max(X(step), left) + 2, room = Math.min(X(next), left + width) - at - 4;
-    if (at < free) continue;
-    let text = name;
-    while (text.length > 1 && ctx.measureText(text === name ? text : text + "…").width > room) text = text.slice(0, -1);
-    if (text.length < Math.min(name.length, 3)) continue;
-    ctx.fillText(text === name ? text : text + "…", at, top - 3);
+    const text = fitted(ctx, name, room);
+    if (at < free || !text) continue;
+    ctx.fillText(text, at, top - 3);
     free = at + ctx.measureText(text).width + 6;
   }
 }

@@ -42,32 +42,23 @@ function strokeRows(ctx, steps, values, start, stop, {X, Y, y}, crowded) {
   ctx.beginPath();
   let open = false;
   const point = row => {
-    const value = values[row];
-    if (!Number.isFinite(value) || (y.log && value <= 0)) { open = false; return; }
-    if (open) ctx.lineTo(X(steps[row]), Y(value));
-    else ctx.moveTo(X(steps[row]), Y(value));
-    open = true;
+    const value = values[row], there = Number.isFinite(value) && (value > 0 || !y.log);
+    if (there) ctx[open ? "lineTo" : "moveTo"](X(steps[row]), Y(value));
+    open = there;
   };
-  if (!crowded) {
-    for (let row = start; row < stop; row++) point(row);
-  } else {
-    let row = start;
-    while (row < stop) {
-      const pixel = Math.floor(X(steps[row]));
-      let low = -1, high = -1, hole = false, next = row;
-      for (; next < stop && Math.floor(X(steps[next])) === pixel; next++) {
-        if (Number.isNaN(values[next])) { hole = true; continue; }
-        if (low < 0 || values[next] < values[low]) low = next;
-        if (high < 0 || values[next] > values[high]) high = next;
-      }
-      if (low < 0) open = false;
-      else {
-        point(Math.min(low, high));
-        if (low !== high) point(Math.max(low, high));
-        if (hole) open = false;
-      }
-      row = next;
+  for (let row = start, next; row < stop; row = next) {
+    next = row + 1;
+    if (!crowded) { point(row); continue; }
+    const pixel = Math.floor(X(steps[row]));
+    let low = -1, high = -1, hole = false;
+    for (next = row; next < stop && Math.floor(X(steps[next])) === pixel; next++) {
+      if (Number.isNaN(values[next])) { hole = true; continue; }
+      if (low < 0 || values[next] < values[low]) low = next;
+      if (high < 0 || values[next] > values[high]) high = next;
     }
+    if (low >= 0) point(Math.min(low, high));
+    if (low !== high) point(Math.max(low, high));
+    if (hole) open = false;
   }
   ctx.stroke();
 }
@@ -80,12 +71,7 @@ function paintForks(ctx, scene, {top, height, from, to, type, X}) {
     const x = X(branch.fork[1]), spot = Math.round(x / 12);
     ctx.strokeStyle = scene.seen(branch.colour);
     ctx.globalAlpha = 0.8;
-    ctx.setLineDash([1, 3]);
-    ctx.beginPath();
-    ctx.moveTo(x, top);
-    ctx.lineTo(x, foot);
-    ctx.stroke();
-    ctx.setLineDash([]);
+    strokeLine(ctx, [x, top], [x, foot], [1, 3]);
     ctx.globalAlpha = 1;
     const low = foot - 2 - (spots.has(spot) ? type : 0), arm = type / 2;  // above another one that is near
     spots.add(spot);
@@ -104,17 +90,19 @@ function paintForks(ctx, scene, {top, height, from, to, type, X}) {
 function paintCursor(ctx, scene) {
   const {box, time, pointed, dragged, root} = scene, {left, top, width, height, from, to, X} = box;
   const accent = styleOf(root, "--ka-accent"), foot = top + height;
+  const rule = (step, colour, dash) => {
+    ctx.strokeStyle = colour;
+    ctx.lineWidth = 1.5;
+    strokeLine(ctx, [X(step), top - 2], [X(step), foot], dash);
+  };
   if (time !== null && time >= from && time <= to) {
-    paintRule(ctx, box, time, accent, []);
+    rule(time, accent);
     ctx.fillStyle = accent;
-    ctx.beginPath();
-    ctx.moveTo(X(time) - 5, foot + 6);
-    ctx.lineTo(X(time) + 5, foot + 6);
-    ctx.lineTo(X(time), foot);
+    trace(ctx, [X(time) - 5, foot + 6], [X(time) + 5, foot + 6], [X(time), foot]);
     ctx.fill();
   }
   if (pointed !== null) {
-    if (pointed >= from && pointed <= to) paintRule(ctx, box, pointed, styleOf(root, "--ka-quiet"), [3, 3]);
+    if (pointed >= from && pointed <= to) rule(pointed, styleOf(root, "--ka-quiet"), [3, 3]);
     paintPointed(ctx, scene);
   }
   if (dragged?.zooming) {
@@ -123,17 +111,6 @@ function paintCursor(ctx, scene) {
     ctx.fillRect(Math.min(dragged.from, dragged.to), top, Math.abs(dragged.to - dragged.from), height);
     ctx.globalAlpha = 1;
   }
-}
-
-function paintRule(ctx, {top, height, X}, step, colour, dash) {
-  ctx.strokeStyle = colour;
-  ctx.lineWidth = 1.5;
-  ctx.setLineDash(dash);
-  ctx.beginPath();
-  ctx.moveTo(X(step), top - 2);
-  ctx.lineTo(X(step), top + height);
-  ctx.stroke();
-  ctx.setLineDash([]);
 }
 
 function paintPointed(ctx, scene) {

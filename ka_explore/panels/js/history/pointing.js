@@ -1,8 +1,8 @@
 // Pointer and keys: looking at a step, and zooming to some steps.
 
-// Listen to a canvas in its plot. `look(step, moving)` tells all views, `settle(step)` Python as well; `draw` paints
+// Listen to a canvas in its plot. `look(step, moving)` tells all views, and Python once nothing moves; `draw` paints
 // everything anew, `follow` only what follows the pointer. Returns what ends it.
-function pointing(scene, plot, canvas, {look, settle, draw, follow}) {
+function pointing(scene, plot, canvas, {look, draw, follow}) {
   const stepIn = x => scene.box.from + (x - scene.box.left) / scene.box.width * (scene.box.to - scene.box.from);
   const stepAt = x => Math.min(Math.max(Math.round(stepIn(x)), 0), scene.last);
   const showAll = () => { scene.zoom = null; draw(); };
@@ -29,7 +29,7 @@ function pointing(scene, plot, canvas, {look, settle, draw, follow}) {
     if (!dragged) return;
     scene.dragged = null;
     if (!dragged.zooming) {
-      settle(stepAt(event.offsetX));
+      look(stepAt(event.offsetX), false);
     } else if (Math.abs(dragged.to - dragged.from) > 5) {
       const steps = [dragged.from, dragged.to].map(stepIn).sort((a, b) => a - b);
       if (steps[1] - steps[0] >= 2) scene.zoom = steps;
@@ -45,7 +45,7 @@ function pointing(scene, plot, canvas, {look, settle, draw, follow}) {
     const step = Math.min(Math.max(Math.round(scene.step) + by * (event.shiftKey ? 10 : 1), 0), scene.last);
     look(step, true);
     clearTimeout(waiting);
-    waiting = setTimeout(() => settle(step), 250);
+    waiting = setTimeout(() => look(step, false), 250);
   };
   keysOf(plot, {ArrowLeft: moved(-1), ArrowRight: moved(1), Home: moved(-Infinity), End: moved(Infinity), Escape: showAll});
   return () => clearTimeout(waiting);

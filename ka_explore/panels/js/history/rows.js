@@ -36,7 +36,6 @@ function rowFrom(branch, step) {
 // The row whose step lies nearest; -1 where there is none.
 function rowNear(branch, step) {
   const row = rowFrom(branch, step), steps = branch.columns[0];
-  if (!branch.length) return -1;
   if (row >= branch.length) return branch.length - 1;
   return row > 0 && step - steps[row - 1] < steps[row] - step ? row - 1 : row;
 }
@@ -47,8 +46,8 @@ function meanOf(branch, column, window) {
   const values = branch.columns[column], steps = branch.columns[0], n = branch.length;
   const out = new Float32Array(n).fill(NaN), half = window >> 1;
   const starts = branch.stages.map(([step]) => rowFrom(branch, step));
-  for (let s = 0; s < starts.length; s++) {
-    const from = starts[s], to = starts[s + 1] ?? n;
+  starts.forEach((from, s) => {
+    const to = starts[s + 1] ?? n;
     let sum = 0, count = 0;
     const add = (row, sign) => { if (row >= from && row < to && !Number.isNaN(values[row])) { sum += sign * values[row]; count += sign; } };
     for (let row = from; row < Math.min(from + half, to); row++) add(row, 1);
@@ -57,7 +56,6 @@ function meanOf(branch, column, window) {
       add(row - half - 1, -1);
       if (!Number.isNaN(values[row]) && count > 0) out[row] = sum / count;
     }
-  }
-  branch.means[column] = out;
-  return out;
+  });
+  return (branch.means[column] = out);
 }

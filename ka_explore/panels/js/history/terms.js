@@ -7,108 +7,83 @@ function exactly(value, digits) {
   return size >= 10 ** digits || (size !== 0 && size < 0.01) ? value.toExponential(digits > 3 ? 2 : 1) : String(Number(value.toPrecision(digits)));
 }
 
-class Terms {
-  // `draw` is called when other terms are to be drawn; what is to be undone in the end goes into `undo`.
-  constructor(scene, into, undo, draw) {
-    this.scene = scene;
-    this.into = into;
-    this.undo = undo;
-    this.draw = draw;
-    this.table = make("table", into, {class: "ka-history-legend ka-numbers ka-small"});
-    this.rows = [];  // a term: {term, toggle, row, values}
-    this.shape = "";
-  }
+// The table of terms: `update()` makes it anew where there are other terms or branches, `tell(step)` writes the values.
+// `draw` is called when other terms are to be drawn; what is to be undone in the end goes into `undo`.
+function termsIn(into, scene, undo, draw) {
+  const table = make("table", into, {class: "ka-history-legend ka-numbers ka-small"}), {hidden} = scene;
+  let rows = [];  // a term: {term, made, row, values}
 
-  // Make the table anew where there are other terms or branches.
-  update() {
-    const {scene, table} = this, {branches, terms} = scene;
-    const shape = JSON.stringify([terms, branches.map(branch => [branch.name, branch.index])]);
-    if (shape === this.shape) return;
-    this.shape = shape;
-    const focused = this.into.contains(document.activeElement) ? document.activeElement.dataset.term : null;
-    table.textContent = "";
+  function update() {
+    const {branches, terms} = scene;
+    const focused = into.contains(document.activeElement) ? document.activeElement.dataset.term : null;
+    if (!emptied(table, [terms, branches.map(branch => [branch.name, branch.index])])) return;
     make("caption", table, {class: "ka-hidden"}, "values at the step that is looked at; a button a term shows or hides it");
     table.classList.toggle("ka-history-many", branches.length > 2);
     if (scene.several) {
       const row = make("tr", make("thead", table));
       make("td", row);
-      for (const branch of branches) {
-        const cell = make("th", row, {scope: "col", title: branch.name});
-        this.swatch(cell, branch.colour, branch);
-        make("span", cell, {class: "ka-history-name"}, branch.name);
-      }
+      for (const branch of branches) named(make("th", row, {scope: "col", title: branch.name}), branch.name, branch.colour, branch);
     }
-    const rows = make("tbody", table);
-    this.rows = terms.map(term => {
-      const row = make("tr", rows), toggle = this.toggle(term, make("th", row, {scope: "row"}));
-      row.addEventListener("pointerenter", () => { scene.emphasised = term.name; this.draw(); });
-      row.addEventListener("pointerleave", () => { scene.emphasised = null; this.draw(); });
-      if (term.name === focused) toggle.focus();
-      return {term, toggle, row, values: branches.map(() => make("td", row))};
+    const body = make("tbody", table);
+    rows = terms.map(term => {
+      const row = make("tr", body), made = toggleOf(term, make("th", row, {scope: "row"}));
+      row.addEventListener("pointerenter", () => { scene.emphasised = term.name; draw(); });
+      row.addEventListener("pointerleave", () => { scene.emphasised = null; draw(); });
+      if (term.name === focused) made.focus();
+      return {term, made, row, values: branches.map(() => make("td", row))};
     });
-    this.mark();
+    mark();
   }
 
-  toggle({name, colour}, into) {
-    const {hidden} = this.scene;
+  function toggleOf({name, colour}, into) {
     const made = button(into, "", `show or hide ${name}; double click: it alone`, event => {
-      if (event.detail === 2) this.alone(name);
-      else if (!hidden.delete(name)) hidden.add(name);
-      this.mark();
-      this.draw();
+      if (event.detail === 2) alone(name);
+      else toggle(hidden, name);
+      mark();
+      draw();
     }, {class: "ka-history-term", "data-term": name});
-    this.swatch(made, colour, null);
-    make("span", made, {class: "ka-history-name"}, name);
+    named(made, name, colour);
     return made;
   }
 
   // Show a term alone; or all, where it is alone already.
-  alone(name) {
-    const {hidden, terms} = this.scene, others = terms.map(term => term.name).filter(other => other !== name);
-    const was = others.every(other => hidden.has(other));
+  function alone(name) {
+    const others = scene.terms.map(term => term.name).filter(other => other !== name), was = others.every(other => hidden.has(other));
     hidden.clear();
     if (!was) others.forEach(other => hidden.add(other));
   }
 
   // Mark which terms are hidden.
-  mark() {
-    const {hidden} = this.scene;
-    for (const {term, toggle, row} of this.rows) {
-      toggle.setAttribute("aria-pressed", String(!hidden.has(term.name)));
+  function mark() {
+    for (const {term, made, row} of rows) {
+      made.setAttribute("aria-pressed", String(!hidden.has(term.name)));
       row.classList.toggle("ka-history-off", hidden.has(term.name));
     }
   }
 
-  // A line in a colour; with a branch's dashes where one is given.
-  swatch(into, colour, branch) {
-    const {scene} = this;
-    const made = sharpCanvas(into, (ctx, width, height) => {
+  // A line in a colour, with a branch's dashes where one is given, and a name.
+  function named(into, name, colour, branch) {
+    const swatch = sharpCanvas(into, undo, (ctx, width, height) => {
       ctx.strokeStyle = scene.seen(colour);
       ctx.lineWidth = 2.2;
-      ctx.setLineDash(branch ? scene.dashOf(branch) : []);
-      ctx.beginPath();
-      ctx.moveTo(0, height / 2);
-      ctx.lineTo(width, height / 2);
-      ctx.stroke();
+      strokeLine(ctx, [0, height / 2], [width, height / 2], branch ? scene.dashOf(branch) : []);
     }, {class: "ka-history-swatch", "aria-hidden": "true"});
-    this.undo.push(made.end);
-    scene.root.addEventListener("ka-theme", made.soon);
+    scene.root.addEventListener("ka-theme", swatch.soon);
+    make("span", into, {class: "ka-history-name"}, name);
   }
 
-  // The values at a step.
-  tell(step) {
-    const {branches} = this.scene;
-    for (const {term, values} of this.rows) {
-      branches.forEach((branch, i) => {
-        const column = branch.terms.indexOf(term.name), row = rowNear(branch, Math.max(step, 1));
-        const there = row >= 0 && column >= 0 && (branch.thinned || branch.columns[0][row] === Math.max(Math.round(step), 1));
-        const value = there ? branch.columns[column + 1][row] : NaN, cell = values[i];
-        const text = exactly(value, branches.length > 2 ? 3 : 4);  // the title has all digits
-        if (cell.textContent !== text) cell.textContent = text;
-        cell.dataset.value = String(value);
-        cell.dataset.step = there ? String(branch.columns[0][row]) : "";
-        cell.title = there ? `${branch.name}, ${term.name}, step ${branch.columns[0][row]}: ${value}` : `${branch.name} has no ${term.name} at this step`;
-      });
-    }
+  function tell(step) {
+    const {branches} = scene, from = Math.max(step, 1);
+    for (const {term, values} of rows) branches.forEach((branch, i) => {
+      const column = branch.terms.indexOf(term.name), row = rowNear(branch, from), at = branch.columns[0][row];
+      const there = row >= 0 && column >= 0 && (branch.thinned || at === Math.max(Math.round(step), 1));
+      const value = there ? branch.columns[column + 1][row] : NaN, cell = values[i];
+      const text = exactly(value, branches.length > 2 ? 3 : 4);  // the title has all digits
+      if (cell.textContent !== text) cell.textContent = text;
+      Object.assign(cell.dataset, {value, step: there ? at : ""});
+      cell.title = there ? `${branch.name}, ${term.name}, step ${at}: ${value}` : `${branch.name} has no ${term.name} at this step`;
+    });
   }
+
+  return {update, tell};
 }

@@ -18,16 +18,6 @@ function iconButton(into, icon, title, press, attributes = {}) {
   return made;
 }
 
-// Give a select these options, [value, text] each; only if they are others, so that an open one stays open.
-function setOptions(select, options, value) {
-  const key = JSON.stringify(options);
-  if (select.dataset.key !== key) {
-    select.dataset.key = key;
-    select.replaceChildren(...options.map(([name, text]) => make("option", null, {value: name}, text)));
-  }
-  select.value = value;
-}
-
 class Bar {
   // `actions` are the panel's: ask, setLines, setTool, zoomBy, reset, toggleFull, save.
   constructor(root, lines, actions) {
@@ -42,12 +32,13 @@ class Bar {
     this.view = labelled("view", "How the nets are laid into the plane; the seconds are spent in the background", view => actions.ask({view}));
     this.colour = labelled("colour", "What points are coloured by", colour => actions.ask({colour}));
     this.lines = labelled("lines", "Lines join the student's point of an image to the teachers' (L)", actions.setLines);
-    for (const [value, text] of LINES) make("option", this.lines, {value, selected: value === lines}, text);
+    setOptions(this.lines, LINES);
+    this.lines.value = lines;
     this.space = labelled("space", "Which arrays of the nets are drawn", of => actions.ask({of}), true);
     this.fit = button(bar, "fit axes", "Fit the axes anew to the snapshots there are by now", () => actions.ask({fit: true}), {class: "ka-points-rare"});
     this.save = make("select", bar, {class: "ka-points-save ka-points-rare", "aria-label": "Save the picture", title: "Save the picture from the browser"});
-    for (const [value, text] of FILES) make("option", this.save, {value}, text);
-    this.save.addEventListener("change", () => { const kind = this.save.value; this.save.value = ""; actions.save(kind); });
+    setOptions(this.save, FILES);
+    this.save.addEventListener("change", () => { actions.save(this.save.value); this.save.value = ""; });
     const buttons = make("span", bar, {class: "ka-points-buttons"}), rare = {class: "ka-points-rare"}, toggle = {class: "ka-toggle"};
     this.lasso = iconButton(buttons, "lasso", "Select with a lasso or a click (shift adds, ctrl or alt removes)", () => actions.setTool("lasso"), toggle);
     this.pan = iconButton(buttons, "pan", "Move the picture by dragging (also: middle button, or hold space)", () => actions.setTool("pan"), toggle);
@@ -63,17 +54,17 @@ class Bar {
 
   // What there is to choose from; `busy` is the view that is being made.
   update({picture, colouring, nets}, busy) {
-    const views = (picture.views ?? []).map(({name, label, seconds: cost}) => [name, name === "pca" ? label : `${label} (≈ ${seconds(cost)})`]);
-    setOptions(this.view, views, busy ?? picture.how);
-    setOptions(this.colour, Object.entries(colouring.ways ?? {}), colouring.by);
-    setOptions(this.space, (picture.spaces ?? []).map(space => [space.name, space.label]), picture.of);
-    this.space.parentElement.hidden = (picture.spaces ?? []).length < 2;
+    const {views = [], spaces = []} = picture;
+    setOptions(this.view, views.map(({name, label, seconds: cost}) => [name, name === "pca" ? label : `${label} (≈ ${seconds(cost)})`]));
+    setOptions(this.colour, Object.entries(colouring.ways ?? {}));
+    setOptions(this.space, spaces.map(space => [space.name, space.label]));
+    this.view.value = busy ?? picture.how;
+    this.colour.value = colouring.by;
+    this.space.value = picture.of;
+    this.space.parentElement.hidden = spaces.length < 2;
     this.fit.disabled = picture.how !== "pca";
     for (const select of [this.view, this.colour, this.lines, this.space, this.save]) select.disabled = !nets.length;
   }
 
-  showTool(tool) {
-    this.lasso.setAttribute("aria-pressed", String(tool === "lasso"));
-    this.pan.setAttribute("aria-pressed", String(tool === "pan"));
-  }
+  showTool(tool) { for (const name of ["lasso", "pan"]) this[name].setAttribute("aria-pressed", String(tool === name)); }
 }

@@ -6,9 +6,7 @@ const MOVING_MOST = 20000;  // points drawn while something moves
 class Drawing {
   // `painted(count)` is called when the pictures of so many samples are there, `pointed()` when what lies above them is.
   constructor(scene, painted, pointed) {
-    this.scene = scene;
-    this.painted = painted;
-    this.pointed = pointed;
+    Object.assign(this, {scene, painted, pointed});
     this.count = 0;  // pictures drawn
     this.cost = 0;  // milliseconds for the last of them
     this.dirty = this.overDirty = true;
@@ -36,15 +34,19 @@ class Drawing {
     this.stillTimer = setTimeout(() => { if (this.all > MOVING_MOST) this.changed(); }, STILL_AFTER + 20);
   }
 
+  // The pictures were moved by hand.
+  moved() {
+    this.moves();
+    this.changed();
+  }
+
   end() {
     clearTimeout(this.stillTimer);
     clearTimeout(this.pause);
   }
 
   // Points of all branches.
-  get all() {
-    return this.scene.plane.points * this.scene.views.length;
-  }
+  get all() { return this.scene.plane.points * this.scene.views.length; }
 
   request() {
     if (this.wanted) return;
@@ -64,8 +66,8 @@ class Drawing {
     this.wanted = false;
     const {scene} = this;
     if (!scene.root.isConnected) return;
-    if (scene.motion.glide) { this.dirty = true; this.moves(); }
-    if (this.dirty) this.draw(now);
+    if (scene.motion.glide) this.moves();
+    if (this.dirty || scene.motion.glide) this.draw(now);
     if (this.overDirty) {
       this.overDirty = false;
       for (const view of scene.views) if (view.width) paintOver(scene, view);
@@ -88,12 +90,9 @@ class Drawing {
       drawn += paintPoints(this.scene, view, count);
     }
     this.cost = performance.now() - begun;
-    const data = root.dataset;
-    data.painted = ++this.count;
-    data.points = drawn;
-    data.step = String(Math.round(1000 * motion.step) / 1000);
-    data.frame = String(views[0]?.at?.nearest ?? -1);
-    data.cost = this.cost.toFixed(1);
+    Object.assign(root.dataset, {
+      painted: ++this.count, points: drawn, step: Math.round(1000 * motion.step) / 1000, frame: views[0]?.at?.nearest ?? -1, cost: this.cost.toFixed(1),
+    });
     this.painted(count);
   }
 }

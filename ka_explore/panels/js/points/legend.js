@@ -2,37 +2,25 @@
 
 function makeLegend(into, scene, drawing) {
   const {plane, palette, root} = scene, about = plane.colouring, {scrollTop} = into, rows = [];
-  const item = (text, pressed, press, draw) => {
-    const made = button(null, "", `${text}: click hides or shows it, with alt only it`, press, {"aria-pressed": String(pressed)});
-    const canvas = make("canvas", made, {"aria-hidden": "true"}), ratio = window.devicePixelRatio || 1;
-    canvas.width = canvas.height = Math.round(18 * ratio);
-    const ctx = canvas.getContext("2d");
-    ctx.scale(ratio, ratio);
-    draw(ctx);
+  // An entry with a picture; `key` is what it stands for among all `keys` of its kind.
+  const item = (text, hidden, key, keys, draw) => {
+    const made = button(null, "", `${text}: click hides or shows it, with alt only it`, event => {
+      if (event.altKey) hideOthers(hidden, key, keys);
+      else toggle(hidden, key);
+      makeLegend(into, scene, drawing);
+      drawing.changed();
+    }, {"aria-pressed": String(!hidden.has(key))});
+    icon(made, 18, draw);
     make("span", made, {}, text);
     rows.push(made);
   };
-  const toggle = (hidden, name, names) => event => {
-    if (event.altKey) hideOthers(hidden, name, names);
-    else if (!hidden.delete(name)) hidden.add(name);
-    makeLegend(into, scene, drawing);
-    drawing.changed();
-  };
   if (plane.nets.length) rows.push(make("h4", null, {}, "net"));
-  const names = plane.nets.map(net => net.name);
-  plane.nets.forEach((net, i) => item(net.name, scene.shows(i), toggle(scene.hiddenNets, net.name, names), ctx => {
-    const colour = about.kind === "net" || !about.kind ? palette.nets[i] : styleOf(root, "--ka-front");
-    ctx.beginPath();
-    tracePath(ctx, net.marker, 9, 9, 5.5);
-    ctx.fillStyle = ctx.strokeStyle = colour;
-    ctx.lineWidth = 1.8;
-    if (net.marker === "o") ctx.fill();
-    else ctx.stroke();
+  plane.nets.forEach(({name, marker}, i) => item(name, scene.hiddenNets, name, plane.nets.map(net => net.name), ctx => {
+    drawMarker(ctx, marker, 9, 9, 5.5, about.kind === "net" || !about.kind ? palette.nets[i] : styleOf(root, "--ka-front"), 1.8);
   }));
   if (about.kind === "label") {
     rows.push(make("h4", null, {}, about.legend));
-    const places = about.labels.map((_, i) => i);
-    about.labels.forEach((label, i) => item(label.name, !scene.hiddenLabels.has(i), toggle(scene.hiddenLabels, i, places), ctx => {
+    about.labels.forEach(({name}, i) => item(name, scene.hiddenLabels, i, [...about.labels.keys()], ctx => {
       ctx.fillStyle = written(palette[i].rgb);
       ctx.beginPath();
       ctx.roundRect(3, 3, 12, 12, 3);
@@ -40,12 +28,10 @@ function makeLegend(into, scene, drawing) {
     }));
   } else if (about.kind === "value") {
     rows.push(make("h4", null, {}, about.unit));
-    const ramp = make("div", null, {class: "ka-points-ramp"});
-    ramp.style.background = `linear-gradient(90deg, ${VIRIDIS.map(written).join(",")})`;
+    rows.push(make("div", null, {class: "ka-points-ramp", style: `background: linear-gradient(90deg, ${VIRIDIS.map(written).join(",")})`}));
     const ends = make("div", null, {class: "ka-points-ends ka-numbers ka-small"});
-    make("span", ends, {}, readable(about.low, 2));
-    make("span", ends, {}, readable(about.high, 2));
-    rows.push(ramp, ends);
+    for (const end of [about.low, about.high]) make("span", ends, {}, readable(end, 2));
+    rows.push(ends);
   }
   into.replaceChildren(...rows);
   into.scrollTop = scrollTop;

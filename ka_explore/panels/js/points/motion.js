@@ -15,13 +15,8 @@ class Motion {
     this.still = window.matchMedia?.("(prefers-reduced-motion: reduce)").matches;
   }
 
-  get step() {
-    return Math.min(Math.max(this.time ?? this.plane.last, this.plane.first), this.plane.last);
-  }
-
-  get moving() {
-    return this.scrubbing || this.flowing;
-  }
+  get step() { return Math.min(Math.max(this.time ?? this.plane.last, this.plane.first), this.plane.last); }
+  get moving() { return this.scrubbing || this.flowing; }
 
   // Take up what the session says of the time.
   hear({step, by, moving}) {
@@ -34,8 +29,8 @@ class Motion {
   begin(views, smooth) {
     this.glide = null;
     if (!smooth || this.still || !views.some(view => view.now)) return;
-    for (const view of views) view.from = view.now ? view.now.slice() : null;
-    this.glide = {start: performance.now(), long: this.flowing ? GLIDE_FLOWING : GLIDE, box: this.box ? [...this.box] : null};
+    for (const view of views) view.from = view.now?.slice();
+    this.glide = {start: performance.now(), long: this.flowing ? GLIDE_FLOWING : GLIDE, box: this.box};
   }
 
   // Give every view its frame, its points' positions and their colours at this moment.
@@ -55,7 +50,7 @@ class Motion {
       setKinds(view, plane, plane.colouring.kind === "value" ? frame : view.frame, next, at.share);
     });
     this.box = glide?.box ? aim.map((side, i) => glide.box[i] + eased * (side - glide.box[i])) : aim;
-    if (glide && (way >= 1 || !far)) { this.glide = null; for (const view of views) view.from = null; }
+    if (way >= 1 || !far) this.glide = null;
   }
 }
 

@@ -26,29 +26,19 @@ class View {
   }
 
   // Whether there are points to be seen: none while others are read, or where a frame only says why it has none.
-  get drawn() {
-    return Boolean(this.frame && !this.frame.said && this.now && this.lens);
-  }
+  get drawn() { return Boolean(this.frame && !this.frame.said && this.now && this.lens); }
 
-  // Make the canvases as sharp as the screen; false where the picture has no room.
+  // Make the points as sharp as the screen; false where the picture has no room.
   fit() {
     const ratio = window.devicePixelRatio || 1, width = this.plot.clientWidth, height = this.plot.clientHeight;
     if (!width || !height) return false;
     Object.assign(this, {ratio, width, height});
     const across = Math.round(width * ratio), down = Math.round(height * ratio);
     if (this.points.width !== across || this.points.height !== down) {
-      for (const canvas of [this.under, this.points, this.over]) { canvas.width = across; canvas.height = down; }
+      Object.assign(this.points, {width: across, height: down});
       this.image = null;
     }
     return true;
-  }
-
-  // A canvas of this view, empty, to be drawn on in CSS pixels.
-  cleared(canvas) {
-    const ctx = canvas.getContext("2d");
-    ctx.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
-    ctx.clearRect(0, 0, this.width, this.height);
-    return ctx;
   }
 }
 
@@ -61,7 +51,7 @@ function markerSize({root, zoom}, view, count) {
 
 // The grid, and the lines of a share of the images and of the selection; those of what is pointed at lie above the points.
 function paintUnder(scene, view, count) {
-  const ctx = view.cleared(view.under), {plane, lines, selection, chosen} = scene;
+  const ctx = cleared(view.under, view.width, view.height), {plane, lines, selection, chosen} = scene;
   if (!view.frame) return;
   view.lens = scene.zoom.lens(view, scene.motion.box);
   paintGrid(ctx, scene.root, view);
@@ -135,7 +125,18 @@ function joinedNets(scene) {
   return nets.length && scene.shows(student) ? [...nets.keys()].filter(net => net !== student && scene.shows(net)) : [];
 }
 
-// Visit what a net's lines join: the places of the student's and the net's coordinates of every sample that is shown.
+// Visit the points of some nets that are shown: their sample, (x, y) in pixels of the picture, net and kind.
+function eachPoint(scene, {now, kinds, lens: {scale, ox, oy}}, nets, visit) {
+  const n = scene.plane.samples;
+  for (const net of nets) {
+    if (!scene.shows(net)) continue;
+    for (let sample = 0, p = net * n; sample < n; sample++, p++) {
+      if (!scene.hiddenLabels.has(kinds[p])) visit(sample, now[2 * p] * scale + ox, oy - now[2 * p + 1] * scale, net, kinds[p]);
+    }
+  }
+}
+
+// Visit what a net's lines join: where the student's and the net's coordinates are of every sample that is shown.
 function eachLine({plane: {samples: n, student}, hiddenLabels}, {now, kinds}, net, samples, visit) {
   for (const sample of samples) {
     const from = student * n + sample, to = net * n + sample, a = 2 * from, b = 2 * to;
@@ -198,7 +199,7 @@ function paintPoints(scene, view, count) {
 
 // What is pointed at, in all nets, and the lasso.
 function paintOver(scene, view) {
-  const ctx = view.cleared(view.over), {plane, hovered, lasso} = scene;
+  const ctx = cleared(view.over, view.width, view.height), {plane, hovered, lasso} = scene;
   if (!view.drawn) return;
   if (hovered !== null && hovered < plane.samples) {
     if (scene.lines !== "off") paintLines(ctx, scene, view, [hovered], 0.95, 2);
@@ -226,14 +227,12 @@ function paintHovered(ctx, scene, view) {
 }
 
 function paintLasso(ctx, path, accent) {
-  ctx.beginPath();
-  path.forEach(([x, y], i) => (i ? ctx.lineTo(x, y) : ctx.moveTo(x, y)));
+  trace(ctx, ...path);
   ctx.closePath();
-  ctx.fillStyle = accent;
+  ctx.fillStyle = ctx.strokeStyle = accent;
   ctx.globalAlpha = 0.12;
   ctx.fill();
   ctx.globalAlpha = 1;
-  ctx.strokeStyle = accent;
   ctx.lineWidth = 1.5;
   ctx.setLineDash([5, 3]);
   ctx.stroke();

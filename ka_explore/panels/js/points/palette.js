@@ -5,8 +5,7 @@ const RAMP = 64;  // steps of a colour map
 function rgbOf(text) {
   const hex = text.match(/^#([0-9a-f]{6})$/i);
   if (hex) return [0, 2, 4].map(i => parseInt(hex[1].slice(i, i + 2), 16));
-  const parts = text.match(/[\d.]+/g)?.map(Number) ?? [136, 136, 136];
-  return parts.slice(0, 3);
+  return (text.match(/[\d.]+/g)?.map(Number) ?? [136, 136, 136]).slice(0, 3);
 }
 
 const mixed = (one, other, share) => one.map((part, i) => Math.round(part + share * (other[i] - part)));
@@ -46,18 +45,14 @@ function setKinds(view, plane, frame, next, share) {
   if (view.kindsOf === key && view.kinds.length === plane.points) return;
   view.kindsOf = key;
   if (view.kinds.length !== plane.points) view.kinds = new Int16Array(plane.points);
-  const {kinds} = view, tint = plane.tintOf(frame), later = plane.tintOf(next);
-  if (about.kind === "label") {
-    const unknown = about.labels.length;
-    for (let p = 0; p < kinds.length; p++) kinds[p] = tint[p] >= 0 ? tint[p] : unknown;
-  } else if (about.kind === "value") {
-    const scale = (RAMP - 1) / (about.high - about.low || 1);
-    for (let p = 0; p < kinds.length; p++) {
-      let value = tint[p];
-      if (later && share > 0 && later[p] === later[p]) value += share * (later[p] - value);
-      kinds[p] = value === value ? Math.min(Math.max(Math.round((value - about.low) * scale), 0), RAMP - 1) : RAMP;
-    }
-  } else {
-    for (let p = 0; p < kinds.length; p++) kinds[p] = Math.floor(p / plane.samples);
-  }
+  const {kinds} = view, tint = plane.tintOf(frame), later = plane.tintOf(next), scale = (RAMP - 1) / (about.high - about.low || 1);
+  const ways = {
+    label: p => tint[p] >= 0 ? tint[p] : about.labels.length,
+    value: p => {
+      const value = later && share > 0 && later[p] === later[p] ? tint[p] + share * (later[p] - tint[p]) : tint[p];
+      return value === value ? Math.min(Math.max(Math.round((value - about.low) * scale), 0), RAMP - 1) : RAMP;
+    },
+  };
+  const kindOf = ways[about.kind] ?? (p => Math.floor(p / plane.samples));
+  for (let p = 0; p < kinds.length; p++) kinds[p] = kindOf(p);
 }

@@ -1,5 +1,5 @@
 // The plane: what the film's frames have in common, where they lie in all, and which samples stand for all.
-// A point's place in a frame is net after net, sample after sample. A frame: {step, stage, xy, tint, answers, note, said}.
+// Points lie in a frame net after net, sample after sample. A frame: {step, stage, xy, tint, answers, note, said}.
 
 class Plane {
   constructor(film) {
@@ -21,34 +21,27 @@ class Plane {
     }
     const boxes = this.branches.flatMap(({frames}) => frames.map(frame => (frame.box ??= boxOf(frame.xy)))).filter(box => box[0] <= box[1]);
     this.box = boxes.length ? [0, 1, 2, 3].map(side => Math[side % 2 ? "max" : "min"](...boxes.map(box => box[side]))) : [-1, 1, -1, 1];
-    this.first = this.film.first;
-    this.last = this.film.last;
+    const steps = this.branches.flatMap(({frames}) => frames.map(frame => frame.step));
+    this.first = Math.min(...steps);
+    this.last = Math.max(...steps);
   }
 
   // A frame's colours: those of all, or its own.
-  tintOf(frame) {
-    return this.colouring.fixed ? this.film.about.tint : frame?.tint;
-  }
+  tintOf(frame) { return this.colouring.fixed ? this.film.about.tint : frame?.tint; }
 
   // Where a step lies in a branch: the frame before it, how far it is to the next, and which of both is nearer.
   between({frames}, step) {
     if (!frames.length) return null;
-    let i = 0;
-    while (i + 1 < frames.length && frames[i + 1].step <= step) i++;
-    const next = frames[i + 1];
+    const i = Math.max(frames.findLastIndex(frame => frame.step <= step), 0), next = frames[i + 1];
     const share = next && step > frames[i].step ? Math.min((step - frames[i].step) / (next.step - frames[i].step), 1) : 0;
     return {i, share, nearest: share >= 0.5 ? i + 1 : i};
   }
 
   // Which net lines start from: the student, or the first where there is none.
-  get student() {
-    return Math.max(this.nets.findIndex(net => net.name === "student"), 0);
-  }
+  get student() { return Math.max(this.nets.findIndex(net => net.name === "student"), 0); }
 
   // The nets from the lowest to the highest: the student lies above its teachers.
-  get upwards() {
-    return this.nets.map((_, i) => i).sort((a, b) => (this.nets[a].name === "student") - (this.nets[b].name === "student"));
-  }
+  get upwards() { return [...this.nets.keys()].sort((a, b) => (this.nets[a].name === "student") - (this.nets[b].name === "student")); }
 }
 
 function boxOf(xy) {
@@ -65,8 +58,9 @@ function boxOf(xy) {
 
 // An order of the samples whose every beginning has every label in its proportion.
 function stratified(labels, count) {
-  const seen = new Map(), keys = new Float64Array(count), sizes = new Map();
-  for (let s = 0; s < count; s++) sizes.set(labels?.[s] ?? 0, (sizes.get(labels?.[s] ?? 0) ?? 0) + 1);
+  const keys = new Float64Array(count), sizes = new Map(), seen = new Map();
+  const counted = (counts, label) => counts.set(label, (counts.get(label) ?? 0) + 1).get(label);
+  for (let s = 0; s < count; s++) counted(sizes, labels?.[s] ?? 0);
   let state = 12345;
   const shuffled = Int32Array.from({length: count}, (_, i) => i);
   for (let i = count - 1; i > 0; i--) {
@@ -75,9 +69,8 @@ function stratified(labels, count) {
     [shuffled[i], shuffled[j]] = [shuffled[j], shuffled[i]];
   }
   for (const s of shuffled) {
-    const label = labels?.[s] ?? 0, rank = seen.get(label) ?? 0;
-    seen.set(label, rank + 1);
-    keys[s] = (rank + 0.5) / sizes.get(label);
+    const label = labels?.[s] ?? 0;
+    keys[s] = (counted(seen, label) - 0.5) / sizes.get(label);
   }
   return shuffled.sort((a, b) => keys[a] - keys[b]);
 }

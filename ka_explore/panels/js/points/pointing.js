@@ -2,7 +2,7 @@
 
 const REACH = 12;  // pixels around the pointer in which a point is found
 
-// Whether a place lies in a polygon, by the even-odd rule.
+// Whether (x, y) lies in a polygon, by the even-odd rule.
 function inside(x, y, polygon) {
   let odd = false;
   for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
@@ -12,44 +12,30 @@ function inside(x, y, polygon) {
   return odd;
 }
 
-// The sample of the nearest visible point within reach of a place, or null.
+// The sample of the nearest visible point within reach of (x, y), or null.
 function nearest(scene, view, x, y) {
   if (!view.drawn) return null;
-  const {plane, hiddenLabels} = scene, {now, kinds, lens: {scale, ox, oy}} = view, n = plane.samples;
   let best = REACH * REACH, found = null;
-  for (let net = 0; net < plane.nets.length; net++) {
-    if (!scene.shows(net)) continue;
-    for (let s = 0, p = net * n; s < n; s++, p++) {
-      const dx = now[2 * p] * scale + ox - x, dy = oy - now[2 * p + 1] * scale - y, far = dx * dx + dy * dy;
-      if (far < best && !hiddenLabels.has(kinds[p])) { best = far; found = s; }
-    }
-  }
+  eachPoint(scene, view, scene.plane.nets.keys(), (sample, px, py) => {
+    const far = (px - x) ** 2 + (py - y) ** 2;
+    if (far < best) [best, found] = [far, sample];
+  });
   return found;
 }
 
 // A sample: whether a visible point of it lies in a polygon.
 function enclosed(scene, view, polygon) {
-  const {plane, hiddenLabels} = scene, {now, kinds, lens: {scale, ox, oy}} = view, n = plane.samples, found = new Uint8Array(n);
-  let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
-  for (const [x, y] of polygon) { x0 = Math.min(x0, x); x1 = Math.max(x1, x); y0 = Math.min(y0, y); y1 = Math.max(y1, y); }
-  for (let net = 0; net < plane.nets.length; net++) {
-    if (!scene.shows(net)) continue;
-    for (let s = 0, p = net * n; s < n; s++, p++) {
-      if (found[s]) continue;
-      const x = now[2 * p] * scale + ox, y = oy - now[2 * p + 1] * scale;
-      if (x >= x0 && x <= x1 && y >= y0 && y <= y1 && !hiddenLabels.has(kinds[p]) && inside(x, y, polygon)) found[s] = 1;
-    }
-  }
+  const found = new Uint8Array(scene.plane.samples), [x0, x1, y0, y1] = boxOf(polygon.flat());
+  eachPoint(scene, view, scene.plane.nets.keys(), (sample, x, y) => {
+    if (!found[sample] && x >= x0 && x <= x1 && y >= y0 && y <= y1 && inside(x, y, polygon)) found[sample] = 1;
+  });
   return found;
 }
 
 // The samples that are selected when these were found: shift adds to the selection, ctrl or alt removes from it.
 function combined(found, chosen, {shiftKey, ctrlKey, altKey, metaKey}) {
-  const remove = ctrlKey || altKey || metaKey, next = [];
-  for (let s = 0; s < found.length; s++) {
-    if (remove ? chosen[s] && !found[s] : found[s] || (shiftKey && chosen[s])) next.push(s);
-  }
-  return next;
+  const remove = ctrlKey || altKey || metaKey;
+  return [...found.keys()].filter(s => remove ? chosen[s] && !found[s] : found[s] || (shiftKey && chosen[s]));
 }
 
 // Listen to the pointer over a view; `actions` are the panel's.
@@ -76,8 +62,7 @@ function pointers(scene, view, drawing, actions) {
     if (drag) {
       scene.zoom.drag(view, x - drag.x, y - drag.y);
       drag = {x, y};
-      drawing.moves();
-      drawing.changed();
+      drawing.moved();
     } else if (lasso?.view === view) {
       const last = lasso.path.at(-1);
       if (Math.hypot(x - last[0], y - last[1]) >= 2) { lasso.path.push([x, y]); drawing.pointedChanged(); }
@@ -101,15 +86,12 @@ function pointers(scene, view, drawing, actions) {
     if (event.type === "pointercancel" || !view.drawn) return;
     const long = path.reduce((sum, [x, y], i) => (i ? sum + Math.hypot(x - path[i - 1][0], y - path[i - 1][1]) : 0), 0);
     const sample = long < 5 ? nearest(scene, view, ...path[0]) : null;
-    if (long >= 5) {
-      actions.select(combined(enclosed(scene, view, path), scene.chosen, event));
-    } else if (sample !== null) {
-      const found = new Uint8Array(scene.plane.samples);
-      found[sample] = 1;
-      actions.select(combined(found, scene.chosen, event));
-    } else if (!event.shiftKey && scene.selection.length) {
-      actions.select([]);
+    if (long < 5 && sample === null) {
+      if (!event.shiftKey && scene.selection.length) actions.select([]);
+      return;
     }
+    const found = sample === null ? enclosed(scene, view, path) : Uint8Array.from(scene.chosen, (_, i) => i === sample);
+    actions.select(combined(found, scene.chosen, event));
   };
   canvas.addEventListener("pointerup", done);
   canvas.addEventListener("pointercancel", done);

@@ -3,41 +3,29 @@
 const escaped = text => String(text).replace(/[&<>"]/g, letter => ({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}[letter]));
 const short = value => value.toFixed(2);
 
-// Points of a view that look the same: {marker, colour, size, places}, from the lowest to the highest.
+// Points of a view that look the same: {marker, colour, size, points}, from the lowest to the highest.
 function groupsOf(scene, view) {
-  const {plane, palette, chosen, hiddenLabels} = scene, {scale, ox, oy} = view.lens, n = plane.samples, groups = new Map();
-  const size = markerSize(scene, view, n * plane.nets.length), some = scene.selection.length > 0;
-  for (let pass = some ? 0 : 1; pass < 2; pass++) {
-    for (const net of plane.upwards) {
-      if (!scene.shows(net)) continue;
-      for (let s = 0; s < n; s++) {
-        const p = net * n + s, kind = view.kinds[p], x = view.now[2 * p] * scale + ox, y = oy - view.now[2 * p + 1] * scale;
-        if (x !== x || hiddenLabels.has(kind) || (some && chosen[s] !== pass) || x < 0 || y < 0 || x > view.width || y > view.height) continue;
-        const key = `${pass} ${net} ${kind}`;
-        if (!groups.has(key)) {
-          const colour = written(unpacked(pass ? palette[kind].full : palette[kind].dim));
-          groups.set(key, {marker: plane.nets[net].marker, colour, size: size * (pass && some ? SELECTED : 1), places: []});
-        }
-        groups.get(key).places.push(x, y);
-      }
+  const {plane, palette, chosen} = scene, {width, height} = view, groups = new Map();
+  const size = markerSize(scene, view, plane.points), some = scene.selection.length > 0;
+  for (const pass of some ? [0, 1] : [1]) eachPoint(scene, view, plane.upwards, (sample, x, y, net, kind) => {
+    if (!(x >= 0 && y >= 0 && x <= width && y <= height) || (some && chosen[sample] !== pass)) return;
+    const key = `${pass} ${net} ${kind}`;
+    if (!groups.has(key)) {
+      const colour = written(unpacked(pass ? palette[kind].full : palette[kind].dim));
+      groups.set(key, {marker: plane.nets[net].marker, colour, size: size * (pass && some ? SELECTED : 1), points: []});
     }
-  }
+    groups.get(key).points.push([x, y]);
+  });
   return [...groups.values()];
 }
 
-// The path of a marker at many places, [x, y, x, y, …].
-function pathOf(marker, places, size) {
-  const parts = [];
-  for (let i = 0; i < places.length; i += 2) {
-    const x = places[i], y = places[i + 1];
-    if (marker === "o") {
-      const r = size * 0.9;
-      parts.push(`M${short(x - r)} ${short(y)}a${short(r)} ${short(r)} 0 1 0 ${short(2 * r)} 0a${short(r)} ${short(r)} 0 1 0 ${short(-2 * r)} 0`);
-    } else {
-      parts.push(`M${(CORNERS[marker] ?? CORNERS.s).map(([dx, dy]) => `${short(x + size * dx)} ${short(y + size * dy)}`).join("L")}Z`);
-    }
-  }
-  return parts.join("");
+// The path of a marker at many points.
+function pathOf(marker, points, size) {
+  const r = size * 0.9, arc = `a${short(r)} ${short(r)} 0 1 0`;
+  return points.map(([x, y]) => {
+    if (marker === "o") return `M${short(x - r)} ${short(y)}${arc} ${short(2 * r)} 0${arc} ${short(-2 * r)} 0`;
+    return `M${(CORNERS[marker] ?? CORNERS.s).map(([dx, dy]) => `${short(x + size * dx)} ${short(y + size * dy)}`).join("L")}Z`;
+  }).join("");
 }
 
 // The lines and points of a view.
@@ -45,20 +33,20 @@ function marksOf(scene, view, back) {
   const {plane, palette, lines} = scene, {now, lens} = view, part = Number(lines), out = [];
   if (!view.drawn) return out;
   const joined = part > 0 ? plane.order.subarray(0, Math.round(part * plane.samples)) : lines === "pointed" ? scene.selection : [];
-  const place = at => `${short(now[at] * lens.scale + lens.ox)} ${short(lens.oy - now[at + 1] * lens.scale)}`;
+  const point = at => `${short(now[at] * lens.scale + lens.ox)} ${short(lens.oy - now[at + 1] * lens.scale)}`;
   for (const net of joined.length ? joinedNets(scene) : []) {
     const path = [];
-    eachLine(scene, view, net, joined, (a, b) => path.push(`M${place(a)}L${place(b)}`));
+    eachLine(scene, view, net, joined, (a, b) => path.push(`M${point(a)}L${point(b)}`));
     out.push(`<path d="${path.join("")}" stroke="${palette.nets[net]}" stroke-opacity=".3" fill="none"/>`);
   }
-  for (const {marker, colour, size, places} of groupsOf(scene, view)) {
+  for (const {marker, colour, size, points} of groupsOf(scene, view)) {
     const look = marker === "o" ? `fill="${colour}" stroke="${back}" stroke-width=".7"` : `fill="${colour}" fill-opacity=".16" stroke="${colour}" stroke-width="1.3"`;
-    out.push(`<path d="${pathOf(marker, places, size)}" ${look}/>`);
+    out.push(`<path d="${pathOf(marker, points, size)}" ${look}/>`);
   }
   return out;
 }
 
-// The legend, from a place downwards.
+// The legend, from (left, top) downwards.
 function legendOf({plane: {nets, colouring}, palette}, left, top, front) {
   const out = [];
   let y = top;
@@ -69,7 +57,7 @@ function legendOf({plane: {nets, colouring}, palette}, left, top, front) {
   row("net", null, true);
   nets.forEach(({name, marker}, i) => {
     const fill = marker === "o" ? palette.nets[i] : "none";
-    row(name, `<path d="${pathOf(marker, [left + 7, y - 4], 5)}" fill="${fill}" stroke="${palette.nets[i]}" stroke-width="1.5"/>`);
+    row(name, `<path d="${pathOf(marker, [[left + 7, y - 4]], 5)}" fill="${fill}" stroke="${palette.nets[i]}" stroke-width="1.5"/>`);
   });
   if (colouring.kind === "label") {
     row(colouring.legend, null, true);
@@ -98,9 +86,9 @@ function svgOf(scene, note) {
   ];
   let left = gap;
   views.forEach((view, i) => {
-    const place = `x="${left}" y="${top}" width="${view.width}" height="${view.height}"`;
+    const box = `x="${left}" y="${top}" width="${view.width}" height="${view.height}"`;
     out.push(`<text x="${left}" y="20" fill="${front}" font-weight="600">${escaped(`${plane.branches[i].name}, ${view.where.textContent}`)}</text>`);
-    out.push(`<svg ${place}>`, ...marksOf(scene, view, back), `</svg><rect ${place} fill="none" stroke="${line}"/>`);
+    out.push(`<svg ${box}>`, ...marksOf(scene, view, back), `</svg><rect ${box} fill="none" stroke="${line}"/>`);
     left += view.width + gap;
   });
   out.push(...legendOf(scene, left, top + 12, front));
@@ -122,9 +110,7 @@ async function savePictures(scene, note, kind) {
   const picture = new Image(), address = URL.createObjectURL(vector);
   picture.src = address;
   await picture.decode();
-  const canvas = document.createElement("canvas");
-  canvas.width = 2 * width;
-  canvas.height = 2 * height;
+  const canvas = make("canvas", null, {width: 2 * width, height: 2 * height});
   canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
   URL.revokeObjectURL(address);
   canvas.toBlob(blob => download(blob, name));

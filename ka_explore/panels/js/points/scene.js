@@ -21,21 +21,15 @@ class Scene {
     this.full = null;  // the element on the page that holds the panel in full size
   }
 
-  select(samples) {
-    this.selection = samples;
-    this.mark();
-  }
-
-  // To be called when there are other samples as well.
-  mark() {
+  // Mark what is selected; to be called when there are other samples as well.
+  mark(selection = this.selection) {
+    this.selection = selection;
     this.chosen = new Uint8Array(this.plane.samples);
     for (const sample of this.selection) if (sample < this.plane.samples) this.chosen[sample] = 1;
   }
 
   // Whether a net is shown.
-  shows(net) {
-    return !this.hiddenNets.has(this.plane.nets[net].name);
-  }
+  shows(net) { return !this.hiddenNets.has(this.plane.nets[net].name); }
 
   // Where somebody else may look what is on the screen: in pixels of a branch's picture, net after net.
   inspect(index) {

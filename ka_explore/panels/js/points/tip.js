@@ -1,11 +1,11 @@
 // The tip beside the pointer: the image, its class, and what every net says of it.
 
+const bitmapOf = data => createImageBitmap(new Blob([data], {type: "image/png"})).catch(() => null);
+
 // Images of the samples: cut from one sheet, or asked for one by one where all are too much for a sheet.
 class Images {
   constructor(model, ask, arrived) {
-    this.model = model;
-    this.ask = ask;
-    this.arrived = arrived;
+    Object.assign(this, {model, ask, arrived});
     this.sheet = null;
     this.single = new Map();  // by sample; null while it is on its way
   }
@@ -13,12 +13,13 @@ class Images {
   async readSheet() {
     const data = this.model.get("sheet");
     if (!data?.byteLength) return;
-    this.sheet = await createImageBitmap(new Blob([data], {type: "image/png"})).catch(() => null);
+    this.sheet = await bitmapOf(data);
     this.arrived();
   }
 
-  take(sample, data) {
-    createImageBitmap(new Blob([data], {type: "image/png"})).then(bitmap => { this.single.set(sample, bitmap); this.arrived(); }, () => {});
+  async take(sample, data) {
+    this.single.set(sample, await bitmapOf(data));
+    this.arrived();
   }
 
   // A sample's image, {from, x, y, width, height}, or null while it is not there.
@@ -39,37 +40,31 @@ class Images {
 
 class Tip {
   constructor(scene, images) {
-    this.scene = scene;
-    this.images = images;
+    Object.assign(this, {scene, images});
     this.element = make("div", scene.root, {class: "ka-tip ka-points-tip", hidden: true, role: "tooltip"});
-    this.key = "";  // what is told of
   }
 
   show() {
     const {plane, hovered, pointer, lasso, views} = this.scene, {element} = this;
-    if (hovered === null || !pointer || hovered >= plane.samples || lasso) { element.hidden = true; this.key = ""; return; }
-    const branch = plane.branches[views.indexOf(pointer.view)], {frame} = pointer.view;
-    if (!branch || !frame) { element.hidden = true; return; }
-    const image = this.images.of(hovered), key = `${hovered} ${frame.step} ${branch.name} ${image ? 1 : 0} ${plane.picture.fit}`;
-    if (key !== this.key) {
-      this.key = key;
-      element.replaceChildren();
+    const branch = plane.branches[views.indexOf(pointer?.view)], frame = pointer?.view.frame;
+    element.hidden = hovered === null || hovered >= plane.samples || Boolean(lasso) || !branch || !frame;
+    if (element.hidden) {
+      delete element.dataset.key;
+      return;
+    }
+    const image = this.images.of(hovered);
+    if (emptied(element, [hovered, frame.step, branch.name, Boolean(image), plane.picture.fit])) {
       const top = make("div", element, {class: "ka-points-tip-top"});
       if (image) this.draw(image, top);
       this.tell(hovered, frame, make("div", top));
     }
-    element.hidden = false;
-    this.place(pointer);
+    this.stand(pointer);
   }
 
   draw(image, into) {
     const side = Math.round(5.2 * parseFloat(getComputedStyle(this.scene.root).fontSize)), fit = side / Math.max(image.width, image.height);
-    const canvas = make("canvas", into);
-    canvas.width = image.width;
-    canvas.height = image.height;
-    canvas.style.width = `${image.width * fit}px`;
-    canvas.style.height = `${image.height * fit}px`;
-    canvas.getContext("2d").drawImage(image.from, image.x, image.y, image.width, image.height, 0, 0, image.width, image.height);
+    const {from, x, y, width, height} = image, style = `width: ${width * fit}px; height: ${height * fit}px`;
+    make("canvas", into, {width, height, style}).getContext("2d").drawImage(from, x, y, width, height, 0, 0, width, height);
   }
 
   // The class in every task, and a row a net and task. An answer is packed: class * 256 + its probability * 255.
@@ -80,16 +75,13 @@ class Tip {
     for (const task of tasks) {
       if (truth[task] >= 0) make("div", into, {class: "ka-head"}, `${tasks.length > 1 ? `${task}: ` : ""}${names[truth[task]]}`);
     }
-    const table = make("table", into), ratio = window.devicePixelRatio || 1;
+    const table = make("table", into);
     let student = 0, teacher = 0;
     for (const [net, task] of rows) {
       const own = net === "student", packed = own ? frame.answers[student++ * n + sample] : plane.taught[teacher++ * n + sample];
       const known = truth[task] === undefined || truth[task] < 0 || own || (knows[net] ?? []).includes(truth[task]);
-      const line = make("tr", table), mark = make("canvas", make("td", line));
-      mark.width = mark.height = Math.round(14 * ratio);
-      const look = plane.nets.findIndex(one => one.name === net), ctx = mark.getContext("2d");
-      ctx.scale(ratio, ratio);
-      if (look >= 0) drawMarker(ctx, plane.nets[look].marker, 7, 7, 4.6, palette.nets[look]);
+      const line = make("tr", table), look = plane.nets.findIndex(one => one.name === net);
+      icon(make("td", line), 14, ctx => { if (look >= 0) drawMarker(ctx, plane.nets[look].marker, 7, 7, 4.6, palette.nets[look]); });
       make("td", line, {}, net);
       make("td", line, {}, packed < 0 ? "–" : names[packed >> 8]);
       make("td", line, {class: "ka-numbers"}, packed < 0 ? "" : `${Math.round((packed & 255) / 2.55)} %`);
@@ -99,9 +91,9 @@ class Tip {
   }
 
   // Beside and below the pointer, or on its other side where there is no room.
-  place({view, x, y}) {
-    const {root} = this.scene, place = view.plot.getBoundingClientRect(), whole = root.getBoundingClientRect();
-    const left = place.left - whole.left + x, up = place.top - whole.top + y, {offsetWidth, offsetHeight, style} = this.element;
+  stand({view, x, y}) {
+    const {root} = this.scene, plot = view.plot.getBoundingClientRect(), whole = root.getBoundingClientRect();
+    const left = plot.left - whole.left + x, up = plot.top - whole.top + y, {offsetWidth, offsetHeight, style} = this.element;
     const beside = left + 16 + offsetWidth < root.clientWidth ? left + 16 : left - 16 - offsetWidth;
     const below = up + 14 + offsetHeight < root.clientHeight ? up + 14 : up - 14 - offsetHeight;
     style.left = `${Math.max(beside, 2)}px`;

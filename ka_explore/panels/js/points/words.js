@@ -1,9 +1,7 @@
 // What the panel says in words: above the pictures, below them, and of what is being made.
 
 // A step as it is told: whole where it nearly is.
-function stepInWords(step) {
-  return Math.abs(step - Math.round(step)) < 0.05 ? String(Math.round(step)) : step.toFixed(1);
-}
+const stepInWords = step => Math.abs(step - Math.round(step)) < 0.05 ? String(Math.round(step)) : step.toFixed(1);
 
 // A title a picture. A branch that has no frame at the step names the step of the frame that it shows.
 function entitle({plane, views}, step) {
@@ -23,26 +21,21 @@ function entitle({plane, views}, step) {
 
 // The line below the pictures: what is selected, what the view keeps, and what is left out. `count` samples are drawn.
 function remarks({plane, views, lines, selection}, count) {
-  const frame = views.find(view => view.frame)?.frame, parts = [], {picture, samples} = plane;
+  const frame = views.find(view => view.frame)?.frame, {picture, samples} = plane, part = Number(lines);
   if (!frame) return "";
-  if (count < samples) parts.push(`showing ${spaced(count * plane.nets.length * views.length)} of ${spaced(plane.points * views.length)} points while it moves`);
-  if (selection.length) parts.push(`${spaced(selection.length)} of ${spaced(samples)} images selected`);
-  if (picture.how !== "pca") {
-    parts.push(frame.note);
-  } else if (views.length > 1) {
-    const kept = views.map(view => view.frame?.note.match(/^keeps (\S+) of the variance$/)?.[1] ?? "–");
-    parts.push(`PCA keeps ${kept.join(", ")} of the variance`);
-  } else if (frame.note) {
-    parts.push(`PCA ${frame.note}`);
-  }
-  if (picture.note) parts.push(picture.note);
   const every = Math.max(...plane.branches.map(branch => branch.every));
-  if (every > 1) parts.push(`every ${every}${every === 2 ? "nd" : every === 3 ? "rd" : "th"} snapshot`);
-  if (picture.behind) parts.push("the run has gone on since: choose the view again");
-  if (plane.colouring.said) parts.push(plane.colouring.said);
-  const part = Number(lines);
-  if (part > 0 && part < 1) parts.push(`lines for ${spaced(Math.round(part * samples))} of ${spaced(samples)} images`);
-  return parts.join(" · ");
+  const kept = views.map(view => view.frame?.note.match(/^keeps (\S+) of the variance$/)?.[1] ?? "–");
+  const note = views.length > 1 ? `keeps ${kept.join(", ")} of the variance` : frame.note;
+  return [
+    count < samples && `showing ${spaced(count * plane.nets.length * views.length)} of ${spaced(plane.points * views.length)} points while it moves`,
+    selection.length && `${spaced(selection.length)} of ${spaced(samples)} images selected`,
+    picture.how !== "pca" ? frame.note : note && `PCA ${note}`,
+    picture.note,
+    every > 1 && `every ${every}${every === 2 ? "nd" : every === 3 ? "rd" : "th"} snapshot`,
+    picture.behind && "the run has gone on since: choose the view again",
+    plane.colouring.said,
+    part > 0 && part < 1 && `lines for ${spaced(Math.round(part * samples))} of ${spaced(samples)} images`,
+  ].filter(Boolean).join(" · ");
 }
 
 // What is being made in the background, with a button to end it; or what went wrong.
@@ -50,9 +43,7 @@ function showJob(into, about, trouble, cancel) {
   into.hidden = !about.how && !trouble;
   into.classList.toggle("ka-points-trouble", Boolean(trouble));
   if (about.how) {
-    if (into.dataset.kind !== "job") {
-      into.dataset.kind = "job";
-      into.replaceChildren();
+    if (emptied(into, "job")) {
       make("span", into);
       make("progress", into, {max: 1});
       button(into, "cancel", "End it; the picture stays as it is", cancel);
@@ -61,9 +52,7 @@ function showJob(into, about, trouble, cancel) {
     text.textContent = `${about.name} ${Math.round(100 * about.share)} %${left}`;
     text.title = about.words;
     progress.value = about.share;
-  } else if (trouble) {
-    into.dataset.kind = "trouble";
-    into.replaceChildren();
+  } else if (trouble && emptied(into, {trouble})) {
     make("span", into, {}, trouble);
     button(into, "close", "Hide this", () => { into.hidden = true; });
   }

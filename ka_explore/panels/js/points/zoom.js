@@ -1,9 +1,7 @@
 // Zoom and shift, the same in every branch's picture, and the lens that follows: from the plane to pixels of a picture.
 
 class Zoom {
-  constructor() {
-    this.reset();
-  }
+  constructor() { this.reset(); }
 
   reset() {
     this.factor = 1;
@@ -19,7 +17,7 @@ class Zoom {
     return {scale, ox: width / 2 - cx * scale, oy: middle + cy * scale, middle};
   }
 
-  // Zoom around a place of a picture, or its middle: what lies there stays there.
+  // Zoom around a point of a picture, or its middle: what lies there stays there.
   by(factor, {width, height, lens: {scale, middle}}, x = width / 2, y = height / 2) {
     const next = Math.min(Math.max(this.factor * factor, 0.5), 60), grown = next / this.factor;
     this.shiftX += ((x - width / 2) / scale) * (1 - 1 / grown);
