@@ -19,8 +19,7 @@ def images_of(snapshot: Snapshot, table: str, row: Any, column: Any) -> Mask | N
     The table is named by the key of a `Choice`.
     """
     probe, _, whose = table.partition(":")
-    given = [(name, axis) for axis, name in enumerate((row, column)) if name is not None]
-    masks = [side_of(snapshot, probe, whose, str(name), axis) for name, axis in given]
+    masks = [side_of(snapshot, probe, whose, str(n), axis) for axis, n in enumerate((row, column)) if n is not None]
     if len(masks) == 2:
         # the error of a teacher on the images of a class: these images, whoever knows the class
         if probe in ("worst_reconstructed", "error_by_class"):
@@ -122,10 +121,7 @@ def claims_by(snapshot: Snapshot, by: str) -> dict[str, np.ndarray]:
     if by not in ("own answers", "student"):
         given = {teacher: f"claim/{by}/{teacher}" for teacher in snapshot.knows}
         return {teacher: snapshot.arrays[name] for teacher, name in given.items() if name in snapshot.arrays}
-    logits = {
-        teacher: snapshot.arrays["scores"][:, list(columns)]
-        if by == "student"
-        else snapshot.arrays[f"logits/{teacher}"]
-        for teacher, columns in snapshot.knows.items()
-    }
+    logits = {teacher: snapshot.arrays[f"logits/{teacher}"] for teacher in snapshot.knows}
+    if by == "student":
+        logits = {teacher: snapshot.arrays["scores"][:, list(columns)] for teacher, columns in snapshot.knows.items()}
     return dict(zip(logits, shares(snapshot, logits).T, strict=True))

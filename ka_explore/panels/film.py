@@ -194,10 +194,8 @@ class FilmPanel(Panel):
                 self._pieces.prepare(self.catch_up())
             else:
                 self._pieces.then(self.catch_up())
-            if self.verb in changed:
-                for reached in self._waiting:
-                    reached.set()
-                self._waiting.clear()
+            while self.verb in changed and self._waiting:
+                self._waiting.pop().set()
             return traits
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:

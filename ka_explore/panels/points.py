@@ -226,28 +226,24 @@ class Points(FilmPanel):
         """Also fit the axes anew where it is asked for or due, and send the images after the first picture is out."""
         yield from self.make()
         if self._fit_asked or (self.how == "pca" and self.plane.due(self.session.busy)):
-            yield from self._refit()
+            self._fit_asked = False
+            (basis, fitted_to), frames = self.plane.fitted_anew(), {}
+            yield
+            for branch, step in self._shown():
+                if (snapshot := branch.snapshot(step)) is not None:
+                    frames[branch, step] = self.plane.frame(snapshot, basis)
+                yield
+            self.plane.change(basis, fitted_to)
+            self._flatten()
+            self._kept.only(())
+            for (branch, step), frame in frames.items():  # all at once
+                self._kept.put((branch, step, self.key()), frame)
         self.publish(over=True)
         if not self.sheet_about:
             yield
             if (images := images_of(self.session, self.plane.index)) is not None:
                 sheet, about = sheet_of(images, SHEET_SIDE, SHEET_BYTES)
                 self.assign({"sheet": sheet, "sheet_about": about})
-
-    def _refit(self) -> Work:
-        """New axes, and all frames on them at once."""
-        self._fit_asked = False
-        (basis, fitted_to), frames = self.plane.fitted_anew(), {}
-        yield
-        for branch, step in self._shown():
-            if (snapshot := branch.snapshot(step)) is not None:
-                frames[branch, step] = self.plane.frame(snapshot, basis)
-            yield
-        self.plane.change(basis, fitted_to)
-        self._flatten()
-        self._kept.only(())
-        for (branch, step), frame in frames.items():
-            self._kept.put((branch, step, self.key()), frame)
 
     def _begin(self) -> None:
         """Everything anew: space, nets, axes."""
@@ -279,8 +275,8 @@ class Points(FilmPanel):
 
     def _colouring(self) -> Frame:
         """What colours mean; themselves where they are the same in all frames."""
-        snapshot, frames = newest(self.plane.branches), () if self.colours.fixed else self._shown()
-        tints = [self._tinted(*each)["tint"] for each in frames]
+        snapshot = newest(self.plane.branches)
+        tints = [] if self.colours.fixed else [self._tinted(*each)["tint"] for each in self._shown()]
         return {} if snapshot is None else self.colours.about(tints, snapshot)
 
     def _flat_steps(self) -> dict[Branch, list[int]]:

@@ -187,8 +187,8 @@ class Samples(FilmPanel):
             return self._title
         tasks, truth = truth_of(snapshot)
         said = answers_of(snapshot, student=True)[:, self._samples, 0]
-        right = []
+        words = [f"{self._title} (step {snapshot.step})"]
         for task, true in zip(tasks, truth[:, self._samples], strict=True):
-            many = int((said[tasks_of(snapshot).index(task)] == true).sum())  # where it is not known it is below 0
-            right.append(f"{task}: the student is right on {many} of {int((true >= 0).sum())}")
-        return "; ".join([f"{self._title} (step {snapshot.step})", *right])
+            right = said[tasks_of(snapshot).index(task)] == true  # where it is not known it is below 0
+            words.append(f"{task}: the student is right on {right.sum()} of {(true >= 0).sum()}")
+        return "; ".join(words)

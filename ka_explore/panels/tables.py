@@ -145,13 +145,10 @@ class Tables(FilmPanel):
         """The table that is looked at: its title and its least and greatest number."""
         said = []
         for branch, step, table in self._shown():
-            finite = np.argwhere(np.isfinite(table.values))
-            told = "no number"
-            if len(finite):
-                numbers = table.values[tuple(finite.T)]
-                ends = finite[numbers.argmin()], finite[numbers.argmax()]
-                told = " to ".join(f"{table.values[r, c]:.3g} ({table.rows[r]}, {table.columns[c]})" for r, c in ends)
-            said.append(f"{branch.name}, step {step}: {table.title}: {told}")
+            cells = {at: value for at, value in np.ndenumerate(table.values) if np.isfinite(value)}
+            ends = [end(cells, key=cells.__getitem__) for end in (min, max) if cells]
+            told = " to ".join(f"{cells[r, c]:.3g} ({table.rows[r]}, {table.columns[c]})" for r, c in ends)
+            said.append(f"{branch.name}, step {step}: {table.title}: {told or 'no number'}")
         return "\n".join(said) or "no such table of the step that is looked at"
 
     def drawn(self, ax: Axes) -> None:
