@@ -70,8 +70,7 @@ class Plane:
         tasks, truth = truth_of(snapshot)
         classes = {
             "names": [label for _, label in snapshot.classes], "rows": [head[:2] for head in heads_of(snapshot)],
-            "tasks": tasks,
-            "knows": dict(snapshot.knows),
+            "tasks": tasks, "knows": dict(snapshot.knows),
         }  # fmt: skip
         self.known = {"classes": classes, "truth": truth, "taught": packed(answers_of(snapshot, student=False))}
         self._see(snapshot)
