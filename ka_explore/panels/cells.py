@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from ka_explore.probes.classes import classes_said, columns_of, names_of, task_of, tasks_of
+from ka_explore.probes.classes import classes_said, columns_of, names_of, task_of, tasks_of, teachers_of
+from ka_explore.probes.samples import finite
 from ka_explore.probes.selection import shares
 from ka_explore.run.snapshot import Snapshot
 
@@ -13,25 +14,18 @@ Mask = Bool[np.ndarray, "sample"]
 
 
 def images_of(snapshot: Snapshot, table: str, row: Any, column: Any) -> Mask | None:
-    """Which images a row, a column or a cell of a table stands for; None where it stands for none.
+    """Which images a row, a column (the other one is None) or a cell of a table stands for; None where for none.
 
-    Args:
-        snapshot: whose.
-        table: the key of a `Choice`.
-        row: its name, or None for a whole column.
-        column: its name, or None for a whole row.
+    The table is named by the key of a `Choice`.
     """
     probe, _, whose = table.partition(":")
-    given = [(name, axis) for axis, name in enumerate((row, column)) if name is not None]
-    masks = [side_of(snapshot, probe, whose, str(name), axis) for name, axis in given]
-    if probe in ("error_by_class", "agreement_by_class", "worst_reconstructed") and len(masks) == 2:
+    masks = [side_of(snapshot, probe, whose, str(n), axis) for axis, n in enumerate((row, column)) if n is not None]
+    if len(masks) == 2:
         # the error of a teacher on the images of a class: these images, whoever knows the class
-        if probe != "agreement_by_class":
+        if probe in ("worst_reconstructed", "error_by_class"):
             return masks[0 if probe == "worst_reconstructed" else 1]
-        said = [i for i, name in enumerate(class_names(snapshot)) if name == str(column)]
-        return None if not said or row not in snapshot.knows else teacher_says(snapshot, str(row), said[0])
-    if probe == "responsibility" and len(masks) == 2:
-        return claimed_most(snapshot, str(row), str(column))
+        if probe in ("agreement_by_class", "responsibility"):
+            return (teacher_says if probe == "agreement_by_class" else claimed_most)(snapshot, str(row), str(column))
     there = [mask for mask in masks if mask is not None]  # a column of numbers alone stands for no images
     return np.logical_and.reduce(there) if there else None
 
@@ -42,27 +36,25 @@ def side_of(snapshot: Snapshot, probe: str, whose: str, name: str, axis: int) ->
         return np.asarray(snapshot.index.astype(str) == name)
     if probe == "selection" and axis == 0 and name == "all images":
         return np.ones(len(snapshot.index), bool)
-    if probe == "selection" and axis == 1 and (chosen := chosen_by(snapshot, name)) is not None:
-        return chosen
+    if probe == "selection" and axis == 1 and name in snapshot.knows:
+        task = task_of(snapshot, name)
+        if f"selected/{task}" in snapshot.arrays:  # who teaches an image most
+            return np.asarray(snapshot.arrays[f"selected/{task}"] == teachers_of(snapshot, task).index(name))
+    label = name.partition(": ")[2]
     if probe == "confusion_with" and whose in snapshot.knows:
-        label = name.partition(": ")[2]
-        columns = snapshot.knows[whose]
-        at = next((i for i, c in enumerate(columns) if snapshot.classes[c][1] == label), None)
-        if at is None:
-            return None
-        logits = snapshot.arrays[f"logits/{whose}"] if axis == 0 else snapshot.arrays["scores"][:, list(columns)]
-        return answered(logits, at)
+        columns = list(snapshot.knows[whose])
+        labels = [snapshot.classes[column][1] for column in columns]
+        logits = snapshot.arrays[f"logits/{whose}"] if axis == 0 else snapshot.arrays["scores"][:, columns]
+        return answered(logits, labels.index(label)) if label in labels else None
     task = whose if whose in tasks_of(snapshot) else next(iter(snapshot.labels or {}), tasks_of(snapshot)[0])
     if probe == "confusion":
-        label = name.partition(": ")[2]
         return class_images(snapshot, task, label, student=axis == 1)
     if name in snapshot.knows:
         return teacher_images(snapshot, name)
     if probe == "error_by_class":
         return class_images(snapshot, task, name, said=True)
     if name in class_names(snapshot):
-        its_task, label = snapshot.classes[class_names(snapshot).index(name)]
-        return class_images(snapshot, its_task, label)
+        return class_images(snapshot, *snapshot.classes[class_names(snapshot).index(name)])
     return None
 
 
@@ -74,7 +66,7 @@ def class_names(snapshot: Snapshot) -> list[str]:
 
 def answered(logits: np.ndarray, index: int) -> Mask:
     """Where the logit of this index is the largest; nowhere where one is not finite."""
-    return np.asarray((logits.argmax(axis=1) == index) & np.isfinite(logits).all(axis=1))
+    return np.asarray((logits.argmax(axis=1) == index) & finite(logits))
 
 
 def class_images(
@@ -83,9 +75,6 @@ def class_images(
     """The images of a class: truly, or where nobody knows as the student answers.
 
     Args:
-        snapshot: whose.
-        task: of the class.
-        label: of the class.
         student: as the student answers in any case.
         said: where there are no labels, as the teachers together name them, which is what the table counts.
     """
@@ -108,27 +97,14 @@ def teacher_images(snapshot: Snapshot, teacher: str) -> Mask:
     labels = (snapshot.labels or {}).get(task)
     if labels is None:
         scores = snapshot.arrays["scores"][:, columns]
-        labels = np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1)
+        labels = np.where(finite(scores), scores.argmax(axis=1), -1)
     return np.isin(labels, known)
 
 
-def teacher_says(snapshot: Snapshot, teacher: str, column: int) -> Mask | None:
-    """The images of which a teacher says so; None where it does not know the class."""
-    if column not in snapshot.knows[teacher]:
-        return None
-    return answered(snapshot.arrays[f"logits/{teacher}"], snapshot.knows[teacher].index(column))
-
-
-def chosen_by(snapshot: Snapshot, teacher: str) -> Mask | None:
-    """The images that a teacher teaches most; None where the stage chooses none."""
-    if teacher not in snapshot.knows:
-        return None
-    task = task_of(snapshot, teacher)
-    chosen = snapshot.arrays.get(f"selected/{task}")
-    if chosen is None:
-        return None
-    teachers = [name for name in snapshot.teachers if task_of(snapshot, name) == task]
-    return np.asarray(chosen == teachers.index(teacher))
+def teacher_says(snapshot: Snapshot, teacher: str, name: str) -> Mask | None:
+    """The images of which a teacher says that they are of a class; None where it does not know the class."""
+    known = [class_names(snapshot)[column] for column in snapshot.knows.get(teacher, ())]
+    return answered(snapshot.arrays[f"logits/{teacher}"], known.index(name)) if name in known else None
 
 
 def claimed_most(snapshot: Snapshot, by: str, teacher: str) -> Mask | None:
@@ -136,18 +112,16 @@ def claimed_most(snapshot: Snapshot, by: str, teacher: str) -> Mask | None:
     claims = claims_by(snapshot, by)
     if teacher not in claims:
         return None
-    mine = [name for name in claims if task_of(snapshot, name) == task_of(snapshot, teacher)]
-    together = np.stack([claims[name] for name in mine], axis=1)
-    return answered(together, mine.index(teacher))
+    mine = [name for name in teachers_of(snapshot, task_of(snapshot, teacher)) if name in claims]
+    return answered(np.stack([claims[name] for name in mine], axis=1), mine.index(teacher))
 
 
 def claims_by(snapshot: Snapshot, by: str) -> dict[str, np.ndarray]:
     """Every teacher's claim of every image by an evidence: share of the joint softmax of its task."""
-    if by == "own answers":
-        logits = {teacher: snapshot.arrays[f"logits/{teacher}"] for teacher in snapshot.knows}
-    elif by == "student":
-        logits = {t: snapshot.arrays["scores"][:, list(columns)] for t, columns in snapshot.knows.items()}
-    else:
+    if by not in ("own answers", "student"):
         given = {teacher: f"claim/{by}/{teacher}" for teacher in snapshot.knows}
         return {teacher: snapshot.arrays[name] for teacher, name in given.items() if name in snapshot.arrays}
+    logits = {teacher: snapshot.arrays[f"logits/{teacher}"] for teacher in snapshot.knows}
+    if by == "student":
+        logits = {teacher: snapshot.arrays["scores"][:, list(columns)] for teacher, columns in snapshot.knows.items()}
     return dict(zip(logits, shares(snapshot, logits).T, strict=True))

@@ -23,29 +23,12 @@ WITH_TASK = ("error_by_class", "confusion")  # a table a task
 
 @dataclass(frozen=True)
 class Choice:
-    """A table that can be chosen.
-
-    Attributes:
-        key: the probe, and behind a colon whose.
-        name: in words.
-        tip: what it is, a sentence.
-        ask: the probe with its options.
-    """
+    """A table that can be chosen: ``key`` is the probe, and behind a colon whose; ``tip`` says what it is."""
 
     key: str
     name: str
     tip: str
     ask: Callable[[Snapshot], Result]
-
-    @property
-    def probe(self) -> str:
-        """The probe's name."""
-        return self.key.partition(":")[0]
-
-    @property
-    def whose(self) -> str:
-        """The teacher or task of a table that there is one of each."""
-        return self.key.partition(":")[2]
 
 
 def choices_of(snapshot: Snapshot) -> dict[str, Choice]:
@@ -54,17 +37,12 @@ def choices_of(snapshot: Snapshot) -> dict[str, Choice]:
     for name, probe in PROBES.items():
         said = NAMES.get(name, name.replace("_", " "))
         tip = (probe.__doc__ or "").strip().split("\n")[0]
-        whose: Sequence[str] = ()
-        option = "teacher" if name in WITH_TEACHER else "task"
-        if name in WITH_TEACHER:
-            whose = snapshot.teachers
-        elif name in WITH_TASK and len(tasks_of(snapshot)) > 1:
-            whose = tasks_of(snapshot)
-        if whose:
-            for one in whose:
-                key, options = f"{name}:{one}", dict[str, Any]({option: one})
-                found[key] = Choice(key, f"{said} · {one}", tip, partial(probe, **options))
-        else:
+        several = name in WITH_TASK and len(tasks_of(snapshot)) > 1
+        whose = snapshot.teachers if name in WITH_TEACHER else tasks_of(snapshot) if several else ()
+        for one in whose:
+            options: dict[str, Any] = {"teacher" if name in WITH_TEACHER else "task": one}
+            found[f"{name}:{one}"] = Choice(f"{name}:{one}", f"{said} · {one}", tip, partial(probe, **options))
+        if not whose:
             found[name] = Choice(name, said, tip, probe)
     return found
 
@@ -72,8 +50,5 @@ def choices_of(snapshot: Snapshot) -> dict[str, Choice]:
 def preferred(choices: Mapping[str, Choice], offered: Sequence[Mapping[str, Any]]) -> Choice:
     """The table that is shown unasked: reconstruction error by class where there is one, else the agreement."""
     there = [str(entry["key"]) for entry in offered if not entry["reason"]]
-    for name in PREFERRED:
-        for key in there:
-            if choices[key].probe == name:
-                return choices[key]
-    return choices[there[0]] if there else next(iter(choices.values()))
+    first = [key for name in PREFERRED for key in there if key.partition(":")[0] == name]
+    return choices[next(iter([*first, *there, *choices]))]

@@ -1,5 +1,6 @@
 """Which images are worth a look, and how a selection of them is told in words."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -32,7 +33,6 @@ def modes_of(snapshot: Snapshot) -> list[dict[str, str]]:
 
 def ranked(snapshot: Snapshot, mode: str) -> Int64[np.ndarray, "shown"] | None:
     """The images of a mode, worst first; None where the snapshot lacks what it takes."""
-    count = len(snapshot.index)
     if mode == "handful":
         labels = next(iter((snapshot.labels or {}).values()), None)
         return handful(classes_said(snapshot, tasks_of(snapshot)[0]) if labels is None else labels)
@@ -47,10 +47,8 @@ def ranked(snapshot: Snapshot, mode: str) -> Int64[np.ndarray, "shown"] | None:
     tasks, truth = truth_of(snapshot)
     if not tasks:
         return None
-    sure = np.full(count, -np.inf)
-    for task, its in zip(tasks, truth, strict=True):
-        best, share = said[list(tasks_of(snapshot)).index(task)].T
-        sure = np.maximum(sure, np.where((its >= 0) & (best != its) & np.isfinite(share), share, -np.inf))
+    best, share = np.moveaxis(said[[tasks_of(snapshot).index(task) for task in tasks]], -1, 0)
+    sure = np.where((truth >= 0) & (best != truth) & np.isfinite(share), share, -np.inf).max(axis=0)
     order = worst(sure)
     return order[np.isfinite(sure[order])]
 
@@ -76,13 +74,11 @@ def disagreement(snapshot: Snapshot) -> Float[np.ndarray, "sample"]:
     Both as probabilities within the teacher's classes; needs no label.
     """
     gaps = []
-    rows = np.arange(len(snapshot.index))
     for teacher, columns in snapshot.knows.items():
         taught = softmax(snapshot.arrays[f"logits/{teacher}"])
-        own = softmax(snapshot.arrays["scores"][:, list(columns)])
-        best = np.nan_to_num(taught).argmax(axis=1)
-        gaps.append(taught[rows, best] - own[rows, best])
-    return np.max(gaps, axis=0)
+        best = np.nan_to_num(taught).argmax(axis=1)[:, None]
+        gaps.append(np.take_along_axis(taught - softmax(snapshot.arrays["scores"][:, list(columns)]), best, axis=1))
+    return np.max(gaps, axis=0)[:, 0]
 
 
 def described(snapshot: Snapshot, selection: Int64[np.ndarray, "_"]) -> str:
@@ -90,8 +86,7 @@ def described(snapshot: Snapshot, selection: Int64[np.ndarray, "_"]) -> str:
     said = [f"selection: {counted(len(selection))}"]
     if not len(selection):
         return said[0]
-    mostly = mostly_of(snapshot, selection)
-    if mostly is not None:
+    if mostly := mostly_of(snapshot, selection):
         said.append(f"{mostly} mostly")
     errors = {n.split("/", 1)[1]: a[selection] for n, a in snapshot.arrays.items() if n.startswith("error/")}
     means = {name: float(np.mean(values)) for name, values in errors.items() if np.isfinite(values).all()}
@@ -102,24 +97,16 @@ def described(snapshot: Snapshot, selection: Int64[np.ndarray, "_"]) -> str:
 
 def mostly_of(snapshot: Snapshot, selection: Int64[np.ndarray, "_"]) -> str | None:
     """The class that more than half of the images have; by the student's answers where no label is known."""
-    if not len(selection):
-        return None
-    task = next(iter(snapshot.labels or {}), tasks_of(snapshot)[0])
-    columns = columns_of(snapshot, task)
-    labels = (snapshot.labels or {}).get(task)
+    task, labels = next(iter((snapshot.labels or {}).items()), ("", None))
     if labels is None:
-        said = answers_of(snapshot, student=True)[tasks_of(snapshot).index(task), :, 0]
-        found = said[selection]
-        columns_found = found[np.isfinite(found)].astype(int)
+        by, found = " (says the student)", answers_of(snapshot, student=True)[0, :, 0][selection]
     else:
         known = labels[selection]
-        columns_found = np.array(columns)[known[known >= 0]]
-    if not len(columns_found):
-        return None
-    values, counts = np.unique(columns_found, return_counts=True)
-    best = int(counts.argmax())
-    by = "" if labels is not None else " (says the student)"
-    return f"class {snapshot.classes[int(values[best])][1]}{by}" if 2 * counts[best] > len(selection) else None
+        by, found = "", np.array(columns_of(snapshot, task))[known[known >= 0]]
+    for column, count in Counter(found[np.isfinite(found)].astype(int).tolist()).most_common(1):
+        if 2 * count > len(selection):
+            return f"class {snapshot.classes[column][1]}{by}"
+    return None
 
 
 def counted(count: int) -> str:

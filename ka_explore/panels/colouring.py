@@ -1,23 +1,28 @@
 """What colours the points of the points panel: a number a point, made once a frame, and what the numbers mean."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32, Int64
 
 from ka_explore.errors import InputError, unknown
 from ka_explore.panels.plane import Plane
+from ka_explore.panels.predictions import heads_of
 from ka_explore.plots import label_colours
 from ka_explore.plots.style import UNKNOWN, hexadecimal
-from ka_explore.probes.classes import columns_of, tasks_of
 from ka_explore.probes.colouring import colour
 from ka_explore.probes.logits import relative_entropy
 from ka_explore.probes.results import Points
 from ka_explore.run.snapshot import Snapshot
 
 AGREEMENT = ("#0072b2", "#d55e00")  # agrees, differs
+WAYS = {
+    "net": "net", "teacher": "teacher that claims or teaches it", "error": "reconstruction error",
+    "agreement": "agreement with the student", "entropy": "entropy of the answer",
+}  # fmt: skip
 
 
 class Colours:
@@ -41,7 +46,9 @@ class Colours:
 
     def begin(self, snapshot: Snapshot) -> None:
         """Everything anew, in the ways of a snapshot."""
-        self.ways = ways_to_colour(snapshot)
+        tasks = list(snapshot.labels or {})
+        classes = {"class": "class"} if len(tasks) == 1 else {f"class/{task}": f"class: {task}" for task in tasks}
+        self.ways = classes | WAYS
         self.change((self._class_way() or "net") if self.by in ("", "class") else self.by)
 
     def checked(self, by: str) -> str:
@@ -76,7 +83,9 @@ class Colours:
         if found is None:
             return {"said": f"No {way} in this stage: coloured by net."}
         if found.value is not None:
-            low, high = (0.0, 1.0) if self.by == "entropy" else range_of(rows)
+            finite = np.concatenate([np.zeros(0, np.float32), *(row[np.isfinite(row)] for row in rows)])
+            known = len(finite) and self.by != "entropy"
+            low, high = map(float, np.percentile(finite, [2, 98])) if known else (0.0, 1.0)
             return {"kind": "value", "unit": found.unit, "low": low, "high": high, "legend": way}
         if found.label is not None:
             rule = "net" if found.legend == "claimed by" else found.legend
@@ -90,55 +99,29 @@ class Colours:
         return next((way for way in self.ways if way.split("/")[0] == "class"), "")
 
 
-def ways_to_colour(snapshot: Snapshot) -> dict[str, str]:
-    """What points can be coloured by, in words."""
-    tasks = list(snapshot.labels or {})
-    classes = {"class": "class"} if len(tasks) == 1 else {f"class/{task}": f"class: {task}" for task in tasks}
-    return classes | {
-        "net": "net", "teacher": "teacher that claims or teaches it", "error": "reconstruction error",
-        "agreement": "agreement with the student", "entropy": "entropy of the answer",
-    }  # fmt: skip
-
-
 def dyed(points: Points, snapshot: Snapshot, by: str) -> Points:
     """A picture of a snapshot, coloured in a way. Raises InputError where the snapshot has not what it takes."""
-    if by == "entropy":
-        value = entropies(snapshot, points.groups)[points.group, points.sample]
-        return replace(points, value=value, unit="entropy of the answer (1: knows nothing)")
     kind, _, task = by.partition("/")
-    return colour(points, snapshot, kind, task or None)
+    if kind != "entropy":
+        return colour(points, snapshot, kind, task or None)
+    heads: dict[str, list[np.ndarray]] = {}
+    for net, _, _, logits in heads_of(snapshot):
+        heads.setdefault(net, []).append(relative_entropy(logits))
+    means = [np.mean(heads.get(net, heads["student"]), axis=0) for net in points.groups]  # over tasks
+    value = np.array(means).reshape(len(means), len(snapshot.index))[points.group, points.sample]
+    return replace(points, value=value, unit="entropy of the answer (1: knows nothing)")
 
 
 def coloured(snapshot: Snapshot, by: str, nets: Sequence[str], index: Int64[np.ndarray, "sample"]) -> Points | None:
     """All points, net after net, all in one place, dyed; None where the snapshot has not what it takes."""
-    count = len(index)
-    group, sample = np.repeat(np.arange(len(nets)), count), np.tile(np.arange(count), len(nets))
-    if not np.array_equal(snapshot.index, index):
-        return None
-    try:
-        return dyed(Points(np.zeros((len(group), 2)), group, tuple(nets), sample), snapshot, by)
-    except InputError:
-        return None
+    group, sample = np.divmod(np.arange(len(nets) * len(index)), max(len(index), 1))
+    with suppress(InputError):
+        if np.array_equal(snapshot.index, index):
+            return dyed(Points(np.zeros((len(group), 2)), group, tuple(nets), sample), snapshot, by)
+    return None
 
 
 def numbers_of(points: Points) -> Float32[np.ndarray, "point"]:
     """A number a point that says its colour: the index of a label (−1: unknown), a value, or NaN."""
     numbers = points.label if points.value is None else points.value
     return np.full(len(points.xy), np.nan, np.float32) if numbers is None else np.asarray(numbers, np.float32)
-
-
-def entropies(snapshot: Snapshot, nets: Sequence[str]) -> Float[np.ndarray, "net sample"]:
-    """Entropy of each net's answer as a share of its largest value; of several tasks the mean."""
-    scores = [snapshot.arrays["scores"][:, columns_of(snapshot, task)] for task in tasks_of(snapshot)]
-    parts = {net: [snapshot.arrays[f"logits/{net}"]] if net in snapshot.knows else scores for net in nets}
-    means = [np.mean([relative_entropy(logits) for logits in parts[net]], axis=0) for net in nets]
-    return np.array(means).reshape(len(nets), len(snapshot.index))
-
-
-def range_of(values: Sequence[Float32[np.ndarray, "_"]]) -> tuple[float, float]:
-    """The range of some values: 2nd to 98th percentile; 0 to 1 where there are none."""
-    finite = np.concatenate([np.zeros(0, np.float32), *(some[np.isfinite(some)] for some in values)])
-    if not len(finite):
-        return 0.0, 1.0
-    low, high = np.percentile(finite, [2, 98])
-    return float(low), float(high)

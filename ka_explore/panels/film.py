@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -13,15 +13,16 @@ import traitlets
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.frames import Frame, Kept, packed, split, thinned
 from ka_explore.panels.pieces import SLICE, Pieces, Work
+from ka_explore.panels.session import Session
 from ka_explore.panels.widget import Panel
 from ka_explore.plots.comparing import run_colour
-
-if TYPE_CHECKING:
-    from ka_explore.panels.session import Session
+from ka_explore.run.snapshot import Snapshot
 
 FEW = 4  # frames that are sent by themselves while a run plays; more of them go all together
 MOST_FRAMES = 200  # of a branch, about
 KEPT_BYTES = 64 * 2**20  # of frames in memory
+
+Frames = Mapping[Branch, Mapping[int, Frame | None]]  # by branch and step; None for those that are gone
 
 
 class FilmPanel(Panel):
@@ -73,7 +74,7 @@ class FilmPanel(Panel):
 
     film = traitlets.Bytes().tag(sync=True)
 
-    def __init__(self, session: "Session"):
+    def __init__(self, session: Session):
         self.session = session
         self.verb = f"{type(self).__name__.lower()} {uuid4().hex}"
         self.topics = self.topics | {self.verb}
@@ -130,11 +131,6 @@ class FilmPanel(Panel):
 
     # What it gets.
 
-    @property
-    def viewed_step(self) -> float:
-        """The step that all views look at."""
-        return self.session.viewed_step
-
     def frame_at(self, branch: Branch, step: int) -> Frame | None:
         """The frame of a step, from memory or made now."""
         found = self._kept.get((branch, step, self.key()))
@@ -145,6 +141,11 @@ class FilmPanel(Panel):
             if found is not None:
                 self._kept.put((branch, step, self.key()), found)  # making it may have changed the key
         return found
+
+    def snapshot_near(self, branch: Branch, step: float | None = None) -> Snapshot | None:
+        """The snapshot of a branch that lies nearest to a step, by default to the one that is looked at, if any."""
+        nearest = branch.nearest(self.session.viewed_step if step is None else step)
+        return None if nearest is None else branch.snapshot(nearest)
 
     def request(self, seconds: float = 0.0, **what: Any) -> None:
         """Have the view thread take up a request to this panel, at once or after some seconds."""
@@ -191,13 +192,10 @@ class FilmPanel(Panel):
                         break
                 traits["film"] = self._whole()
                 self._pieces.prepare(self.catch_up())
-                self._pieces.ask()
             else:
                 self._pieces.then(self.catch_up())
-            if self.verb in changed:
-                for reached in self._waiting:
-                    reached.set()
-                self._waiting.clear()
+            while self.verb in changed and self._waiting:
+                self._waiting.pop().set()
             return traits
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
@@ -216,8 +214,7 @@ class FilmPanel(Panel):
         with self._lock:
             if "go_on" in message:
                 self._pieces.go_on()
-                return
-            if "renew" in message:
+            elif "renew" in message:
                 self.assign({"film": self._whole()})
             elif "reached" in message:
                 self._waiting.append(message["reached"])
@@ -249,7 +246,7 @@ class FilmPanel(Panel):
         """Of every branch the step that is looked at, and the newest one."""
         for branch, steps in self._steps.items():
             if steps:
-                yield branch, min(steps, key=lambda step: abs(step - self.viewed_step))
+                yield branch, min(steps, key=lambda step: abs(step - self.session.viewed_step))
                 yield branch, steps[-1]
 
     def _wanted(self) -> Iterator[tuple[Branch, int]]:
@@ -277,18 +274,16 @@ class FilmPanel(Panel):
     def publish(self, *, over: bool) -> None:
         """Send what is new: few frames by themselves while a run plays or more are being made, else all of them."""
         there, rest, same = self.there(), over and not self.session.busy, self._stamp == self._stamp_now()
-        if not same and not over:
-            return  # they are all sent soon
         fresh = {b: [s for s in steps if s not in self._sent.get(b, ())] for b, steps in there.items()}
         count = sum(map(len, fresh.values()))
         if same and 0 < count <= FEW and not rest:
-            frames = self._frames_of(fresh, whole=False)
+            frames = self._frames_of(fresh)
             self._sent, self._owed = there, True
             self.send_frames(frames)
-        elif not same or (rest and (self._owed or there != self._sent)) or (over and count):
+        elif over and (not same or count or (rest and (self._owed or there != self._sent))):
             self.assign({"film": self._whole()})
 
-    def send_frames(self, frames: Mapping[Branch, Mapping[int, Frame]], about: Frame | None = None) -> None:
+    def send_frames(self, frames: Frames, about: Frame | None = None) -> None:
         """Send some frames, or only parts of them, and what of `about` is new."""
         self._number += 1
         self._stale = True
@@ -306,11 +301,10 @@ class FilmPanel(Panel):
     def _all_packed(self) -> bytes:
         return self._packed(self._frames_of(self.there(), whole=True), self.about(), whole=True)
 
-    def _frames_of(self, steps: Mapping[Branch, Iterable[int]], *, whole: bool) -> dict[Branch, dict[int, Frame]]:
-        made = {branch: {step: self.sent_of(branch, step, whole) for step in its} for branch, its in steps.items()}
-        return {branch: {step: f for step, f in its.items() if f is not None} for branch, its in made.items()}
+    def _frames_of(self, steps: Mapping[Branch, Iterable[int]], *, whole: bool = False) -> Frames:
+        return {branch: {step: self.sent_of(branch, step, whole) for step in its} for branch, its in steps.items()}
 
-    def _packed(self, frames: Mapping[Branch, Mapping[int, Frame]], about: Frame, *, whole: bool) -> bytes:
+    def _packed(self, frames: Frames, about: Frame, *, whole: bool) -> bytes:
         layouts: dict[str, int] = {}
         arrays: list[np.ndarray] = []
 
@@ -323,7 +317,7 @@ class FilmPanel(Panel):
         for branch, steps in self.there().items():
             name, index = self._named(branch)
             told = {"name": name, "index": index, "colour": run_colour(index), "steps": steps}
-            its_frames = [[step, laid(frame)] for step, frame in frames.get(branch, {}).items()]
-            branches.append({**told, **self.about_branch(branch), "frames": its_frames})
+            its = [[step, laid(frame)] for step, frame in frames.get(branch, {}).items() if frame is not None]
+            branches.append({**told, **self.about_branch(branch), "frames": its})
         header = {"number": self._number, "verb": self.verb, "whole": whole, "about": common, "branches": branches}
         return packed(f'{json.dumps(header)[:-1]}, "layouts": [{", ".join(layouts)}]}}', arrays)

@@ -17,15 +17,11 @@ Address = tuple[Branch, int, Hashable]
 
 def split(frame: Frame) -> tuple[dict[str, Any], list[np.ndarray]]:
     """What of a frame is JSON, with the names, kinds and shapes of its arrays as ``arrays``; and the arrays."""
-    about, laid, arrays = {}, [], []
-    for name, value in frame.items():
-        if isinstance(value, np.ndarray):
-            kind = "f4" if value.dtype.kind == "f" else "u1" if value.dtype == np.uint8 else "i4"
-            laid.append([name, kind, value.shape])
-            arrays.append(value.astype(f"<{kind}", copy=False))
-        else:
-            about[name] = value
-    return about | {"arrays": laid}, arrays
+    arrays = {name: value for name, value in frame.items() if isinstance(value, np.ndarray)}
+    kinds = ["f4" if a.dtype.kind == "f" else "u1" if a.dtype == np.uint8 else "i4" for a in arrays.values()]
+    laid = [[name, kind, array.shape] for (name, array), kind in zip(arrays.items(), kinds, strict=True)]
+    about = {name: value for name, value in frame.items() if name not in arrays}
+    return about | {"arrays": laid}, [arrays[name].astype(f"<{kind}", copy=False) for name, kind, _ in laid]
 
 
 def packed(header: str, arrays: Iterable[np.ndarray]) -> bytes:

@@ -3,19 +3,16 @@
 import math
 import struct
 import zlib
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from ka_explore.errors import InputError
-
-if TYPE_CHECKING:
-    from ka_explore.panels.session import Session
+from ka_explore.panels.session import Session
 
 
 def images_of(
-    session: "Session", index: Int64[np.ndarray, "image"]
+    session: Session, index: Int64[np.ndarray, "image"]
 ) -> Float32[np.ndarray, "image channel height width"] | None:
     """Some images of the pool, by their index; None where no branch that is compared has its problem at hand."""
     problem = next((branch.run.problem for branch in session.compared if branch.run is not None), session.problem)
@@ -41,14 +38,9 @@ def shrunk(images: Float32[np.ndarray, "image channel height width"], side: int)
 def sheet_of(
     images: Float32[np.ndarray, "image channel height width"], side: int, most: float = math.inf
 ) -> tuple[bytes, dict[str, int]]:
-    """All images as one PNG, side by side in rows, and how they lie in it.
+    """All images as one PNG, ``side`` pixels at most each, side by side in rows, and how they lie in it.
 
-    Args:
-        images: at least one.
-        side: pixels an image's longer side has at most.
-        most: bytes; no PNG where it would be larger.
-
-    Raises InputError for no image.
+    No PNG where it would be of more than ``most`` bytes. Raises InputError for no image.
     """
     if not len(images):
         raise InputError("a sheet of images: expected at least one image, got none.")

@@ -10,17 +10,13 @@ Work = Generator[None, None, None]
 
 
 class Pieces:
-    """The work at hand, and what comes after it.
-
-    Args:
-        ask: called when there is more to do; somebody must call `go_on` then.
-    """
+    """The work at hand, and what comes after it; ``ask`` is called when there is more to do by `go_on`."""
 
     def __init__(self, ask: Callable[[], None]):
         self._asks = ask
         self._work: Work | None = None
         self._next: Work | None = None
-        self._asked = False
+        self._asked = False  # only while there is work
 
     @property
     def at_hand(self) -> bool:
@@ -30,33 +26,26 @@ class Pieces:
     def prepare(self, work: Work) -> None:
         """Have some work done from the next `go_on` on; what was at hand is given up."""
         self._work = work
-
-    def begin(self, work: Work) -> None:
-        """Do the first pieces of some work now; what was at hand is given up."""
-        self._work = work
-        self._slice()
+        self._ask()
 
     def then(self, work: Work) -> None:
         """Begin when what is at hand is done, now where nothing is; only the last that was asked for is done."""
         if self._work is None:
-            self.begin(work)
+            self._work = work
+            self.go_on()
         else:
             self._next = work
 
     def go_on(self) -> None:
-        """Work for a slice, as was asked for, then ask for the rest."""
+        """Work for a slice, then ask for the rest."""
         self._asked = False
-        self._slice()
-
-    def _slice(self) -> None:
         until = time.perf_counter() + SLICE
         while self._work is not None and time.perf_counter() < until:
             if next(self._work, self) is self:
                 self._work, self._next = self._next, None
-        self.ask()
+        self._ask()
 
-    def ask(self) -> None:
-        """Ask for the rest, where there is any and nobody asked yet."""
+    def _ask(self) -> None:
         if self._work is not None and not self._asked:
             self._asked = True
             self._asks()

@@ -9,10 +9,11 @@ import numpy as np
 
 from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.predictions import answer_rows, answers_of, packed, truth_of
-from ka_explore.panels.spaces import MOST_FRAMES, frame_of, in_order, most_frames, nets_in, seen, spaces_of
+from ka_explore.panels.predictions import answers_of, heads_of, packed, truth_of
+from ka_explore.panels.spaces import MOST_FRAMES, in_order, most_frames, nets_in, nothing, said_of, seen, spaces_of
 from ka_explore.plots import colour_of, marker_of
 from ka_explore.probes.axes import read_basis, view_path
+from ka_explore.probes.classes import tasks_of
 from ka_explore.probes.linear import Basis, fit_basis, project
 from ka_explore.probes.spaces import rows_of, width_of
 from ka_explore.run.snapshot import Snapshot
@@ -28,9 +29,7 @@ class Plane:
         of: the space; empty until the first snapshot where nobody chose one.
         spaces: all that some snapshot has.
         index: which images of the pool.
-        teachers: all that the student learns from.
         nets: those that the space has.
-        branches: those that are compared, in order.
         basis: the axes; None while no snapshot has the space.
         fit: how often axes were fitted: frames of other axes do not belong.
         known: what the browser is told of the images: classes, true ones, and what teachers answer.
@@ -68,7 +67,12 @@ class Plane:
         """Everything anew for the images of a snapshot: the nets of the space, its axes, no frame belongs any more."""
         self.of = self.of or spaces_of(snapshot)[0]
         self.index, self.teachers = np.asarray(snapshot.index, np.int64), snapshot.teachers
-        self.known = known_of(snapshot)
+        tasks, truth = truth_of(snapshot)
+        classes = {
+            "names": [label for _, label in snapshot.classes], "rows": [head[:2] for head in heads_of(snapshot)],
+            "tasks": tasks, "knows": dict(snapshot.knows),
+        }  # fmt: skip
+        self.known = {"classes": classes, "truth": truth, "taught": packed(answers_of(snapshot, student=False))}
         self._see(snapshot)
         self.nets = ()
         for branch in branches:
@@ -95,8 +99,30 @@ class Plane:
         return False
 
     def frame(self, snapshot: Snapshot, basis: Basis | None = None) -> dict[str, Any]:
-        """A snapshot on the axes, or on other ones."""
-        return frame_of(snapshot, self.of, basis or self.basis, self.nets, self.index)
+        """A snapshot on the axes, or on other ones.
+
+        Returns ``xy`` (point, 2), net after net, NaN where a net has no place; the student's ``answers``, packed; the
+        ``stage``; ``note``, how far the picture can be trusted; and ``said``, why there is nothing to see, if so.
+        """
+        basis, count = basis or self.basis, len(self.index)
+        xy = np.full((self.points, 2), np.nan, np.float32)
+        frame = {"stage": snapshot.stage, "xy": xy, "note": "", "said": ""}
+        if not np.array_equal(snapshot.index, self.index):
+            unknown_answers = np.full((len(tasks_of(snapshot)), count), -1, np.int32)
+            return frame | {"answers": unknown_answers, "said": "These are other images than the first branch's."}
+        frame["answers"] = packed(answers_of(snapshot, student=True))
+        try:
+            rows = rows_of(*seen(snapshot, self.of))
+        except InputError:
+            return frame | {"said": nothing(snapshot, self.of)}
+        if basis is None or next(iter(rows.values())).shape[1] != len(basis.mean):
+            return frame | {"said": f"{said_of(self.of)} is of another width here."}
+        laid, kept = project(list(rows.values()), basis)
+        for net, points in zip(rows, laid.reshape(len(rows), count, 2), strict=True):
+            if net in self.nets:
+                xy.reshape(len(self.nets), count, 2)[self.nets.index(net)] = points
+        note = "all rows are the same: nothing to see" if np.isnan(kept) else f"keeps {kept:.0%} of the variance"
+        return frame | {"note": note}
 
     def due(self, busy: bool) -> bool:
         """Whether the history has doubled since axes were fitted, or the run has come to its end since."""
@@ -139,16 +165,6 @@ class Plane:
         return max(len(branch.steps_seen()) for branch in self.branches)
 
 
-def known_of(snapshot: Snapshot) -> dict[str, Any]:
-    """What every step of a run has: names of the classes, who answers what, true classes, teachers' answers."""
-    tasks, truth = truth_of(snapshot)
-    classes = {
-        "names": [label for _, label in snapshot.classes], "rows": answer_rows(snapshot), "tasks": tasks,
-        "knows": dict(snapshot.knows),
-    }  # fmt: skip
-    return {"classes": classes, "truth": truth, "taught": packed(answers_of(snapshot, student=False))}
-
-
 def look(net: str, teachers: Sequence[str]) -> dict[str, str]:
     """How a net is drawn."""
     nets = ["student", *teachers]
@@ -157,15 +173,9 @@ def look(net: str, teachers: Sequence[str]) -> dict[str, str]:
     return {"name": net, "colour": NO_NET, "marker": "X" if net == "code" else "o"}
 
 
-# Snapshots of branches
-
-
 def last_first(branch: Branch) -> Iterator[Snapshot]:
     """The snapshots of a branch, from the last on."""
-    for step in reversed(branch.steps_seen()):
-        snapshot = branch.snapshot(step)
-        if snapshot is not None:
-            yield snapshot
+    return (found for step in reversed(branch.steps_seen()) if (found := branch.snapshot(step)) is not None)
 
 
 def newest(branches: Iterable[Branch]) -> Snapshot | None:
@@ -183,9 +193,6 @@ def spread(steps: Sequence[int], most: int) -> list[int]:
     if len(steps) <= most:
         return list(steps)
     return [steps[at] for at in np.unique(np.linspace(0, len(steps) - 1, most).round().astype(int))]
-
-
-# Axes
 
 
 def kept_axes(branch: Branch, of: str) -> Basis | None:
@@ -211,22 +218,17 @@ def fitted(snapshots: Sequence[Snapshot], of: str) -> Basis:
 
     Raises InputError where none has it.
     """
-    usable: list[Snapshot] = []
-    width, name = 0, of
-    refused: InputError | None = None
-    for snapshot in sorted(snapshots, key=lambda s: s.step, reverse=True):
+    wide: list[tuple[int, Snapshot]] = []
+    name, refused = of, InputError("axes need at least one snapshot, got none.")
+    for snapshot in sorted(snapshots, key=lambda s: s.step):
         try:
             shown, name = seen(snapshot, of)
-            own = width_of(shown, name)
+            wide.append((width_of(shown, name), shown))
         except InputError as error:
-            refused = refused or error
-            continue
-        width = width or own
-        if own == width:
-            usable.append(shown)
-    if not usable:
-        raise refused or InputError("axes need at least one snapshot, got none.")
-    return fit_basis(usable[::-1], name)
+            refused = error
+    if not wide:
+        raise refused
+    return fit_basis([shown for width, shown in wide if width == wide[-1][0]], name)
 
 
 def laid_onto(basis: Basis, before: Basis, snapshot: Snapshot, of: str) -> Basis:
@@ -235,13 +237,10 @@ def laid_onto(basis: Basis, before: Basis, snapshot: Snapshot, of: str) -> Basis
     The best rotation or reflection in the sense of least squares (Schönemann 1966): distances within the plane stay
     as they are. Axes of another width are left alone.
     """
-    if len(basis.mean) != len(before.mean):
-        return basis
-    try:
+    parts: list[np.ndarray] = []
+    with suppress(InputError):
         parts = list(rows_of(*seen(snapshot, of)).values())
-    except InputError:
-        return basis
-    if parts[0].shape[1] != len(basis.mean):
+    if not parts or not len(basis.mean) == len(before.mean) == parts[0].shape[1]:
         return basis
     here, there = (project(parts, axes)[0] for axes in (basis, before))
     left, _, right = np.linalg.svd((here - here.mean(axis=0)).T @ (there - there.mean(axis=0)))

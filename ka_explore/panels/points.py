@@ -6,10 +6,11 @@ UMAP made in a process of their own.
 
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import traitlets
+from matplotlib.axes import Axes
 
 from ka_explore.errors import InputError, KaError
 from ka_explore.panels.branch import Branch
@@ -27,9 +28,6 @@ from ka_explore.panels.widget import source
 from ka_explore.plots import draw
 from ka_explore.probes.results import Points as Picture
 from ka_explore.probes.ways import NAMES, checked_options
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 POLL = 0.3  # seconds between two looks at a process
 SHEET_BYTES = 500_000  # of all images together; beyond that an image is sent when it is pointed at
@@ -50,8 +48,6 @@ class Points(FilmPanel):
         of: the space; by default the common space, and the answers where there is none.
 
     Attributes:
-        plane: the axes, and the nets that lie there.
-        colours: what points are coloured by.
         how: ``pca``, or the way that is shown instead of the plane.
         films: what was drawn in other ways.
     """
@@ -115,11 +111,13 @@ class Points(FilmPanel):
         """Take up what is asked: ``view``, ``colour``, ``of``, ``fit``, ``cancel`` or ``image``."""
         if "view" in message:
             self._view(str(message["view"]))
-        if "colour" in message:
-            self._colour(str(message["colour"]))
-        if "of" in message and self.plane.checked(str(message["of"])) != self.plane.of:
+        if "colour" in message and (by := self.colours.checked(str(message["colour"]))) != self.colours.by:
+            self.colours.change(by)  # positions are not sent again
+            tints = {b: {step: self._tinted(b, step) for step in steps} for b, steps in self._sent.items()}
+            self.send_frames(tints, self._colouring())
+        if "of" in message and (of := self.plane.checked(str(message["of"]))) != self.plane.of:
             self._cancel()
-            self.plane.of = str(message["of"])
+            self.plane.of = of
             self._begin()
         self._fit_asked |= "fit" in message
         if "cancel" in message:
@@ -138,7 +136,7 @@ class Points(FilmPanel):
             self.how = how
             return
         try:
-            self._drawing = Drawing(how, self.plane, self._flat())
+            self._drawing = Drawing(how, self.plane, self._flat_steps())
         except KaError as error:
             self.assign({"trouble": str(error)})
         self._poll()
@@ -146,34 +144,24 @@ class Points(FilmPanel):
     def _poll(self) -> None:
         """How far it is; swap it in when it is there."""
         drawing = self._drawing
-        if drawing is None:
-            return
-        if not drawing.done:
+        if drawing is not None and not drawing.embedding.done:
             self.assign({"job": drawing.about})
             self.request(POLL, poll=True)
-            return
-        self._drawing = None
-        try:
-            drawing.finish()
-            self.films[drawing.how], self.how = drawing, drawing.how
-            self.assign({"job": {}})
-        except KaError as error:
-            self.assign({"job": {}, "trouble": str(error).split("\n\n")[0]})
+        elif drawing is not None:
+            self._drawing = None
+            try:
+                drawing.finish()
+                self.films[drawing.how], self.how = drawing, drawing.how
+                self.assign({"job": {}})
+            except KaError as error:
+                self.assign({"job": {}, "trouble": str(error).split("\n\n")[0]})
 
     def _cancel(self) -> None:
         """End what is being drawn."""
         if self._drawing is not None:
-            self._drawing.cancel()
+            self._drawing.embedding.cancel()
             self._drawing = None
             self.assign({"job": {}})
-
-    def _colour(self, by: str) -> None:
-        """Other colours of all frames; their positions are not sent again."""
-        colours = self.colours
-        if colours.checked(by) != colours.by:
-            colours.change(colours.checked(by))
-            tints = {b: {step: self._tinted(b, step) for step in steps} for b, steps in self._sent.items()}
-            self.send_frames(tints, self._colouring())
 
     # The film.
 
@@ -197,8 +185,7 @@ class Points(FilmPanel):
 
     def frame(self, branch: Branch, step: int) -> Frame | None:
         """A snapshot on the axes, or as it was drawn in another way."""
-        snapshot = branch.snapshot(step)
-        if snapshot is None:
+        if (snapshot := branch.snapshot(step)) is None:
             return None
         if self.plane.grows(snapshot):  # all frames are made anew
             self._flatten()
@@ -239,35 +226,28 @@ class Points(FilmPanel):
         """Also fit the axes anew where it is asked for or due, and send the images after the first picture is out."""
         yield from self.make()
         if self._fit_asked or (self.how == "pca" and self.plane.due(self.session.busy)):
-            yield from self._refit()
+            self._fit_asked = False
+            (basis, fitted_to), frames = self.plane.fitted_anew(), {}
+            yield
+            for branch, step in self._shown():
+                if (snapshot := branch.snapshot(step)) is not None:
+                    frames[branch, step] = self.plane.frame(snapshot, basis)
+                yield
+            self.plane.change(basis, fitted_to)
+            self._flatten()
+            self._kept.only(())
+            for (branch, step), frame in frames.items():  # all at once
+                self._kept.put((branch, step, self.key()), frame)
         self.publish(over=True)
         if not self.sheet_about:
             yield
-            images = images_of(self.session, self.plane.index)
-            if images is not None:
+            if (images := images_of(self.session, self.plane.index)) is not None:
                 sheet, about = sheet_of(images, SHEET_SIDE, SHEET_BYTES)
                 self.assign({"sheet": sheet, "sheet_about": about})
 
-    def _refit(self) -> Work:
-        """New axes, and all frames on them at once."""
-        self._fit_asked = False
-        (basis, fitted_to), frames = self.plane.fitted_anew(), {}
-        yield
-        for branch, step in self._shown():
-            snapshot = branch.snapshot(step)
-            if snapshot is not None:
-                frames[branch, step] = self.plane.frame(snapshot, basis)
-            yield
-        self.plane.change(basis, fitted_to)
-        self._flatten()
-        self._kept.only(())
-        for (branch, step), frame in frames.items():
-            self._kept.put((branch, step, self.key()), frame)
-
     def _begin(self) -> None:
         """Everything anew: space, nets, axes."""
-        snapshot = newest(self.compared)
-        if snapshot is not None:
+        if (snapshot := newest(self.compared)) is not None:
             self._flatten()
             self.plane.begin(self.compared, snapshot)
             self.colours.begin(snapshot)
@@ -286,10 +266,8 @@ class Points(FilmPanel):
 
     def _tinted(self, branch: Branch, step: int) -> Frame:
         """The colours of a frame, unless they are those of all."""
-        if self.colours.fixed:
-            return {}
         at = (branch, step, (self.colours.by, self.plane.points))
-        found = self._kept.get(at)
+        found = {} if self.colours.fixed else self._kept.get(at)
         if found is None:
             found = {"tint": self.colours.tint(branch.snapshot(step))}
             self._kept.put(at, found)
@@ -297,17 +275,16 @@ class Points(FilmPanel):
 
     def _colouring(self) -> Frame:
         """What colours mean; themselves where they are the same in all frames."""
-        snapshot, frames = newest(self.plane.branches), () if self.colours.fixed else self._shown()
-        return (
-            {} if snapshot is None else self.colours.about([self._tinted(*each)["tint"] for each in frames], snapshot)
-        )
+        snapshot = newest(self.plane.branches)
+        tints = [] if self.colours.fixed else [self._tinted(*each)["tint"] for each in self._shown()]
+        return {} if snapshot is None else self.colours.about(tints, snapshot)
 
-    def _flat(self) -> dict[Branch, dict[int, Frame]]:
-        """The frames on the plane, whatever is shown."""
+    def _flat_steps(self) -> dict[Branch, list[int]]:
+        """The steps at which there is something on the plane, whatever is shown."""
         shown, self.how = self.how, "pca"
         frames = {b: {step: self.frame_at(b, step) for step in self.steps(b)} for b in self.compared}
         self.how = shown
-        return {b: {step: frame for step, frame in its.items() if frame is not None} for b, its in frames.items()}
+        return {b: [step for step, frame in its.items() if frame and not frame["said"]] for b, its in frames.items()}
 
     def _send_image(self, sample: int) -> None:
         """One image by itself, where all are too much for a sheet."""
@@ -338,15 +315,15 @@ class Points(FilmPanel):
         if self.how != "pca":
             steps = [step for _, step in self._shown()]
             return f"made of steps {min(steps, default=0)} to {max(steps, default=0)}"
-        if self.plane.basis is None:
+        if (basis := self.plane.basis) is None:
             return ""
-        first, last = min(self.plane.basis.steps, default=0), max(self.plane.basis.steps, default=0)
+        first, last = min(basis.steps, default=0), max(basis.steps, default=0)
         fit = f"axes fitted at step {last}" + (f" (to steps {first} to {last})" if first != last else "")
         return fit + (", one pair for all branches" if len(self.compared) > 1 else "")
 
     def result(self, step: float | None = None) -> dict[str, Picture]:
         """What is shown at a step, a branch, as `ka_explore.plots.draw` takes it; by default the step looked at."""
-        viewed = self.viewed_step if step is None else step
+        viewed = self.session.viewed_step if step is None else step
         with self._lock:
             near = {b: min(its, key=lambda there: abs(there - viewed)) for b, its in self.there().items() if its}
             pictures = {branch.name: self._picture(branch, its) for branch, its in near.items()}
@@ -354,15 +331,11 @@ class Points(FilmPanel):
 
     def _picture(self, branch: Branch, step: int) -> Picture | None:
         snapshot, frame = branch.snapshot(step), self.frame_at(branch, step)
-        if snapshot is None or frame is None:
-            return None
-        xy = frame["xy"].astype(np.float64)
-        there = np.isfinite(xy).all(axis=1)
-        if not there.any():
+        if snapshot is None or frame is None or not (there := np.isfinite(frame["xy"]).all(axis=1)).any():
             return None
         group, sample = np.divmod(np.flatnonzero(there), len(self.plane.index))
         picture = Picture(
-            xy[there], group, self.plane.nets, sample, axes=self.axes,
+            frame["xy"][there].astype(np.float64), group, self.plane.nets, sample, axes=self.axes,
             title=f"{branch.name}: {said_of(self.plane.of)}, step {step}", note=frame["note"],
         )  # fmt: skip
         with suppress(InputError):
@@ -383,7 +356,7 @@ class Points(FilmPanel):
                     lines.append(f"{branch.name}: {span}; the last {last['said'] or last['note']}.")
             return "\n".join(lines)
 
-    def drawn(self, ax: "Axes") -> None:
+    def drawn(self, ax: Axes) -> None:
         """What is shown of the active branch, or of the first; raises InputError where there is nothing to see."""
         found = self.result()
         if not found:

@@ -5,32 +5,29 @@ from jaxtyping import Float32, Int32
 
 from ka_explore.probes.classes import columns_of, task_of, tasks_of
 from ka_explore.probes.logits import softmax
+from ka_explore.probes.samples import finite
 from ka_explore.run.snapshot import Snapshot
 
 
-def answer_rows(snapshot: Snapshot) -> list[tuple[str, str]]:
-    """Who answers what: (net, task); the student's tasks first, then the teachers."""
-    teachers = [(teacher, task_of(snapshot, teacher)) for teacher, columns in snapshot.knows.items() if columns]
-    return [("student", task) for task in tasks_of(snapshot)] + teachers
+def heads_of(snapshot: Snapshot) -> list[tuple[str, str, list[int], np.ndarray]]:
+    """Who answers what: (net, task, columns, logits); the student's tasks first, then the teachers."""
+    scores, arrays = snapshot.arrays["scores"], snapshot.arrays
+    tasks = {task: columns_of(snapshot, task) for task in tasks_of(snapshot)}
+    return [("student", task, columns, scores[:, columns]) for task, columns in tasks.items()] + [
+        (teacher, task_of(snapshot, teacher), list(columns), arrays[f"logits/{teacher}"])
+        for teacher, columns in snapshot.knows.items()
+        if columns
+    ]
 
 
 def answers_of(snapshot: Snapshot, *, student: bool) -> Float32[np.ndarray, "row sample 2"]:
-    """The best class (its column) and its share; NaN for no answer.
-
-    Args:
-        snapshot: any.
-        student: True for the student's rows of `answer_rows`, False for the teachers'.
-    """
+    """The best class (its column) and its share, of the student or of the teachers in order; NaN for no answer."""
     rows = []
-    for net, task in answer_rows(snapshot):
-        if (net == "student") != student:
-            continue
-        columns = columns_of(snapshot, task) if student else list(snapshot.knows[net])
-        share = softmax(snapshot.arrays["scores"][:, columns] if student else snapshot.arrays[f"logits/{net}"])
-        known = np.isfinite(share).all(axis=1)
+    for columns, logits in [(c, a) for net, _, c, a in heads_of(snapshot) if (net == "student") == student]:
+        share = softmax(logits)
         best = np.nan_to_num(share).argmax(axis=1)
         pair = np.stack([np.asarray(columns, float)[best], share[np.arange(len(best)), best]], axis=1)
-        rows.append(np.where(known[:, None], pair, np.nan))
+        rows.append(np.where(finite(share)[:, None], pair, np.nan))
     return np.array(rows, np.float32).reshape(len(rows), len(snapshot.index), 2)
 
 
@@ -43,10 +40,7 @@ def packed(answers: Float32[np.ndarray, "row sample 2"]) -> Int32[np.ndarray, "r
 
 def truth_of(snapshot: Snapshot) -> tuple[list[str], Int32[np.ndarray, "task sample"]]:
     """The tasks with true classes, and the true class's column, −1 where unknown."""
-    tasks, rows = [], []
-    for task, label in (snapshot.labels or {}).items():
-        columns = np.array(columns_of(snapshot, task), np.int64)
-        if len(columns):
-            tasks.append(task)
-            rows.append(np.where(label >= 0, columns[np.maximum(label, 0)], -1))
-    return tasks, np.array(rows, np.int32).reshape(len(rows), len(snapshot.index))
+    tasks = {task: np.array(columns) for task in snapshot.labels or {} if (columns := columns_of(snapshot, task))}
+    labels = {task: (snapshot.labels or {})[task] for task in tasks}
+    rows = [np.where(labels[task] >= 0, columns[np.maximum(labels[task], 0)], -1) for task, columns in tasks.items()]
+    return list(tasks), np.array(rows, np.int32).reshape(len(rows), len(snapshot.index))

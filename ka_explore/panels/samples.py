@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import traitlets
@@ -15,14 +15,12 @@ from ka_explore.panels.film import FilmPanel
 from ka_explore.panels.frames import Frame
 from ka_explore.panels.images import images_of, sheet_of
 from ka_explore.panels.layout import Room
-from ka_explore.panels.predictions import answer_rows, answers_of, truth_of
+from ka_explore.panels.predictions import answers_of, heads_of, truth_of
+from ka_explore.panels.session import Session
 from ka_explore.panels.widget import source
 from ka_explore.plots import colour_of, marker_of
 from ka_explore.probes.classes import tasks_of
 from ka_explore.run.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from ka_explore.panels.session import Session
 
 DRAWN = 200  # images at most; of more the first are drawn, and how many there are is said
 SIDE = 64  # pixels of an image's longer side at most
@@ -42,7 +40,7 @@ class Samples(FilmPanel):
     kept = traitlets.List(traitlets.Dict()).tag(sync=True)
     header = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, session: "Session"):
+    def __init__(self, session: Session):
         self._mode = "handful"
         self._shows = SELECTION if len(session.selection) else self._mode
         self._selection = session.selection  # as it was when images were chosen last
@@ -50,15 +48,12 @@ class Samples(FilmPanel):
         self._title = ""
         self._chosen_for: Any = None
         self._pictures: tuple[bytes, str, dict[str, int]] = (b"", "", {})
-        self._keeping: list[dict[str, Any]] = []
+        self._keeping: dict[str, np.ndarray] = {}  # selections by name
         super().__init__(session)
-
-    # What is asked.
 
     def asked(self, message: Mapping[str, Any]) -> None:
         """Show other images, select some of them, or keep a selection under a name."""
-        session, snapshot = self.session, self._snapshot()
-        count = 0 if snapshot is None else len(snapshot.index)
+        session = self.session
         if "mode" in message:
             mode = str(message["mode"])
             if mode != SELECTION and mode not in MODES:
@@ -71,25 +66,24 @@ class Samples(FilmPanel):
         elif "all" in message:
             self._own(np.union1d(session.selection, self._samples))
         elif "invert" in message:
+            snapshot = self._snapshot()
+            count = 0 if snapshot is None else len(snapshot.index)
             session.select(np.setdiff1d(np.arange(count), session.selection))
         elif "clear" in message:
             session.select([])
         elif "keep" in message and len(session.selection):
             name = " ".join(str(message["keep"]).split())[:40] or self._called(session.selection)
-            names = {kept["name"] for kept in self._keeping}
-            free = next(n for n in (name, *(f"{name} ({i})" for i in range(2, 1000))) if n not in names)
-            self._keeping.append({"name": free, "samples": session.selection.tolist()})
+            free = next(n for n in (name, *(f"{name} ({i})" for i in range(2, 1000))) if n not in self._keeping)
+            self._keeping[free] = session.selection
         elif "again" in message:
-            session.select(next(kept["samples"] for kept in self._keeping if kept["name"] == message["again"]))
+            session.select(self._keeping[message["again"]])
         elif "forget" in message:
-            self._keeping = [kept for kept in self._keeping if kept["name"] != message["forget"]]
+            self._keeping.pop(message["forget"], None)
 
     def _own(self, samples: Int64[np.ndarray, "_"]) -> None:
         """Select without changing which images are shown: a tile that is clicked must not run away."""
         self.session.select(samples)
         self._selection = self.session.selection
-
-    # What is shown.
 
     def traits_of(self, changed: frozenset[str]) -> dict[str, Any]:
         """What is selected and kept, which images are shown, and the sheet they are on."""
@@ -97,10 +91,9 @@ class Samples(FilmPanel):
         selection = self.session.selection
         traits: dict[str, Any] = {
             "selected": selection.astype("<i4").tobytes(),
-            "kept": [{"name": kept["name"], "count": len(kept["samples"])} for kept in self._keeping],
+            "kept": [{"name": name, "count": len(samples)} for name, samples in self._keeping.items()],
         }
-        snapshot = self._snapshot()
-        if snapshot is None:
+        if (snapshot := self._snapshot()) is None:
             return traits
         self._choose(snapshot)
         count = len(selection) if self._shows == SELECTION else len(self._samples)
@@ -123,8 +116,7 @@ class Samples(FilmPanel):
 
     def about(self) -> Frame:
         """The images that are shown, what is true, and what teachers say."""
-        snapshot = self._snapshot()
-        if snapshot is None:
+        if (snapshot := self._snapshot()) is None:
             return {}
         mine, all_tasks = self._samples, list(tasks_of(snapshot))
         tasks, truth = truth_of(snapshot)
@@ -136,19 +128,17 @@ class Samples(FilmPanel):
             "sheet": self._images(snapshot)[1],
             "teachers": [
                 {
-                    "name": teacher, "task": all_tasks.index(task), "knows": list(snapshot.knows[teacher]),
+                    "name": teacher, "task": all_tasks.index(task), "knows": columns,
                     "colour": colour_of(teacher, snapshot.teachers), "marker": marker_of(teacher, snapshot.teachers),
                 }
-                for teacher, task in answer_rows(snapshot)
+                for teacher, task, columns, _ in heads_of(snapshot)
                 if teacher != "student"
             ],
         }  # fmt: skip
 
     def _snapshot(self) -> Snapshot | None:
         """The one of the first branch that is looked at."""
-        branch = self.session.compared[0]
-        step = branch.nearest(self.viewed_step)
-        return None if step is None else branch.snapshot(step)
+        return self.snapshot_near(self.session.compared[0])
 
     def _choose(self, snapshot: Snapshot) -> None:
         """Which images are shown: what somebody selected elsewhere, or by the mode; while a run plays they stay."""
@@ -161,18 +151,16 @@ class Samples(FilmPanel):
             self._shows = self._mode
         if self._shows == SELECTION:
             if self._chosen_for != SELECTION:
-                self._samples = selection[:DRAWN]
-                self._chosen_for = SELECTION
+                self._samples, self._chosen_for = selection[:DRAWN], SELECTION
             self._title = described(snapshot, selection)
             return
-        wanted = (self._shows, 0 if self._shows == "handful" else snapshot.step)
         stays = self.session.busy and self._chosen_for is not None and self._chosen_for[0] == self._shows
-        if self._chosen_for != wanted and not stays:
+        if self._chosen_for != (self._shows, self._shows != "handful" and snapshot.step) and not stays:
             chosen = ranked(snapshot, self._shows)
             if chosen is None:
                 self._shows = self._mode = "handful"
-                wanted, chosen = ("handful", 0), ranked(snapshot, "handful")
-            self._chosen_for = wanted
+                chosen = ranked(snapshot, "handful")
+            self._chosen_for = (self._shows, self._shows != "handful" and snapshot.step)
             self._samples = np.asarray(chosen, np.int64)
             at = "" if self._shows == "handful" else f", chosen at step {snapshot.step}"
             self._title = f"{len(self._samples)} images: {MODES[self._shows]}{at}"
@@ -180,22 +168,16 @@ class Samples(FilmPanel):
     def _images(self, snapshot: Snapshot) -> tuple[str, dict[str, int]]:
         """The images that are shown on one sheet; none where no branch has its problem at hand."""
         index = np.asarray(snapshot.index)[self._samples]
-        if not len(index):
-            return "", {}
         if self._pictures[0] != index.tobytes():
-            images = images_of(self.session, index)
-            if images is None:
+            if not len(index) or (images := images_of(self.session, index)) is None:
                 return "", {}
             sheet, lying = sheet_of(images, SIDE)
             self._pictures = (index.tobytes(), f"data:image/png;base64,{base64.b64encode(sheet).decode()}", lying)
         return self._pictures[1:]
 
-    # In words.
-
     def _called(self, selection: Int64[np.ndarray, "_"]) -> str:
         """A name for a selection that is kept."""
-        snapshot = self._snapshot()
-        mostly = None if snapshot is None else mostly_of(snapshot, selection)
+        mostly = mostly_of(snapshot, selection) if (snapshot := self._snapshot()) is not None else None
         return f"{counted(len(selection))}{'' if mostly is None else f' of {mostly}'}"
 
     def summary(self) -> str:
@@ -204,11 +186,9 @@ class Samples(FilmPanel):
         if snapshot is None or not len(self._samples):
             return self._title
         tasks, truth = truth_of(snapshot)
-        said = answers_of(snapshot, student=True)
-        right = []
-        for task, its in zip(tasks, truth, strict=True):
-            mine = said[list(tasks_of(snapshot)).index(task), :, 0][self._samples]
-            known = its[self._samples] >= 0
-            many = int((mine == its[self._samples])[known].sum())
-            right.append(f"{task}: the student is right on {many} of {int(known.sum())}")
-        return "; ".join([f"{self._title} (step {snapshot.step})", *right])
+        said = answers_of(snapshot, student=True)[:, self._samples, 0]
+        words = [f"{self._title} (step {snapshot.step})"]
+        for task, true in zip(tasks, truth[:, self._samples], strict=True):
+            right = said[tasks_of(snapshot).index(task)] == true  # where it is not known it is below 0
+            words.append(f"{task}: the student is right on {right.sum()} of {(true >= 0).sum()}")
+        return "; ".join(words)

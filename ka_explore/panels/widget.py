@@ -3,17 +3,15 @@
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import anywidget
 import traitlets
 from ipywidgets import Widget, widget_serialization
+from matplotlib.axes import Axes
 
 from ka_explore.panels.layout import Room
 from ka_explore.panels.session import Session
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @cache
@@ -74,6 +72,6 @@ class Panel(anywidget.AnyWidget):
         """Whether the panel has a picture for places where no kernel is."""
         return type(self).drawn is not Panel.drawn
 
-    def drawn(self, ax: "Axes") -> None:
+    def drawn(self, ax: Axes) -> None:
         """The panel's picture for places where no kernel is, on axes; raises KaError where there is none yet."""
         raise NotImplementedError

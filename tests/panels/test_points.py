@@ -20,9 +20,9 @@ from ka_explore.panels.branch import Branch
 from ka_explore.panels.colouring import coloured, numbers_of
 from ka_explore.panels.images import sheet_of
 from ka_explore.panels.pieces import SLICE, Pieces
-from ka_explore.panels.plane import fitted, laid_onto
+from ka_explore.panels.plane import Plane, fitted, laid_onto
 from ka_explore.panels.points import Points
-from ka_explore.panels.predictions import answer_rows, answers_of, packed
+from ka_explore.panels.predictions import answers_of, heads_of, packed
 from ka_explore.panels.session import Session
 from ka_explore.probes import embedding, ways
 from ka_explore.probes.colouring import colour
@@ -208,7 +208,8 @@ def test_branches_in_another_order_show_the_plane_again(base, ready):
     fork = base.fork("swapped", at=6, learning_rate=0.01)
     panel, session = ready(base, fork)
     shown = session.shown
-    panel.films["tsne"] = SimpleNamespace(frames=panel._flat(), behind=lambda: False)
+    frames = {b: {step: panel.frame_at(b, step) for step in steps} for b, steps in panel.there().items()}
+    panel.films["tsne"] = SimpleNamespace(frames=frames, behind=lambda: False)
     panel.how = "tsne"
     session.show(*reversed(shown))
     panel.settle()
@@ -243,7 +244,7 @@ def test_work_is_done_in_slices_and_only_the_last_that_waits_comes_after():
             yield
 
     pieces = Pieces(lambda: asks.append(len(done)))
-    pieces.begin(work("first", 3, pause=SLICE))
+    pieces.then(work("first", 3, pause=SLICE))
     assert done == [("first", 0)], "it did not look up after a slice"
     assert asks == [1]
     pieces.then(work("second"))
@@ -251,7 +252,6 @@ def test_work_is_done_in_slices_and_only_the_last_that_waits_comes_after():
     while pieces.at_hand:
         pieces.go_on()
     assert done == [("first", 0), ("first", 1), ("first", 2), ("third", 0), ("third", 1)]
-    pieces.ask()
     pieces.go_on()
     assert len(done) == 5
     assert asks[-1] < 5, "it asked though nothing was left"
@@ -286,7 +286,7 @@ def test_entropy_is_a_share_of_its_largest_value(base):
 
 def test_answers_are_the_largest_share_of_each_net(tiny_problem):
     snapshot = trained(tiny_problem(teachers=4, tasks=2)).snapshot()
-    rows = answer_rows(snapshot)
+    rows = [head[:2] for head in heads_of(snapshot)]
     assert [net for net, _ in rows] == ["student", "student", *snapshot.teachers]
     numbers_of_nets = np.concatenate([packed(answers_of(snapshot, student=own)) for own in (True, False)])
     for (net, task), numbers in zip(rows, numbers_of_nets, strict=True):
@@ -304,7 +304,7 @@ def test_answers_are_the_largest_share_of_each_net(tiny_problem):
 
 def test_the_answers_are_one_space_for_every_net(tiny_problem):
     snapshot = trained(tiny_problem(teachers=4, tasks=2, overlap=True)).snapshot()
-    arrays = film.with_answers(snapshot).group("logits")
+    arrays = film.seen(snapshot, "answers")[0].group("logits")
     assert set(arrays) == {"student", *snapshot.teachers}
     tasks = np.array([task for task, _ in snapshot.classes])
     for task in dict.fromkeys(tasks):
@@ -393,8 +393,9 @@ def test_nan_rows_one_sample_and_no_labels_are_survived(tiny_problem, base, read
     assert len(positions(panel)[0][0]) == 3
 
     spoiled = broken(base.snapshot())
-    basis = fitted([spoiled], "common")
-    frame = film.frame_of(spoiled, "common", basis, film.nets_in(spoiled, "common"), spoiled.index)
+    plane = Plane("common")
+    plane.basis, plane.index, plane.nets = fitted([spoiled], "common"), spoiled.index, film.nets_in(spoiled, "common")
+    frame = plane.frame(spoiled)
     assert np.isfinite(frame["xy"]).all()
     answers = packed(answers_of(spoiled, student=True))
     assert (answers[:, :5] == -1).all()
