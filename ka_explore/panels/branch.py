@@ -3,7 +3,7 @@
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,30 @@ class Branch:
         """The step of a snapshot that lies nearest to a step; None where there is none at all."""
         steps = self.steps_seen()
         return min(steps, key=lambda seen: (abs(seen - step), seen)) if steps else None
+
+
+def parent_of(branch: Branch, branches: Iterable[Branch]) -> Branch | None:
+    """The branch that one was forked from, where it is among these."""
+    if branch.parent is None:
+        return None
+    name, at = branch.parent
+    mine = branch.about
+    before = [[start, config] for start, config in mine["configs"] if start < at]
+
+    def fits(other: Branch) -> tuple[bool, bool, bool]:
+        theirs = [[start, config] for start, config in other.about["configs"] if start < at]
+        beside = other.folder.parent == branch.folder.parent
+        return other.about["seed"] == mine["seed"] and theirs == before, beside, other.name == name
+
+    found = [
+        other
+        for other in branches
+        if other is not branch
+        and other.about["name"] == name
+        and other.about["method"] == mine["method"]
+        and other.about["fingerprints"] == mine["fingerprints"]
+    ]
+    return max(found, key=fits, default=None)
 
 
 # What branches are called

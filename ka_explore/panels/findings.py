@@ -16,7 +16,7 @@ from ka_explore import diagnosis
 from ka_explore.diagnosis.findings import Attempt, Finding, shown
 from ka_explore.errors import InputError, KaError
 from ka_explore.panels.branch import Branch, name_of
-from ka_explore.panels.forking import ForkingPanel, values_of
+from ka_explore.panels.forking import ForkingPanel, problem_of, values_of
 from ka_explore.panels.session import Session
 from ka_explore.panels.status import Message
 from ka_explore.panels.widget import source
@@ -31,13 +31,7 @@ GRADES = {"warning": "▲", "note": "●", "fine": "✓"}
 
 @dataclass
 class Report:
-    """What the diagnosis found of a branch.
-
-    Attributes:
-        found: the findings.
-        step: of the run they are of.
-        pictures: of findings that were opened, as addresses of PNGs, by index.
-    """
+    """What the diagnosis found of a branch at a step; pictures of findings that were opened, as addresses, by index."""
 
     found: diagnosis.Findings
     step: int
@@ -66,20 +60,19 @@ class Findings(ForkingPanel):
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """The findings, of which step they are, and whether something is examined just now."""
         branch, examined = self.session.branch, EXAMINED.get(self.session)
-        now = {
-            "branch": branch.name,
-            "step": branch.step,
-            "examining": "" if examined is None else examined.name,
-            "teachers": len(branch.about.get("teachers", ())),
+        state: dict[str, Any] = {
+            "now": {
+                "branch": branch.name,
+                "step": branch.step,
+                "examining": "" if examined is None else examined.name,
+                "teachers": len(branch.about.get("teachers", ())),
+            }
         }
-        if not {"findings", "branches"} & set(changed):
-            return {"now": now}
-        report = REPORTS.get(branch)
-        return {
-            "now": now,
-            "report": {} if report is None else written(report, branch),
-            "pictures": {} if report is None else {str(index): url for index, url in report.pictures.items()},
-        }
+        if {"findings", "branches"} & set(changed):
+            report = REPORTS.get(branch)
+            state["report"] = {} if report is None else written(report, branch)
+            state["pictures"] = {} if report is None else {str(i): url for i, url in report.pictures.items()}
+        return state
 
     def summary(self) -> str:
         """How many warnings and notes there are, and the worst."""
@@ -113,7 +106,7 @@ class Findings(ForkingPanel):
                     REPORTS[branch] = Report(found, step)
                     return found
             except Exception as error:
-                text = str(error) if isinstance(error, KaError) else f"{type(error).__name__}: {error}"
+                text = problem_of(error, {})["text"]
                 self.tell({"text": f"the diagnosis came to nothing: {text}", "offers": []})
                 raise
             finally:
@@ -212,11 +205,7 @@ def finding_of(finding: Finding) -> dict[str, Any]:
 
 def attempt_of(attempt: Attempt) -> dict[str, Any]:
     """Something to try, for the browser."""
-    name = name_of(attempt.changes) or "try"
-    at = "" if attempt.at is None else f" at step {attempt.at}"
-    return {
-        "text": attempt.text,
-        "fork": attempt.is_fork,
-        "label": f"⎇ try: {called(attempt.changes)}{at or ' from here'}" if attempt.is_fork else "",
-        "code": attempt.python(name),
-    }
+    where = "from here" if attempt.at is None else f"at step {attempt.at}"
+    label = f"⎇ try: {called(attempt.changes)} {where}" if attempt.is_fork else ""
+    code = attempt.python(name_of(attempt.changes) or "try")
+    return {"text": attempt.text, "fork": attempt.is_fork, "label": label, "code": code}

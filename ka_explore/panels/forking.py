@@ -108,14 +108,12 @@ def values_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(kind: type[TrainingConfig], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as the options' types, from what controls send. Raises InputError that says what was expected."""
-    options, found = options_of(kind), {}
-    for name, value in changes.items():
-        if name not in options:
-            raise unknown("option", name, options)
-        option = options[name]
-        found[name] = parse(option, value) if option.kind is tuple and isinstance(value, str) else plain_value(value)
-    return found
+    """Values as a config takes them, from what controls send. Raises InputError for a text that is no tuple."""
+    tuples = {name: option for name, option in options_of(kind).items() if option.kind is tuple}
+    return {
+        name: parse(tuples[name], value) if name in tuples and isinstance(value, str) else plain_value(value)
+        for name, value in changes.items()
+    }
 
 
 # Forks
@@ -169,12 +167,12 @@ def differing_names(session: Session, branch: Branch) -> dict[int, str]:
 
 def problem_of(error: BaseException, message: Message) -> dict[str, Any]:
     """What went wrong, in words, and the steps at which the same can be done."""
-    offers = []
+    steps: dict[int, str] = {}
     if isinstance(error, NotApplicable):
-        found = re.search(r"Fork at step (\d+), where the stage begins", str(error))
-        if found and int(found[1]) > 0:
-            offers.append({"at": int(found[1]), "text": f"⎇ fork at step {found[1]}, where the stage begins"})
-        offers.append({"at": 0, "text": "⎇ fork at step 0 instead"})
-    text = str(error) if isinstance(error, KaError) else f"{type(error).__name__}: {error}"
+        if found := re.search(r"Fork at step (\d+), where the stage begins", str(error)):
+            steps[int(found[1])] = f"⎇ fork at step {found[1]}, where the stage begins"
+        steps[0] = "⎇ fork at step 0 instead"
+    offers = [{"at": at, "text": text} for at, text in steps.items()]
     asked = {name: message[name] for name in ("changes", "told", "name", "of", "play") if name in message}
+    text = str(error) if isinstance(error, KaError) else f"{type(error).__name__}: {error}"
     return {"text": text, "offers": offers, "option": "", "asked": asked, "number": message.get("number", 0)}

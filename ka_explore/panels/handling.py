@@ -3,21 +3,20 @@
 From any thread; whatever touches a run or its files is done by the driver, between two steps.
 """
 
-import contextlib
 import os
 import shutil
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from ka_explore.errors import InputError, KaError
-from ka_explore.panels.branch import Branch, numbered, plain_name
+from ka_explore.panels.branch import Branch, numbered, parent_of, plain_name
 from ka_explore.panels.session import MOST, Session
-from ka_explore.panels.tree import parent_of
 from ka_explore.run.store import writing
 
 KEPT = Path("runs")  # where branches are kept, in the working directory
@@ -27,21 +26,15 @@ UNDO = 60.0  # seconds for which a branch that was deleted can be had back
 
 @dataclass
 class Deleted:
-    """A branch that was deleted, how the session was before, and what was shown and active just after."""
+    """A branch that was deleted, where its folder is, how the session was before, and what it showed after."""
 
     branch: Branch
+    moved: Path | None
     order: list[str]
     shown: tuple[str, ...]
     active: str
-    folder: Path
     viewed_step: float
-    moved: Path | None = None
-    then: tuple[tuple[str, ...], str] = ((), "")
-
-    @property
-    def where(self) -> str:
-        """Where its folder is, in words."""
-        return "" if self.moved is None else f" (its folder is in {self.moved})"
+    then: tuple[tuple[str, ...], str]
 
 
 def rename(session: Session, name: str, new: str) -> "Future[Any]":
@@ -65,11 +58,10 @@ def rename(session: Session, name: str, new: str) -> "Future[Any]":
     def job() -> None:
         check()
         everybody = list(session.branches.values())
-        forks = [other for other in everybody if parent_of(other, everybody) is branch]
+        forks = [(each, each.parent[1]) for each in everybody if each.parent and parent_of(each, everybody) is branch]
         branch.amend(name=wanted)
-        for fork in forks:
-            assert fork.parent is not None
-            fork.amend(parent=(wanted, fork.parent[1]))
+        for fork, at in forks:
+            fork.amend(parent=(wanted, at))
         branch.name = wanted
         called = {old: wanted if old == name else old for old in session.branches}
         session.arrange(
@@ -105,7 +97,7 @@ def keep(branch: Branch, target: str | Path) -> Path:
             os.rename(part, target)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 target.rmdir()
             raise
     branch.move_to(target)
@@ -151,23 +143,34 @@ def delete(session: Session, name: str) -> "Future[None]":
     def job() -> None:
         if len(session.branches) == 1 or session.branches.get(name) is not branch:
             raise InputError(f"{name!r} cannot be deleted: it is the last branch, or gone.")
-        order = list(session.branches)
-        was = Deleted(branch, order, session.shown, session.active, branch.folder, session.viewed_step)
+        order, before = list(session.branches), (session.shown, session.active)
         branch.follow()  # from here on nobody needs its history
+        moved = None
         if branch.kept:
-            was.moved = move_away(branch.folder)
+            into = branch.folder.parent / DELETED
+            with writing(branch.folder.parent):
+                into.mkdir(exist_ok=True)
+                moved = free_folder(into, branch.folder.name)
+                os.rename(branch.folder, moved)
         left = {other: session.branches[other] for other in order if other != name}
         shown = tuple(other for other in session.shown if other != name)
-        active = session.active
+        active, viewed_step = session.active, session.viewed_step
         if active == name:
             parent = parent_of(branch, session.branches.values())
             near = shown[0] if shown else list(left)[max(order.index(name) - 1, 0)]
             active = near if parent is None else parent.name
         session.arrange(left, active=active, shown=shown if active in shown else (active, *shown)[:MOST])
-        was.then = session.shown, session.active
+        was = Deleted(branch, moved, order, *before, viewed_step, (session.shown, session.active))
         hold(session, was)
         here, there = weakref.ref(session), weakref.ref(was)
-        session.soon(lambda: forget(here(), there()), after=UNDO)
+
+        def forget() -> None:
+            """It cannot be had back any more."""
+            at, gone = here(), there()
+            if at is not None and gone is not None and at.deleted is gone:
+                hold(at, None)
+
+        session.soon(forget, after=UNDO)
 
     return session.driver.do(job)
 
@@ -176,22 +179,6 @@ def hold(session: Session, was: Deleted | None) -> None:
     """This can be had back, in place of what was before."""
     session.deleted = was
     session.say()
-
-
-def forget(session: Session | None, was: Deleted | None) -> None:
-    """What was deleted cannot be had back any more."""
-    if session is not None and was is not None and session.deleted is was:
-        hold(session, None)
-
-
-def move_away(folder: Path) -> Path:
-    """Move a folder into ``.deleted`` beside it. Raises StoreError."""
-    into = folder.parent / DELETED
-    with writing(folder.parent):
-        into.mkdir(exist_ok=True)
-        target = free_folder(into, folder.name)
-        os.rename(folder, target)
-    return target
 
 
 def undo(session: Session) -> "Future[str]":
@@ -212,11 +199,11 @@ def undo(session: Session) -> "Future[str]":
         if branch.name in session.branches:
             raise InputError(f"there is another branch {branch.name!r} now: rename it first.")
         if was.moved is not None:
-            if was.folder.exists():
-                raise InputError(f"there is something else in {was.folder} now: move it first.")
-            with writing(was.folder.parent):
-                os.rename(was.moved, was.folder)
-                with contextlib.suppress(OSError):
+            if branch.folder.exists():
+                raise InputError(f"there is something else in {branch.folder} now: move it first.")
+            with writing(branch.folder.parent):
+                os.rename(was.moved, branch.folder)
+                with suppress(OSError):
                     was.moved.parent.rmdir()  # if nothing else was deleted
         branches = {**session.branches, branch.name: branch}
         names = [name for name in was.order if name in branches]  # those that came since stand at the end
@@ -304,11 +291,9 @@ def show_or_hide(session: Session, name: str, shown: bool) -> None:
     if not shown and name == session.active:
         raise InputError(f"{name!r} is the branch that plays, which is always shown: let another play first.")
     if shown and name not in session.shown:
-        left = list(session.shown)
-        if len(left) >= MOST:
-            gone = next(other for other in left if other != session.active)
-            left.remove(gone)
+        gone = next(other for other in session.shown if other != session.active) if len(session.shown) >= MOST else None
+        if gone is not None:
             session.say(f"at most {MOST} are compared: {gone!r} is not shown any more")
-        session.show(*left, name)
+        session.show(*(other for other in session.shown if other != gone), name)
     elif not shown and name in session.shown:
         session.show(*(other for other in session.shown if other != name))

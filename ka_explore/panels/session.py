@@ -17,7 +17,7 @@ from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch, name_of, numbered, plain_name
 from ka_explore.panels.channel import Channel
 from ka_explore.panels.driver import Driver
-from ka_explore.panels.status import Answering, Message, Status
+from ka_explore.panels.status import Message, Status
 from ka_explore.panels.threads import RenderThread, StatusThread
 from ka_explore.run.run import Run
 
@@ -40,7 +40,7 @@ class Session:
         shown: the names of those that all views compare, one to three.
         selection: samples by their indices in the probe set, in order.
         viewed_step: the step that all views show.
-        panels: those that are asked by their id.
+        panels: those that are asked by their id: ``answers`` are the verbs that a panel takes up, with ``answer``.
         deleted: the branch that was deleted last (`handling.Deleted`), for as long as it can be had back.
         said: what all trees of branches say: a note, or what went wrong; numbered, to be said again.
         driver: what moves the runs.
@@ -58,11 +58,9 @@ class Session:
         self.active = next(iter(self.branches))
         self.shown: tuple[str, ...] = (self.active,)
         self.selection: np.ndarray = np.zeros(0, np.int64)
-        self.viewed_step: float = float(self.branch.step)
+        self.viewed_step = float(self.branch.step)
         self.seen = 0  # the number of the last message that was taken up
-        self.verbs: dict[str, Callable[[Message], object]] = {}
-        self.at_once: dict[str, Callable[[Message], object]] = {}
-        self.panels: weakref.WeakValueDictionary[str, Answering] = weakref.WeakValueDictionary()
+        self.panels: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._users: set[object] = set()
         self.closed = False
         self.deleted: Any = None
@@ -70,13 +68,25 @@ class Session:
         self.driver = driver = Driver(self._moved, lambda *, urgent=True: self.notify(urgent=urgent), problem)
         self._views = views = RenderThread(lambda: self.busy, lambda: driver.render_interval, driver.fail)
         self._teller = StatusThread(lambda: self.status, lambda: driver.render_interval, self._follow, driver.fail)
-        self.fail, self.pause = driver.fail, driver.pause
+        self.fail, self.pause = driver.fail, driver.stop
         self.join, self.changed, self.soon = views.join, views.changed, views.put
         self.tell, self.notify = self._teller.tell, self._teller.notify
         self.channel = Channel(self.receive)
-        self._answer_itself()
+        self.at_once: dict[str, Callable[[Message], object]] = {
+            "play": lambda m: self.play(m.get("until")),
+            "step": lambda m: self.play(self.branch.step + int(m.get("n", 1))),
+            "pause": lambda _: self.pause(),
+            "goto": lambda m: self.go_to(int(m["step"])),
+            "stage": lambda _: self.play("stage"),
+            "intervals": lambda m: driver.set_intervals(**{k: float(m[k]) for k in ("play", "render") if k in m}),
+            "dismiss": lambda _: driver.dismiss(),
+        }
+        self.verbs: dict[str, Callable[[Message], object]] = {
+            "select": lambda m: self.select(m.get("samples", ())),
+            "place": lambda m: self.look_at(float(m["step"])),
+        }
         if not self.branch.steps_seen():  # a run that was never advanced: where it begins is worth seeing
-            self.driver.look_at_rest(self.branch)
+            driver.look_at_rest(self.branch)
 
     # What there is.
 
@@ -112,16 +122,13 @@ class Session:
             steps=len(rows) if run is None else run.steps,
             recorded=len(rows),
             stage=stage,
-            doing=driver.doing,
             target=target,
             rate=rate,
             elapsed=branch.elapsed,
             remaining=None if target is None or not rate else max(target - branch.step, 0) / rate,
-            error=driver.error,
-            note=driver.note,
             seen=self.seen,
             open=run is not None,
-            progress=driver.progress,
+            **{name: getattr(driver, name) for name in ("doing", "error", "note", "progress")},
         )
 
     def free_name(self, wanted: str, beside: Branch | None = None) -> str:
@@ -176,21 +183,6 @@ class Session:
         """What a verb does, on the view thread."""
         self.verbs[verb] = answer
 
-    def _answer_itself(self) -> None:
-        self.at_once |= {
-            "play": lambda m: self.play(m.get("until")),
-            "step": lambda m: self.play(self.branch.step + int(m.get("n", 1))),
-            "pause": lambda _: self.pause(),
-            "goto": lambda m: self.go_to(int(m["step"])),
-            "stage": lambda _: self.play("stage"),
-            "intervals": lambda m: self.driver.set_intervals(
-                **{name: float(m[name]) for name in ("play", "render") if name in m}
-            ),
-            "dismiss": lambda _: self.driver.dismiss(),
-        }
-        self.answer("select", lambda m: self.select(m.get("samples", ())))
-        self.answer("place", lambda m: self.look_at(float(m["step"])))
-
     # Moving the active run.
 
     def play(self, until: int | str | None = None) -> "Future[None]":
@@ -229,7 +221,7 @@ class Session:
         """Compare these branches in every view: one to three. Raises InputError for others."""
         for name in names:
             self.known(name)
-        if not 1 <= len(set(names)) <= MOST or len(set(names)) != len(names):
+        if not 1 <= len(set(names)) == len(names) <= MOST:
             raise InputError(f"show({', '.join(map(repr, names))}): expected one to three different branches.")
         if self.active not in names:
             self.activate(names[0])
@@ -282,8 +274,8 @@ class Session:
         """Select samples by their indices in the probe set; raises InputError for indices that are none."""
         wanted = np.unique(np.asarray(list(samples), np.int64))
         seen = self.branch.nearest(self.viewed_step)
-        first = None if seen is None else self.branch.snapshot(seen)
-        count = 0 if first is None else len(first.index)
+        snapshot = None if seen is None else self.branch.snapshot(seen)
+        count = 0 if snapshot is None else len(snapshot.index)
         if len(wanted) and (wanted[0] < 0 or wanted[-1] >= count):
             raise InputError(
                 f"samples {wanted[0]} to {wanted[-1]}: expected places in the probe set, 0 to {count - 1}."
@@ -302,8 +294,7 @@ class Session:
     def _moved(self) -> None:
         """After a slice or a job of the driver, on its thread."""
         self._follow()
-        rests = self.driver.comes_to_rest()
-        if rests:
+        if rests := self.driver.comes_to_rest():
             self.look_at(float(self.branch.step))
             self.driver.look_at_rest(self.branch)
         self.notify(urgent=rests)

@@ -1,6 +1,6 @@
 """What a session says of itself: how it stands, and what of it can change."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -58,13 +58,3 @@ class View(Protocol):
 
     def refresh(self, changed: frozenset[str]) -> None:
         """Draw anew what these topics change."""
-
-
-class Answering(Protocol):
-    """A panel that is asked by its id, as the ``panel`` of a message."""
-
-    answers: Collection[str]
-    """The verbs that it takes up itself."""
-
-    def answer(self, message: Message) -> None:
-        """Do what the message asks; called on the view thread."""

@@ -88,12 +88,7 @@ def controls_of(branch: Branch) -> dict[str, Any]:
 
 def control_of(option: Option, values: Iterable[Any] = ()) -> dict[str, Any]:
     """A control for one option; ``values`` are those that it has had, which a slider must reach."""
-    if option.choices:
-        kind = "choice"
-    elif option.kind in (bool, int, float):
-        kind = option.kind.__name__
-    else:
-        kind = "text"
+    kind = "choice" if option.choices else option.kind.__name__ if option.kind in (bool, int, float) else "text"
     return {
         "name": option.name,
         "kind": kind,

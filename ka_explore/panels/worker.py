@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from ka_explore.panels.loop import Job, Loop
+from ka_explore.panels.threads import Job, Loop
 from ka_explore.problem.progress import Watcher, watched
 
 Task = Generator[float, None, None]
@@ -45,7 +45,6 @@ class Worker:
         self._task: tuple[Task, Future[None]] | None = None
         self._stop = self._inside = False  # the task at hand is to end; inside a slice
         self._turn = 0  # of the task, that was asked for last
-        self._switching = SwitchInterval()
 
     def start(self, task: Callable[[], Task]) -> "Future[None]":
         """Begin a task once the slice at hand is over; it takes the place of the one at hand, or of one that waits.
@@ -61,7 +60,7 @@ class Worker:
         """End the task at hand after this slice, and the one that waits."""
         self._replace(None)
 
-    def do(self, job: Callable[[], Any]) -> "Future[Any]":
+    def do(self, job: Callable[[], Any] = lambda: None) -> "Future[Any]":
         """Do a job after the slice at hand; the task then goes on."""
         future: Future[Any] = Future()
         self._jobs.add(future)
@@ -97,13 +96,13 @@ class Worker:
     # On the thread; each gives what tells who waits.
 
     def _work(self, job: Callable[[], Job | None]) -> None:
-        self._switching.quick(True)
+        SwitchInterval.quick(self, True)
         with watched(self._tell):
             settle = job()
         self._changed()
         if settle is not None:
             settle()  # last, so that who waits finds everything told
-        self._switching.quick(self._task is not None)
+        SwitchInterval.quick(self, self._task is not None)
 
     def _do(self, job: Callable[[], Any], future: "Future[Any]") -> Job | None:
         self._jobs.discard(future)
@@ -170,7 +169,7 @@ class Worker:
             settle()
         for future in list(self._jobs):
             future.cancel()
-        self._switching.quick(False)
+        SwitchInterval.quick(self, False)
 
 
 class SwitchInterval:
@@ -180,21 +179,17 @@ class SwitchInterval:
     """
 
     lock = threading.Lock()
-    working = 0
+    working: "set[Worker]" = set()
     before = 0.0
 
-    def __init__(self) -> None:
-        self._quick = False
-
-    def quick(self, quick: bool) -> None:
-        """Say whether this worker works."""
-        if quick == self._quick:
-            return
-        self._quick = quick
-        with SwitchInterval.lock:
-            if quick and SwitchInterval.working == 0:
-                SwitchInterval.before = sys.getswitchinterval()
+    @classmethod
+    def quick(cls, worker: Worker, quick: bool) -> None:
+        """Say whether a worker works."""
+        with cls.lock:
+            worked = bool(cls.working)
+            (cls.working.add if quick else cls.working.discard)(worker)
+            if quick and not worked:
+                cls.before = sys.getswitchinterval()
                 sys.setswitchinterval(0.001)
-            SwitchInterval.working += 1 if quick else -1
-            if SwitchInterval.working == 0:
-                sys.setswitchinterval(SwitchInterval.before)
+            elif worked and not cls.working:
+                sys.setswitchinterval(cls.before)
