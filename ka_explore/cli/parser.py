@@ -3,6 +3,7 @@
 import argparse
 import importlib
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -38,23 +39,23 @@ def share(parser: argparse._ActionsContainer, *names: str) -> None:
         parser.add_argument(name, **SHARED[name])
 
 
-def command(module: str, *examples: str) -> Callable[[Options], Options]:
-    """Enter a function as the command of its name."""
+def command(module: str, *examples: str, opens: str = "") -> Callable[[Options], Options]:
+    """Enter a function as the command of its name; one that opens ``run`` or ``runs`` may be told their problem."""
 
     def entered(options: Options) -> Options:
-        COMMANDS[options.__name__.rstrip("_")] = f"ka_explore.cli.{module}", options, examples
+        def added(parser: Parser) -> None:
+            share(parser, *filter(None, [opens]))
+            options(parser)
+            share(parser, *(["--problem"] if opens else []))
+
+        COMMANDS[options.__name__.rstrip("_")] = f"ka_explore.cli.{module}", wraps(options)(added), examples
         return options
 
     return entered
 
 
 def make_parser(only: str | None = None) -> Parser:
-    """The commands and their options.
-
-    Args:
-        only: the command whose options are wanted, all by default: those of training name problems, whose import
-            takes seconds.
-    """
+    """The commands, and the options of one or of all: those of training name problems, whose import takes seconds."""
     parser = argparse.ArgumentParser(
         prog="ka-explore",
         description="Explore knowledge amalgamation: several frozen teachers, no label, one small student.",
@@ -100,12 +101,10 @@ def run(parser: Parser) -> None:
     parser.add_argument("--option", **PAIRS, help="an option of the problem, such as preset=few_images or seed=1")
 
 
-@command("training")
+@command("training", opens="run")
 def resume(parser: Parser) -> None:
     """Go on with a run from where it stopped."""
-    share(parser, "run")
     parser.add_argument("--steps", type=int, help="how many steps to go on (default: to the end)")
-    share(parser, "--problem")
 
 
 @command("training")
@@ -118,13 +117,11 @@ def fork(parser: Parser) -> None:
     share(parser, "--set", "--problem")
 
 
-@command("training")
+@command("training", opens="run")
 def export(parser: Parser) -> None:
     """Write a run's student as safetensors and JSON."""
-    share(parser, "run")
     parser.add_argument("folder", type=Path, help="where to write")
     parser.add_argument("--pt2", action="store_true", help="also write student.pt2, a torch.export program")
-    share(parser, "--problem")
 
 
 @command("training")
@@ -134,9 +131,8 @@ def trial(parser: Parser) -> None:
     parser.add_argument("problem", choices=choices, nargs="?", default="mnist", help="default: %(default)s")
     parser.add_argument(
         "--methods",
-        help="names with commas, each perhaps with a form or options, as in layer_wise/paired or "
-        "common_feature:mmd_weight=1+norm=none "
-        "(default: common_feature,distillation,ensemble,oracle)",
+        help="names with commas, each perhaps with a form or options, as in layer_wise/paired or common_feature:"
+        "mmd_weight=1+norm=none (default: common_feature,distillation,ensemble,oracle)",
     )
     share(parser, "--seeds", "--jobs")
     parser.add_argument("--folder", type=Path, help="keep the runs here")
@@ -171,10 +167,10 @@ def methods(parser: Parser) -> None:
 # What looks at runs
 
 
-@command("viewing")
+@command("viewing", opens="runs")
 def compare(parser: Parser) -> None:
     """Mark runs on the test images, with the teachers beside them."""
-    share(parser, "runs", "--json", "--problem")
+    share(parser, "--json")
 
 
 @command(
@@ -182,10 +178,10 @@ def compare(parser: Parser) -> None:
     "runs/base -o report.html",
     "runs/base runs/no-mmd -o both.html --embedding tsne",
     "runs/base -o report.md",
+    opens="runs",
 )
 def report(parser: Parser) -> None:
     """Write runs up as one page with everything there is to see."""
-    share(parser, "runs")
     parser.add_argument("-o", "--output", type=Path, help="the file (default: report.html or report.md)")
     parser.add_argument("--format", choices=("html", "md"), help="default: by the file's ending, else html")
     parser.add_argument(
@@ -194,15 +190,12 @@ def report(parser: Parser) -> None:
         default="pca",
         help="draw features in this way too, besides PCA: seconds to minutes, kept on disk (default: %(default)s)",
     )
-    share(parser, "--problem")
 
 
-@command("viewing", "runs/base", "runs/base --json")
+@command("viewing", "runs/base", "runs/base --json", opens="run")
 def diagnose(parser: Parser) -> None:
     """Say what is wrong with a run, worst first, why it hurts and what to try."""
-    share(parser, "run")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    share(parser, "--problem")
 
 
 @command(
@@ -211,14 +204,14 @@ def diagnose(parser: Parser) -> None:
     "runs/base agreement",
     "runs/base mmd --step 100 --format csv",
     "runs/base worst_channels --option count=3 --option 'teacher=digits 5-9'",
+    opens="run",
 )
 def probe(parser: Parser) -> None:
     """Print the numbers of a probe of a stored snapshot; needs no torch."""
-    share(parser, "run")
     parser.add_argument("name", nargs="?", help="of the probe; without it all are listed")
     share(parser, "--step")
     parser.add_argument("--format", choices=("text", "csv", "json"), default="text", help="default: %(default)s")
-    share(parser, "--option", "--problem")
+    share(parser, "--option")
 
 
 @command(
@@ -228,10 +221,10 @@ def probe(parser: Parser) -> None:
     "runs/base diagram -o diagram.pdf",
     "runs/base terms -o terms.png --size column",
     "runs/base film -o film.html                 or film.gif",
+    opens="run",
 )
 def plot(parser: Parser) -> None:
     """Draw a probe, the diagram, the terms of the loss or the film of the embeddings into a file."""
-    share(parser, "run")
     parser.add_argument("name", help="of a probe, or diagram, terms, film")
     endings = "ends in png, svg or pdf; of a film in html or gif (default: NAME.png, film.html)"
     parser.add_argument("-o", "--output", type=Path, help=endings)
@@ -240,7 +233,7 @@ def plot(parser: Parser) -> None:
     when.add_argument("--steps", action="store_true", help="over all steps: lines, or pictures side by side")
     sizes = ("column", "page", "projector")
     parser.add_argument("--size", choices=sizes, default="page", help="to be shown in (default: %(default)s)")
-    share(parser, "--option", "--problem")
+    share(parser, "--option")
 
 
 @command("viewing")

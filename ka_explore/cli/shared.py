@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +74,7 @@ def settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
 
     if method not in METHODS:
         raise unknown("method", method, METHODS)
-    fields = options_of(METHODS[method].Config)
-    values = {}
+    fields, values = options_of(METHODS[method].Config), {}
     for name, text in split(pairs):
         if name not in fields:
             raise unknown("option", name, fields, where=f" of {method}")
@@ -84,12 +84,10 @@ def settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
 
 def problem_options(pairs: Sequence[str]) -> dict[str, Any]:
     """Options of a problem from name=value: numbers, true, false and null as in JSON, all else text."""
-    values: dict[str, Any] = {}
-    for name, text in split(pairs):
-        try:
+    values: dict[str, Any] = dict(split(pairs))
+    for name, text in values.items():
+        with suppress(ValueError):
             values[name] = json.loads(text)
-        except ValueError:
-            values[name] = text
     return values
 
 

@@ -114,8 +114,7 @@ def command_plot(chosen: argparse.Namespace) -> None:
     else:
         from ka_explore.plots import save
 
-        ending = output.suffix.lower()
-        if ending not in (".png", ".svg", ".pdf"):  # before the work
+        if output.suffix.lower() not in (".png", ".svg", ".pdf"):  # before the work
             raise InputError(f"cannot save {output.name!r}: expected a name that ends in .pdf, .png, .svg.")
         written = save(figure_of(store, chosen), output)
     print(f"written: {written}")
@@ -172,12 +171,12 @@ def listed(store: Store, chosen: argparse.Namespace) -> str:
     able: list[str] = []
     unable: list[str] = []
     for name, probe in PROBES.items():
-        fitting = able
+        line = f"  {name:22} {(probe.__doc__ or '').splitlines()[0]}"
         try:
             first_answer(probe, found)
+            able.append(line)
         except InputError:
-            fitting = unable
-        fitting.append(f"  {name:22} {(probe.__doc__ or '').splitlines()[0]}")
+            unable.append(line)
     steps = store.snapshot_steps()
     head = f"{chosen.run}: snapshots of steps {', '.join(map(str, steps))}" if steps else f"{chosen.run}: none stored"
     below = ["", "For runs of other methods:", *unable] if unable else []
@@ -228,11 +227,10 @@ def figure_of(store: Store, chosen: argparse.Namespace) -> Any:
     if not chosen.steps:
         return figure_for(first_answer(probe, snapshots_of(store, chosen)), chosen.size)
     found = snapshots_of(store, chosen)[::-1]
+    few = found[:: max(-(-len(found) // (PICTURES if chosen.name == "pca" else CURVES)), 1)]
     if chosen.name == "pca":
-        few = found[:: max(-(-len(found) // PICTURES), 1)]
         return draw_steps(film_frames(store, few, **problem_options(chosen.option)))
     if isinstance(first_answer(probe, found[::-1]), Curves):
-        few = found[:: max(-(-len(found) // CURVES), 1)]
         return draw_comparison({f"step {s.step}": replace(probe(s), title=chosen.name, step=None) for s in few})
     return figure_for(over_steps(probe, found), chosen.size)
 

@@ -59,11 +59,10 @@ class Branches(Panel):
         steps = branch.steps_seen()
         if not steps or self._agreements.get(branch, (-1, {}))[0] == steps[-1]:
             return False
-        snapshot = branch.snapshot(steps[-1])
-        found: dict[str, float] = {}
-        if snapshot is not None:
-            with contextlib.suppress(KeyError, ValueError, KaError):
-                found = {k: float(v) for k, v in agreement(snapshot).values.items() if np.isfinite(v)}
+        snapshot, found = branch.snapshot(steps[-1]), dict[str, float]()
+        with contextlib.suppress(KeyError, ValueError, KaError):
+            values = {} if snapshot is None else agreement(snapshot).values
+            found = {name: float(share) for name, share in values.items() if np.isfinite(share)}
         self._agreements[branch] = steps[-1], found
         return True
 
@@ -142,15 +141,16 @@ def line_of(
     """What the tree says of a branch."""
     about, rows, run = branch.about, branch.rows, branch.run
     total = run.steps if run is not None else max(int(about["configs"][-1][1].get("steps", 0)), len(rows))
-    shares = agreed[1] if agreed else {}
+    agreed_at, shares = agreed or (None, {})
+    above, at = branch.parent or ("", None)
     return {
         "name": branch.name,
         "method": about["method"],
         "seed": about["seed"],
         "colour": run_colour(index),
         "index": index,
-        "from": "" if branch.parent is None else branch.parent[0],
-        "at": None if branch.parent is None else branch.parent[1],
+        "from": above,
+        "at": at,
         "changes": [f"{name} {said(old)} → {said(new)}" for name, (old, new) in changes_of(branch, parent).items()],
         "step": branch.step,
         "recorded": len(rows),
@@ -158,7 +158,7 @@ def line_of(
         "loss": float(rows[-1]["loss"]) if rows and np.isfinite(rows[-1]["loss"]) else None,
         "agreement": float(np.mean(list(shares.values()))) if shares else None,
         "agreements": [f"{teacher} {100 * share:.0f} %" for teacher, share in shares.items()],
-        "agreed_at": agreed[0] if agreed else None,
+        "agreed_at": agreed_at,
         "active": branch.name == session.active,
         "shown": branch.name in session.shown,
         "kept": branch.kept,
@@ -171,17 +171,12 @@ def line_of(
 
 def changes_of(branch: Branch, parent: Branch | None) -> dict[str, tuple[Any, Any]]:
     """The options in which a fork differs from its parent where it was forked: before, and after."""
-    if branch.parent is None:
+    configs = branch.about["configs"]
+    above = parent.about["configs"] if parent is not None else configs[:-1]
+    if branch.parent is None or not above:
         return {}
-    at, configs = branch.parent[1], branch.about["configs"]
-    if parent is not None:
-        before = config_at(parent.about["configs"], at)
-    elif len(configs) > 1:
-        before = config_at(configs[:-1], at)
-    else:
-        return {}
-    after = differences(before, configs[-1][1])
-    return {name: (before.get(name), value) for name, value in after.items()}
+    before = config_at(above, branch.parent[1])
+    return {name: (before.get(name), value) for name, value in differences(before, configs[-1][1]).items()}
 
 
 def said(value: Any) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -25,23 +25,17 @@ LOOKING = 0.02  # of the time that may be spent on snapshots which are only look
 
 
 class Driver(Worker):
-    """Drives one run at a time.
+    """Drives one run at a time."""
 
-    Args:
-        moved: called on its thread after every slice and every job.
-        notify: called when it stands otherwise than before, with ``urgent=False`` where nobody waits for that.
-        problem: of folders that are driven on, where it is not one of ``ka_explore.toy``.
-
-    Attributes:
-        doing, target, error, note, progress: as in `Status`.
-        play_interval: seconds between two steps at least.
-        render_interval: seconds between two pictures at least.
-    """
-
-    def __init__(self, moved: Callable[[], None], notify: Callable[..., None], problem: "Problem | None" = None):
-        self.doing = self.error = self.note = self.progress = ""
+    def __init__(
+        self,
+        moved: Callable[[], None],  # called on its thread after every slice and every job
+        notify: Callable[..., None],  # it stands otherwise than before; ``urgent=False`` where nobody waits for that
+        problem: "Problem | None",  # of folders that are driven on, where it is not one of ``ka_explore.toy``
+    ):
+        self.doing = self.error = self.note = self.progress = ""  # as in `Status`
         self.target: int | None = None
-        self.play_interval, self.render_interval = 0.0, 0.25
+        self.play_interval, self.render_interval = 0.0, 0.25  # seconds between two steps, two pictures at least
         self._slices: deque[tuple[float, int, float]] = deque()  # of late: when it ended, its steps, and seconds
         self._look_at = 0.0  # when there may be looked at a step again that is not stored
         self._notify, self._problem = notify, problem
@@ -50,14 +44,14 @@ class Driver(Worker):
     @property
     def rate(self) -> float:
         """Steps a second, 0 while it does not play."""
-        return self._rate() if self.doing in ("plays", "replays") else 0.0
+        slices = tuple(self._slices) if self.doing in ("plays", "replays") else ()
+        seconds = sum(spent for _, _, spent in slices)
+        return sum(steps for _, steps, _ in slices) / seconds if seconds else 0.0
 
     def set_intervals(self, play: float | None = None, render: float | None = None) -> None:
         """How fast to play and how often to draw, within reason."""
-        if play is not None:
-            self.play_interval = min(max(play, 0.0), 10.0)
-        if render is not None:
-            self.render_interval = min(max(render, 0.1), 10.0)
+        self.play_interval = min(max(self.play_interval if play is None else play, 0.0), 10.0)
+        self.render_interval = min(max(self.render_interval if render is None else render, 0.1), 10.0)
 
     # What is asked, from any thread.
 
@@ -72,47 +66,30 @@ class Driver(Worker):
         """Stand at a recorded step: the nearest checkpoint, then replay. InputError for a step without a row."""
         return self._begin("replays", lambda: self._seeking(branch, step))
 
-    def fork(
-        self, branch: Branch, changes: Mapping[str, Any], at: int | None, name: Callable[[], str],
-        made: Callable[[Run], None],
-    ) -> "Future[Run]":  # fmt: skip
-        """Fork a branch; what plays is paused.
-
-        Args:
-            branch: the parent.
-            changes: options by name.
-            at: a recorded step; by default where the parent stands.
-            name: gives the fork's, when its turn has come.
-            made: called with the fork, on the driver's thread, before who waits is told.
-        """
+    def do_instead(self, doing: str, job: Callable[[], Any]) -> "Future[Any]":
+        """Pause what plays, then do a job, and say so meanwhile; what goes wrong is told."""
         self.dismiss()
         self.stop()
-        self.doing, self.target = "forks", None
+        self.doing, self.target = doing, None
         self._notify()
 
-        def job() -> Run:
-            self.doing = "forks"
+        def told() -> Any:
+            self.doing = doing
             try:
-                fork = self.opened(branch).fork(name(), at=at, **changes)
-                made(fork)
-                return fork
+                return job()
             except Exception as error:
                 self.fail(error)
                 raise
             finally:
                 self.doing = ""
 
-        return self.do(job)
+        return self.do(told)
 
     def look_at_rest(self, branch: Branch) -> None:
-        """See the step where a run stands; left out where a run is to go on at once."""
-
-        def job() -> None:
-            if branch.run is not None and self.idle:
-                with contextlib.suppress(KaError):
-                    branch.look()
-
-        self.do(job)
+        """See the step where a run stands, on its thread; left out where a run is to go on at once."""
+        if branch.run is not None and self.idle:
+            with contextlib.suppress(KaError):
+                branch.look()
 
     def settle(self) -> None:
         """Wait until what was asked is done, and the step where it stands is seen."""
@@ -182,13 +159,10 @@ class Driver(Worker):
 
     def _playing(self, branch: Branch, until: int | str | None) -> Task:
         run = self.opened(branch)
-        if until is None:
-            target = run.steps
-        elif until == "stage":
+        target = run.steps if until is None else until
+        if target == "stage":
             target = next((end for end in run.boundaries[1:] if end > run.step), run.steps)
-        else:
-            target = min(int(until), run.steps)
-        yield from self._advancing(branch, run, target)
+        yield from self._advancing(branch, run, min(int(target), run.steps))
 
     def _seeking(self, branch: Branch, step: int) -> Task:
         run = self.opened(branch)
@@ -205,7 +179,7 @@ class Driver(Worker):
         self._slices.clear()
         while run.step < target:
             self.doing = "replays" if run.step < run.recorded else "plays"
-            count = 1 if self.play_interval else max(int(self._rate() * SLICE), 1)
+            count = 1 if self.play_interval else max(int(self.rate * SLICE), 1)
             begun, before = time.perf_counter(), run.step
             run.advance(min(count, target - run.step), progress=False)
             spent = time.perf_counter() - begun
@@ -220,9 +194,3 @@ class Driver(Worker):
                 self._look_at = time.monotonic() + max(self.render_interval, cost / LOOKING)
             time.sleep(0.0005)  # let a cell that waits for its turn have it
             yield max(self.play_interval - spent, 0.0)
-
-    def _rate(self) -> float:
-        """Steps a second of late, 0 where there were none."""
-        slices = tuple(self._slices)
-        seconds = sum(spent for _, _, spent in slices)
-        return sum(steps for _, steps, _ in slices) / seconds if seconds else 0.0

@@ -106,8 +106,7 @@ class Findings(ForkingPanel):
                     REPORTS[branch] = Report(found, step)
                     return found
             except Exception as error:
-                text = problem_of(error, {})["text"]
-                self.tell({"text": f"the diagnosis came to nothing: {text}", "offers": []})
+                self.tell({"text": f"the diagnosis came to nothing: {problem_of(error, {})['text']}", "offers": []})
                 raise
             finally:
                 EXAMINED.pop(session, None)
@@ -137,17 +136,15 @@ class Findings(ForkingPanel):
         if report is None:
             raise InputError(f"{branch.name!r} was not diagnosed: press diagnose first.")
         attempt = report.found[int(message["finding"])].attempts[int(message["attempt"])]
-        changes, number = attempt.changes, message.get("number", 0)
-        asked = {"changes": values_of(changes), "name": name_of(changes), "of": branch.name, "at": attempt.at}
-        self.fork({**asked, "play": True, "number": number})
+        changes, told = attempt.changes, {"of": branch.name, "play": True, "number": message.get("number", 0)}
+        self.fork({"changes": values_of(changes), "name": name_of(changes), "at": attempt.at, **told})
 
     def evidence(self, message: Message) -> None:
         """Draw the evidence of a finding of the active branch, unless that is done."""
         report, index = REPORTS.get(self.session.branch), int(message["finding"])
         if report is None or not 0 <= index < len(report.found) or index in report.pictures:
             return
-        result = report.found[index].result
-        if result is not None:
+        if (result := report.found[index].result) is not None:
             report.pictures[index] = png_of(result)
             self.session.changed("findings")
 
@@ -163,13 +160,13 @@ class Findings(ForkingPanel):
 
 def png_of(result: Result) -> str:
     """A result drawn in a size that suits it, as the address of a PNG."""
-    width, height = 7.0, 3.0
+    size = 7.0, 3.0
     if isinstance(result, Matrix):
-        width = min(max(3.6 + 0.8 * len(result.columns), 5.0), 8.0)
-        height = min(max(1.3 + 0.3 * len(result.rows), 2.5), 7.0)
+        columns, rows = len(result.columns), len(result.rows)
+        size = min(max(3.6 + 0.8 * columns, 5.0), 8.0), min(max(1.3 + 0.3 * rows, 2.5), 7.0)
     elif isinstance(result, Scalars):
-        height = min(max(1.1 + 0.32 * len(result.values), 1.8), 6.0)
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+        size = 7.0, min(max(1.1 + 0.32 * len(result.values), 1.8), 6.0)
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
     draw(result, figure.add_subplot())
     target = io.BytesIO()
     figure.savefig(target, format="png")

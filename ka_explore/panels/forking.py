@@ -16,20 +16,16 @@ from ka_explore.panels.branch import Branch, name_of, plain_name
 from ka_explore.panels.session import Session
 from ka_explore.panels.status import Message
 from ka_explore.panels.widget import Panel
-from ka_explore.run.reproduce import config_at, fork_lines, from_scratch, plain_value, with_fork
+from ka_explore.run.reproduce import config_at, plain_value
 from ka_explore.run.run import Run
 
 WITHOUT = "without"  # the option that names the teachers which do not teach
 
 
 class ForkingPanel(Panel):
-    """A panel that asks for forks, by its id: what goes wrong is shown where it was asked.
+    """A panel that asks for forks, by its id: what goes wrong is shown where it was asked."""
 
-    Attributes:
-        answers: the verbs that it takes up, each by its method of this name.
-    """
-
-    answers: ClassVar[frozenset[str]] = frozenset({"fork"})
+    answers: ClassVar[frozenset[str]] = frozenset({"fork"})  # the verbs it takes up, each by its method of this name
 
     panel_id = traitlets.Unicode().tag(sync=True)
     problem = traitlets.Dict().tag(sync=True)
@@ -53,7 +49,7 @@ class ForkingPanel(Panel):
         What goes wrong is told by option, and with the steps where it can be done instead. Returns None where the
         changes do not even fit the options.
         """
-        session, view = self.session, str(message.get("view", ""))
+        session, view, option = self.session, str(message.get("view", "")), ""
         self.tell({})
         try:
             branch = session.known(str(message.get("of") or session.active))
@@ -61,12 +57,11 @@ class ForkingPanel(Panel):
             if not 0 <= at <= len(branch.rows):
                 raise InputError(f"step {at} of {branch.name} is not recorded: 0 to {len(branch.rows)} are.")
             changes, wrong, name = wanted(session, branch, at, message)
-            for option, error in wrong.items():
-                self.tell(problem_of(error, message) | {"option": option}, view)
-                return None
+            for option in wrong:
+                raise wrong[option]
             future = session.fork(changes, name=name, of=branch.name, at=at)
         except KaError as error:
-            self.tell(problem_of(error, message), view)
+            self.tell(problem_of(error, message) | {"option": option}, view)
             return None
 
         def done(made: "Future[Run]") -> None:
@@ -134,21 +129,6 @@ def wanted(
     told = {option: changes[option] for option in message.get("told", changes) if option in changes}
     name = plain_name(str(message.get("name") or "")) or name_of(told or changes) or f"{branch.name} again"
     return changes, wrong, session.free_name(name, beside=branch)
-
-
-def proposed(session: Session, message: Message) -> dict[str, Any]:
-    """Name, Python and what is wrong, option by option, of a fork that a message asks for."""
-    branch = session.branches.get(str(message.get("of", ""))) or session.branch
-    at = int(message.get("at", branch.step))
-    changes, wrong, name = wanted(session, branch, at, message)
-    others = differing_names(session, branch)
-    about = with_fork(branch.about, name, at, changes)
-    return {
-        "name": name,
-        "errors": {option: str(error) for option, error in wrong.items()},
-        "code": f"# run is {branch.name!r}\n{fork_lines(name, at, changes)}\n",
-        "whole": from_scratch(about, names={start: other for start, other in others.items() if start < at}),
-    }
 
 
 def differing_names(session: Session, branch: Branch) -> dict[int, str]:

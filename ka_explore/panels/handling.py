@@ -73,7 +73,7 @@ def rename(session: Session, name: str, new: str) -> "Future[Any]":
     return session.driver.do(job)
 
 
-def keep(branch: Branch, target: str | Path) -> Path:
+def keep(branch: Branch, target: Path) -> Path:
     """Copy a branch's folder to where it stays; from then on the branch is the copy, and goes on in it.
 
     The copy appears whole or not at all. Call it between two steps.
@@ -82,7 +82,6 @@ def keep(branch: Branch, target: str | Path) -> Path:
         InputError: something is there already.
         StoreError: it cannot be written; the branch is as it was.
     """
-    target = Path(target)
     part = target.parent / f".{uuid4().hex}.part"
     with writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,8 +103,8 @@ def keep(branch: Branch, target: str | Path) -> Path:
     return target
 
 
-def keep_named(session: Session, name: str, folder: str | Path | None = None) -> "Future[Path]":
-    """Keep a branch in ``runs/`` of the working directory, under its name or that with a number, or in a folder.
+def keep_named(session: Session, name: str) -> "Future[Path]":
+    """Keep a branch in ``runs/`` of the working directory, under its name or that with a number.
 
     Raises InputError for an unknown branch, or one that stays already.
     """
@@ -114,7 +113,7 @@ def keep_named(session: Session, name: str, folder: str | Path | None = None) ->
         raise InputError(f"{name!r} is kept already, in {branch.folder}.")
 
     def job() -> Path:
-        target = keep(branch, free_folder(KEPT, name) if folder is None else folder)
+        target = keep(branch, free_folder(KEPT, name))
         session.say(f"⚑ kept {name!r} in {target}")
         return target
 
@@ -181,11 +180,8 @@ def hold(session: Session, was: Deleted | None) -> None:
     session.say()
 
 
-def undo(session: Session) -> "Future[str]":
-    """Bring back the branch that was deleted last, where it stood; its name comes back.
-
-    Raises InputError where there is none, or its place is taken.
-    """
+def undo(session: Session) -> "Future[None]":
+    """Bring back the branch that was deleted last, where it stood. InputError for none, or where its name is taken."""
 
     def deleted() -> Deleted:
         was: Deleted | None = session.deleted
@@ -193,7 +189,7 @@ def undo(session: Session) -> "Future[str]":
             raise InputError("there is nothing to bring back: a branch can be had back for a minute.")
         return was
 
-    def job() -> str:
+    def job() -> None:
         was = deleted()
         branch = was.branch
         if branch.name in session.branches:
@@ -205,9 +201,8 @@ def undo(session: Session) -> "Future[str]":
                 os.rename(was.moved, branch.folder)
                 with suppress(OSError):
                     was.moved.parent.rmdir()  # if nothing else was deleted
-        branches = {**session.branches, branch.name: branch}
-        names = [name for name in was.order if name in branches]  # those that came since stand at the end
-        branches = {name: branches[name] for name in dict.fromkeys([*names, *branches])}
+        there = {**session.branches, branch.name: branch}  # those that came since stand at the end
+        branches = {name: there[name] for name in dict.fromkeys([*was.order, *there]) if name in there}
         active = shown = None
         if (session.shown, session.active) == was.then and all(name in branches for name in was.shown):
             if session.active != was.active:
@@ -215,23 +210,21 @@ def undo(session: Session) -> "Future[str]":
             active, shown = was.active, was.shown
         session.arrange(branches, active=active, shown=shown, viewed_step=was.viewed_step)
         hold(session, None)
-        return branch.name
 
     deleted()
     return session.driver.do(job)
 
 
-def open_more(session: Session, folder: str | Path) -> "Future[list[str]]":
+def open_more(session: Session, folder: str | Path) -> "Future[None]":
     """Add the run of a folder, or all runs of the folders in it, where they are of the same teachers and images.
 
     Raises InputError where there is no run, or none that fits, with the reason.
     """
     if not str(folder).strip():
         raise InputError("expected a folder with a run, or with folders of runs, got nothing.")
-    around = Path(folder).expanduser()
-    found = folders_in(around)
+    found = folders_in(around := Path(folder).expanduser())
 
-    def job() -> list[str]:
+    def job() -> None:
         known_folders = {branch.folder.resolve() for branch in session.branches.values()}
         like = session.branch.about["fingerprints"]
         added: dict[str, Branch] = {}
@@ -239,31 +232,25 @@ def open_more(session: Session, folder: str | Path) -> "Future[list[str]]":
         for path in found:
             try:
                 branch = Branch(folder=path)
-                reason = "it is open already" if path.resolve() in known_folders else unlike(like, branch)
+                if reason := "it is open already" if path.resolve() in known_folders else unlike(like, branch):
+                    raise InputError(reason)
             except KaError as error:
-                reason = str(error)
-            if reason:
-                refused.append(f"{path.name}: {reason}")
-                continue
-            wanted = plain_name(branch.name) or path.name
-            branch.name = next(name for name in numbered(wanted) if name not in {**session.branches, **added})
-            added[branch.name] = branch
+                refused.append(f"{path.name}: {error}")
+            else:
+                names = numbered(plain_name(branch.name) or path.name)
+                branch.name = next(name for name in names if name not in {**session.branches, **added})
+                added[branch.name] = branch
         if not added:
             raise InputError(f"no run was added from {around}. {' '.join(f'{each}.' for each in refused)}")
         session.arrange({**session.branches, **added})
-        left_out = f" Left out: {'; '.join(refused)}." if refused else ""
-        session.say(f"added {', '.join(added)}.{left_out}")
+        session.say(f"added {', '.join(added)}." + (f" Left out: {'; '.join(refused)}." if refused else ""))
         session.changed("rows", "snapshots")
-        return list(added)
 
     return session.driver.do(job)
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """A run's folder, or all runs' folders in a folder, in order of their names.
-
-    Raises InputError where there is none.
-    """
+    """A run's folder, or all runs' folders in a folder, in order of their names; InputError where there is none."""
     if (folder / "run.json").exists():
         return [folder]
     found = sorted(path.parent for path in folder.glob("*/run.json") if not path.parent.name.startswith("."))
@@ -290,10 +277,11 @@ def show_or_hide(session: Session, name: str, shown: bool) -> None:
     session.known(name)
     if not shown and name == session.active:
         raise InputError(f"{name!r} is the branch that plays, which is always shown: let another play first.")
-    if shown and name not in session.shown:
-        gone = next(other for other in session.shown if other != session.active) if len(session.shown) >= MOST else None
-        if gone is not None:
-            session.say(f"at most {MOST} are compared: {gone!r} is not shown any more")
-        session.show(*(other for other in session.shown if other != gone), name)
-    elif not shown and name in session.shown:
-        session.show(*(other for other in session.shown if other != name))
+    if shown == (name in session.shown):
+        return
+    others = [other for other in session.shown if other != name]
+    if len(others) >= MOST:
+        gone = next(other for other in others if other != session.active)
+        others.remove(gone)
+        session.say(f"at most {MOST} are compared: {gone!r} is not shown any more")
+    session.show(*others, *([name] if shown else []))

@@ -14,41 +14,23 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Status:
-    """How a session stands, for the player.
+    """How a session stands, for the player."""
 
-    Attributes:
-        run: the active branch.
-        step: steps done at the cursor.
-        steps: of all stages together.
-        recorded: steps with a row.
-        stage: of the next step.
-        doing: ``""`` while it waits; ``plays``, ``replays``, ``forks``, ``opens`` … as a verb.
-        target: the step it goes to.
-        rate: steps a second, 0 while it waits.
-        elapsed: seconds that the recorded steps took.
-        remaining: seconds to the target at this rate; None where that cannot be said.
-        error: what went wrong, until it is dismissed.
-        note: what is worth knowing and not wrong.
-        seen: the number of the last message that was taken up.
-        open: whether the run is open, not only its folder.
-        progress: what a step waits for and how far that is, in words.
-    """
-
-    run: str = ""
-    step: int = 0
-    steps: int = 0
-    recorded: int = 0
-    stage: str = ""
-    doing: str = ""
-    target: int | None = None
-    rate: float = 0.0
-    elapsed: float = 0.0
-    remaining: float | None = None
-    error: str = ""
-    note: str = ""
-    seen: int = 0
-    open: bool = True
-    progress: str = ""
+    run: str = ""  # the active branch
+    step: int = 0  # steps done at the cursor
+    steps: int = 0  # of all stages together
+    recorded: int = 0  # steps with a row
+    stage: str = ""  # of the next step
+    doing: str = ""  # empty while it waits; plays, replays, forks, opens … as a verb
+    target: int | None = None  # the step it goes to
+    rate: float = 0.0  # steps a second, 0 while it waits
+    elapsed: float = 0.0  # seconds that the recorded steps took
+    remaining: float | None = None  # seconds to the target at this rate; None where that cannot be said
+    error: str = ""  # what went wrong, until it is dismissed
+    note: str = ""  # what is worth knowing and not wrong
+    seen: int = 0  # the number of the last message that was taken up
+    open: bool = True  # whether the run is open, not only its folder
+    progress: str = ""  # what a step waits for and how far that is, in words
 
 
 class View(Protocol):

@@ -24,10 +24,7 @@ Job = Callable[[], object]
 class Loop:
     """Does what it is given, on a thread of its own, which begins with the first thing and goes with the process.
 
-    Args:
-        name: of the thread.
-        failed: told what a job raised.
-        ended: called on the thread when it is closed; what was not done by then is left out.
+    What was not done when it is closed is left out; ``ended`` is then called on the thread.
     """
 
     def __init__(self, name: str, failed: Callable[[BaseException], None], ended: Job = lambda: None):
@@ -79,21 +76,14 @@ class Loop:
 
 
 class StatusThread(Loop):
-    """Tells listeners how a session stands: at once after a request, every so often while steps go by.
-
-    Args:
-        status: gives how it stands.
-        interval: gives the seconds between two words at least, where nobody asked for anything.
-        glance: called every second, to see what others than the session did to its runs.
-        failed: told what a listener raised; it is told no more.
-    """
+    """Tells listeners how a session stands: at once after a request, every so often while steps go by."""
 
     def __init__(
         self,
         status: Callable[[], Status],
-        interval: Callable[[], float],
-        glance: Callable[[], None],
-        failed: Callable[[BaseException], None],
+        interval: Callable[[], float],  # seconds between two words at least, where nobody asked for anything
+        glance: Callable[[], None],  # called every second, to see what others than the session did to its runs
+        failed: Callable[[BaseException], None],  # told what a listener raised; it is told no more
     ):
         super().__init__("status", failed)
         self._status, self._interval, self._glance = status, interval, glance
@@ -142,16 +132,13 @@ class StatusThread(Loop):
 
 
 class RenderThread(Loop):
-    """Draws views anew when what they look at has changed, and does what panels ask, in the order asked.
-
-    Args:
-        busy: whether a run plays; then drawing takes a small share of the time only.
-        interval: gives the seconds between two drawings at least while a run plays.
-        failed: told what a view or a job raised.
-    """
+    """Draws views anew when what they look at has changed, and does what panels ask, in the order asked."""
 
     def __init__(
-        self, busy: Callable[[], bool], interval: Callable[[], float], failed: Callable[[BaseException], None]
+        self,
+        busy: Callable[[], bool],  # whether a run plays; then drawing takes a small share of the time only
+        interval: Callable[[], float],  # seconds between two drawings at least while a run plays
+        failed: Callable[[BaseException], None],  # told what a view or a job raised
     ):
         super().__init__("views", failed)
         self._busy, self._interval = busy, interval

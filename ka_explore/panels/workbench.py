@@ -78,11 +78,7 @@ def workbench(
 
 
 class Workbench:
-    """Panels around one session. Made by `workbench`.
-
-    Attributes:
-        panels: by name.
-    """
+    """Panels around one session, by name in ``panels``. Made by `workbench`."""
 
     def __init__(self, session: Session, parts: Mapping[str, type[Panel]], layout: str):
         self._session = session
@@ -95,12 +91,11 @@ class Workbench:
         """The live panels, and below them, hidden while these live, a picture for where no kernel is."""
         from IPython.display import display
 
-        bundle = self._box._repr_mimebundle_()
-        display(bundle | {"text/plain": repr(self)}, raw=True)
-        self._static.display()
+        display(self._box._repr_mimebundle_() | {"text/plain": repr(self)}, raw=True)
+        self._static.handle = display(self._static.bundle(), raw=True, display_id=True)
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name}: {panel.summary()}" for name, panel in self.panels.items() if panel.summary())
+        return "\n".join(f"{name}: {said}" for name, panel in self.panels.items() if (said := panel.summary()))
 
     # What runs.
 
@@ -152,7 +147,7 @@ class Workbench:
         except KeyboardInterrupt:
             self._session.pause()
             raise
-        self._static.renew()
+        self._static.refresh()
 
     # What is shown.
 
@@ -256,31 +251,20 @@ class Static:
 
     def __init__(self, session: Session, panels: Mapping[str, Panel]):
         self._session, self._panels = session, dict(panels)
-        self._handle: Any = None
+        self.handle: Any = None  # of the output that it stands in
         self._drawn_at = 0.0
         self._state: Any = None
         session.join(self)
 
-    def display(self) -> None:
-        """Put it into the cell that is running."""
-        from IPython.display import display
-
-        self._handle = display(self.bundle(), raw=True, display_id=True)
-
     def refresh(self, _changed: Collection[str] = ()) -> None:
-        """Draw it anew where the session stands still; called on the view thread."""
-        if not self._session.busy:
-            self.renew()
-
-    def renew(self) -> None:
-        """Draw it anew, if anything is new: a cell that drove the run is over. Soon, where cells follow quickly."""
-        if self._handle is None or self._seen() == self._state:
+        """Draw it anew where the session stands still, if anything is new: soon, where cells follow quickly."""
+        if self._session.busy or self.handle is None or self._seen() == self._state:
             return
         left = self._drawn_at + EVERY - time.monotonic()
         if left > 0:
             self._session.soon(self.refresh, after=left)
         else:
-            self._handle.update(self.bundle(), raw=True)
+            self.handle.update(self.bundle(), raw=True)
 
     def _seen(self) -> Any:
         """What the picture depends on."""

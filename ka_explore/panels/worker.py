@@ -23,19 +23,13 @@ class Paused(BaseException):
 
 
 class Worker:
-    """A thread that works on one task at a time and does short jobs between its slices.
-
-    Args:
-        changed: called on the thread after every slice and job, and when a task has ended.
-        failed: called on the thread with what a task raised.
-        progress: told what long work inside a slice does and how far it is, 0 to 1 (`ka_explore.problem.progress`).
-    """
+    """A thread that works on one task at a time and does short jobs between its slices."""
 
     def __init__(
         self,
-        changed: Callable[[], None],
-        failed: Callable[[BaseException], None],
-        progress: Watcher = lambda _what, _share: None,
+        changed: Callable[[], None],  # called on the thread after every slice and job, and when a task has ended
+        failed: Callable[[BaseException], None],  # called on the thread with what a task raised
+        progress: Watcher = lambda _what, _share: None,  # told what long work inside a slice does and how far it is
     ):
         self._changed, self._failed, self._progress = changed, failed, progress
         self._lock = threading.Lock()
@@ -121,42 +115,32 @@ class Worker:
                 return None
             ends, begins = self._stop, self._next
             self._stop, self._next = False, None
-        if ends:
-            settle = self._end()
-            if begins is not None and begins[1].set_running_or_notify_cancel():
-                self._task = begins[0](), begins[1]
-        elif self._task is not None:
-            settle, pause = self._slice(*self._task)
+        if self._task is not None:
+            settle, pause = self._slice(*self._task, end=ends)
+        if begins is not None and begins[1].set_running_or_notify_cancel():
+            self._task = begins[0](), begins[1]
         with self._lock:
             if self._task is not None and not self._stop:
                 self._ask(pause)
         return settle
 
-    def _slice(self, task: Task, future: "Future[None]") -> tuple[Job | None, float]:
-        """One slice of the task at hand, and the seconds until the next."""
-        self._inside = True
+    def _slice(self, task: Task, future: "Future[None]", *, end: bool) -> tuple[Job | None, float]:
+        """One slice of the task at hand and the seconds until the next, or its end."""
+        settle = partial(future.set_result, None)
+        self._inside = not end
         try:
-            return None, next(task)
+            if not end:
+                return None, next(task)
+            task.close()
         except (StopIteration, Paused):
-            self._task = None
-            return partial(future.set_result, None), 0.0
+            pass
         except BaseException as error:
-            self._task = None
             self._failed(error)
-            return partial(future.set_exception, error), 0.0
+            settle = settle if end else partial(future.set_exception, error)
         finally:
             self._inside = False
-
-    def _end(self) -> Job | None:
-        if self._task is None:
-            return None
-        task, future = self._task
-        try:
-            task.close()
-        except BaseException as error:
-            self._failed(error)
         self._task = None
-        return partial(future.set_result, None)
+        return settle, 0.0
 
     def _tell(self, what: str, share: float) -> None:
         """Tell how far a slice is; where the task was asked to stop, end the slice there."""
@@ -165,7 +149,7 @@ class Worker:
             raise Paused
 
     def _finish(self) -> None:
-        if (settle := self._end()) is not None:
+        if self._task is not None and (settle := self._slice(*self._task, end=True)[0]) is not None:
             settle()
         for future in list(self._jobs):
             future.cancel()

@@ -31,7 +31,7 @@ export default {
 
     function settle(step) {
       look(step, false);
-      session.post({do: "place", step});
+      session.post({do: "look", step});
     }
 
     // What is seen

@@ -19,7 +19,7 @@ class Slider {
   // Look at a step and tell Python.
   settle(step) {
     this.look(step, false);
-    this.session.post({do: "place", step});
+    this.session.post({do: "look", step});
   }
 
   // To the next stored frame (1), or the one before (-1).
