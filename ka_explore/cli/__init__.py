@@ -25,19 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = make_parser(given[0] if given else "").parse_args(given)
         command: Callable[[argparse.Namespace], None] = getattr(importlib.import_module(chosen.module), chosen.command)
         command(chosen)
-    except KaError as error:
-        print(f"ka-explore: {error}", file=sys.stderr)
+    except (KaError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name != "torch":
+            raise
+        torch = "this needs torch (pip install torch); diagnose, probe, plot and list do not."
+        print(f"ka-explore: {error if isinstance(error, KaError) else torch}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("\nstopped.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        print(
-            "ka-explore: this needs torch (pip install torch); diagnose, probe, plot and list do not.", file=sys.stderr
-        )
-        return FAILED
     return 0

@@ -3,7 +3,9 @@
 import argparse
 import importlib
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 from ka_explore import __version__
 
@@ -13,24 +15,47 @@ Options = Callable[[Parser], None]
 COMMANDS: dict[str, tuple[str, Options, tuple[str, ...]]] = {}
 """By name: the module with its function, what adds its options, and examples of what follows the name."""
 
+PAIRS: dict[str, Any] = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
+SHARED: dict[str, dict[str, Any]] = {
+    "run": {"type": Path, "help": "the run's folder"},
+    "runs": {"type": Path, "nargs": "+", "help": "the runs' folders"},
+    "--step": {"type": int, "metavar": "K", "help": "of the snapshot (default: the last that fits)"},
+    "--json": {"action": "store_true", "help": "print JSON instead of a table"},
+    "--seeds": {"type": int, "default": 3, "help": "how many (default: %(default)s)"},
+    "--jobs": {"type": int, "default": 1, "help": "processes of one thread each (default: %(default)s)"},
+    "--set": {**PAIRS, "help": "an option of the method; see ka-explore methods"},
+    "--option": {**PAIRS, "help": "an option of the probe, such as space=feature"},
+    "--problem": {
+        "metavar": "MODULE:FUNCTION",
+        "help": "what makes the run's problem, where it is not one of ka_explore.toy",
+    },
+}
+"""What several commands take."""
 
-def command(module: str, *examples: str) -> Callable[[Options], Options]:
-    """Enter a function as the command of its name."""
+
+def share(parser: argparse._ActionsContainer, *names: str) -> None:
+    """Add options that several commands take."""
+    for name in names:
+        parser.add_argument(name, **SHARED[name])
+
+
+def command(module: str, *examples: str, opens: str = "") -> Callable[[Options], Options]:
+    """Enter a function as the command of its name; one that opens ``run`` or ``runs`` may be told their problem."""
 
     def entered(options: Options) -> Options:
-        COMMANDS[options.__name__.rstrip("_")] = f"ka_explore.cli.{module}", options, examples
+        def added(parser: Parser) -> None:
+            share(parser, *filter(None, [opens]))
+            options(parser)
+            share(parser, *(["--problem"] if opens else []))
+
+        COMMANDS[options.__name__.rstrip("_")] = f"ka_explore.cli.{module}", wraps(options)(added), examples
         return options
 
     return entered
 
 
 def make_parser(only: str | None = None) -> Parser:
-    """The commands and their options.
-
-    Args:
-        only: the command whose options are wanted, all by default: those of training name problems, whose import
-            takes seconds.
-    """
+    """The commands, and the options of one or of all: those of training name problems, whose import takes seconds."""
     parser = argparse.ArgumentParser(
         prog="ka-explore",
         description="Explore knowledge amalgamation: several frozen teachers, no label, one small student.",
@@ -72,16 +97,14 @@ def run(parser: Parser) -> None:
     add("--threads", type=int, help="of torch (default: 1 for small students)")
     add("--precision", default="float32", help="float32, or bfloat16 on a GPU (default: %(default)s)")
     add("--snapshots", type=int, default=50, metavar="K", help="store a snapshot every K steps, 0 for none")
-    add_pairs(parser, "--set", "an option of the method; see ka-explore methods")
-    add_pairs(parser, "--option", "an option of the problem, such as preset=few_images or seed=1")
+    share(parser, "--set")
+    parser.add_argument("--option", **PAIRS, help="an option of the problem, such as preset=few_images or seed=1")
 
 
-@command("training")
+@command("training", opens="run")
 def resume(parser: Parser) -> None:
     """Go on with a run from where it stopped."""
-    add_run(parser)
     parser.add_argument("--steps", type=int, help="how many steps to go on (default: to the end)")
-    add_problem(parser)
 
 
 @command("training")
@@ -91,17 +114,14 @@ def fork(parser: Parser) -> None:
     parser.add_argument("name", help="of the fork, which becomes a folder beside the run's")
     parser.add_argument("--at", type=int, help="the step to fork at (default: the run's last)")
     parser.add_argument("--stay", action="store_true", help="make the fork and do not run it")
-    add_pairs(parser, "--set", "an option of the method; see ka-explore methods")
-    add_problem(parser)
+    share(parser, "--set", "--problem")
 
 
-@command("training")
+@command("training", opens="run")
 def export(parser: Parser) -> None:
     """Write a run's student as safetensors and JSON."""
-    add_run(parser)
     parser.add_argument("folder", type=Path, help="where to write")
     parser.add_argument("--pt2", action="store_true", help="also write student.pt2, a torch.export program")
-    add_problem(parser)
 
 
 @command("training")
@@ -111,14 +131,13 @@ def trial(parser: Parser) -> None:
     parser.add_argument("problem", choices=choices, nargs="?", default="mnist", help="default: %(default)s")
     parser.add_argument(
         "--methods",
-        help="names with commas, each perhaps with a form or options, as in layer_wise/paired or "
-        "common_feature:mmd_weight=1+norm=none "
-        "(default: common_feature,distillation,ensemble,oracle)",
+        help="names with commas, each perhaps with a form or options, as in layer_wise/paired or common_feature:"
+        "mmd_weight=1+norm=none (default: common_feature,distillation,ensemble,oracle)",
     )
-    add_seeds(parser, 3)
+    share(parser, "--seeds", "--jobs")
     parser.add_argument("--folder", type=Path, help="keep the runs here")
-    add_json(parser)
-    add_pairs(parser, "--option", "an option of the problem, such as preset=few_images")
+    share(parser, "--json")
+    parser.add_argument("--option", **PAIRS, help="an option of the problem, such as preset=few_images")
 
 
 @command("training")
@@ -126,7 +145,8 @@ def tables(parser: Parser) -> None:
     """Every method and baseline on every toy problem, over seeds, as Markdown."""
     names = ", ".join(names_in("benchmark.tables", "SECTIONS"))
     parser.add_argument("problems", nargs="*", help=f"of {names} (default: all)")
-    add_seeds(parser, 5)
+    share(parser, "--seeds", "--jobs")
+    parser.set_defaults(seeds=5)
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
     parser.add_argument("--validation", action="store_true", help="mark on validation images, leave test images alone")
 
@@ -135,7 +155,7 @@ def tables(parser: Parser) -> None:
 def demo(parser: Parser) -> None:
     """From nothing to an amalgamated student: teachers, three seeds, table and report."""
     parser.add_argument("--folder", type=Path, default=Path("runs/demo"), help="default: %(default)s")
-    add_seeds(parser, 3)
+    share(parser, "--seeds", "--jobs")
 
 
 @command("training")
@@ -147,12 +167,10 @@ def methods(parser: Parser) -> None:
 # What looks at runs
 
 
-@command("viewing")
+@command("viewing", opens="runs")
 def compare(parser: Parser) -> None:
     """Mark runs on the test images, with the teachers beside them."""
-    parser.add_argument("runs", type=Path, nargs="+", help="the runs' folders")
-    add_json(parser)
-    add_problem(parser)
+    share(parser, "--json")
 
 
 @command(
@@ -160,10 +178,10 @@ def compare(parser: Parser) -> None:
     "runs/base -o report.html",
     "runs/base runs/no-mmd -o both.html --embedding tsne",
     "runs/base -o report.md",
+    opens="runs",
 )
 def report(parser: Parser) -> None:
     """Write runs up as one page with everything there is to see."""
-    parser.add_argument("runs", type=Path, nargs="+", help="the runs' folders")
     parser.add_argument("-o", "--output", type=Path, help="the file (default: report.html or report.md)")
     parser.add_argument("--format", choices=("html", "md"), help="default: by the file's ending, else html")
     parser.add_argument(
@@ -172,15 +190,12 @@ def report(parser: Parser) -> None:
         default="pca",
         help="draw features in this way too, besides PCA: seconds to minutes, kept on disk (default: %(default)s)",
     )
-    add_problem(parser)
 
 
-@command("viewing", "runs/base", "runs/base --json")
+@command("viewing", "runs/base", "runs/base --json", opens="run")
 def diagnose(parser: Parser) -> None:
     """Say what is wrong with a run, worst first, why it hurts and what to try."""
-    add_run(parser)
-    add_json(parser, "text")
-    add_problem(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 @command(
@@ -189,15 +204,14 @@ def diagnose(parser: Parser) -> None:
     "runs/base agreement",
     "runs/base mmd --step 100 --format csv",
     "runs/base worst_channels --option count=3 --option 'teacher=digits 5-9'",
+    opens="run",
 )
 def probe(parser: Parser) -> None:
     """Print the numbers of a probe of a stored snapshot; needs no torch."""
-    add_run(parser)
     parser.add_argument("name", nargs="?", help="of the probe; without it all are listed")
-    add_step(parser)
+    share(parser, "--step")
     parser.add_argument("--format", choices=("text", "csv", "json"), default="text", help="default: %(default)s")
-    add_pairs(parser, "--option", "an option of the probe, such as space=feature")
-    add_problem(parser)
+    share(parser, "--option")
 
 
 @command(
@@ -207,62 +221,26 @@ def probe(parser: Parser) -> None:
     "runs/base diagram -o diagram.pdf",
     "runs/base terms -o terms.png --size column",
     "runs/base film -o film.html                 or film.gif",
+    opens="run",
 )
 def plot(parser: Parser) -> None:
     """Draw a probe, the diagram, the terms of the loss or the film of the embeddings into a file."""
-    add_run(parser)
     parser.add_argument("name", help="of a probe, or diagram, terms, film")
     endings = "ends in png, svg or pdf; of a film in html or gif (default: NAME.png, film.html)"
     parser.add_argument("-o", "--output", type=Path, help=endings)
     when = parser.add_mutually_exclusive_group()
-    add_step(when)
+    share(when, "--step")
     when.add_argument("--steps", action="store_true", help="over all steps: lines, or pictures side by side")
     sizes = ("column", "page", "projector")
     parser.add_argument("--size", choices=sizes, default="page", help="to be shown in (default: %(default)s)")
-    add_pairs(parser, "--option", "an option of the probe, such as space=feature")
-    add_problem(parser)
+    share(parser, "--option")
 
 
 @command("viewing")
 def list_(parser: Parser) -> None:
     """List the runs in a folder."""
     parser.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="default: %(default)s")
-    add_json(parser)
-
-
-# What several commands take
-
-
-def add_run(parser: Parser) -> None:
-    """A run that there is."""
-    parser.add_argument("run", type=Path, help="the run's folder")
-
-
-def add_step(parser: argparse._ActionsContainer) -> None:
-    """One of the stored snapshots."""
-    parser.add_argument("--step", type=int, metavar="K", help="of the snapshot (default: the last that fits)")
-
-
-def add_json(parser: Parser, instead: str = "a table") -> None:
-    """The same for programs."""
-    parser.add_argument("--json", action="store_true", help=f"print JSON instead of {instead}")
-
-
-def add_seeds(parser: Parser, count: int) -> None:
-    """How often, and how many at a time."""
-    parser.add_argument("--seeds", type=int, default=count, help="how many (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each (default: %(default)s)")
-
-
-def add_pairs(parser: Parser, flag: str, text: str) -> None:
-    """An option that can be given several times as name=value."""
-    parser.add_argument(flag, action="append", default=[], metavar="NAME=VALUE", help=text)
-
-
-def add_problem(parser: Parser) -> None:
-    """For runs whose problem is not one of ours."""
-    text = "what makes the run's problem, where it is not one of ka_explore.toy"
-    parser.add_argument("--problem", metavar="MODULE:FUNCTION", help=text)
+    share(parser, "--json")
 
 
 def names_in(module: str, table: str) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,16 +59,13 @@ def all_opened(folders: Sequence[Path], problem: str | None) -> "list[Run]":
     """Runs from their folders; those of one problem share it, so that teachers are asked once."""
     runs: list[Run] = []
     for folder in folders:
-        first = runs[0] if runs else None
-        shared = first is not None and first.store.about["tasks"] is None and same_problem(folder, first.folder)
-        runs.append(opened(folder, first.problem if first is not None and shared else problem))
+        told: str | Problem | None = problem
+        if runs and runs[0].store.about["tasks"] is None:  # of all tasks of their problem
+            about, others = Store(folder).about, Store(runs[0].folder).about
+            if all(about[what] == others[what] for what in ("problem", "fingerprints", "tasks")):
+                told = runs[0].problem
+        runs.append(opened(folder, told))
     return runs
-
-
-def same_problem(one: Path, other: Path) -> bool:
-    """Whether two runs are of one problem, all of its tasks."""
-    about, others = Store(one).about, Store(other).about
-    return all(about[what] == others[what] for what in ("problem", "fingerprints", "tasks"))
 
 
 def settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
@@ -76,8 +74,7 @@ def settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
 
     if method not in METHODS:
         raise unknown("method", method, METHODS)
-    fields = options_of(METHODS[method].Config)
-    values = {}
+    fields, values = options_of(METHODS[method].Config), {}
     for name, text in split(pairs):
         if name not in fields:
             raise unknown("option", name, fields, where=f" of {method}")
@@ -87,12 +84,10 @@ def settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
 
 def problem_options(pairs: Sequence[str]) -> dict[str, Any]:
     """Options of a problem from name=value: numbers, true, false and null as in JSON, all else text."""
-    values: dict[str, Any] = {}
-    for name, text in split(pairs):
-        try:
+    values: dict[str, Any] = dict(split(pairs))
+    for name, text in values.items():
+        with suppress(ValueError):
             values[name] = json.loads(text)
-        except ValueError:
-            values[name] = text
     return values
 
 
@@ -141,8 +136,7 @@ def comparison_table(comparison: "Comparison") -> str:
     own = percent(comparison.references.teachers, "within")
     lines.append({"run": "the teachers side by side"} | percent(comparison.references.ensemble) | own)
     lines.append({"run": "the teachers, routed by the true class"} | percent(comparison.references.routed) | own)
-    head = list(lines[0])
-    return ruled(text_table(head, [[line.get(name) for name in head] for line in lines]))
+    return ruled(list(lines[0]), lines)
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
@@ -152,9 +146,10 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def ruled(lines: Sequence[str]) -> str:
-    """A table with a line under its head."""
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+def ruled(head: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> str:
+    """A table of values by name, with a line under its head."""
+    table = text_table(head, [[line.get(name) for name in head] for line in lines])
+    return "\n".join([table[0], "-" * len(table[0]), *table[1:]])
 
 
 def format_cell(value: Any) -> str:

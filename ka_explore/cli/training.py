@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from ka_explore.benchmark.evaluate import compare
@@ -32,13 +31,9 @@ def command_run(chosen: argparse.Namespace) -> None:
         problem,
         chosen.method,
         folder=chosen.folder or Path("runs") / f"{chosen.method}-{chosen.seed}",
-        form=chosen.form,
         tasks=None if chosen.tasks is None else [task.strip() for task in chosen.tasks.split(",")],
-        seed=chosen.seed,
-        device=chosen.device,
-        threads=chosen.threads,
-        precision=chosen.precision,
         snapshot_every=chosen.snapshots,
+        **{name: getattr(chosen, name) for name in ("form", "seed", "device", "threads", "precision")},
         **options,
     )
     finish(run)
@@ -46,8 +41,7 @@ def command_run(chosen: argparse.Namespace) -> None:
 
 def command_resume(chosen: argparse.Namespace) -> None:
     """Go on with a run."""
-    run = opened(chosen.run, chosen.problem)
-    finish(run, chosen.steps)
+    finish(opened(chosen.run, chosen.problem), chosen.steps)
 
 
 def command_fork(chosen: argparse.Namespace) -> None:
@@ -73,13 +67,10 @@ def command_export(chosen: argparse.Namespace) -> None:
 
 def command_trial(chosen: argparse.Namespace) -> None:
     """Methods over seeds."""
-    candidates: Sequence[Candidate] = DEFAULT
-    if chosen.methods:
-        candidates = [candidate(text.strip()) for text in chosen.methods.split(",")]
     result = trial(
         chosen.problem,
         options=problem_options(chosen.option),
-        candidates=candidates,
+        candidates=[candidate(text.strip()) for text in chosen.methods.split(",")] if chosen.methods else DEFAULT,
         seeds=range(positive("seeds", chosen.seeds)),
         folder=chosen.folder,
         jobs=positive("jobs", chosen.jobs),
@@ -94,8 +85,8 @@ def command_tables(chosen: argparse.Namespace) -> None:
             raise unknown("table", name, SECTIONS)
     seeds = range(chosen.first, chosen.first + positive("seeds", chosen.seeds))
     for name in chosen.problems or SECTIONS:
-        text = section(name, seeds=seeds, jobs=positive("jobs", chosen.jobs), validation=chosen.validation)
-        print(text, flush=True)
+        jobs = positive("jobs", chosen.jobs)
+        print(section(name, seeds=seeds, jobs=jobs, validation=chosen.validation), flush=True)
 
 
 def command_demo(chosen: argparse.Namespace) -> None:
@@ -117,8 +108,7 @@ def command_methods(chosen: argparse.Namespace) -> None:
     method = METHODS[chosen.method]
     print(f"{chosen.method}: {(method.__doc__ or '').splitlines()[0]}\n")
     for field in options_of(method.Config).values():
-        print(f"  --set {field.name}={typed(field.default)}")
-        print(f"        {field.text}")
+        print(f"  --set {field.name}={typed(field.default)}\n        {field.text}")
         if field.choices:
             print(f"        one of {', '.join(map(str, field.choices))}")
         elif field.low is not None:
@@ -129,20 +119,19 @@ def command_methods(chosen: argparse.Namespace) -> None:
 
 def finish(run: Run, steps: int | None = None) -> None:
     """Do the steps that are left, keep them, and say what to do next."""
+    go_on = f"go on with: {command('resume', run.folder)}"
     try:
         run.advance(steps, progress=None)
     except KeyboardInterrupt:
         run.save()
-        print(
-            f"\nstopped at step {run.step} of {run.steps}; go on with: {command('resume', run.folder)}", file=sys.stderr
-        )
+        print(f"\nstopped at step {run.step} of {run.steps}; {go_on}", file=sys.stderr)
         raise
     run.save()
     print(f"{run!r} in {run.folder}")
     if run.problem.test is not None:
         print(comparison_table(compare([run])))
     if not run.done:
-        print(f"go on with: {command('resume', run.folder)}")
+        print(go_on)
     elif run.stage is not None:
         print(f"try: {fork_command(run.folder, 'what-if', run.steps // 2, {'learning_rate': 0.001})}")
 

@@ -17,7 +17,7 @@ from ka_explore.errors import InputError, KaError, unknown
 from ka_explore.probes import PROBES
 from ka_explore.probes.over_steps import first_answer, over_steps
 from ka_explore.probes.probe import renamed
-from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars, heading
+from ka_explore.probes.results import Curves, Distribution, Matrix, Points, Result, Scalars, heading
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
 
@@ -44,16 +44,15 @@ def command_list(chosen: argparse.Namespace) -> None:
     """List runs."""
     lines: list[dict[str, Any]] = []
     for path in sorted(chosen.folder.glob("**/run.json")):
-        line: dict[str, Any] = {"folder": str(path.parent)}
+        folder = str(path.parent)
         try:
             store = Store(path.parent)
             about, count = store.about, store.rows_kept
-            line |= {"name": about["name"], "method": about["method"], "problem": about["problem"]["name"]}
-            line |= {"seed": about["seed"], "steps": count}
-            line |= {"loss": store.row(count - 1)["loss"] if count else None, "parent": about["parent"]}
-            lines.append(line)
+            line = {"folder": folder, "name": about["name"], "method": about["method"]}
+            line |= {"problem": about["problem"]["name"], "seed": about["seed"], "steps": count}
+            lines.append(line | {"loss": store.row(count - 1)["loss"] if count else None, "parent": about["parent"]})
         except (KaError, KeyError, TypeError) as error:
-            lines.append({"folder": str(path.parent), "name": "?", "error": str(error)})
+            lines.append({"folder": folder, "name": "?", "error": str(error)})
     if chosen.json:
         print_json(lines)
     elif not lines:
@@ -61,7 +60,7 @@ def command_list(chosen: argparse.Namespace) -> None:
     else:
         head = ["folder", "name", "method", "problem", "seed", "steps", "loss", "parent"]
         errors = [f"{line['folder']}: {line['error']}" for line in lines if "error" in line]
-        print("\n".join([ruled(text_table(head, [[line.get(name) for name in head] for line in lines])), *errors]))
+        print("\n".join([ruled(head, lines), *errors]))
 
 
 def command_report(chosen: argparse.Namespace) -> None:
@@ -115,8 +114,7 @@ def command_plot(chosen: argparse.Namespace) -> None:
     else:
         from ka_explore.plots import save
 
-        ending = output.suffix.lower()
-        if ending not in (".png", ".svg", ".pdf"):  # before the work
+        if output.suffix.lower() not in (".png", ".svg", ".pdf"):  # before the work
             raise InputError(f"cannot save {output.name!r}: expected a name that ends in .pdf, .png, .svg.")
         written = save(figure_of(store, chosen), output)
     print(f"written: {written}")
@@ -173,12 +171,12 @@ def listed(store: Store, chosen: argparse.Namespace) -> str:
     able: list[str] = []
     unable: list[str] = []
     for name, probe in PROBES.items():
-        fitting = able
+        line = f"  {name:22} {(probe.__doc__ or '').splitlines()[0]}"
         try:
             first_answer(probe, found)
+            able.append(line)
         except InputError:
-            fitting = unable
-        fitting.append(f"  {name:22} {(probe.__doc__ or '').splitlines()[0]}")
+            unable.append(line)
     steps = store.snapshot_steps()
     head = f"{chosen.run}: snapshots of steps {', '.join(map(str, steps))}" if steps else f"{chosen.run}: none stored"
     below = ["", "For runs of other methods:", *unable] if unable else []
@@ -191,8 +189,11 @@ def listed(store: Store, chosen: argparse.Namespace) -> str:
 def as_text(result: Result, head: list[str], rows: list[list[Any]]) -> str:
     """A table a person can read: of many samples how they are distributed, of many rows the first."""
     if isinstance(result, Distribution):
-        head = ["group", "samples", "least", "median", "mean", "most"]
-        rows = [summary(name, values) for name, values in result.values.items()]
+        head, rows = ["group", "samples", "least", "median", "mean", "most"], []
+        for name, values in result.values.items():
+            known = values[np.isfinite(values)]
+            numbers = [float(f(known)) for f in (np.min, np.median, np.mean, np.max)] if len(known) else [None] * 4
+            rows.append([name, len(known), *numbers])
     unit = getattr(result, "unit", "")
     title = heading(result) + (f" ({unit})" if unit and isinstance(result, (Matrix, Distribution)) else "")
     table = text_table(head, rows[:SHOWN])
@@ -200,15 +201,9 @@ def as_text(result: Result, head: list[str], rows: list[list[Any]]) -> str:
     if len(rows) > SHOWN:
         lines.append(f"… {len(rows) - SHOWN} more rows: --format csv prints all.")
     lines += [f"{name}: {value:.4g}" for name, value in getattr(result, "levels", {}).items()]
-    note = "" if isinstance(result, (Scalars, Distribution)) else getattr(result, "note", "")  # is in the heading
-    return "\n".join([*lines, *([note] if note else [])])
-
-
-def summary(name: str, values: np.ndarray) -> list[Any]:
-    """How samples are distributed."""
-    values = values[np.isfinite(values)]
-    numbers = [float(f(values)) for f in (np.min, np.median, np.mean, np.max)] if len(values) else [None] * 4
-    return [name, len(values), *numbers]
+    if not isinstance(result, (Scalars, Distribution)):  # theirs is in the heading
+        lines += filter(None, [getattr(result, "note", "")])
+    return "\n".join(lines)
 
 
 # Pictures
@@ -222,25 +217,21 @@ def figure_of(store: Store, chosen: argparse.Namespace) -> Any:
         from ka_explore.report.diagram import diagram
 
         run = opened(chosen.run, chosen.problem)
-        shape: Diagram = diagram(run if chosen.step is None else run.rewind(chosen.step))
-        return figure_for(shape, chosen.size)
+        return figure_for(diagram(run if chosen.step is None else run.rewind(chosen.step)), chosen.size)
     if chosen.name == "terms":
-        rows = list(store.rows(0, chosen.step))
         figure = figure_for(Scalars({}), chosen.size)  # of that size
         figure.clear()
-        draw_terms(rows, figure.add_subplot())
+        draw_terms(list(store.rows(0, chosen.step)), figure.add_subplot())
         return figure
     probe = chosen_probe(chosen)
     if not chosen.steps:
         return figure_for(first_answer(probe, snapshots_of(store, chosen)), chosen.size)
     found = snapshots_of(store, chosen)[::-1]
+    few = found[:: max(-(-len(found) // (PICTURES if chosen.name == "pca" else CURVES)), 1)]
     if chosen.name == "pca":
-        few = found[:: max(-(-len(found) // PICTURES), 1)]
         return draw_steps(film_frames(store, few, **problem_options(chosen.option)))
     if isinstance(first_answer(probe, found[::-1]), Curves):
-        few = found[:: max(-(-len(found) // CURVES), 1)]
-        lines = {f"step {s.step}": replace(probe(s), title=chosen.name, step=None) for s in few}
-        return draw_comparison(lines)
+        return draw_comparison({f"step {s.step}": replace(probe(s), title=chosen.name, step=None) for s in few})
     return figure_for(over_steps(probe, found), chosen.size)
 
 
@@ -254,11 +245,10 @@ def plot_film(store: Store, chosen: argparse.Namespace, output: Path) -> Path:
     for name in options:
         if name not in ("space", "of"):
             raise unknown("option", name, ("space",), where=" of film")
-    frames = film_frames(store, snapshots_of(store, chosen)[::-1], **options)
-    title = f"{store.about['name']}: {frames[-1].title}"
+    frames, name = film_frames(store, snapshots_of(store, chosen)[::-1], **options), str(store.about["name"])
     if output.suffix.lower() == ".gif":
-        return film_gif(frames, output, title=str(store.about["name"]))
-    film_html(frames, output, title=title)
+        return film_gif(frames, output, title=name)
+    film_html(frames, output, title=f"{name}: {frames[-1].title}")
     return output
 
 

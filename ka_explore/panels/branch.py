@@ -2,8 +2,7 @@
 
 import itertools
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,20 @@ KEPT = 32  # snapshots in memory, a branch
 
 
 class Branch:
-    """A run and what was seen of it; views read it on their thread while the worker drives the run on its own.
-
-    Attributes:
-        name: how views call it.
-        run: the run, once somebody wants to drive it; a folder can be looked at without.
-        rows: what is recorded, a row a step; it only grows.
-        live: a snapshot of the step where the run stands, where none is stored of that step.
-        store: the folder, for reading on the views' thread.
-    """
+    """A run and what was seen of it; views read it on their thread while the worker drives the run on its own."""
 
     def __init__(self, run: Run | None = None, folder: Path | None = None):
         if run is None and folder is None:
             raise ValueError("a branch is of a run or of a folder")
-        self.run = run
+        self.run = run  # once somebody wants to drive it; a folder can be looked at without
         self.folder = run.folder if run is not None else Path(folder or "")
         self.store = Store(self.folder)  # of its own: a store that reads keeps its place in the files
-        self.name = str(self.store.about["name"])
-        self.rows: list[Row] = list(self.store.rows())
-        self.live: Snapshot | None = None
+        self.name = str(self.store.about["name"])  # how views call it
+        self.rows: list[Row] = list(self.store.rows())  # what is recorded, a row a step; it only grows
+        self.live: Snapshot | None = None  # of the step where the run stands, where none is stored of that step
         self._timed, self._seconds = 0, 0.0  # rows whose seconds are counted
         self._lock = threading.Lock()
-        self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
+        self._snapshots: dict[int, Snapshot] = {}  # the one that was asked for last at the end
         self._seen: tuple[int, Snapshot | None] = len(self.store.snapshot_steps()), None  # stored, and the live one
 
     @property
@@ -95,10 +86,8 @@ class Branch:
 
     def steps_seen(self) -> list[int]:
         """The steps of which there is a snapshot, in order."""
-        steps = self.store.snapshot_steps()
-        if self.live is not None and self.live.step not in steps:
-            steps = sorted([*steps, self.live.step])
-        return steps
+        live = self.live
+        return sorted({*self.store.snapshot_steps(), *([] if live is None else [live.step])})
 
     def snapshot(self, step: int) -> Snapshot | None:
         """A snapshot; None where there is none of that step, or it is damaged."""
@@ -106,17 +95,15 @@ class Branch:
         if live is not None and live.step == step:
             return live
         with self._lock:
-            found = self._snapshots.get(step)
+            found = self._snapshots.pop(step, None)
             if found is None:
                 try:
                     found = self.store.load_snapshot(step)
                 except (StoreError, ValueError):
                     return None
-                self._snapshots[step] = found
-                while len(self._snapshots) > KEPT:
-                    self._snapshots.popitem(last=False)
-            else:
-                self._snapshots.move_to_end(step)
+            self._snapshots[step] = found
+            if len(self._snapshots) > KEPT:
+                del self._snapshots[next(iter(self._snapshots))]
             return found
 
     def move_to(self, folder: Path) -> None:
@@ -146,6 +133,30 @@ class Branch:
         """The step of a snapshot that lies nearest to a step; None where there is none at all."""
         steps = self.steps_seen()
         return min(steps, key=lambda seen: (abs(seen - step), seen)) if steps else None
+
+
+def parent_of(branch: Branch, branches: Iterable[Branch]) -> Branch | None:
+    """The branch that one was forked from, where it is among these."""
+    if branch.parent is None:
+        return None
+    name, at = branch.parent
+    mine = branch.about
+    before = [[start, config] for start, config in mine["configs"] if start < at]
+
+    def fits(other: Branch) -> tuple[bool, bool, bool]:
+        theirs = [[start, config] for start, config in other.about["configs"] if start < at]
+        beside = other.folder.parent == branch.folder.parent
+        return other.about["seed"] == mine["seed"] and theirs == before, beside, other.name == name
+
+    found = [
+        other
+        for other in branches
+        if other is not branch
+        and other.about["name"] == name
+        and other.about["method"] == mine["method"]
+        and other.about["fingerprints"] == mine["fingerprints"]
+    ]
+    return max(found, key=fits, default=None)
 
 
 # What branches are called

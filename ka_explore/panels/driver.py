@@ -6,13 +6,13 @@ Whoever asks gets an answer at once, on any thread; what was asked is done on th
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from ka_explore.errors import Diverged, InputError, KaError
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.pace import Pace
 from ka_explore.panels.worker import Task, Worker
 from ka_explore.run.run import Run
 
@@ -20,41 +20,38 @@ if TYPE_CHECKING:
     from ka_explore.problem.problem import Problem
 
 SLICE = 0.06  # seconds of training after which the worker looks up
+WINDOW = 2.0  # seconds that the rate is a mean over
+LOOKING = 0.02  # of the time that may be spent on snapshots which are only looked at
 
 
-class Driver:
-    """Drives one run at a time.
+class Driver(Worker):
+    """Drives one run at a time."""
 
-    Args:
-        moved: called on its thread after every slice and every job.
-        notify: called when it stands otherwise than before, with ``urgent=False`` where nobody waits for that.
-        problem: of folders that are driven on, where it is not one of ``ka_explore.toy``.
-
-    Attributes:
-        doing, target, error, note, progress: as in `Status`.
-        play_interval: seconds between two steps at least.
-        render_interval: seconds between two pictures at least.
-    """
-
-    def __init__(self, moved: Callable[[], None], notify: Callable[..., None], problem: "Problem | None" = None):
-        self.doing = self.error = self.note = self.progress = ""
+    def __init__(
+        self,
+        moved: Callable[[], None],  # called on its thread after every slice and every job
+        notify: Callable[..., None],  # it stands otherwise than before; ``urgent=False`` where nobody waits for that
+        problem: "Problem | None",  # of folders that are driven on, where it is not one of ``ka_explore.toy``
+    ):
+        self.doing = self.error = self.note = self.progress = ""  # as in `Status`
         self.target: int | None = None
-        self.play_interval, self.render_interval = 0.0, 0.25
-        self._pace = Pace()
+        self.play_interval, self.render_interval = 0.0, 0.25  # seconds between two steps, two pictures at least
+        self._slices: deque[tuple[float, int, float]] = deque()  # of late: when it ended, its steps, and seconds
+        self._look_at = 0.0  # when there may be looked at a step again that is not stored
         self._notify, self._problem = notify, problem
-        self._worker = Worker(moved, self._failed, self._watched)
+        super().__init__(moved, self._explain, self._watched)
 
     @property
     def rate(self) -> float:
         """Steps a second, 0 while it does not play."""
-        return self._pace.rate if self.doing in ("plays", "replays") else 0.0
+        slices = tuple(self._slices) if self.doing in ("plays", "replays") else ()
+        seconds = sum(spent for _, _, spent in slices)
+        return sum(steps for _, steps, _ in slices) / seconds if seconds else 0.0
 
     def set_intervals(self, play: float | None = None, render: float | None = None) -> None:
         """How fast to play and how often to draw, within reason."""
-        if play is not None:
-            self.play_interval = min(max(play, 0.0), 10.0)
-        if render is not None:
-            self.render_interval = min(max(render, 0.1), 10.0)
+        self.play_interval = min(max(self.play_interval if play is None else play, 0.0), 10.0)
+        self.render_interval = min(max(self.render_interval if render is None else render, 0.1), 10.0)
 
     # What is asked, from any thread.
 
@@ -63,61 +60,36 @@ class Driver:
 
         What is returned is done when the run stands there, or was paused.
         """
-        return self._start("plays", lambda: self._playing(branch, until))
+        return self._begin("plays", lambda: self._playing(branch, until))
 
     def seek(self, branch: Branch, step: int) -> "Future[None]":
         """Stand at a recorded step: the nearest checkpoint, then replay. InputError for a step without a row."""
-        return self._start("replays", lambda: self._seeking(branch, step))
+        return self._begin("replays", lambda: self._seeking(branch, step))
 
-    def pause(self) -> None:
-        """Stop after the step at hand."""
-        self._worker.stop()
-
-    def fork(
-        self, branch: Branch, changes: Mapping[str, Any], at: int | None, name: Callable[[], str],
-        made: Callable[[Run], None],
-    ) -> "Future[Run]":  # fmt: skip
-        """Fork a branch; what plays is paused.
-
-        Args:
-            branch: the parent.
-            changes: options by name.
-            at: a recorded step; by default where the parent stands.
-            name: gives the fork's, when its turn has come.
-            made: called with the fork, on the driver's thread, before who waits is told.
-        """
+    def do_instead(self, doing: str, job: Callable[[], Any]) -> "Future[Any]":
+        """Pause what plays, then do a job, and say so meanwhile; what goes wrong is told."""
         self.dismiss()
-        self.pause()
-        self.doing, self.target = "forks", None
+        self.stop()
+        self.doing, self.target = doing, None
         self._notify()
 
-        def job() -> Run:
-            self.doing = "forks"
+        def told() -> Any:
+            self.doing = doing
             try:
-                fork = self.opened(branch).fork(name(), at=at, **changes)
-                made(fork)
-                return fork
+                return job()
             except Exception as error:
                 self.fail(error)
                 raise
             finally:
                 self.doing = ""
 
-        return self.do(job)
-
-    def do(self, job: Callable[[], Any] = lambda: None) -> "Future[Any]":
-        """Do a job between two steps."""
-        return self._worker.do(job)
+        return self.do(told)
 
     def look_at_rest(self, branch: Branch) -> None:
-        """See the step where a run stands; left out where a run is to go on at once."""
-
-        def job() -> None:
-            if branch.run is not None and self._worker.idle:
-                with contextlib.suppress(KaError):
-                    branch.look()
-
-        self.do(job)
+        """See the step where a run stands, on its thread; left out where a run is to go on at once."""
+        if branch.run is not None and self.idle:
+            with contextlib.suppress(KaError):
+                branch.look()
 
     def settle(self) -> None:
         """Wait until what was asked is done, and the step where it stands is seen."""
@@ -125,19 +97,14 @@ class Driver:
             self.do().result()
         self.do().result()
 
-    def close(self) -> None:
-        """End the thread; runs and folders stay as they are."""
-        self._worker.close()
-
     # How it stands.
 
     def comes_to_rest(self) -> bool:
         """Whether what it did is over; it then says that it waits. Asked on its thread, after every slice."""
-        if not (self.doing and self._worker.idle):
-            return False
-        self.doing = self.progress = ""
-        self.target = None
-        return True
+        rests = bool(self.doing) and self.idle
+        if rests:
+            self.doing, self.progress, self.target = "", "", None
+        return rests
 
     @contextlib.contextmanager
     def doing_meanwhile(self, doing: str) -> Iterator[None]:
@@ -165,7 +132,7 @@ class Driver:
         self.error = self.note = ""
         self._notify()
 
-    def _failed(self, error: BaseException) -> None:
+    def _explain(self, error: BaseException) -> None:
         self.fail(error)
         if isinstance(error, Diverged):
             self.note = "the run stands at the step before; fork it with other options."
@@ -185,20 +152,17 @@ class Driver:
             self.note = " ".join(branch.run.notes)
         return branch.run
 
-    def _start(self, doing: str, task: Callable[[], Task]) -> "Future[None]":
+    def _begin(self, doing: str, task: Callable[[], Task]) -> "Future[None]":
         self.dismiss()
         self.doing = doing
-        return self._worker.start(task)
+        return self.start(task)
 
     def _playing(self, branch: Branch, until: int | str | None) -> Task:
         run = self.opened(branch)
-        if until is None:
-            target = run.steps
-        elif until == "stage":
+        target = run.steps if until is None else until
+        if target == "stage":
             target = next((end for end in run.boundaries[1:] if end > run.step), run.steps)
-        else:
-            target = min(int(until), run.steps)
-        yield from self._advancing(branch, run, target)
+        yield from self._advancing(branch, run, min(int(target), run.steps))
 
     def _seeking(self, branch: Branch, step: int) -> Task:
         run = self.opened(branch)
@@ -211,18 +175,22 @@ class Driver:
 
     def _advancing(self, branch: Branch, run: Run, target: int) -> Task:
         """Steps in slices; where it ends, the session looks at the step once the driver has said that it waits."""
-        self.target = target
-        self._pace.begin()
+        self.target, self._look_at = target, time.monotonic() + 1.0
+        self._slices.clear()
         while run.step < target:
             self.doing = "replays" if run.step < run.recorded else "plays"
-            count = 1 if self.play_interval else self._pace.steps_in(SLICE)
+            count = 1 if self.play_interval else max(int(self.rate * SLICE), 1)
             begun, before = time.perf_counter(), run.step
             run.advance(min(count, target - run.step), progress=False)
             spent = time.perf_counter() - begun
-            self._pace.add(run.step - before, max(spent, self.play_interval))
-            if run.step >= run.recorded and self._pace.may_look:  # as often as costs little
+            now = time.monotonic()
+            self._slices.append((now, run.step - before, max(spent, self.play_interval)))
+            while len(self._slices) > 1 and self._slices[0][0] < now - WINDOW:
+                self._slices.popleft()
+            if run.step >= run.recorded and now >= self._look_at:  # as often as costs little
                 begun = time.perf_counter()
                 branch.look()
-                self._pace.looked(time.perf_counter() - begun, self.render_interval)
+                cost = time.perf_counter() - begun
+                self._look_at = time.monotonic() + max(self.render_interval, cost / LOOKING)
             time.sleep(0.0005)  # let a cell that waits for its turn have it
             yield max(self.play_interval - spent, 0.0)

@@ -16,7 +16,7 @@ from ka_explore import diagnosis
 from ka_explore.diagnosis.findings import Attempt, Finding, shown
 from ka_explore.errors import InputError, KaError
 from ka_explore.panels.branch import Branch, name_of
-from ka_explore.panels.forking import ForkingPanel, values_of
+from ka_explore.panels.forking import ForkingPanel, problem_of, values_of
 from ka_explore.panels.session import Session
 from ka_explore.panels.status import Message
 from ka_explore.panels.widget import source
@@ -31,13 +31,7 @@ GRADES = {"warning": "▲", "note": "●", "fine": "✓"}
 
 @dataclass
 class Report:
-    """What the diagnosis found of a branch.
-
-    Attributes:
-        found: the findings.
-        step: of the run they are of.
-        pictures: of findings that were opened, as addresses of PNGs, by index.
-    """
+    """What the diagnosis found of a branch at a step; pictures of findings that were opened, as addresses, by index."""
 
     found: diagnosis.Findings
     step: int
@@ -66,20 +60,19 @@ class Findings(ForkingPanel):
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """The findings, of which step they are, and whether something is examined just now."""
         branch, examined = self.session.branch, EXAMINED.get(self.session)
-        now = {
-            "branch": branch.name,
-            "step": branch.step,
-            "examining": "" if examined is None else examined.name,
-            "teachers": len(branch.about.get("teachers", ())),
+        state: dict[str, Any] = {
+            "now": {
+                "branch": branch.name,
+                "step": branch.step,
+                "examining": "" if examined is None else examined.name,
+                "teachers": len(branch.about.get("teachers", ())),
+            }
         }
-        if not {"findings", "branches"} & set(changed):
-            return {"now": now}
-        report = REPORTS.get(branch)
-        return {
-            "now": now,
-            "report": {} if report is None else written(report, branch),
-            "pictures": {} if report is None else {str(index): url for index, url in report.pictures.items()},
-        }
+        if {"findings", "branches"} & set(changed):
+            report = REPORTS.get(branch)
+            state["report"] = {} if report is None else written(report, branch)
+            state["pictures"] = {} if report is None else {str(i): url for i, url in report.pictures.items()}
+        return state
 
     def summary(self) -> str:
         """How many warnings and notes there are, and the worst."""
@@ -113,8 +106,7 @@ class Findings(ForkingPanel):
                     REPORTS[branch] = Report(found, step)
                     return found
             except Exception as error:
-                text = str(error) if isinstance(error, KaError) else f"{type(error).__name__}: {error}"
-                self.tell({"text": f"the diagnosis came to nothing: {text}", "offers": []})
+                self.tell({"text": f"the diagnosis came to nothing: {problem_of(error, {})['text']}", "offers": []})
                 raise
             finally:
                 EXAMINED.pop(session, None)
@@ -144,17 +136,15 @@ class Findings(ForkingPanel):
         if report is None:
             raise InputError(f"{branch.name!r} was not diagnosed: press diagnose first.")
         attempt = report.found[int(message["finding"])].attempts[int(message["attempt"])]
-        changes, number = attempt.changes, message.get("number", 0)
-        asked = {"changes": values_of(changes), "name": name_of(changes), "of": branch.name, "at": attempt.at}
-        self.fork({**asked, "play": True, "number": number})
+        changes, told = attempt.changes, {"of": branch.name, "play": True, "number": message.get("number", 0)}
+        self.fork({"changes": values_of(changes), "name": name_of(changes), "at": attempt.at, **told})
 
     def evidence(self, message: Message) -> None:
         """Draw the evidence of a finding of the active branch, unless that is done."""
         report, index = REPORTS.get(self.session.branch), int(message["finding"])
         if report is None or not 0 <= index < len(report.found) or index in report.pictures:
             return
-        result = report.found[index].result
-        if result is not None:
+        if (result := report.found[index].result) is not None:
             report.pictures[index] = png_of(result)
             self.session.changed("findings")
 
@@ -170,13 +160,13 @@ class Findings(ForkingPanel):
 
 def png_of(result: Result) -> str:
     """A result drawn in a size that suits it, as the address of a PNG."""
-    width, height = 7.0, 3.0
+    size = 7.0, 3.0
     if isinstance(result, Matrix):
-        width = min(max(3.6 + 0.8 * len(result.columns), 5.0), 8.0)
-        height = min(max(1.3 + 0.3 * len(result.rows), 2.5), 7.0)
+        columns, rows = len(result.columns), len(result.rows)
+        size = min(max(3.6 + 0.8 * columns, 5.0), 8.0), min(max(1.3 + 0.3 * rows, 2.5), 7.0)
     elif isinstance(result, Scalars):
-        height = min(max(1.1 + 0.32 * len(result.values), 1.8), 6.0)
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+        size = 7.0, min(max(1.1 + 0.32 * len(result.values), 1.8), 6.0)
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
     draw(result, figure.add_subplot())
     target = io.BytesIO()
     figure.savefig(target, format="png")
@@ -212,11 +202,7 @@ def finding_of(finding: Finding) -> dict[str, Any]:
 
 def attempt_of(attempt: Attempt) -> dict[str, Any]:
     """Something to try, for the browser."""
-    name = name_of(attempt.changes) or "try"
-    at = "" if attempt.at is None else f" at step {attempt.at}"
-    return {
-        "text": attempt.text,
-        "fork": attempt.is_fork,
-        "label": f"⎇ try: {called(attempt.changes)}{at or ' from here'}" if attempt.is_fork else "",
-        "code": attempt.python(name),
-    }
+    where = "from here" if attempt.at is None else f"at step {attempt.at}"
+    label = f"⎇ try: {called(attempt.changes)} {where}" if attempt.is_fork else ""
+    code = attempt.python(name_of(attempt.changes) or "try")
+    return {"text": attempt.text, "fork": attempt.is_fork, "label": label, "code": code}

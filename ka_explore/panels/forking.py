@@ -16,20 +16,16 @@ from ka_explore.panels.branch import Branch, name_of, plain_name
 from ka_explore.panels.session import Session
 from ka_explore.panels.status import Message
 from ka_explore.panels.widget import Panel
-from ka_explore.run.reproduce import config_at, fork_lines, from_scratch, plain_value, with_fork
+from ka_explore.run.reproduce import config_at, plain_value
 from ka_explore.run.run import Run
 
 WITHOUT = "without"  # the option that names the teachers which do not teach
 
 
 class ForkingPanel(Panel):
-    """A panel that asks for forks, by its id: what goes wrong is shown where it was asked.
+    """A panel that asks for forks, by its id: what goes wrong is shown where it was asked."""
 
-    Attributes:
-        answers: the verbs that it takes up, each by its method of this name.
-    """
-
-    answers: ClassVar[frozenset[str]] = frozenset({"fork"})
+    answers: ClassVar[frozenset[str]] = frozenset({"fork"})  # the verbs it takes up, each by its method of this name
 
     panel_id = traitlets.Unicode().tag(sync=True)
     problem = traitlets.Dict().tag(sync=True)
@@ -53,7 +49,7 @@ class ForkingPanel(Panel):
         What goes wrong is told by option, and with the steps where it can be done instead. Returns None where the
         changes do not even fit the options.
         """
-        session, view = self.session, str(message.get("view", ""))
+        session, view, option = self.session, str(message.get("view", "")), ""
         self.tell({})
         try:
             branch = session.known(str(message.get("of") or session.active))
@@ -61,12 +57,11 @@ class ForkingPanel(Panel):
             if not 0 <= at <= len(branch.rows):
                 raise InputError(f"step {at} of {branch.name} is not recorded: 0 to {len(branch.rows)} are.")
             changes, wrong, name = wanted(session, branch, at, message)
-            for option, error in wrong.items():
-                self.tell(problem_of(error, message) | {"option": option}, view)
-                return None
+            for option in wrong:
+                raise wrong[option]
             future = session.fork(changes, name=name, of=branch.name, at=at)
         except KaError as error:
-            self.tell(problem_of(error, message), view)
+            self.tell(problem_of(error, message) | {"option": option}, view)
             return None
 
         def done(made: "Future[Run]") -> None:
@@ -108,14 +103,12 @@ def values_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(kind: type[TrainingConfig], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as the options' types, from what controls send. Raises InputError that says what was expected."""
-    options, found = options_of(kind), {}
-    for name, value in changes.items():
-        if name not in options:
-            raise unknown("option", name, options)
-        option = options[name]
-        found[name] = parse(option, value) if option.kind is tuple and isinstance(value, str) else plain_value(value)
-    return found
+    """Values as a config takes them, from what controls send. Raises InputError for a text that is no tuple."""
+    tuples = {name: option for name, option in options_of(kind).items() if option.kind is tuple}
+    return {
+        name: parse(tuples[name], value) if name in tuples and isinstance(value, str) else plain_value(value)
+        for name, value in changes.items()
+    }
 
 
 # Forks
@@ -138,21 +131,6 @@ def wanted(
     return changes, wrong, session.free_name(name, beside=branch)
 
 
-def proposed(session: Session, message: Message) -> dict[str, Any]:
-    """Name, Python and what is wrong, option by option, of a fork that a message asks for."""
-    branch = session.branches.get(str(message.get("of", ""))) or session.branch
-    at = int(message.get("at", branch.step))
-    changes, wrong, name = wanted(session, branch, at, message)
-    others = differing_names(session, branch)
-    about = with_fork(branch.about, name, at, changes)
-    return {
-        "name": name,
-        "errors": {option: str(error) for option, error in wrong.items()},
-        "code": f"# run is {branch.name!r}\n{fork_lines(name, at, changes)}\n",
-        "whole": from_scratch(about, names={start: other for start, other in others.items() if start < at}),
-    }
-
-
 def differing_names(session: Session, branch: Branch) -> dict[int, str]:
     """What the runs on the way to a branch are called, by the step at which they were forked."""
     names: dict[int, str] = {}
@@ -169,12 +147,12 @@ def differing_names(session: Session, branch: Branch) -> dict[int, str]:
 
 def problem_of(error: BaseException, message: Message) -> dict[str, Any]:
     """What went wrong, in words, and the steps at which the same can be done."""
-    offers = []
+    steps: dict[int, str] = {}
     if isinstance(error, NotApplicable):
-        found = re.search(r"Fork at step (\d+), where the stage begins", str(error))
-        if found and int(found[1]) > 0:
-            offers.append({"at": int(found[1]), "text": f"⎇ fork at step {found[1]}, where the stage begins"})
-        offers.append({"at": 0, "text": "⎇ fork at step 0 instead"})
-    text = str(error) if isinstance(error, KaError) else f"{type(error).__name__}: {error}"
+        if found := re.search(r"Fork at step (\d+), where the stage begins", str(error)):
+            steps[int(found[1])] = f"⎇ fork at step {found[1]}, where the stage begins"
+        steps[0] = "⎇ fork at step 0 instead"
+    offers = [{"at": at, "text": text} for at, text in steps.items()]
     asked = {name: message[name] for name in ("changes", "told", "name", "of", "play") if name in message}
+    text = str(error) if isinstance(error, KaError) else f"{type(error).__name__}: {error}"
     return {"text": text, "offers": offers, "option": "", "asked": asked, "number": message.get("number", 0)}

@@ -3,21 +3,20 @@
 From any thread; whatever touches a run or its files is done by the driver, between two steps.
 """
 
-import contextlib
 import os
 import shutil
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from ka_explore.errors import InputError, KaError
-from ka_explore.panels.branch import Branch, numbered, plain_name
+from ka_explore.panels.branch import Branch, numbered, parent_of, plain_name
 from ka_explore.panels.session import MOST, Session
-from ka_explore.panels.tree import parent_of
 from ka_explore.run.store import writing
 
 KEPT = Path("runs")  # where branches are kept, in the working directory
@@ -27,21 +26,15 @@ UNDO = 60.0  # seconds for which a branch that was deleted can be had back
 
 @dataclass
 class Deleted:
-    """A branch that was deleted, how the session was before, and what was shown and active just after."""
+    """A branch that was deleted, where its folder is, how the session was before, and what it showed after."""
 
     branch: Branch
+    moved: Path | None
     order: list[str]
     shown: tuple[str, ...]
     active: str
-    folder: Path
     viewed_step: float
-    moved: Path | None = None
-    then: tuple[tuple[str, ...], str] = ((), "")
-
-    @property
-    def where(self) -> str:
-        """Where its folder is, in words."""
-        return "" if self.moved is None else f" (its folder is in {self.moved})"
+    then: tuple[tuple[str, ...], str]
 
 
 def rename(session: Session, name: str, new: str) -> "Future[Any]":
@@ -65,11 +58,10 @@ def rename(session: Session, name: str, new: str) -> "Future[Any]":
     def job() -> None:
         check()
         everybody = list(session.branches.values())
-        forks = [other for other in everybody if parent_of(other, everybody) is branch]
+        forks = [(each, each.parent[1]) for each in everybody if each.parent and parent_of(each, everybody) is branch]
         branch.amend(name=wanted)
-        for fork in forks:
-            assert fork.parent is not None
-            fork.amend(parent=(wanted, fork.parent[1]))
+        for fork, at in forks:
+            fork.amend(parent=(wanted, at))
         branch.name = wanted
         called = {old: wanted if old == name else old for old in session.branches}
         session.arrange(
@@ -81,7 +73,7 @@ def rename(session: Session, name: str, new: str) -> "Future[Any]":
     return session.driver.do(job)
 
 
-def keep(branch: Branch, target: str | Path) -> Path:
+def keep(branch: Branch, target: Path) -> Path:
     """Copy a branch's folder to where it stays; from then on the branch is the copy, and goes on in it.
 
     The copy appears whole or not at all. Call it between two steps.
@@ -90,7 +82,6 @@ def keep(branch: Branch, target: str | Path) -> Path:
         InputError: something is there already.
         StoreError: it cannot be written; the branch is as it was.
     """
-    target = Path(target)
     part = target.parent / f".{uuid4().hex}.part"
     with writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,15 +96,15 @@ def keep(branch: Branch, target: str | Path) -> Path:
             os.rename(part, target)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 target.rmdir()
             raise
     branch.move_to(target)
     return target
 
 
-def keep_named(session: Session, name: str, folder: str | Path | None = None) -> "Future[Path]":
-    """Keep a branch in ``runs/`` of the working directory, under its name or that with a number, or in a folder.
+def keep_named(session: Session, name: str) -> "Future[Path]":
+    """Keep a branch in ``runs/`` of the working directory, under its name or that with a number.
 
     Raises InputError for an unknown branch, or one that stays already.
     """
@@ -122,7 +113,7 @@ def keep_named(session: Session, name: str, folder: str | Path | None = None) ->
         raise InputError(f"{name!r} is kept already, in {branch.folder}.")
 
     def job() -> Path:
-        target = keep(branch, free_folder(KEPT, name) if folder is None else folder)
+        target = keep(branch, free_folder(KEPT, name))
         session.say(f"⚑ kept {name!r} in {target}")
         return target
 
@@ -151,23 +142,34 @@ def delete(session: Session, name: str) -> "Future[None]":
     def job() -> None:
         if len(session.branches) == 1 or session.branches.get(name) is not branch:
             raise InputError(f"{name!r} cannot be deleted: it is the last branch, or gone.")
-        order = list(session.branches)
-        was = Deleted(branch, order, session.shown, session.active, branch.folder, session.viewed_step)
+        order, before = list(session.branches), (session.shown, session.active)
         branch.follow()  # from here on nobody needs its history
+        moved = None
         if branch.kept:
-            was.moved = move_away(branch.folder)
+            into = branch.folder.parent / DELETED
+            with writing(branch.folder.parent):
+                into.mkdir(exist_ok=True)
+                moved = free_folder(into, branch.folder.name)
+                os.rename(branch.folder, moved)
         left = {other: session.branches[other] for other in order if other != name}
         shown = tuple(other for other in session.shown if other != name)
-        active = session.active
+        active, viewed_step = session.active, session.viewed_step
         if active == name:
             parent = parent_of(branch, session.branches.values())
             near = shown[0] if shown else list(left)[max(order.index(name) - 1, 0)]
             active = near if parent is None else parent.name
         session.arrange(left, active=active, shown=shown if active in shown else (active, *shown)[:MOST])
-        was.then = session.shown, session.active
+        was = Deleted(branch, moved, order, *before, viewed_step, (session.shown, session.active))
         hold(session, was)
         here, there = weakref.ref(session), weakref.ref(was)
-        session.soon(lambda: forget(here(), there()), after=UNDO)
+
+        def forget() -> None:
+            """It cannot be had back any more."""
+            at, gone = here(), there()
+            if at is not None and gone is not None and at.deleted is gone:
+                hold(at, None)
+
+        session.soon(forget, after=UNDO)
 
     return session.driver.do(job)
 
@@ -178,27 +180,8 @@ def hold(session: Session, was: Deleted | None) -> None:
     session.say()
 
 
-def forget(session: Session | None, was: Deleted | None) -> None:
-    """What was deleted cannot be had back any more."""
-    if session is not None and was is not None and session.deleted is was:
-        hold(session, None)
-
-
-def move_away(folder: Path) -> Path:
-    """Move a folder into ``.deleted`` beside it. Raises StoreError."""
-    into = folder.parent / DELETED
-    with writing(folder.parent):
-        into.mkdir(exist_ok=True)
-        target = free_folder(into, folder.name)
-        os.rename(folder, target)
-    return target
-
-
-def undo(session: Session) -> "Future[str]":
-    """Bring back the branch that was deleted last, where it stood; its name comes back.
-
-    Raises InputError where there is none, or its place is taken.
-    """
+def undo(session: Session) -> "Future[None]":
+    """Bring back the branch that was deleted last, where it stood. InputError for none, or where its name is taken."""
 
     def deleted() -> Deleted:
         was: Deleted | None = session.deleted
@@ -206,21 +189,20 @@ def undo(session: Session) -> "Future[str]":
             raise InputError("there is nothing to bring back: a branch can be had back for a minute.")
         return was
 
-    def job() -> str:
+    def job() -> None:
         was = deleted()
         branch = was.branch
         if branch.name in session.branches:
             raise InputError(f"there is another branch {branch.name!r} now: rename it first.")
         if was.moved is not None:
-            if was.folder.exists():
-                raise InputError(f"there is something else in {was.folder} now: move it first.")
-            with writing(was.folder.parent):
-                os.rename(was.moved, was.folder)
-                with contextlib.suppress(OSError):
+            if branch.folder.exists():
+                raise InputError(f"there is something else in {branch.folder} now: move it first.")
+            with writing(branch.folder.parent):
+                os.rename(was.moved, branch.folder)
+                with suppress(OSError):
                     was.moved.parent.rmdir()  # if nothing else was deleted
-        branches = {**session.branches, branch.name: branch}
-        names = [name for name in was.order if name in branches]  # those that came since stand at the end
-        branches = {name: branches[name] for name in dict.fromkeys([*names, *branches])}
+        there = {**session.branches, branch.name: branch}  # those that came since stand at the end
+        branches = {name: there[name] for name in dict.fromkeys([*was.order, *there]) if name in there}
         active = shown = None
         if (session.shown, session.active) == was.then and all(name in branches for name in was.shown):
             if session.active != was.active:
@@ -228,23 +210,21 @@ def undo(session: Session) -> "Future[str]":
             active, shown = was.active, was.shown
         session.arrange(branches, active=active, shown=shown, viewed_step=was.viewed_step)
         hold(session, None)
-        return branch.name
 
     deleted()
     return session.driver.do(job)
 
 
-def open_more(session: Session, folder: str | Path) -> "Future[list[str]]":
+def open_more(session: Session, folder: str | Path) -> "Future[None]":
     """Add the run of a folder, or all runs of the folders in it, where they are of the same teachers and images.
 
     Raises InputError where there is no run, or none that fits, with the reason.
     """
     if not str(folder).strip():
         raise InputError("expected a folder with a run, or with folders of runs, got nothing.")
-    around = Path(folder).expanduser()
-    found = folders_in(around)
+    found = folders_in(around := Path(folder).expanduser())
 
-    def job() -> list[str]:
+    def job() -> None:
         known_folders = {branch.folder.resolve() for branch in session.branches.values()}
         like = session.branch.about["fingerprints"]
         added: dict[str, Branch] = {}
@@ -252,31 +232,25 @@ def open_more(session: Session, folder: str | Path) -> "Future[list[str]]":
         for path in found:
             try:
                 branch = Branch(folder=path)
-                reason = "it is open already" if path.resolve() in known_folders else unlike(like, branch)
+                if reason := "it is open already" if path.resolve() in known_folders else unlike(like, branch):
+                    raise InputError(reason)
             except KaError as error:
-                reason = str(error)
-            if reason:
-                refused.append(f"{path.name}: {reason}")
-                continue
-            wanted = plain_name(branch.name) or path.name
-            branch.name = next(name for name in numbered(wanted) if name not in {**session.branches, **added})
-            added[branch.name] = branch
+                refused.append(f"{path.name}: {error}")
+            else:
+                names = numbered(plain_name(branch.name) or path.name)
+                branch.name = next(name for name in names if name not in {**session.branches, **added})
+                added[branch.name] = branch
         if not added:
             raise InputError(f"no run was added from {around}. {' '.join(f'{each}.' for each in refused)}")
         session.arrange({**session.branches, **added})
-        left_out = f" Left out: {'; '.join(refused)}." if refused else ""
-        session.say(f"added {', '.join(added)}.{left_out}")
+        session.say(f"added {', '.join(added)}." + (f" Left out: {'; '.join(refused)}." if refused else ""))
         session.changed("rows", "snapshots")
-        return list(added)
 
     return session.driver.do(job)
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """A run's folder, or all runs' folders in a folder, in order of their names.
-
-    Raises InputError where there is none.
-    """
+    """A run's folder, or all runs' folders in a folder, in order of their names; InputError where there is none."""
     if (folder / "run.json").exists():
         return [folder]
     found = sorted(path.parent for path in folder.glob("*/run.json") if not path.parent.name.startswith("."))
@@ -303,12 +277,11 @@ def show_or_hide(session: Session, name: str, shown: bool) -> None:
     session.known(name)
     if not shown and name == session.active:
         raise InputError(f"{name!r} is the branch that plays, which is always shown: let another play first.")
-    if shown and name not in session.shown:
-        left = list(session.shown)
-        if len(left) >= MOST:
-            gone = next(other for other in left if other != session.active)
-            left.remove(gone)
-            session.say(f"at most {MOST} are compared: {gone!r} is not shown any more")
-        session.show(*left, name)
-    elif not shown and name in session.shown:
-        session.show(*(other for other in session.shown if other != name))
+    if shown == (name in session.shown):
+        return
+    others = [other for other in session.shown if other != name]
+    if len(others) >= MOST:
+        gone = next(other for other in others if other != session.active)
+        others.remove(gone)
+        session.say(f"at most {MOST} are compared: {gone!r} is not shown any more")
+    session.show(*others, *([name] if shown else []))

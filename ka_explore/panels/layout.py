@@ -15,15 +15,12 @@ ALONE = 1.5  # how much higher a panel is that stands alone
 class Room(NamedTuple):
     """The room that a panel takes; by default a row of its own.
 
-    Attributes:
-        laptop, projector: how high it is in these layouts, in pixels; 0 for as high as it must be.
-        beside: the name of the panel that it stands on the right of, where that is there; several stand one below the
-            other, together as high as the left one.
+    Several that stand beside one panel stand one below the other, together as high as that.
     """
 
-    laptop: int = 230
+    laptop: int = 230  # how high it is in these layouts, in pixels; 0 for as high as it must be
     projector: int = 340
-    beside: str = ""
+    beside: str = ""  # the name of the panel that it stands on the right of, where that is there
 
 
 class Row(NamedTuple):
@@ -43,11 +40,9 @@ def grid_rows(rooms: Mapping[str, Room], layout: str) -> list[Row]:
         if room.beside in rooms and rooms[room.beside].beside not in rooms
     }
     rows: list[Row] = []
-    for name, room in rooms.items():
-        if name in left_of:
-            continue
+    for name in [name for name in rooms if name not in left_of]:
         beside = [other for other, left in left_of.items() if left == name]
-        height: int = getattr(room, layout)
+        height: int = getattr(rooms[name], layout)
         heights = [getattr(rooms[other], layout) for other in beside]
         share = (height - GAP * (len(beside) - 1)) / max(sum(heights), 1)
         rows += [Row(name, other, round(share * own)) for other, own in zip(beside, heights, strict=True)]

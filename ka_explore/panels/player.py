@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from itertools import groupby
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Any
 
 import traitlets
@@ -37,11 +38,11 @@ class Player(Panel):
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """The timeline's marks; the status comes by itself."""
-        session = self.session
+        session, driver = self.session, self.session.driver
         state: dict[str, Any] = {"timeline": timeline(session.branch, list(session.branches.values()))}
         if frozenset(changed) == self.topics:
             state["status"] = asdict(session.status)
-            state["intervals"] = {"play": session.driver.play_interval, "render": session.driver.render_interval}
+            state["intervals"] = {"play": driver.play_interval, "render": driver.render_interval}
         return state
 
     def summary(self) -> str:
@@ -58,26 +59,18 @@ def timeline(branch: Branch, branches: Iterable[Branch]) -> dict[str, Any]:
     """
     run = branch.run
     if run is not None:
-        ends = run.boundaries
-        stages = [[stage.name, start, end] for stage, start, end in zip(run.stages, ends[:-1], ends[1:], strict=False)]
+        stages = [[stage.name, *ends] for stage, ends in zip(run.stages, pairwise(run.boundaries), strict=False)]
         steps, checkpoints = run.steps, list(run.checkpoints)
     else:
-        stages, steps = [], len(branch.rows)
-        for name, rows in groupby(branch.rows, key=lambda row: row["stage"]):
-            many = list(rows)
-            stages.append([name, many[0]["step"] - 1, many[-1]["step"]])
-        checkpoints = branch.store.checkpoint_steps()
+        parts = [(name, [row["step"] for row in rows]) for name, rows in groupby(branch.rows, key=itemgetter("stage"))]
+        stages = [[name, recorded[0] - 1, recorded[-1]] for name, recorded in parts]
+        steps, checkpoints = len(branch.rows), branch.store.checkpoint_steps()
     forks = [[other.name, other.parent[1]] for other in branches if other.parent and other.parent[0] == branch.name]
     if branch.parent is not None:
         forks.append([f"⎇ of {branch.parent[0]}", branch.parent[1]])
-    return {
-        "steps": steps,
-        "stages": stages,
-        "checkpoints": thinned(checkpoints),
-        "snapshots": thinned(branch.steps_seen()),
-        "seen": len(branch.steps_seen()),
-        "forks": forks,
-    }
+    seen = branch.steps_seen()
+    marks = {"checkpoints": thinned(checkpoints), "snapshots": thinned(seen), "seen": len(seen)}
+    return {"steps": steps, "stages": stages, "forks": forks, **marks}
 
 
 def thinned(steps: list[int]) -> list[int]:

@@ -1,23 +1,26 @@
 """The session of a workbench: its branches, what is selected and shown, and who is told when any of it changes.
 
-Requests come from the browser, from cells and from tests, on any thread; they only note what is wanted. The driver
-moves runs, the status thread tells how it stands several times a second, the view thread computes what panels draw.
+A panel's state goes from Python to the browser only, the channel's messages from the browser to Python only: nothing
+that Python publishes decides on which of the kernel's threads a click arrives. Requests come from the browser, from
+cells and from tests, on any thread; they only note what is wanted. The driver moves runs, the status thread tells how
+it stands several times a second, the view thread computes what panels draw.
 """
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import anywidget
 import numpy as np
 
 from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch, name_of, numbered, plain_name
-from ka_explore.panels.channel import Channel
 from ka_explore.panels.driver import Driver
-from ka_explore.panels.status import Answering, Message, Status
+from ka_explore.panels.status import Message, Status
 from ka_explore.panels.threads import RenderThread, StatusThread
 from ka_explore.run.run import Run
 
@@ -33,17 +36,6 @@ class Session:
     Args:
         branches: at least one, of one problem.
         problem: for folders that are driven on: what they are of, where it is not one of ``ka_explore.toy``.
-
-    Attributes:
-        branches: by name, in order; like ``active`` and ``shown`` only `arrange` sets it.
-        active: the name of the branch that plays.
-        shown: the names of those that all views compare, one to three.
-        selection: samples by their indices in the probe set, in order.
-        viewed_step: the step that all views show.
-        panels: those that are asked by their id.
-        deleted: the branch that was deleted last (`handling.Deleted`), for as long as it can be had back.
-        said: what all trees of branches say: a note, or what went wrong; numbered, to be said again.
-        driver: what moves the runs.
     """
 
     def __init__(self, branches: Sequence[Branch], problem: "Problem | None" = None):
@@ -51,32 +43,43 @@ class Session:
             raise InputError("a workbench needs at least one run, got none.")
         self.id = uuid4().hex
         self.problem = problem
-        self.branches: dict[str, Branch] = {}
+        self.branches: dict[str, Branch] = {}  # by name, in order; like `active` and `shown` only `arrange` sets it
         for branch in branches:
             branch.name = self.free_name(branch.name)
             self.branches[branch.name] = branch
-        self.active = next(iter(self.branches))
-        self.shown: tuple[str, ...] = (self.active,)
-        self.selection: np.ndarray = np.zeros(0, np.int64)
-        self.viewed_step: float = float(self.branch.step)
+        self.active = next(iter(self.branches))  # the name of the branch that plays
+        self.shown: tuple[str, ...] = (self.active,)  # the names of those that all views compare, one to three
+        self.selection: np.ndarray = np.zeros(0, np.int64)  # samples by their indices in the probe set, in order
+        self.viewed_step = float(self.branch.step)  # the step that all views show
         self.seen = 0  # the number of the last message that was taken up
-        self.verbs: dict[str, Callable[[Message], object]] = {}
-        self.at_once: dict[str, Callable[[Message], object]] = {}
-        self.panels: weakref.WeakValueDictionary[str, Answering] = weakref.WeakValueDictionary()
+        # Panels by their id: `answers` are the verbs that one takes up itself, with `answer`, on the view thread.
+        self.panels: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._users: set[object] = set()
         self.closed = False
-        self.deleted: Any = None
-        self.said: dict[str, Any] = {"note": "", "error": "", "number": 0}
+        self.deleted: Any = None  # the branch that was deleted last (`handling.Deleted`), while it can be had back
+        self.said: dict[str, Any] = {"note": "", "error": "", "number": 0}  # in all trees; numbered, to be said again
         self.driver = driver = Driver(self._moved, lambda *, urgent=True: self.notify(urgent=urgent), problem)
         self._views = views = RenderThread(lambda: self.busy, lambda: driver.render_interval, driver.fail)
         self._teller = StatusThread(lambda: self.status, lambda: driver.render_interval, self._follow, driver.fail)
-        self.fail, self.pause = driver.fail, driver.pause
+        self.fail, self.pause = driver.fail, driver.stop
         self.join, self.changed, self.soon = views.join, views.changed, views.put
         self.tell, self.notify = self._teller.tell, self._teller.notify
         self.channel = Channel(self.receive)
-        self._answer_itself()
+        self.at_once: dict[str, Callable[[Message], object]] = {
+            "play": lambda m: self.play(m.get("until")),
+            "step": lambda m: self.play(self.branch.step + int(m.get("n", 1))),
+            "pause": lambda _: self.pause(),
+            "goto": lambda m: self.go_to(int(m["step"])),
+            "stage": lambda _: self.play("stage"),
+            "intervals": lambda m: driver.set_intervals(**{k: float(m[k]) for k in ("play", "render") if k in m}),
+            "dismiss": lambda _: driver.dismiss(),
+        }
+        self.verbs: dict[str, Callable[[Message], object]] = {
+            "select": lambda m: self.select(m.get("samples", ())),
+            "look": lambda m: self.look_at(float(m["step"])),
+        }
         if not self.branch.steps_seen():  # a run that was never advanced: where it begins is worth seeing
-            self.driver.look_at_rest(self.branch)
+            driver.do(partial(driver.look_at_rest, self.branch))
 
     # What there is.
 
@@ -112,16 +115,13 @@ class Session:
             steps=len(rows) if run is None else run.steps,
             recorded=len(rows),
             stage=stage,
-            doing=driver.doing,
             target=target,
             rate=rate,
             elapsed=branch.elapsed,
             remaining=None if target is None or not rate else max(target - branch.step, 0) / rate,
-            error=driver.error,
-            note=driver.note,
             seen=self.seen,
             open=run is not None,
-            progress=driver.progress,
+            **{name: getattr(driver, name) for name in ("doing", "error", "note", "progress")},
         )
 
     def free_name(self, wanted: str, beside: Branch | None = None) -> str:
@@ -176,21 +176,6 @@ class Session:
         """What a verb does, on the view thread."""
         self.verbs[verb] = answer
 
-    def _answer_itself(self) -> None:
-        self.at_once |= {
-            "play": lambda m: self.play(m.get("until")),
-            "step": lambda m: self.play(self.branch.step + int(m.get("n", 1))),
-            "pause": lambda _: self.pause(),
-            "goto": lambda m: self.go_to(int(m["step"])),
-            "stage": lambda _: self.play("stage"),
-            "intervals": lambda m: self.driver.set_intervals(
-                **{name: float(m[name]) for name in ("play", "render") if name in m}
-            ),
-            "dismiss": lambda _: self.driver.dismiss(),
-        }
-        self.answer("select", lambda m: self.select(m.get("samples", ())))
-        self.answer("place", lambda m: self.look_at(float(m["step"])))
-
     # Moving the active run.
 
     def play(self, until: int | str | None = None) -> "Future[None]":
@@ -208,33 +193,31 @@ class Session:
     ) -> "Future[Run]":
         """A new branch with other options from a step on; it is shown beside its parent and plays next.
 
-        Args:
-            changes: options by name.
-            name: by default what is changed.
-            of: the parent; by default the active branch.
-            at: a recorded step; by default where the parent stands.
+        By default it is called by what is changed, the parent is the active branch, and the step is where that stands.
         """
         parent = self.known(of or self.active)
+        wanted = plain_name(name) or name_of(changes) or f"{parent.name} again"
 
-        def made(run: Run) -> None:
+        def job() -> Run:
+            run = self.driver.opened(parent).fork(self.free_name(wanted), at=at, **changes)
             beside = self.shown[1 - MOST :] if parent.name in self.shown[1 - MOST :] else (parent.name,)
             self.arrange({**self.branches, run.name: Branch(run)}, active=run.name, shown=(*beside, run.name))
-            self._rest()
+            self.driver.do(self._rest)
             self.changed("rows", "snapshots")
+            return run
 
-        wanted = plain_name(name) or name_of(changes) or f"{parent.name} again"
-        return self.driver.fork(parent, changes, at, lambda: self.free_name(wanted), made)
+        return self.driver.do_instead("forks", job)
 
     def show(self, *names: str) -> None:
         """Compare these branches in every view: one to three. Raises InputError for others."""
         for name in names:
             self.known(name)
-        if not 1 <= len(set(names)) <= MOST or len(set(names)) != len(names):
+        if not 1 <= len(set(names)) == len(names) <= MOST:
             raise InputError(f"show({', '.join(map(repr, names))}): expected one to three different branches.")
         if self.active not in names:
             self.activate(names[0])
         self.arrange(shown=names)
-        self._rest()
+        self.driver.do(self._rest)
 
     def activate(self, name: str) -> None:
         """Make a branch the one that plays; what plays now is paused."""
@@ -267,14 +250,10 @@ class Session:
         self.changed("branches", "viewed_step")
 
     def _rest(self) -> None:
-        """Have the branches that nobody looks at give their memory back."""
-
-        def job() -> None:
-            for name, branch in list(self.branches.items()):
-                if name not in (*self.shown, self.active):
-                    branch.rest()
-
-        self.driver.do(job)
+        """Have the branches that nobody looks at give their memory back; on the driver's thread."""
+        for name, branch in list(self.branches.items()):
+            if name not in (*self.shown, self.active):
+                branch.rest()
 
     # What is looked at.
 
@@ -282,12 +261,10 @@ class Session:
         """Select samples by their indices in the probe set; raises InputError for indices that are none."""
         wanted = np.unique(np.asarray(list(samples), np.int64))
         seen = self.branch.nearest(self.viewed_step)
-        first = None if seen is None else self.branch.snapshot(seen)
-        count = 0 if first is None else len(first.index)
-        if len(wanted) and (wanted[0] < 0 or wanted[-1] >= count):
-            raise InputError(
-                f"samples {wanted[0]} to {wanted[-1]}: expected places in the probe set, 0 to {count - 1}."
-            )
+        snapshot = None if seen is None else self.branch.snapshot(seen)
+        last = -1 if snapshot is None else len(snapshot.index) - 1
+        if len(wanted) and (wanted[0] < 0 or wanted[-1] > last):
+            raise InputError(f"samples {wanted[0]} to {wanted[-1]}: expected places in the probe set, 0 to {last}.")
         self.selection = wanted
         self.changed("selection")
 
@@ -302,10 +279,9 @@ class Session:
     def _moved(self) -> None:
         """After a slice or a job of the driver, on its thread."""
         self._follow()
-        rests = self.driver.comes_to_rest()
-        if rests:
+        if rests := self.driver.comes_to_rest():
             self.look_at(float(self.branch.step))
-            self.driver.look_at_rest(self.branch)
+            self.driver.do(partial(self.driver.look_at_rest, self.branch))
         self.notify(urgent=rests)
 
     def _follow(self) -> None:
@@ -334,3 +310,28 @@ class Session:
             self._teller.close()
             self._views.close()
             self.channel.close()
+
+
+class Channel(anywidget.AnyWidget):
+    """Carries what users ask from the browser to Python; nothing is ever published on it.
+
+    ipykernel 7 hands a comm's messages to the thread on which Python last published on this comm: after creation in a
+    cell that is the main thread, where a click would wait for the running cell. Forgetting who published lets the
+    page's own choice stand, which is a thread beside the cells. Version 6 has no such threads: there messages wait.
+    """
+
+    _esm = "export default { render() {} };\n"
+
+    def __init__(self, receive: Callable[[Message], None]):  # on whatever thread the kernel calls
+        super().__init__()
+        self.on_msg(lambda _widget, message, _buffers: receive(message))
+        self._forget_publisher()
+
+    def send_state(self, *arguments: Any, **named: Any) -> None:
+        """The state, for a page that was loaded anew while a cell runs; then forget who published it."""
+        super().send_state(*arguments, **named)
+        self._forget_publisher()
+
+    def _forget_publisher(self) -> None:
+        with suppress(AttributeError):
+            del self.comm._reply_subshell_id

@@ -1,6 +1,6 @@
 """What a session says of itself: how it stands, and what of it can change."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,41 +14,23 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Status:
-    """How a session stands, for the player.
+    """How a session stands, for the player."""
 
-    Attributes:
-        run: the active branch.
-        step: steps done at the cursor.
-        steps: of all stages together.
-        recorded: steps with a row.
-        stage: of the next step.
-        doing: ``""`` while it waits; ``plays``, ``replays``, ``forks``, ``opens`` … as a verb.
-        target: the step it goes to.
-        rate: steps a second, 0 while it waits.
-        elapsed: seconds that the recorded steps took.
-        remaining: seconds to the target at this rate; None where that cannot be said.
-        error: what went wrong, until it is dismissed.
-        note: what is worth knowing and not wrong.
-        seen: the number of the last message that was taken up.
-        open: whether the run is open, not only its folder.
-        progress: what a step waits for and how far that is, in words.
-    """
-
-    run: str = ""
-    step: int = 0
-    steps: int = 0
-    recorded: int = 0
-    stage: str = ""
-    doing: str = ""
-    target: int | None = None
-    rate: float = 0.0
-    elapsed: float = 0.0
-    remaining: float | None = None
-    error: str = ""
-    note: str = ""
-    seen: int = 0
-    open: bool = True
-    progress: str = ""
+    run: str = ""  # the active branch
+    step: int = 0  # steps done at the cursor
+    steps: int = 0  # of all stages together
+    recorded: int = 0  # steps with a row
+    stage: str = ""  # of the next step
+    doing: str = ""  # empty while it waits; plays, replays, forks, opens … as a verb
+    target: int | None = None  # the step it goes to
+    rate: float = 0.0  # steps a second, 0 while it waits
+    elapsed: float = 0.0  # seconds that the recorded steps took
+    remaining: float | None = None  # seconds to the target at this rate; None where that cannot be said
+    error: str = ""  # what went wrong, until it is dismissed
+    note: str = ""  # what is worth knowing and not wrong
+    seen: int = 0  # the number of the last message that was taken up
+    open: bool = True  # whether the run is open, not only its folder
+    progress: str = ""  # what a step waits for and how far that is, in words
 
 
 class View(Protocol):
@@ -58,13 +40,3 @@ class View(Protocol):
 
     def refresh(self, changed: frozenset[str]) -> None:
         """Draw anew what these topics change."""
-
-
-class Answering(Protocol):
-    """A panel that is asked by its id, as the ``panel`` of a message."""
-
-    answers: Collection[str]
-    """The verbs that it takes up itself."""
-
-    def answer(self, message: Message) -> None:
-        """Do what the message asks; called on the view thread."""

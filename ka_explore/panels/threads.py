@@ -1,6 +1,9 @@
-"""The two threads of a session that tell: one how it stands, one draws what panels show and does what they ask."""
+"""Threads that do one thing after the other; two of a session tell how it stands, and draw what panels show."""
 
+import heapq
+import itertools
 import math
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -9,30 +12,78 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-from ka_explore.panels.loop import Loop
 from ka_explore.panels.status import Status, View
 
 GLANCE = 1.0  # seconds
 SHARE = 0.03  # of the time that views may compute while a run plays
 RECORDED = {"rows", "snapshots"}  # what changes by itself while a run plays; all else somebody waits for
 
+Job = Callable[[], object]
+
+
+class Loop:
+    """Does what it is given, on a thread of its own, which begins with the first thing and goes with the process.
+
+    What was not done when it is closed is left out; ``ended`` is then called on the thread.
+    """
+
+    def __init__(self, name: str, failed: Callable[[BaseException], None], ended: Job = lambda: None):
+        self._name, self._failed, self._ended = name, failed, ended
+        self._jobs: list[tuple[float, int, Job]] = []  # a heap: when it is due, the how many-th it is, what to do
+        self._numbers = itertools.count()
+        self._condition = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self.closed = False
+
+    def put(self, job: Job, after: float = 0.0) -> bool:
+        """Have something done, at once or after so many seconds; False where the thread has ended."""
+        with self._condition:
+            if self.closed:
+                return False
+            heapq.heappush(self._jobs, (time.monotonic() + after, next(self._numbers), job))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=f"ka_explore {self._name}", daemon=True)
+                self._thread.start()
+            self._condition.notify()
+            return True
+
+    def close(self) -> None:
+        """End the thread after the job at hand."""
+        with self._condition:
+            self.closed = True
+            self._condition.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=30)
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            try:
+                job()
+            except Exception as error:
+                self._failed(error)
+            del job  # what it holds may go while nothing is due
+        self._jobs.clear()
+        self._ended()
+
+    def _next(self) -> Job | None:
+        with self._condition:
+            while not self.closed:
+                left = self._jobs[0][0] - time.monotonic() if self._jobs else None
+                if left is not None and left <= 0:
+                    return heapq.heappop(self._jobs)[2]
+                self._condition.wait(left)
+        return None
+
 
 class StatusThread(Loop):
-    """Tells listeners how a session stands: at once after a request, every so often while steps go by.
-
-    Args:
-        status: gives how it stands.
-        interval: gives the seconds between two words at least, where nobody asked for anything.
-        glance: called every second, to see what others than the session did to its runs.
-        failed: told what a listener raised; it is told no more.
-    """
+    """Tells listeners how a session stands: at once after a request, every so often while steps go by."""
 
     def __init__(
         self,
         status: Callable[[], Status],
-        interval: Callable[[], float],
-        glance: Callable[[], None],
-        failed: Callable[[BaseException], None],
+        interval: Callable[[], float],  # seconds between two words at least, where nobody asked for anything
+        glance: Callable[[], None],  # called every second, to see what others than the session did to its runs
+        failed: Callable[[BaseException], None],  # told what a listener raised; it is told no more
     ):
         super().__init__("status", failed)
         self._status, self._interval, self._glance = status, interval, glance
@@ -81,16 +132,13 @@ class StatusThread(Loop):
 
 
 class RenderThread(Loop):
-    """Draws views anew when what they look at has changed, and does what panels ask, in the order asked.
-
-    Args:
-        busy: whether a run plays; then drawing takes a small share of the time only.
-        interval: gives the seconds between two drawings at least while a run plays.
-        failed: told what a view or a job raised.
-    """
+    """Draws views anew when what they look at has changed, and does what panels ask, in the order asked."""
 
     def __init__(
-        self, busy: Callable[[], bool], interval: Callable[[], float], failed: Callable[[BaseException], None]
+        self,
+        busy: Callable[[], bool],  # whether a run plays; then drawing takes a small share of the time only
+        interval: Callable[[], float],  # seconds between two drawings at least while a run plays
+        failed: Callable[[BaseException], None],  # told what a view or a job raised
     ):
         super().__init__("views", failed)
         self._busy, self._interval = busy, interval

@@ -8,12 +8,12 @@ import traitlets
 
 from ka_explore.methods.config import Option, options_of
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.forking import WITHOUT, ForkingPanel, kind_of, proposed, value_of, values_of
+from ka_explore.panels.forking import WITHOUT, ForkingPanel, differing_names, kind_of, value_of, values_of, wanted
 from ka_explore.panels.layout import Room
-from ka_explore.panels.session import Session
 from ka_explore.panels.status import Message
 from ka_explore.panels.widget import source
 from ka_explore.plots import colour_of, marker_of
+from ka_explore.run.reproduce import fork_lines, from_scratch, with_fork
 
 DECADES = 100.0  # a logarithmic slider reaches so many times above and below what is in force
 FIRST = ("alpha", "temperature", "learning_rate", "without")  # with all weights: what is tried first
@@ -33,10 +33,7 @@ class WhatIf(ForkingPanel):
     recorded = traitlets.Int().tag(sync=True)
     viewed_step = traitlets.Float().tag(sync=True)
     proposal = traitlets.Dict().tag(sync=True)
-
-    def __init__(self, session: Session):
-        self._branch: Branch | None = None
-        super().__init__(session)
+    _branch: Branch | None = None  # whose options are shown
 
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """The active branch's options, their values by step, and how far it is recorded."""
@@ -61,7 +58,19 @@ class WhatIf(ForkingPanel):
 
     def propose(self, message: Message) -> None:
         """Say what a fork with these changes would be called, whether it can be, and the Python that makes it."""
-        self.proposal = {"view": message.get("view", ""), **proposed(self.session, message)}
+        session = self.session
+        branch = session.branches.get(str(message.get("of", ""))) or session.branch
+        at = int(message.get("at", branch.step))
+        changes, wrong, name = wanted(session, branch, at, message)
+        others = differing_names(session, branch)
+        about = with_fork(branch.about, name, at, changes)
+        self.proposal = {
+            "view": message.get("view", ""),
+            "name": name,
+            "errors": {option: str(error) for option, error in wrong.items()},
+            "code": f"# run is {branch.name!r}\n{fork_lines(name, at, changes)}\n",
+            "whole": from_scratch(about, names={start: other for start, other in others.items() if start < at}),
+        }
 
 
 # Controls
@@ -88,12 +97,7 @@ def controls_of(branch: Branch) -> dict[str, Any]:
 
 def control_of(option: Option, values: Iterable[Any] = ()) -> dict[str, Any]:
     """A control for one option; ``values`` are those that it has had, which a slider must reach."""
-    if option.choices:
-        kind = "choice"
-    elif option.kind in (bool, int, float):
-        kind = option.kind.__name__
-    else:
-        kind = "text"
+    kind = "choice" if option.choices else option.kind.__name__ if option.kind in (bool, int, float) else "text"
     return {
         "name": option.name,
         "kind": kind,

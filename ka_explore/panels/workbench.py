@@ -1,15 +1,21 @@
-"""The workbench: panels around one session, in one notebook cell."""
+"""The workbench: panels around one session, in one notebook cell, and what a saved notebook shows of it."""
 
+import base64
+import html
+import io
+import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Int64
+from matplotlib.figure import Figure
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, KaError, unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.branches import Branches
 from ka_explore.panels.findings import Findings
@@ -20,10 +26,10 @@ from ka_explore.panels.player import Player
 from ka_explore.panels.points import Points
 from ka_explore.panels.samples import Samples
 from ka_explore.panels.session import Session
-from ka_explore.panels.static import Static
 from ka_explore.panels.tables import Tables
 from ka_explore.panels.what_if import WhatIf
 from ka_explore.panels.widget import Panel
+from ka_explore.plots.style import dress
 from ka_explore.run.run import Run
 
 if TYPE_CHECKING:
@@ -41,6 +47,8 @@ PANELS: dict[str, type[Panel]] = {
     "findings": Findings,
 }
 """The parts of a workbench by name, in the order in which they stand: one row a panel."""
+
+EVERY = 2.0  # seconds between two static pictures at least
 
 
 def workbench(
@@ -70,11 +78,7 @@ def workbench(
 
 
 class Workbench:
-    """Panels around one session. Made by `workbench`.
-
-    Attributes:
-        panels: by name.
-    """
+    """Panels around one session, by name in ``panels``. Made by `workbench`."""
 
     def __init__(self, session: Session, parts: Mapping[str, type[Panel]], layout: str):
         self._session = session
@@ -87,12 +91,11 @@ class Workbench:
         """The live panels, and below them, hidden while these live, a picture for where no kernel is."""
         from IPython.display import display
 
-        bundle = self._box._repr_mimebundle_()
-        display(bundle | {"text/plain": repr(self)}, raw=True)
-        self._static.display()
+        display(self._box._repr_mimebundle_() | {"text/plain": repr(self)}, raw=True)
+        self._static.handle = display(self._static.bundle(), raw=True, display_id=True)
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name}: {panel.summary()}" for name, panel in self.panels.items() if panel.summary())
+        return "\n".join(f"{name}: {said}" for name, panel in self.panels.items() if (said := panel.summary()))
 
     # What runs.
 
@@ -135,8 +138,7 @@ class Workbench:
 
     def fork(self, name: str, *, at: int | None = None, **changes: Any) -> Run:
         """A new branch with other options from a step on, shown beside its parent and active."""
-        made: Run = waited(self._session.fork(changes, name=name, at=at))
-        return made
+        return waited(self._session.fork(changes, name=name, at=at))
 
     def _wait(self, future: "Future[Any]") -> None:
         try:
@@ -145,7 +147,7 @@ class Workbench:
         except KeyboardInterrupt:
             self._session.pause()
             raise
-        self._static.renew()
+        self._static.refresh()
 
     # What is shown.
 
@@ -176,8 +178,7 @@ class Workbench:
 
     def diagnose(self) -> "diagnosis.Findings":
         """What is wrong with the active run; also in the findings panel."""
-        found: diagnosis.Findings = self._part("findings").diagnose()
-        return found
+        return self._part("findings").diagnose()
 
     def close(self) -> None:
         """End the workbench: its panels, and its threads where no other shares the session. Runs stay as they are."""
@@ -199,28 +200,22 @@ def parts_of(show: Sequence[str | type[Panel]] | None) -> dict[str, type[Panel]]
     """
     if show is None:
         return dict(PANELS)
-    known = {part: name for name, part in PANELS.items()}
-    names: list[str] = []
-    others: dict[str, type[Panel]] = {}
+    names = {part: name for name, part in PANELS.items()}
+    found: list[tuple[str, type[Panel]]] = []
     for part in [] if isinstance(show, str) else show:
-        if isinstance(part, str):
-            if part not in PANELS:
-                raise unknown("part", part, PANELS)
-            names.append(part)
-        else:
-            names.append(known.get(part, part.__name__))
-            others |= {} if part in known else {part.__name__: part}
-    if not names or len(set(names)) < len(names):
+        if isinstance(part, str) and part not in PANELS:
+            raise unknown("part", part, PANELS)
+        found.append((part, PANELS[part]) if isinstance(part, str) else (names.get(part, part.__name__), part))
+    parts = dict(found)
+    if not parts or len(parts) < len(found):
         raise InputError(f"show={show!r}: expected a list of different parts of {', '.join(PANELS)}.")
-    return {name: part for name, part in PANELS.items() if name in names} | others
+    return {name: PANELS[name] for name in PANELS if name in parts} | parts
 
 
 def waited(future: "Future[Any]") -> Any:
     """What comes of it; nothing where it was given up for something else."""
-    try:
+    with suppress(CancelledError):
         return future.result()
-    except CancelledError:
-        return None
 
 
 # The sessions that are open, by the runs they were made of.
@@ -236,7 +231,73 @@ def session_of(runs: Sequence[Run | str | Path], problem: "Problem | None") -> S
         else:
             parts += [(None, folder) for folder in folders_in(Path(run))]
     key = tuple(str(folder.resolve()) for _, folder in parts)
-    if key not in SESSIONS or SESSIONS[key].closed:
-        found = Session([Branch(run, folder) for run, folder in parts], problem)
-        SESSIONS[key] = found
-    return SESSIONS[key]
+    found = SESSIONS.get(key)
+    if found is None or found.closed:
+        found = SESSIONS[key] = Session([Branch(run, folder) for run, folder in parts], problem)
+    return found
+
+
+# What a saved notebook shows where no kernel is
+
+
+class Static:
+    """The last pictures of the panels that can draw themselves (`Panel.drawn`), and the same in words.
+
+    It is an output of its own below the live panels, which hide it while they live (``shared.js``): a page that cannot
+    show a widget shows an error or nothing in its place, never a picture that stands in the same output.
+    """
+
+    topics = frozenset({"rows", "snapshots", "branches", "selection"})
+
+    def __init__(self, session: Session, panels: Mapping[str, Panel]):
+        self._session, self._panels = session, dict(panels)
+        self.handle: Any = None  # of the output that it stands in
+        self._drawn_at = 0.0
+        self._state: Any = None
+        session.join(self)
+
+    def refresh(self, _changed: Collection[str] = ()) -> None:
+        """Draw it anew where the session stands still, if anything is new: soon, where cells follow quickly."""
+        if self._session.busy or self.handle is None or self._seen() == self._state:
+            return
+        left = self._drawn_at + EVERY - time.monotonic()
+        if left > 0:
+            self._session.soon(self.refresh, after=left)
+        else:
+            self.handle.update(self.bundle(), raw=True)
+
+    def _seen(self) -> Any:
+        """What the picture depends on."""
+        stand = [(branch.name, branch.step, len(branch.rows)) for branch in self._session.compared]
+        return stand, len(self._session.selection)
+
+    def bundle(self) -> dict[str, str]:
+        """HTML with the picture in it, the picture alone, and the words alone."""
+        self._drawn_at = time.monotonic()
+        self._state = self._seen()
+        text = "\n".join(line for panel in self._panels.values() for line in panel.summary().splitlines() if line)
+        caption = "A static picture of what the panels showed last; run the cell for the live ones."
+        png = self._picture()
+        inside, bundle = f"<pre>{html.escape(text)}</pre>", {"text/plain": text}
+        if png:
+            inside = f'<img style="max-width:100%" alt="{html.escape(text)}" src="data:image/png;base64,{png}">'
+            bundle["image/png"] = png
+        of = f"ka-static ka-static-{self._session.id}"
+        page = f'<figure class="{of}">{inside}<figcaption>{caption}</figcaption></figure>'
+        return bundle | {"text/html": page}
+
+    def _picture(self) -> str:
+        """The panels that can draw themselves, side by side, as PNG in base 64; empty where there is none."""
+        having = [panel for panel in self._panels.values() if panel.drawable]
+        if not having:
+            return ""
+        figure = Figure(figsize=(5.2 * len(having), 4.0), dpi=100, layout="constrained")
+        for ax, panel in zip(figure.subplots(1, len(having), squeeze=False)[0], having, strict=True):
+            try:
+                panel.drawn(ax)
+            except KaError as error:  # there is nothing to draw yet: the reason
+                ax.set_axis_off()
+                dress(ax, title=type(panel).__name__, note=str(error))
+        target = io.BytesIO()
+        figure.savefig(target, format="png")
+        return base64.b64encode(target.getvalue()).decode()

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from ka_explore.panels.loop import Job, Loop
+from ka_explore.panels.threads import Job, Loop
 from ka_explore.problem.progress import Watcher, watched
 
 Task = Generator[float, None, None]
@@ -23,19 +23,13 @@ class Paused(BaseException):
 
 
 class Worker:
-    """A thread that works on one task at a time and does short jobs between its slices.
-
-    Args:
-        changed: called on the thread after every slice and job, and when a task has ended.
-        failed: called on the thread with what a task raised.
-        progress: told what long work inside a slice does and how far it is, 0 to 1 (`ka_explore.problem.progress`).
-    """
+    """A thread that works on one task at a time and does short jobs between its slices."""
 
     def __init__(
         self,
-        changed: Callable[[], None],
-        failed: Callable[[BaseException], None],
-        progress: Watcher = lambda _what, _share: None,
+        changed: Callable[[], None],  # called on the thread after every slice and job, and when a task has ended
+        failed: Callable[[BaseException], None],  # called on the thread with what a task raised
+        progress: Watcher = lambda _what, _share: None,  # told what long work inside a slice does and how far it is
     ):
         self._changed, self._failed, self._progress = changed, failed, progress
         self._lock = threading.Lock()
@@ -45,7 +39,6 @@ class Worker:
         self._task: tuple[Task, Future[None]] | None = None
         self._stop = self._inside = False  # the task at hand is to end; inside a slice
         self._turn = 0  # of the task, that was asked for last
-        self._switching = SwitchInterval()
 
     def start(self, task: Callable[[], Task]) -> "Future[None]":
         """Begin a task once the slice at hand is over; it takes the place of the one at hand, or of one that waits.
@@ -61,7 +54,7 @@ class Worker:
         """End the task at hand after this slice, and the one that waits."""
         self._replace(None)
 
-    def do(self, job: Callable[[], Any]) -> "Future[Any]":
+    def do(self, job: Callable[[], Any] = lambda: None) -> "Future[Any]":
         """Do a job after the slice at hand; the task then goes on."""
         future: Future[Any] = Future()
         self._jobs.add(future)
@@ -97,13 +90,13 @@ class Worker:
     # On the thread; each gives what tells who waits.
 
     def _work(self, job: Callable[[], Job | None]) -> None:
-        self._switching.quick(True)
+        SwitchInterval.quick(self, True)
         with watched(self._tell):
             settle = job()
         self._changed()
         if settle is not None:
             settle()  # last, so that who waits finds everything told
-        self._switching.quick(self._task is not None)
+        SwitchInterval.quick(self, self._task is not None)
 
     def _do(self, job: Callable[[], Any], future: "Future[Any]") -> Job | None:
         self._jobs.discard(future)
@@ -122,42 +115,32 @@ class Worker:
                 return None
             ends, begins = self._stop, self._next
             self._stop, self._next = False, None
-        if ends:
-            settle = self._end()
-            if begins is not None and begins[1].set_running_or_notify_cancel():
-                self._task = begins[0](), begins[1]
-        elif self._task is not None:
-            settle, pause = self._slice(*self._task)
+        if self._task is not None:
+            settle, pause = self._slice(*self._task, end=ends)
+        if begins is not None and begins[1].set_running_or_notify_cancel():
+            self._task = begins[0](), begins[1]
         with self._lock:
             if self._task is not None and not self._stop:
                 self._ask(pause)
         return settle
 
-    def _slice(self, task: Task, future: "Future[None]") -> tuple[Job | None, float]:
-        """One slice of the task at hand, and the seconds until the next."""
-        self._inside = True
+    def _slice(self, task: Task, future: "Future[None]", *, end: bool) -> tuple[Job | None, float]:
+        """One slice of the task at hand and the seconds until the next, or its end."""
+        settle = partial(future.set_result, None)
+        self._inside = not end
         try:
-            return None, next(task)
+            if not end:
+                return None, next(task)
+            task.close()
         except (StopIteration, Paused):
-            self._task = None
-            return partial(future.set_result, None), 0.0
+            pass
         except BaseException as error:
-            self._task = None
             self._failed(error)
-            return partial(future.set_exception, error), 0.0
+            settle = settle if end else partial(future.set_exception, error)
         finally:
             self._inside = False
-
-    def _end(self) -> Job | None:
-        if self._task is None:
-            return None
-        task, future = self._task
-        try:
-            task.close()
-        except BaseException as error:
-            self._failed(error)
         self._task = None
-        return partial(future.set_result, None)
+        return settle, 0.0
 
     def _tell(self, what: str, share: float) -> None:
         """Tell how far a slice is; where the task was asked to stop, end the slice there."""
@@ -166,11 +149,11 @@ class Worker:
             raise Paused
 
     def _finish(self) -> None:
-        if (settle := self._end()) is not None:
+        if self._task is not None and (settle := self._slice(*self._task, end=True)[0]) is not None:
             settle()
         for future in list(self._jobs):
             future.cancel()
-        self._switching.quick(False)
+        SwitchInterval.quick(self, False)
 
 
 class SwitchInterval:
@@ -180,21 +163,17 @@ class SwitchInterval:
     """
 
     lock = threading.Lock()
-    working = 0
+    working: "set[Worker]" = set()
     before = 0.0
 
-    def __init__(self) -> None:
-        self._quick = False
-
-    def quick(self, quick: bool) -> None:
-        """Say whether this worker works."""
-        if quick == self._quick:
-            return
-        self._quick = quick
-        with SwitchInterval.lock:
-            if quick and SwitchInterval.working == 0:
-                SwitchInterval.before = sys.getswitchinterval()
+    @classmethod
+    def quick(cls, worker: Worker, quick: bool) -> None:
+        """Say whether a worker works."""
+        with cls.lock:
+            worked = bool(cls.working)
+            (cls.working.add if quick else cls.working.discard)(worker)
+            if quick and not worked:
+                cls.before = sys.getswitchinterval()
                 sys.setswitchinterval(0.001)
-            SwitchInterval.working += 1 if quick else -1
-            if SwitchInterval.working == 0:
-                sys.setswitchinterval(SwitchInterval.before)
+            elif worked and not cls.working:
+                sys.setswitchinterval(cls.before)

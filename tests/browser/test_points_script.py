@@ -197,7 +197,7 @@ def test_a_slider_of_its_own_only_where_no_player_is(shown):
     bridge.page.keyboard.press("ArrowLeft")
     still(bridge)
     assert data(bridge, "step") == 8
-    assert asked(bridge)[-1] == {"do": "place", "step": 8, "number": asked(bridge)[-1]["number"]}
+    assert asked(bridge)[-1] == {"do": "look", "step": 8, "number": asked(bridge)[-1]["number"]}
     bridge.page.locator(".ka-points-time input").fill("4")
     still(bridge)
     assert data(bridge, "step") == 4

@@ -115,7 +115,7 @@ def test_dragging_in_the_history_moves_the_time_and_places_the_views(bridge, ses
     times = page.page.evaluate("window.times")
     assert [time["moving"] for time in times][-1] is False
     assert all(time["moving"] and time["by"] == "history" for time in times[:-1])
-    assert [(m["do"], m["step"]) for m in asked(page)] == [("place", times[-1]["step"])]
+    assert [(m["do"], m["step"]) for m in asked(page)] == [("look", times[-1]["step"])]
     assert session.viewed_step == times[-1]["step"]
     assert session.branch.step == 40, "looking is not rewinding"
     page.page.locator(".ka-history-over").press("ArrowLeft")

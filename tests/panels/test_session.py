@@ -495,7 +495,7 @@ def test_whatever_is_asked_a_replay_gives_the_recorded_rows(tiny_problem, seed):
     session = Session([Branch(run)])
     try:
         for _ in range(40):
-            what = chance.choice(["play", "pause", "step", "goto", "stage", "select", "fork", "show", "place"])
+            what = chance.choice(["play", "pause", "step", "goto", "stage", "select", "fork", "show", "look"])
             message = {"do": what}
             if what == "step":
                 message["n"] = chance.choice([1, 10])
@@ -505,7 +505,7 @@ def test_whatever_is_asked_a_replay_gives_the_recorded_rows(tiny_problem, seed):
                 what == "select" and session.branch.steps_seen()
             ):  # before there is anything to see it is refused, in words
                 message["samples"] = chance.sample(range(60), 5)
-            if what == "place":
+            if what == "look":
                 message["step"] = chance.uniform(0, 40)
             if what == "fork":
                 if len(session.branches) < 4:

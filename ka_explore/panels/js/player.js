@@ -47,7 +47,7 @@ export default panel("player", "player", ({model, session, root, undo}) => {
   function goto(step) {
     const wanted = Math.min(Math.max(step, 0), status().recorded);
     session.emit("time", {step: wanted, by: "player", moving: false});
-    session.post({do: status().open ? "goto" : "place", step: wanted});
+    session.post({do: status().open ? "goto" : "look", step: wanted});
   }
 
   slider.addEventListener("input", () => {

@@ -43,7 +43,7 @@ class Session {
   // Let all views look at a step; Python is told as well, unless it moves.
   look(step, by, moving = false) {
     this.emit("time", {step, by, moving});
-    if (!moving) this.post({do: "place", step});
+    if (!moving) this.post({do: "look", step});
   }
 
   // Ask Python for something: {do: "play", …}. See Session.receive in panels/session.py for what can be asked.
