@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ka_explore.probes.classes import columns_of, names_of, one_teacher, task_of, tasks_of, told_task, truth
+from ka_explore.errors import unknown
+from ka_explore.probes.classes import columns_of, names_of, task_of, tasks_of, told_task, truth
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Matrix, Scalars
 from ka_explore.probes.samples import average, finite, left_out
@@ -12,12 +13,10 @@ from ka_explore.run.snapshot import Snapshot
 @probe()
 def agreement(snapshot: Snapshot) -> Scalars:
     """On how many images the answer within a teacher's classes is the teacher's, by teacher; needs no label."""
-    values, masks = {}, []
-    for teacher in snapshot.teachers:
-        said, answer, kept = answers(snapshot, teacher)
-        values[teacher] = average((answer == said)[kept])
-        masks.append(kept)
-    return Scalars(values, title="agreement with each teacher (share of images)", note=left_out(*masks))
+    found = {teacher: answers(snapshot, teacher) for teacher in snapshot.teachers}
+    values = {teacher: average((answer == said)[kept]) for teacher, (said, answer, kept) in found.items()}
+    note = left_out(*(kept for _, _, kept in found.values()))
+    return Scalars(values, title="agreement with each teacher (share of images)", note=note)
 
 
 @probe()
@@ -55,7 +54,9 @@ def confusion_with(snapshot: Snapshot, teacher: str | None = None) -> Matrix:
 
     Raises InputError for an unknown teacher.
     """
-    teacher = one_teacher(snapshot, teacher)
+    if teacher is not None and teacher not in snapshot.knows:
+        raise unknown("teacher", teacher, snapshot.teachers)
+    teacher = teacher or snapshot.teachers[0]
     said, answer, kept = answers(snapshot, teacher)
     names = tuple(snapshot.classes[column][1] for column in snapshot.knows[teacher])
     return Matrix(

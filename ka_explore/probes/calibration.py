@@ -4,7 +4,7 @@ import numpy as np
 
 from ka_explore.errors import InputError
 from ka_explore.probes.agreement import index_among
-from ka_explore.probes.classes import columns_of, one_task, tasks_of, teachers_of, told_task, truth
+from ka_explore.probes.classes import columns_of, labelled_task, tasks_of, teachers_of, told_task, truth
 from ka_explore.probes.logits import entropy, relative_entropy, softmax
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Curves, Distribution, Scalars
@@ -32,10 +32,7 @@ def reliability(snapshot: Snapshot, task: str | None = None, bins: int = 15) -> 
     Raises InputError for an unknown task, or fewer than one bin.
     """
     check(bins)
-    labels = snapshot.labels or {}
-    task = next(iter(labels), None) if task is None else task
-    task = one_task(snapshot, task)
-    labelled = task in labels
+    task, labelled = labelled_task(snapshot, task)
     found, kept = judged(snapshot, task) if labelled else judged_by_teachers(snapshot, task)
     points = {name: binned(sure, right, bins) for name, (sure, right) in found.items()}
     against = "the true class" if labelled else "the teacher's answer (no labels)"

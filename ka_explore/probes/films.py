@@ -96,15 +96,7 @@ def read_film(path: Path, frames: Sequence[Rows]) -> list[Points] | None:
             about = json.loads(str(file["about"]))
             positions = [file[f"xy{i}"] for i in range(len(frames))]
         film = [
-            Points(
-                xy,
-                rows.group,
-                rows.groups,
-                rows.sample,
-                quality={str(name): float(value) for name, value in words["quality"].items()},
-                axes=(str(words["axes"][0]), str(words["axes"][1])),
-                note=str(words["note"]),
-            )
+            rows.drawn(xy, **words | {"axes": tuple(words["axes"])})
             for xy, rows, words in zip(positions, frames, about, strict=True)
         ]
     except Exception:  # damaged bytes can raise anything

@@ -19,14 +19,13 @@ class Basis:
     """A fixed linear view: pictures drawn with one basis can be compared.
 
     Attributes:
-        mean: (feature,).
-        axes: (2, feature), rows of length 1; of zeros where the rows have no such direction.
+        axes: rows of length 1; of zeros where the rows have no such direction.
         kept: share of the variance each axis kept on the rows it was fitted to, of several steps within each.
         steps: of the snapshots it was fitted to.
     """
 
-    mean: np.ndarray
-    axes: np.ndarray
+    mean: Float[np.ndarray, "feature"]
+    axes: Float[np.ndarray, "2 feature"]
     kept: tuple[float, float]
     steps: tuple[int, ...] = ()
 
@@ -118,16 +117,15 @@ def pca(snapshot: Snapshot, basis: Basis | None = None, space: str = "common", *
 
 def flat(rows: Rows, basis: Basis | None = None, *, quality: bool = False, before: str = "") -> Points:
     """The picture of PCA, without title and labels."""
-    own = basis is None
     parts = rows.parts
-    basis = principal_axes([parts]) if basis is None else basis
+    basis = basis or principal_axes([parts])
     if basis.mean.shape[0] != rows.values.shape[1]:
         raise InputError(
             f"this basis is of width {basis.mean.shape[0]}, the rows of {rows.values.shape[1]}: fit one to these rows."
         )
     xy, kept = project(parts, basis)
     words = "all rows are the same: nothing to see" if np.isnan(kept) else f"keeps {kept:.0%} of the variance"
-    if not own and basis.steps:
+    if basis.steps:
         first, last = min(basis.steps), max(basis.steps)
         words += f"; axes of step {first}" if first == last else f"; axes of steps {first} to {last}"
     found: dict[str, float] = {} if np.isnan(kept) else {"variance kept": kept}
@@ -135,7 +133,7 @@ def flat(rows: Rows, basis: Basis | None = None, *, quality: bool = False, befor
         more, judged = judge(rows.values, xy)
         found, words = found | more, f"{words}; {judged}"
     axes = ("1st principal axis (no unit)", "2nd principal axis (no unit)")
-    return Points(xy, rows.group, rows.groups, rows.sample, quality=found, axes=axes, note=before + words)
+    return rows.drawn(xy, quality=found, axes=axes, note=before + words)
 
 
 def dressed(points: Points, snapshot: Snapshot, space: str) -> Points:

@@ -20,13 +20,7 @@ T = TypeVar("T")
 
 
 class Probe(Generic[P, R]):
-    """A function from a snapshot to a result, which carries the snapshot's step. Made by `probe`.
-
-    Attributes:
-        needs: arrays without which it answers nothing, as patterns of names; one of them is enough. None for what is
-            always there.
-        labels: whether it reads the true labels.
-    """
+    """A function from a snapshot to a result, which carries the snapshot's step. Made by `probe`."""
 
     def __init__(
         self,

@@ -3,25 +3,25 @@
 import numpy as np
 
 from ka_explore.errors import unknown
-from ka_explore.probes.classes import classes_said, names_of, one_task, told_task, truth
+from ka_explore.probes.classes import classes_said, labelled_task, names_of, told_task, truth
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Distribution, Matrix, Scalars
 from ka_explore.probes.samples import average, averages, finite, left_out
 from ka_explore.run.snapshot import Snapshot
 
 UNIT = "share of the feature's variance"
+CHANNEL_UNIT = "share of the channel's variance"
 
 
 @probe("error/*")
 def reconstruction_error(snapshot: Snapshot) -> Distribution:
     """Reconstruction error a sample and teacher, relative to the feature's variance: 1 is "no better than the mean"."""
     errors = snapshot.group("error")
-    return Distribution(
+    values, note = (
         {teacher: error[finite(error)] for teacher, error in errors.items()},
-        unit=UNIT,
-        title="reconstruction error",
-        note=left_out(finite(*errors.values())),
+        left_out(finite(*errors.values())),
     )
+    return Distribution(values, unit=UNIT, title="reconstruction error", note=note)
 
 
 @probe("error/*", labels="used")
@@ -35,21 +35,17 @@ def error_by_class(snapshot: Snapshot, task: str | None = None) -> Matrix:
     Raises InputError for an unknown task.
     """
     errors = snapshot.group("error")
-    task = next(iter(snapshot.labels or {}), None) if task is None else task
-    task = one_task(snapshot, task)
-    labelled = task in (snapshot.labels or {})
+    task, labelled = labelled_task(snapshot, task)
     y = truth(snapshot, task, "")[1] if labelled else classes_said(snapshot, task)
     names = names_of(snapshot, task)
+    behind = "true classes" if labelled else "no labels: classes as the teachers together name them"
     return Matrix(
         np.array([[average(error[y == index]) for index in range(len(names))] for error in errors.values()]),
         tuple(errors),
         names,
         unit=UNIT,
         title=f"reconstruction error by class{told_task(snapshot, task)}",
-        note=left_out(
-            finite(*errors.values()),
-            behind="true classes" if labelled else "no labels: classes as the teachers together name them",
-        ),
+        note=left_out(finite(*errors.values()), behind=behind),
     )
 
 
@@ -62,7 +58,7 @@ def error_by_channel(snapshot: Snapshot) -> Distribution:
     ordered = {teacher: ranked(averages(error)) for teacher, error in snapshot.group("channel_error").items()}
     return Distribution(
         {teacher: np.array(list(by_channel.values())) for teacher, by_channel in ordered.items()},
-        unit="share of the channel's variance",
+        unit=CHANNEL_UNIT,
         title="reconstruction error by channel",
     )
 
@@ -80,11 +76,8 @@ def worst_channels(snapshot: Snapshot, teacher: str | None = None, count: int = 
     errors = snapshot.group("channel_error")
     teacher = one_of(errors, teacher)
     worst = list(ranked(averages(errors[teacher])).items())[:count]
-    return Scalars(
-        {f"channel {index}": value for index, value in worst},
-        unit="share of the channel's variance",
-        title=f"channels of {teacher} worst reconstructed",
-    )
+    values = {f"channel {index}": value for index, value in worst}
+    return Scalars(values, unit=CHANNEL_UNIT, title=f"channels of {teacher} worst reconstructed")
 
 
 @probe("error/*")

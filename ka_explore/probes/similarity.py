@@ -1,40 +1,21 @@
 """How alike two nets see the images: maximum mean discrepancy in the common space, and CKA between any layers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ka_explore.errors import InputError
 from ka_explore.probes.probe import probe, renamed
 from ka_explore.probes.results import Curves, Matrix, Scalars
-from ka_explore.probes.samples import averages, centred, finite, finite_in_all, left_out, squared_distances
+from ka_explore.probes.samples import average, centred, finite, finite_in_all, left_out, squared_distances
 from ka_explore.run.snapshot import Snapshot
 
 # Bandwidths of the published code of Luo et al. 2019, as in `ka_explore.methods.losses`.
 BANDWIDTHS = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)
+FLOOR = "floor 2/N"
 
 
 # Maximum mean discrepancy
-
-
-@dataclass(frozen=True)
-class Discrepancy:
-    """Squared MMD of the student to each teacher, a bandwidth.
-
-    Attributes:
-        values: (bandwidth, teacher).
-        bandwidths: ascending.
-        teachers: their names.
-        floor: what a bandwidth gives that is far below every distance, 2/N.
-        note: of how many images, and how they were taken.
-    """
-
-    values: np.ndarray
-    bandwidths: tuple[float, ...]
-    teachers: tuple[str, ...]
-    floor: float
-    note: str
 
 
 @probe("mmd/*", "common/*")
@@ -65,22 +46,12 @@ def mmd_of(snapshot: Snapshot, space: str = "common", bandwidths: Sequence[float
 @probe("mmd/*", "common/*")
 def mmd_curve(snapshot: Snapshot) -> Curves:
     """Squared MMD over the bandwidth, a line a teacher, with the floor 2/N: where lines touch it nothing is learnt."""
-    found = recorded(snapshot) or computed(snapshot, "common", BANDWIDTHS)
-    return Curves(
-        {teacher: np.array(found.bandwidths) for teacher in found.teachers},
-        {teacher: found.values[:, index] for index, teacher in enumerate(found.teachers)},
-        across="bandwidth σ (distance of rows of length 1)",
-        unit="squared MMD",
-        title="MMD of the student to each teacher",
-        levels={"floor 2/N": found.floor},
-        log=(True, False),
-        note=found.note,
-    )
+    return recorded(snapshot) or computed(snapshot, "common", BANDWIDTHS)
 
 
 def floor(snapshot: Snapshot) -> float:
     """2/N: the squared MMD of a bandwidth so small that every row is alone, whatever the nets do."""
-    return (recorded(snapshot) or computed(snapshot, "common", ())).floor
+    return mmd_curve(snapshot).levels[FLOOR]
 
 
 @probe("common/*")
@@ -108,62 +79,65 @@ def median_distance(snapshot: Snapshot, space: str = "common", most: int = 1000)
     return Scalars(values, unit="distance", title=title, note=left_out(kept))
 
 
-def table(found: Discrepancy) -> Matrix:
+def table(found: Curves) -> Matrix:
     """A row a bandwidth, and their sum."""
+    values = np.stack(list(found.y.values()), axis=1)
     return Matrix(
-        np.concatenate([found.values, found.values.sum(axis=0, keepdims=True)]),
-        (*(f"σ {bandwidth:g}" for bandwidth in found.bandwidths), "sum"),
-        found.teachers,
+        np.concatenate([values, values.sum(axis=0, keepdims=True)]),
+        (*(f"σ {bandwidth:g}" for bandwidth in next(iter(found.x.values()))), "sum"),
+        tuple(found.y),
         unit="squared MMD",
         title="MMD of the student to each teacher",
         note=found.note,
     )
 
 
-def recorded(snapshot: Snapshot) -> Discrepancy | None:
+def recorded(snapshot: Snapshot) -> Curves | None:
     """What the stage itself saw, if it says: ``mmd/<teacher>/<σ>``."""
     if not any(name.startswith("mmd/") for name in snapshot.arrays):
         return None
     arrays = snapshot.group("mmd")
-    teachers = tuple(dict.fromkeys(name.split("/")[0] for name in arrays))
     sigmas = sorted({name.split("/")[1] for name in arrays}, key=float)
-    kept = finite(*arrays.values())
-    missing = np.full((len(kept), 1), np.nan)
-    values = [
-        averages(np.column_stack([arrays.get(f"{teacher}/{sigma}", missing)[kept] for teacher in teachers]))
-        for sigma in sigmas
-    ]
-    count = len(snapshot.index)
-    return Discrepancy(
-        np.array(values), tuple(map(float, sigmas)), teachers, 2 / count, told(count, "as the stage saw it", kept)
-    )
+    kept, count = finite(*arrays.values()), len(snapshot.index)
+    missing = np.full(count, np.nan)
+    values = {
+        teacher: np.array([average(arrays.get(f"{teacher}/{sigma}", missing)[kept]) for sigma in sigmas])
+        for teacher in dict.fromkeys(name.split("/")[0] for name in arrays)
+    }
+    return discrepancy(values, list(map(float, sigmas)), count, "as the stage saw it", kept)
 
 
-def computed(snapshot: Snapshot, space: str, bandwidths: Sequence[float]) -> Discrepancy:
+def computed(snapshot: Snapshot, space: str, bandwidths: Sequence[float]) -> Curves:
     """The same from rows: biased, diagonals included, as `ka_explore.methods.losses.mmd` (Luo et al. 2019, L_M)."""
     if any(not bandwidth > 0 for bandwidth in bandwidths):
         raise InputError(f"bandwidths={tuple(bandwidths)}: each must be above zero.")
     rows, kept = unit_rows(snapshot, space)
     student = rows.pop("student")
-    values = np.stack(
-        [
-            kernel_means(student, student, bandwidths)
-            + kernel_means(teacher, teacher, bandwidths)
-            - 2 * kernel_means(student, teacher, bandwidths)
-            for teacher in rows.values()
-        ],
-        axis=1,
-    )
-    count = int(kept.sum())
-    note = told(count, f"from the means over space in {space}/…", kept)
-    return Discrepancy(values, tuple(bandwidths), tuple(rows), 2 / count if count else np.nan, note)
+    own = kernel_means(student, student, bandwidths)
+    values = {
+        net: own + kernel_means(teacher, teacher, bandwidths) - 2 * kernel_means(student, teacher, bandwidths)
+        for net, teacher in rows.items()
+    }
+    return discrepancy(values, bandwidths, int(kept.sum()), f"from the means over space in {space}/…", kept)
 
 
-def told(count: int, how: str, kept: np.ndarray) -> str:
-    """What a reader must know of an MMD."""
-    level = f"{2 / count:.3g}" if count else "unknown"
+def discrepancy(
+    values: Mapping[str, np.ndarray], bandwidths: Sequence[float], count: int, how: str, kept: np.ndarray
+) -> Curves:
+    """Squared MMD of the student to each teacher over the bandwidth, with what a reader must know of it."""
+    floor = 2 / count if count else np.nan
+    level = f"{floor:.3g}" if count else "unknown"
     words = f"{how}, N = {count}; a bandwidth far below every distance gives 2/N = {level} whatever the nets do, "
-    return left_out(kept, behind=words + "and no gradient")
+    return Curves(
+        dict.fromkeys(values, np.array(bandwidths)),
+        values,
+        across="bandwidth σ (distance of rows of length 1)",
+        unit="squared MMD",
+        title="MMD of the student to each teacher",
+        levels={FLOOR: floor},
+        log=(True, False),
+        note=left_out(kept, behind=words + "and no gradient"),
+    )
 
 
 def unit_rows(snapshot: Snapshot, space: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
