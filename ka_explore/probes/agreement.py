@@ -33,14 +33,9 @@ def agreement_by_class(snapshot: Snapshot) -> Matrix:
         for index, column in enumerate(snapshot.knows[teacher]):
             values[row, column] = average((answer == said)[kept & (said == index)])
         masks.append(kept)
-    return Matrix(
-        values,
-        snapshot.teachers,
-        tuple(f"{task}: {label}" if several else label for task, label in snapshot.classes),
-        unit="share of the images of which the teacher says so",
-        title="agreement with each teacher by its answer",
-        note=left_out(*masks),
-    )
+    columns = tuple(f"{task}: {label}" if several else label for task, label in snapshot.classes)
+    unit, title = "share of the images of which the teacher says so", "agreement with each teacher by its answer"
+    return Matrix(values, snapshot.teachers, columns, unit, title, note=left_out(*masks))
 
 
 @probe()
@@ -59,14 +54,8 @@ def confusion_with(snapshot: Snapshot, teacher: str | None = None) -> Matrix:
     teacher = teacher or snapshot.teachers[0]
     said, answer, kept = answers(snapshot, teacher)
     names = tuple(snapshot.classes[column][1] for column in snapshot.knows[teacher])
-    return Matrix(
-        shares_of_row(said[kept], answer[kept], len(names)),
-        tuple(f"{teacher}: {name}" for name in names),
-        tuple(f"student: {name}" for name in names),
-        unit="share of the row",
-        title=f"student against {teacher}",
-        note=left_out(kept, behind=f"the student's answer among the classes of {teacher}"),
-    )
+    note = left_out(kept, behind=f"the student's answer among the classes of {teacher}")
+    return confused(said[kept], answer[kept], names, teacher, f"student against {teacher}", note)
 
 
 @probe(labels="needed")
@@ -80,15 +69,9 @@ def confusion(snapshot: Snapshot, task: str | None = None) -> Matrix:
     """
     task, y = truth(snapshot, task, "confusion_with")
     scores, names = snapshot.arrays["scores"][:, columns_of(snapshot, task)], names_of(snapshot, task)
-    kept, known = finite(scores), y >= 0
-    return Matrix(
-        shares_of_row(y[kept & known], scores.argmax(axis=1)[kept & known], len(names)),
-        tuple(f"true: {name}" for name in names),
-        tuple(f"student: {name}" for name in names),
-        unit="share of the row",
-        title=f"true class and answer{told_task(snapshot, task)}",
-        note=left_out(kept),
-    )
+    kept, title = finite(scores), f"true class and answer{told_task(snapshot, task)}"
+    used = kept & (y >= 0)
+    return confused(y[used], scores.argmax(axis=1)[used], names, "true", title, left_out(kept))
 
 
 @probe(labels="needed")
@@ -125,8 +108,11 @@ def index_among(y: np.ndarray, columns: list[int], classes: tuple[int, ...]) -> 
     return np.where(y >= 0, indices[y], -1)
 
 
-def shares_of_row(rows: np.ndarray, columns: np.ndarray, count: int) -> np.ndarray:
-    """(class, class): the share of each row's samples in each column; NaN for a row without samples."""
+def confused(rows: np.ndarray, columns: np.ndarray, names: tuple[str, ...], who: str, title: str, note: str) -> Matrix:
+    """(class, class): the share of each row's samples that the student puts in each column; NaN for a row without."""
+    count = len(names)
     counts = np.bincount(rows * count + columns, minlength=count * count).reshape(count, count)
     total = counts.sum(axis=1, keepdims=True)
-    return np.where(total > 0, counts / np.maximum(total, 1), np.nan)
+    shares = np.where(total > 0, counts / np.maximum(total, 1), np.nan)
+    told, said = (tuple(f"{net}: {name}" for name in names) for net in (who, "student"))
+    return Matrix(shares, told, said, unit="share of the row", title=title, note=note)

@@ -33,12 +33,13 @@ def reliability(snapshot: Snapshot, task: str | None = None, bins: int = 15) -> 
     """
     check(bins)
     task, labelled = labelled_task(snapshot, task)
-    found, kept = judged(snapshot, task) if labelled else judged_by_teachers(snapshot, task)
-    points = {name: binned(sure, right, bins) for name, (sure, right) in found.items()}
+    found, kept = judged(snapshot, task, labelled=labelled)
+    points = {name: binned(sure, right, bins)[:2] for name, (sure, right) in found.items()}
+    points[DIAGONAL] = np.array([0.0, 1.0]), np.array([0.0, 1.0])
     against = "the true class" if labelled else "the teacher's answer (no labels)"
     return Curves(
-        {name: confidence for name, (confidence, _, _) in points.items()} | {DIAGONAL: np.array([0.0, 1.0])},
-        {name: share for name, (_, share, _) in points.items()} | {DIAGONAL: np.array([0.0, 1.0])},
+        {name: confidence for name, (confidence, _) in points.items()},
+        {name: share for name, (_, share) in points.items()},
         across="confidence (probability of the answer)",
         unit="share right" if labelled else "share that agrees with the teacher",
         title=f"reliability against {against}{told_task(snapshot, task)}",
@@ -60,8 +61,7 @@ def calibration_error(snapshot: Snapshot, bins: int = 15) -> Scalars:
     """
     check(bins)
     truth(snapshot, None, "reliability")
-    values: dict[str, float] = {}
-    masks = []
+    values, masks = {}, []
     for task in snapshot.labels or {}:
         found, kept = judged(snapshot, task)
         masks.append(kept)
@@ -84,40 +84,32 @@ def entropies(snapshot: Snapshot, relative: bool = False) -> Distribution:
         "student" if len(tasks) == 1 else f"student {task}": scores[:, columns_of(snapshot, task)] for task in tasks
     }
     logits |= {teacher: snapshot.arrays[f"logits/{teacher}"] for teacher in snapshot.teachers}
-    return Distribution(
-        {net: (relative_entropy if relative else entropy)(z[finite(z)]) for net, z in logits.items()},
-        unit="share of log(labels)" if relative else "nats",
-        title="entropy of the answers",
-        note=left_out(finite(*logits.values())),
-    )
+    measure, unit = (relative_entropy, "share of log(labels)") if relative else (entropy, "nats")
+    values, note = {net: measure(z[finite(z)]) for net, z in logits.items()}, left_out(finite(*logits.values()))
+    return Distribution(values, unit=unit, title="entropy of the answers", note=note)
 
 
-def judged(snapshot: Snapshot, task: str) -> tuple[Judged, np.ndarray]:
-    """The student on the images of a task, its teachers on those of their own classes, against the true class."""
-    _, y = truth(snapshot, task, "reliability")
-    columns = columns_of(snapshot, task)
-    sides = {"student": (snapshot.arrays["scores"][:, columns], y)}
+def judged(snapshot: Snapshot, task: str, *, labelled: bool = True) -> tuple[Judged, np.ndarray]:
+    """The student on the images of a task, its teachers on those of their own classes, against the true class.
+
+    Without labels the student's answer within each teacher's classes, against the teacher's answer.
+    """
+    scores, columns = snapshot.arrays["scores"], columns_of(snapshot, task)
+    y = truth(snapshot, task, "reliability")[1] if labelled else None
+    sides = {} if y is None else {"student": (scores[:, columns], y)}
+    masks = [finite(logits) for logits, _ in sides.values()]
     for teacher in teachers_of(snapshot, task):
-        sides[teacher] = (snapshot.arrays[f"logits/{teacher}"], index_among(y, columns, snapshot.knows[teacher]))
+        logits, classes = snapshot.arrays[f"logits/{teacher}"], snapshot.knows[teacher]
+        if y is not None:
+            sides[teacher] = logits, index_among(y, columns, classes)
+            masks.append(finite(logits))
+        else:
+            sides[f"student within {teacher}"] = scores[:, list(classes)], logits.argmax(axis=1)
+            masks.append(finite(scores[:, list(classes)], logits))
     found = {}
-    for net, (logits, right) in sides.items():
-        used = finite(logits) & (right >= 0)
+    for (net, (logits, right)), mask in zip(sides.items(), masks, strict=True):
+        used = mask & (right >= 0)
         found[net] = (softmax(logits[used]).max(axis=1), logits[used].argmax(axis=1) == right[used])
-    return found, finite(*(logits for logits, _ in sides.values()))
-
-
-def judged_by_teachers(snapshot: Snapshot, task: str) -> tuple[Judged, np.ndarray]:
-    """The student's answer within each teacher's classes against the teacher's answer; needs no label."""
-    found, masks = {}, []
-    for teacher in teachers_of(snapshot, task):
-        own = snapshot.arrays["scores"][:, list(snapshot.knows[teacher])]
-        logits = snapshot.arrays[f"logits/{teacher}"]
-        used = finite(own, logits)
-        found[f"student within {teacher}"] = (
-            softmax(own[used]).max(axis=1),
-            own[used].argmax(axis=1) == logits[used].argmax(axis=1),
-        )
-        masks.append(used)
     return found, np.logical_and.reduce(masks)
 
 

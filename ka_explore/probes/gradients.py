@@ -39,14 +39,9 @@ def gradient_cosine(snapshot: Snapshot) -> Matrix:
     """
     sizes, inner = snapshot.group("gradient"), snapshot.group("along")
     soft = sizes[soft_target_of(snapshot, sizes)]
-    return by_term(
-        snapshot,
-        {name: cosine(inner[name], size, soft) for name, size in sizes.items() if name in inner},
-        unit="cosine",
-        title="gradients against the soft target's",
-        note=f"0 is across it, −1 against it; {asked(sizes)}",
-        centre=0.0,
-    )
+    cosines = {name: cosine(inner[name], size, soft) for name, size in sizes.items() if name in inner}
+    title, note = "gradients against the soft target's", f"0 is across it, −1 against it; {asked(sizes)}"
+    return by_term(snapshot, cosines, unit="cosine", title=title, note=note, centre=0.0)
 
 
 @probe(*SOFT)

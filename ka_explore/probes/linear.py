@@ -10,7 +10,7 @@ from ka_explore.errors import InputError
 from ka_explore.probes.probe import probe, renamed
 from ka_explore.probes.quality import judge
 from ka_explore.probes.results import Points
-from ka_explore.probes.spaces import CHUNK, Rows, class_labels, name_of, rows_of, rows_together
+from ka_explore.probes.spaces import CHUNK, Plane, Rows, class_labels, name_of, rows_of, rows_together
 from ka_explore.run.snapshot import Snapshot
 
 
@@ -77,9 +77,7 @@ def principal_axes(steps: Sequence[Sequence[Float[np.ndarray, "_ feature"]]]) ->
     return Basis(np.sum(sums, axis=0) / max(count, 1), axes, (float(kept[0]), float(kept[1])))
 
 
-def project(
-    parts: Sequence[Float[np.ndarray, "_ feature"]], basis: Basis
-) -> tuple[Float[np.ndarray, "point 2"], float]:
+def project(parts: Sequence[Float[np.ndarray, "_ feature"]], basis: Basis) -> tuple[Plane, float]:
     """The rows on the basis' axes, and the share of their own variance that is seen there; NaN where they have none."""
     count = sum(len(part) for part in parts)
     xy, total, squares, done = np.empty((count, 2)), np.zeros(len(basis.mean)), 0.0, 0
@@ -112,7 +110,7 @@ def pca(snapshot: Snapshot, basis: Basis | None = None, space: str = "common", *
     Raises InputError when they are of different widths, or the basis is of another width.
     """
     rows = rows_together(snapshot, space)
-    return dressed(flat(rows, basis, quality=quality), snapshot, space)
+    return dress([flat(rows, basis, quality=quality)], [snapshot], space)[0]
 
 
 def flat(rows: Rows, basis: Basis | None = None, *, quality: bool = False, before: str = "") -> Points:
@@ -136,8 +134,11 @@ def flat(rows: Rows, basis: Basis | None = None, *, quality: bool = False, befor
     return rows.drawn(xy, quality=found, axes=axes, note=before + words)
 
 
-def dressed(points: Points, snapshot: Snapshot, space: str) -> Points:
-    """A bare picture with its title and the classes of its points."""
-    label, labels = class_labels(snapshot)
-    label = None if label is None else label[points.sample]
-    return replace(points, label=label, labels=labels, title=name_of(space), step=snapshot.step)
+def dress(film: Sequence[Points], snapshots: Sequence[Snapshot], space: str) -> list[Points]:
+    """Bare pictures with their titles and the classes of their points."""
+    dressed = []
+    for points, snapshot in zip(film, snapshots, strict=True):
+        label, labels = class_labels(snapshot)
+        label = None if label is None else label[points.sample]
+        dressed.append(replace(points, label=label, labels=labels, title=name_of(space), step=snapshot.step))
+    return dressed

@@ -69,12 +69,13 @@ def median_distance(snapshot: Snapshot, space: str = "common", most: int = 1000)
     Raises InputError when they are of different widths.
     """
     rows, kept = unit_rows(snapshot, space)
+    some = {net: a if len(a) <= most else a[np.linspace(0, len(a) - 1, most).astype(int)] for net, a in rows.items()}
+    student = some.pop("student")
     values = {}
-    for teacher in rows:
-        if teacher != "student":
-            both = np.concatenate([rows[net][evenly(len(rows[net]), most)] for net in ("student", teacher)])
-            squared = squared_distances(both, both)[np.triu_indices(len(both), 1)]
-            values[teacher] = float(np.sqrt(np.median(squared))) if len(squared) else np.nan
+    for teacher, theirs in some.items():
+        both = np.concatenate([student, theirs])
+        squared = squared_distances(both, both)[np.triu_indices(len(both), 1)]
+        values[teacher] = float(np.sqrt(np.median(squared))) if len(squared) else np.nan
     title = f"median distance in {space}, student and teacher"
     return Scalars(values, unit="distance", title=title, note=left_out(kept))
 
@@ -82,14 +83,9 @@ def median_distance(snapshot: Snapshot, space: str = "common", most: int = 1000)
 def table(found: Curves) -> Matrix:
     """A row a bandwidth, and their sum."""
     values = np.stack(list(found.y.values()), axis=1)
-    return Matrix(
-        np.concatenate([values, values.sum(axis=0, keepdims=True)]),
-        (*(f"σ {bandwidth:g}" for bandwidth in next(iter(found.x.values()))), "sum"),
-        tuple(found.y),
-        unit="squared MMD",
-        title="MMD of the student to each teacher",
-        note=found.note,
-    )
+    values = np.concatenate([values, values.sum(axis=0, keepdims=True)])
+    rows = (*(f"σ {bandwidth:g}" for bandwidth in next(iter(found.x.values()))), "sum")
+    return Matrix(values, rows, tuple(found.y), unit=found.unit, title=found.title, note=found.note)
 
 
 def recorded(snapshot: Snapshot) -> Curves | None:
@@ -165,11 +161,6 @@ def kernel_means(one: np.ndarray, other: np.ndarray, bandwidths: Sequence[float]
     return total / (len(one) * len(other))
 
 
-def evenly(count: int, most: int) -> np.ndarray:
-    """At most so many of the places 0 … count − 1, evenly."""
-    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(int)
-
-
 # Centred kernel alignment
 
 
@@ -198,16 +189,10 @@ def cka(
     similar = sum(hsic_of(scaled, part) for part in batches)
     own = np.sqrt(np.diagonal(similar))
     size = np.where(own > 0, own, np.nan)
-    return Matrix(
-        similar / size[:, None] / size,
-        tuple(rows),
-        tuple(rows),
-        unit="CKA",
-        title="linear CKA between layers",
-        note=left_out(
-            kept, behind=f"unbiased, N = {count} in {len(batches)} {'batch' if len(batches) == 1 else 'batches'}"
-        ),
-    )
+    told = "1 batch" if len(batches) == 1 else f"{len(batches)} batches"
+    note = left_out(kept, behind=f"unbiased, N = {count} in {told}")
+    values, names = similar / size[:, None] / size, tuple(rows)
+    return Matrix(values, names, names, unit="CKA", title="linear CKA between layers", note=note)
 
 
 def layers_of(snapshot: Snapshot, space: Sequence[str]) -> dict[str, np.ndarray]:

@@ -13,6 +13,9 @@ from ka_explore.run.snapshot import Snapshot
 
 CHUNK = 8192  # rows handled at a time in float64
 
+Space = Float[np.ndarray, "point feature"]
+Plane = Float[np.ndarray, "point 2"]
+
 
 def spaces(snapshot: Snapshot) -> tuple[str, ...]:
     """What can be drawn of this snapshot: names for ``space``.
@@ -107,7 +110,7 @@ def cleaned(array: Float[np.ndarray, "sample feature"], normalise: bool) -> Floa
 class Rows:
     """The rows of all nets in one space: what a picture is drawn of, and no more (no labels). Fields as of `Points`."""
 
-    values: Float[np.ndarray, "point feature"]
+    values: Space
     group: Int64[np.ndarray, "point"]
     groups: tuple[str, ...]
     sample: Int64[np.ndarray, "point"]
@@ -117,12 +120,12 @@ class Rows:
         """The rows of each net."""
         return [self.values[self.group == index] for index in range(len(self.groups))]
 
-    def drawn(self, xy: Float[np.ndarray, "point 2"], **words: Any) -> Points:
+    def drawn(self, xy: Plane, **words: Any) -> Points:
         """A picture of these rows, their points at these positions."""
         return Points(xy, self.group, self.groups, self.sample, **words)
 
 
-def rows_together(snapshot: Snapshot, space: str = "common") -> Rows:
+def rows_together(snapshot: Snapshot, space: str) -> Rows:
     """`rows_of` one after the other."""
     rows = rows_of(snapshot, space)
     count = len(snapshot.index)

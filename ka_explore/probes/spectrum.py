@@ -26,12 +26,9 @@ def effective_rank(snapshot: Snapshot, space: str = "common") -> Scalars:
         space: which arrays; they may be of different widths.
     """
     group = snapshot.group(space)
-    return Scalars(
-        {net: rank(strengths(array)) if finite(array).sum() > 1 else float("nan") for net, array in group.items()},
-        unit="directions",
-        title=f"effective rank of {space}",
-        note=left_out(finite(*group.values())),
-    )
+    values = {net: rank(strengths(a)) if finite(a).sum() > 1 else float("nan") for net, a in group.items()}
+    note = left_out(finite(*group.values()))
+    return Scalars(values, unit="directions", title=f"effective rank of {space}", note=note)
 
 
 @probe("common/*")
@@ -44,10 +41,8 @@ def dead_channels(snapshot: Snapshot, space: str = "common") -> Scalars:
     NaN for fewer than two samples. Arguments and errors as `effective_rank`.
     """
     group = snapshot.group(space)
-    values = {}
-    for net, array in group.items():
-        rows = array[finite(array)].astype(np.float64)
-        values[net] = dead_share(rows) if len(rows) > 1 else float("nan")
+    rows = {net: array[finite(array)].astype(np.float64) for net, array in group.items()}
+    values = {net: dead_share(array) if len(array) > 1 else float("nan") for net, array in rows.items()}
     note = left_out(finite(*group.values()))
     return Scalars(values, unit="share of the channels", title=f"dead channels in {space}", note=note)
 
@@ -95,16 +90,12 @@ def principal_angles(snapshot: Snapshot, space: str = "common", share: float = 0
         raise InputError(f"{space}/… have different widths {sorted(widths)}: only nets in one space can be compared.")
     axes = {net: principal_axes(array, share) for net, array in rows.items()}
     pairs = list(combinations(rows, 2))
-    angles = [angles_between(axes[one], axes[other]) for one, other in pairs]
+    angles = (angles_between(axes[one], axes[other]) for one, other in pairs)
+    values = np.array([[a.min(), a.mean(), a.max()] for a in angles]).reshape(len(pairs), 3)
+    names = tuple(f"{one} – {other}" for one, other in pairs), ("smallest", "mean", "largest")
     counts = ", ".join(f"{net} {len(found)}" for net, found in axes.items())
-    return Matrix(
-        np.array([[a.min(), a.mean(), a.max()] for a in angles]).reshape(len(pairs), 3),
-        tuple(f"{one} – {other}" for one, other in pairs),
-        ("smallest", "mean", "largest"),
-        unit="degrees",
-        title=f"angles between subspaces of {space}",
-        note=left_out(kept, behind=f"axes of {max(widths)} that keep {share:.0%} of the variance: {counts}"),
-    )
+    note = left_out(kept, behind=f"axes of {max(widths)} that keep {share:.0%} of the variance: {counts}")
+    return Matrix(values, *names, unit="degrees", title=f"angles between subspaces of {space}", note=note)
 
 
 def strengths(array: np.ndarray) -> np.ndarray:
@@ -135,10 +126,10 @@ def dead_share(rows: np.ndarray) -> float:
 
 def principal_axes(rows: np.ndarray, share: float) -> np.ndarray:
     """(axis, feature): the fewest principal axes that keep a share of the variance; none where there is no variance."""
-    middle = centred(rows)
-    if not middle.any():
+    rows = centred(rows)
+    if not rows.any():
         return np.zeros((0, rows.shape[1]))
-    _, strength, axes = np.linalg.svd(middle, full_matrices=False)
+    _, strength, axes = np.linalg.svd(rows, full_matrices=False)
     kept = np.cumsum(variance_shares(strength))
     return np.asarray(axes[: int(np.searchsorted(kept, share - 1e-9)) + 1])
 
@@ -147,7 +138,7 @@ def angles_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The principal angles of two subspaces given by orthonormal rows, in degrees; NaN where one has no axis."""
     if not (len(one) and len(other)):
         return np.array([np.nan])
-    small, large = (one, other) if len(one) <= len(other) else (other, one)
+    small, large = sorted((one, other), key=len)
     cosines = np.linalg.svd(small @ large.T, compute_uv=False)
     sines = np.linalg.svd(small - small @ large.T @ large, compute_uv=False)[::-1]
     return np.degrees(np.arctan2(sines, cosines))  # of both, since a cosine alone is blind to small angles

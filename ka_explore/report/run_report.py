@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from ka_explore.errors import StoreError
 from ka_explore.probes import PROBES
 from ka_explore.probes.over_steps import first_answer, over_steps
 from ka_explore.probes.results import Curves
+from ka_explore.probes.samples import evenly
 from ka_explore.run.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -40,10 +39,8 @@ class RunReport:
     def snapshots(self) -> list[Snapshot]:
         """Those stored before the cursor, evenly thinned where they are many, and how things are now."""
         steps = [step for step in self.run.store.snapshot_steps() if step < self.run.step]
-        if len(steps) > MOST - 1:
-            steps = [steps[index] for index in np.linspace(0, len(steps) - 1, MOST - 1).round().astype(int)]
         found = []
-        for step in steps:
+        for step in evenly(steps, MOST - 1):
             try:
                 found.append(self.run.store.load_snapshot(step))
             except StoreError as error:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from ka_explore.probes.colouring import colour
 from ka_explore.probes.jobs import embed, kept
 from ka_explore.probes.linear import fit_basis, pca
 from ka_explore.probes.results import Points
+from ka_explore.probes.samples import evenly
 from ka_explore.probes.spaces import name_of, spaces, width_of
 from ka_explore.probes.ways import NAMES
 from ka_explore.report.figures import printed
@@ -21,8 +21,6 @@ from ka_explore.report.parts import Film, Part, Words, missing, quiet
 from ka_explore.report.run_report import KEEP, RunReport
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
-
-T = TypeVar("T")
 
 SAMPLES = 1500  # images drawn in a film at most
 POINTS = 60_000  # of all frames together: some 700 kB of the page
@@ -131,21 +129,7 @@ def thinned(points: Points, most: int = SAMPLES) -> Points:
     samples = np.unique(points.sample)
     if len(samples) <= most:
         return points
-    chosen = samples[np.linspace(0, len(samples) - 1, most).round().astype(int)]
-    kept = np.isin(points.sample, chosen)
-    return replace(
-        points,
-        xy=points.xy[kept],
-        group=points.group[kept],
-        sample=points.sample[kept],
-        label=None if points.label is None else points.label[kept],
-        value=None if points.value is None else points.value[kept],
-        note=f"{points.note}; {most} of {len(samples)} images shown",
-    )
-
-
-def evenly(things: Sequence[T], most: int) -> list[T]:
-    """At most so many of them, the first and the last among them."""
-    if len(things) <= most:
-        return list(things)
-    return [things[index] for index in np.linspace(0, len(things) - 1, most).round().astype(int)]
+    kept = np.isin(points.sample, evenly(samples.tolist(), most))
+    arrays = {name: getattr(points, name) for name in ("xy", "group", "sample", "label", "value")}
+    shown = {name: array[kept] for name, array in arrays.items() if array is not None}
+    return replace(points, note=f"{points.note}; {most} of {len(samples)} images shown", **shown)
