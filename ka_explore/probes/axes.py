@@ -9,7 +9,7 @@ import numpy as np
 
 from ka_explore.errors import InputError
 from ka_explore.probes.linear import Basis, fit_basis
-from ka_explore.probes.probe import renamed
+from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.samples import evenly
 from ka_explore.probes.spaces import width_of
 from ka_explore.run.snapshot import Snapshot
@@ -18,7 +18,7 @@ from ka_explore.run.store import Store, replace_file
 BASIS_SNAPSHOTS = 5  # at most: the first, the last and some between
 
 
-@renamed(of="space")
+@space_was_of
 def basis_of(store: Store | Path | str, space: str = "common") -> Basis:
     """The axes that a run and its forks are drawn on: fitted when first asked for, and then the same for good.
 
@@ -36,7 +36,7 @@ def basis_of(store: Store | Path | str, space: str = "common") -> Basis:
     return refreeze(store, space) if found is None else found
 
 
-@renamed(of="space")
+@space_was_of
 def refreeze(store: Store | Path | str, space: str = "common") -> Basis:
     """Fit a run's axes anew to the snapshots it has by now; pictures drawn before do not fit these any more.
 

@@ -13,8 +13,7 @@ from ka_explore.run.snapshot import Snapshot
 
 DIAGONAL = "as sure as right"
 
-# By net: how sure it is of each image's answer, and whether that is right.
-Judged = dict[str, tuple[np.ndarray, np.ndarray]]
+Judged = dict[str, tuple[np.ndarray, np.ndarray]]  # by net: how sure it is of each image, and whether it is right
 
 
 @probe(labels="used")
@@ -31,7 +30,6 @@ def reliability(snapshot: Snapshot, task: str | None = None, bins: int = 15) -> 
 
     Raises InputError for an unknown task, or fewer than one bin.
     """
-    check(bins)
     task, labelled = labelled_task(snapshot, task)
     found, kept = judged(snapshot, task, labelled=labelled)
     points = {name: binned(sure, right, bins)[:2] for name, (sure, right) in found.items()}
@@ -59,7 +57,6 @@ def calibration_error(snapshot: Snapshot, bins: int = 15) -> Scalars:
 
     NaN for a net without such images. Raises InputError for fewer than one bin.
     """
-    check(bins)
     truth(snapshot, None, "reliability")
     values, masks = {}, []
     for task in snapshot.labels or {}:
@@ -67,7 +64,9 @@ def calibration_error(snapshot: Snapshot, bins: int = 15) -> Scalars:
         masks.append(kept)
         for net, (sure, right) in found.items():
             name = f"student {task}" if net == "student" and len(snapshot.labels or {}) > 1 else net
-            values[name] = expected_error(*binned(sure, right, bins))
+            confidence, share, count = binned(sure, right, bins)
+            error = (count * np.abs(share - confidence)).sum()
+            values[name] = float(error / count.sum()) if len(count) else float("nan")
     return Scalars(values, title="expected calibration error", note=left_out(*masks))
 
 
@@ -80,9 +79,8 @@ def entropies(snapshot: Snapshot, relative: bool = False) -> Distribution:
             0 for a single label. Otherwise in nats.
     """
     tasks, scores = tasks_of(snapshot), snapshot.arrays["scores"]
-    logits = {
-        "student" if len(tasks) == 1 else f"student {task}": scores[:, columns_of(snapshot, task)] for task in tasks
-    }
+    names = {task: "student" if len(tasks) == 1 else f"student {task}" for task in tasks}
+    logits = {name: scores[:, columns_of(snapshot, task)] for task, name in names.items()}
     logits |= {teacher: snapshot.arrays[f"logits/{teacher}"] for teacher in snapshot.teachers}
     measure, unit = (relative_entropy, "share of log(labels)") if relative else (entropy, "nats")
     values, note = {net: measure(z[finite(z)]) for net, z in logits.items()}, left_out(finite(*logits.values()))
@@ -96,39 +94,27 @@ def judged(snapshot: Snapshot, task: str, *, labelled: bool = True) -> tuple[Jud
     """
     scores, columns = snapshot.arrays["scores"], columns_of(snapshot, task)
     y = truth(snapshot, task, "reliability")[1] if labelled else None
-    sides = {} if y is None else {"student": (scores[:, columns], y)}
-    masks = [finite(logits) for logits, _ in sides.values()]
+    sides = {} if y is None else {"student": (scores[:, columns], y, finite(scores[:, columns]))}
     for teacher in teachers_of(snapshot, task):
         logits, classes = snapshot.arrays[f"logits/{teacher}"], snapshot.knows[teacher]
         if y is not None:
-            sides[teacher] = logits, index_among(y, columns, classes)
-            masks.append(finite(logits))
+            sides[teacher] = logits, index_among(y, columns, classes), finite(logits)
         else:
-            sides[f"student within {teacher}"] = scores[:, list(classes)], logits.argmax(axis=1)
-            masks.append(finite(scores[:, list(classes)], logits))
+            own = scores[:, list(classes)]
+            sides[f"student within {teacher}"] = own, logits.argmax(axis=1), finite(own, logits)
     found = {}
-    for (net, (logits, right)), mask in zip(sides.items(), masks, strict=True):
-        used = mask & (right >= 0)
+    for net, (logits, right, kept) in sides.items():
+        used = kept & (right >= 0)
         found[net] = (softmax(logits[used]).max(axis=1), logits[used].argmax(axis=1) == right[used])
-    return found, np.logical_and.reduce(masks)
+    return found, np.logical_and.reduce([kept for _, _, kept in sides.values()])
 
 
 def binned(sure: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every bin of confidence that is not empty: mean confidence, share right, how many."""
-    edges = np.linspace(0, 1, bins + 1)
-    bin_of = np.searchsorted(edges[1:-1], sure)
+    if bins < 1:
+        raise InputError(f"bins={bins}: expected at least 1.")
+    bin_of = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], sure)
     count = np.bincount(bin_of, minlength=bins)
     used = count > 0
     total = [np.bincount(bin_of, weights=values, minlength=bins)[used] for values in (sure, right.astype(np.float64))]
     return total[0] / count[used], total[1] / count[used], count[used]
-
-
-def expected_error(sure: np.ndarray, right: np.ndarray, count: np.ndarray) -> float:
-    """Σ count · |right − sure| / Σ count; NaN of none."""
-    return float((count * np.abs(right - sure)).sum() / count.sum()) if len(count) else float("nan")
-
-
-def check(bins: int) -> None:
-    """Raises InputError for fewer than one bin."""
-    if bins < 1:
-        raise InputError(f"bins={bins}: expected at least 1.")

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from ka_explore.errors import InputError, unknown
 from ka_explore.probes.agreement import answers
 from ka_explore.probes.classes import task_of, tasks_of
-from ka_explore.probes.probe import renamed
+from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Points, Scalars
 from ka_explore.probes.selection import shares
 from ka_explore.probes.spaces import class_labels, name_of, rows_of
@@ -152,7 +152,7 @@ def stratified(label: Int64[np.ndarray, "point"], count: int, seed: int = 0) -> 
     return np.sort(np.concatenate(parts)).astype(np.int64)
 
 
-@renamed(of="space")
+@space_was_of
 def pair_length(snapshot: Snapshot, space: str = "common") -> Scalars:
     """Mean distance of the student's and a teacher's row of the same image, by teacher: in the space, not in a picture.
 

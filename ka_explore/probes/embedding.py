@@ -5,7 +5,7 @@ neighbourhoods better and everything else worse; they take seconds to minutes (`
 process of their own and keeps them). Every picture says in its note how far it can be trusted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,11 +13,11 @@ from ka_explore.errors import InputError
 from ka_explore.probes.colouring import colour, join_pairs, pair_length
 from ka_explore.probes.layouts import aligned_positions, positions_from, procrustes, tsne_positions, umap_positions
 from ka_explore.probes.linear import Basis, dress, fit_basis, flat, pca, principal_axes
-from ka_explore.probes.probe import renamed
+from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.quality import judge
 from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import Rows, Space, class_labels, rows_of, rows_together, spaces
-from ka_explore.probes.ways import NAMES, OPTIONS, Watch, announced_seconds, checked_options
+from ka_explore.probes.ways import NAMES, OPTIONS, Options, Watch, announced_seconds, checked_options
 from ka_explore.run.snapshot import Snapshot
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
 LEAST = 10  # different points that t-SNE and UMAP need to make any sense
 
 
-@renamed(of="space")
+@space_was_of
 def tsne(snapshot: Snapshot, space: str = "common", start: Points | None = None, **options: float) -> Points:
     """t-SNE (van der Maaten and Hinton 2008), as scikit-learn computes it, one thread.
 
@@ -56,7 +56,7 @@ def tsne(snapshot: Snapshot, space: str = "common", start: Points | None = None,
     return dress(lay_out(frames_of([snapshot], space), "tsne", options, start=start), [snapshot], space)[0]
 
 
-@renamed(of="space")
+@space_was_of
 def umap(snapshot: Snapshot, space: str = "common", start: Points | None = None, **options: float) -> Points:
     """UMAP (McInnes, Healy and Melville 2018) from exact neighbours and the principal axes, one thread.
 
@@ -72,7 +72,7 @@ def umap(snapshot: Snapshot, space: str = "common", start: Points | None = None,
     return dress(lay_out(frames_of([snapshot], space), "umap", options, start=start), [snapshot], space)[0]
 
 
-@renamed(of="space")
+@space_was_of
 def aligned_umap(snapshots: Sequence[Snapshot], space: str = "common", **options: float) -> list[Points]:
     """UMAP of several steps at once, each image drawn near where it is in the neighbouring steps.
 
@@ -86,7 +86,7 @@ def aligned_umap(snapshots: Sequence[Snapshot], space: str = "common", **options
     return film(snapshots, "aligned_umap", space, **options)
 
 
-@renamed(of="space")
+@space_was_of
 def film(snapshots: Sequence[Snapshot], how: str = "pca", space: str = "common", **options: float) -> list[Points]:
     """Pictures of several steps in one system of coordinates, so that what moves has moved.
 
@@ -118,12 +118,7 @@ def frames_of(snapshots: Sequence[Snapshot], space: str) -> list[Rows]:
 
 
 def lay_out(
-    frames: Sequence[Rows],
-    how: str,
-    options: Mapping[str, float],
-    *,
-    start: Points | None = None,
-    watch: Watch | None = None,
+    frames: list[Rows], how: str, options: Options, *, start: Points | None = None, watch: Watch | None = None
 ) -> list[Points]:
     """The pictures of several steps without titles and labels, by t-SNE or UMAP; the rows are all that is needed."""
     chosen = checked_options(how, options)
@@ -159,7 +154,7 @@ def lay_out(
     return found
 
 
-def judged(rows: Rows, xy: np.ndarray, how: str, chosen: Mapping[str, float]) -> Points:
+def judged(rows: Rows, xy: np.ndarray, how: str, chosen: Options) -> Points:
     """The picture of some positions, with how far it can be trusted."""
     numbers, words = judge(rows.values, xy)
     size = f"perplexity {chosen['perplexity']:g}" if how == "tsne" else f"{chosen['neighbours']:g} neighbours"
@@ -177,7 +172,7 @@ def different(values: Space) -> int:
     return LEAST
 
 
-@renamed(of="space")
+@space_was_of
 def published(snapshot: Snapshot, space: str = "common", task: str | None = None, **options: float) -> Points:
     """The picture of the papers: t-SNE of the nets together, the class as colour, the net as marker.
 

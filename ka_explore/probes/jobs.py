@@ -29,7 +29,7 @@ from ka_explore.errors import InputError, KaError, StoreError, unknown
 from ka_explore.probes.embedding import frames_of, lay_out
 from ka_explore.probes.films import fingerprint, forget, kept_folder, read_film, trim, write_film
 from ka_explore.probes.linear import dress
-from ka_explore.probes.probe import renamed
+from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Points
 from ka_explore.probes.ways import NAMES, announced_seconds, checked_options
 from ka_explore.problem.progress import progress_bar
@@ -60,7 +60,7 @@ class Progress:
     words: str
 
 
-@renamed(of="space")
+@space_was_of
 def embed(
     snapshots: Snapshot | Sequence[Snapshot],
     how: str = "tsne",
@@ -94,7 +94,7 @@ def embed(
     return Embedding(several, how, space, chosen, start)
 
 
-@renamed(of="space")
+@space_was_of
 def kept(snapshots: Sequence[Snapshot], how: str, space: str = "common") -> list[Points] | None:
     """A film that `embed` made before, of the same rows with the default options; None where there is none."""
     try:

@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,9 +15,7 @@ from ka_explore.errors import InputError
 from ka_explore.probes.linear import principal_axes, project
 from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import Plane, Rows, Space
-from ka_explore.probes.ways import OPTIONS, Watch, announced_seconds
-
-Options = Mapping[str, float]
+from ka_explore.probes.ways import OPTIONS, Options, Watch, announced_seconds
 
 
 def tsne_positions(values: Space, begin: Plane | None, chosen: Options, watch: Watch | None) -> Plane:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ka_explore.errors import InputError
-from ka_explore.probes.probe import probe, renamed
+from ka_explore.probes.probe import probe, space_was_of
 from ka_explore.probes.quality import judge
 from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import CHUNK, Plane, Rows, class_labels, name_of, rows_of, rows_together
@@ -30,7 +30,7 @@ class Basis:
     steps: tuple[int, ...] = ()
 
 
-@renamed(of="space")
+@space_was_of
 def fit_basis(snapshots: Snapshot | Sequence[Snapshot], space: str = "common") -> Basis:
     """The two principal axes of all nets' rows: those that show most of every snapshot's own variance.
 
@@ -98,7 +98,6 @@ def chunks(parts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 @probe("common/*")
-@renamed(of="space")
 def pca(snapshot: Snapshot, basis: Basis | None = None, space: str = "common", *, quality: bool = False) -> Points:
     """Student and teachers in the common space, on two principal axes.
 

@@ -34,10 +34,10 @@ def responsibility(snapshot: Snapshot, sample: int | None = None) -> Matrix:
     teachers = snapshot.teachers
     logits, scores = snapshot.group("logits"), snapshot.arrays["scores"]
     rows = {"own answers": shares(snapshot, {t: logits[t] for t in teachers})}
-    given = snapshot.group("claim") if any(name.startswith("claim/") for name in snapshot.arrays) else {}
-    for kind in dict.fromkeys(name.split("/")[0] for name in given):
+    kinds = dict.fromkeys(name.split("/")[1] for name in snapshot.arrays if name.startswith("claim/"))
+    for kind in kinds:
         if kind != "own":
-            rows[kind] = np.stack([given[f"{kind}/{teacher}"] for teacher in teachers], axis=1)
+            rows[kind] = np.stack([snapshot.arrays[f"claim/{kind}/{teacher}"] for teacher in teachers], axis=1)
     rows["student"] = shares(snapshot, {t: scores[:, list(snapshot.knows[t])] for t in teachers})
     if sample is not None:
         rows["entropy of the answer"] = np.stack([relative_entropy(logits[t]) for t in teachers], axis=1)

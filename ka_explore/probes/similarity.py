@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.probes.probe import probe, renamed
+from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Curves, Matrix, Scalars
 from ka_explore.probes.samples import average, centred, finite, finite_in_all, left_out, squared_distances
 from ka_explore.run.snapshot import Snapshot
@@ -29,7 +29,6 @@ def mmd(snapshot: Snapshot) -> Matrix:
 
 
 @probe("common/*")
-@renamed(of="space")
 def mmd_of(snapshot: Snapshot, space: str = "common", bandwidths: Sequence[float] = BANDWIDTHS) -> Matrix:
     """Squared MMD of the student's rows to each teacher's: as `mmd`, for any arrays and bandwidths.
 
@@ -55,7 +54,6 @@ def floor(snapshot: Snapshot) -> float:
 
 
 @probe("common/*")
-@renamed(of="space")
 def median_distance(snapshot: Snapshot, space: str = "common", most: int = 1000) -> Scalars:
     """The bandwidth that fits: median distance between the rows of student and teacher together, by teacher.
 
@@ -165,7 +163,6 @@ def kernel_means(one: np.ndarray, other: np.ndarray, bandwidths: Sequence[float]
 
 
 @probe()
-@renamed(of="space")
 def cka(
     snapshot: Snapshot, space: Sequence[str] = ("feature", "common", "code", "regressed"), batch: int = 256
 ) -> Matrix:
@@ -199,10 +196,9 @@ def layers_of(snapshot: Snapshot, space: Sequence[str]) -> dict[str, np.ndarray]
     """The arrays by ``net layer``: the student's, each teacher's, then what belongs to no net."""
     found: dict[str, np.ndarray] = {}
     for net in ("student", *snapshot.teachers):
-        if "feature" in space:
-            prefix = f"feature/{net}/"
-            mine = (name for name in snapshot.arrays if name.startswith(prefix))
-            found |= {f"{net} {name.removeprefix(prefix)}": snapshot.arrays[name] for name in mine}
+        for name, array in snapshot.arrays.items():
+            if "feature" in space and name.startswith(f"feature/{net}/"):
+                found[f"{net} {name.split('/', 2)[2]}"] = array
         if "common" in space and f"common/{net}" in snapshot.arrays:
             found[f"{net} common"] = snapshot.arrays[f"common/{net}"]
     for name, array in snapshot.arrays.items():

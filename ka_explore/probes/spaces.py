@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from ka_explore.errors import InputError
-from ka_explore.probes.probe import renamed
+from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Points
 from ka_explore.run.snapshot import Snapshot
 
@@ -64,7 +64,7 @@ def members(snapshot: Snapshot, space: str) -> dict[str, np.ndarray]:
     return group
 
 
-@renamed(of="space")
+@space_was_of
 def rows_of(snapshot: Snapshot, space: str = "common", normalise: bool = True) -> dict[str, np.ndarray]:
     """Each net's rows, L2-normalised as the MMD sees them; values that are not finite count as zero.
 

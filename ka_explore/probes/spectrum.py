@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.probes.probe import probe, renamed
+from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Curves, Matrix, Scalars
 from ka_explore.probes.samples import centred, finite, finite_in_all, left_out
 from ka_explore.run.snapshot import Snapshot
@@ -15,7 +15,6 @@ ROUNDING = 1e-6
 
 
 @probe("common/*")
-@renamed(of="space")
 def effective_rank(snapshot: Snapshot, space: str = "common") -> Scalars:
     """How many directions each net uses: exp(entropy of the normalised singular values of its centred rows).
 
@@ -32,7 +31,6 @@ def effective_rank(snapshot: Snapshot, space: str = "common") -> Scalars:
 
 
 @probe("common/*")
-@renamed(of="space")
 def dead_channels(snapshot: Snapshot, space: str = "common") -> Scalars:
     """Share of each net's channels that say nothing: the same for all samples, up to rounding.
 
@@ -48,7 +46,6 @@ def dead_channels(snapshot: Snapshot, space: str = "common") -> Scalars:
 
 
 @probe("common/*")
-@renamed(of="space")
 def spectrum(snapshot: Snapshot, space: str = "common") -> Curves:
     """Share of each net's variance on each of its own principal axes, largest first; they sum to 1.
 
@@ -68,7 +65,6 @@ def spectrum(snapshot: Snapshot, space: str = "common") -> Curves:
 
 
 @probe("common/*")
-@renamed(of="space")
 def principal_angles(snapshot: Snapshot, space: str = "common", share: float = 0.9) -> Matrix:
     """Angles between the nets' principal subspaces, in degrees: 0 for a shared direction, 90 for none.
 
