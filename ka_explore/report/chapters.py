@@ -22,8 +22,7 @@ def chapter_of(run_report: RunReport, bar: Any, *, titled: bool) -> Chapter:
     """All sections of a run, under its name if it is one of several; a bar is told of every one."""
     sections = []
     for title, build in SECTIONS.items():
-        parts = build(run_report)
-        if parts:
+        if parts := build(run_report):
             sections.append(Section(title, parts))
         bar.set_postfix_str(f"{run_report.name}: {title}", refresh=False)
         bar.update()

@@ -138,15 +138,14 @@ def configuration(run_report: RunReport) -> list[Part]:
 def again_section(runs: "Sequence[Run]", names: Sequence[str], page: Path) -> Section:
     """The commands that make the runs and this page again, and the versions for which that is exact."""
     folders = [kept_as(run.name, run.folder) for run in runs]
+    versions = ", ".join(f"{what} {value}" for what, value in runs[0].store.about["environment"].items())
     parts: list[Part] = [
         Code("\n".join(run_command(run.store.about) for run in runs)),
         quiet("The same as Python, or to go on from here:"),
         Code(open_lines(*folders)),
         quiet("This page:"),
         Code(command("report", *folders, "-o", page.name)),
+        *(quiet(f"{name}: {note}") for name, run in zip(names, runs, strict=True) for note in run.notes),
+        Words(f"Bits are the same on the same machine with the same versions: {versions}."),
     ]
-    for name, run in zip(names, runs, strict=True):
-        parts += [quiet(f"{name}: {note}") for note in run.notes]
-    versions = ", ".join(f"{what} {value}" for what, value in runs[0].store.about["environment"].items())
-    exact = Words(f"Bits are the same on the same machine with the same versions: {versions}.")
-    return Section("How to reproduce", [*parts, exact])
+    return Section("How to reproduce", parts)

@@ -63,8 +63,7 @@ def worst(run_report: RunReport) -> list[Part]:
 
 def worst_of(run_report: RunReport, snapshot: Snapshot) -> list[Part]:
     """The images of a snapshot that are worst reconstructed."""
-    ranked = worst_reconstructed(snapshot, count=WORST)
-    head, rows = ranked.table()
+    head, rows = worst_reconstructed(snapshot, count=WORST).table()
     if not rows:
         return [missing("No reconstruction error is finite.")]
     where = {str(image): i for i, image in enumerate(snapshot.index)}
