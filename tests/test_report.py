@@ -13,13 +13,14 @@ from PIL import Image
 
 from ka_explore import InputError, Labelled, Pool, Problem, Run, StoreError
 from ka_explore.probes.results import Points
+from ka_explore.probes.samples import evenly
 from ka_explore.problem.pool import Images
 from ka_explore.report import write_report
 from ka_explore.report.images import answer, misunderstood, said, shown
 from ka_explore.report.page import escaped, verbatim
 from ka_explore.report.parts import Table
 from ka_explore.report.run_report import MOST, RunReport
-from ka_explore.report.space import evenly, thinned, what_to_draw
+from ka_explore.report.space import thinned, what_to_draw
 from ka_explore.run.snapshot import Snapshot
 
 pytestmark = pytest.mark.slow

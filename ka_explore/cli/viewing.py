@@ -16,7 +16,7 @@ from ka_explore.cli.shared import all_opened, comparison_table, opened, print_js
 from ka_explore.errors import InputError, KaError, unknown
 from ka_explore.probes import PROBES
 from ka_explore.probes.over_steps import first_answer, over_steps
-from ka_explore.probes.probe import renamed
+from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Curves, Distribution, Matrix, Points, Result, Scalars, heading
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
@@ -252,7 +252,7 @@ def plot_film(store: Store, chosen: argparse.Namespace, output: Path) -> Path:
     return output
 
 
-@renamed(of="space")
+@space_was_of
 def film_frames(store: Store, snapshots: Sequence[Snapshot], space: str = "") -> list[Points]:
     """Snapshots drawn on the axes of the run, coloured by class or, where that is unknown, by who claims the image."""
     from ka_explore.report.space import alike, coloured_by, linear, what_to_draw

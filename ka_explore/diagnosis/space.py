@@ -1,6 +1,7 @@
 """Checks of what the nets meet in: the common space, its channels, the MMD that aligns it, the way back out of it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,7 +13,7 @@ from ka_explore.diagnosis.terms import gradient_ratios
 from ka_explore.diagnosis.thresholds import THRESHOLDS
 from ka_explore.probes.results import Curves, Distribution, Scalars
 from ka_explore.probes.samples import average
-from ka_explore.probes.similarity import recorded
+from ka_explore.probes.similarity import FLOOR, recorded
 from ka_explore.probes.spectrum import dead_channels as dead_shares
 from ka_explore.probes.spectrum import effective_rank
 
@@ -135,12 +136,12 @@ def mmd_saturated(evidence: Evidence) -> Iterator[Finding]:
     seen = [found for found in map(recorded, evidence.snapshots) if found is not None]
     if not seen:
         raise CannotCheck("the snapshots hold no MMD by bandwidth.")
-    last = seen[-1]
-    if 2 / last.floor < 8:
+    last, floors = seen[-1], [found.levels[FLOOR] for found in seen]
+    if 2 / floors[-1] < 8:
         raise CannotCheck("fewer than 8 samples.")
     # how far the bandwidth that sees most is from either end, by snapshot
-    ratios = [found.values[np.isfinite(found.values)] / found.floor for found in seen]
-    ratios = [ratio for ratio in ratios if len(ratio)]
+    values = [np.concatenate(list(found.y.values())) for found in seen]
+    ratios = [v[np.isfinite(v)] / floor for v, floor in zip(values, floors, strict=True) if np.isfinite(v).any()]
     _, gradients = gradient_ratios(evidence)
     finding = partial(
         judged,
@@ -148,9 +149,9 @@ def mmd_saturated(evidence: Evidence) -> Iterator[Finding]:
         depth=5,
         subject="mmd",
         evidence={
-            "bandwidths": ", ".join(f"{s:g}" for s in last.bandwidths),
-            "floor 2/N": last.floor,
-            "samples": 2 / last.floor,
+            "bandwidths": ", ".join(f"{s:g}" for s in next(iter(last.x.values()))),
+            FLOOR: floors[-1],
+            "samples": 2 / floors[-1],
             "gradient relative to the soft target's": median(gradients.get("mmd", [])),
         },
         why="A kernel that is 1 only for a row and itself, or 1 for all pairs, has no gradient: the MMD is a constant "
@@ -162,15 +163,7 @@ def mmd_saturated(evidence: Evidence) -> Iterator[Finding]:
                 at=0,
             ),
         ),
-        result=Curves(
-            {teacher: np.array(last.bandwidths) for teacher in last.teachers},
-            {teacher: last.values[:, i] for i, teacher in enumerate(last.teachers)},
-            across="bandwidth σ",
-            unit="squared MMD",
-            title="MMD by bandwidth",
-            levels={"floor 2/N": last.floor},
-            log=(True, True),
-        ),
+        result=replace(last, across="bandwidth σ", title="MMD by bandwidth", log=(True, True), note=""),
     )
     yield finding(
         "mmd_small",

@@ -1,6 +1,7 @@
 """The probes by name: functions from a snapshot to a result; numpy, no torch, so they work on a saved folder."""
 
 import warnings
+from typing import Any
 
 from ka_explore.probes.agreement import accuracy, agreement, agreement_by_class, confusion, confusion_with
 from ka_explore.probes.calibration import calibration_error, entropies, reliability
@@ -36,41 +37,14 @@ class Table(dict[str, Probe[..., Result]]):
         return super().__contains__(name) or name in OLD_NAMES
 
 
-PROBES = Table(
-    {
-        # the common space
-        "pca": pca,
-        "mmd": mmd,
-        "mmd_curve": mmd_curve,
-        "median_distance": median_distance,
-        "cka": cka,
-        "effective_rank": effective_rank,
-        "dead_channels": dead_channels,
-        "spectrum": spectrum,
-        "principal_angles": principal_angles,
-        # what comes back
-        "reconstruction_error": reconstruction_error,
-        "error_by_class": error_by_class,
-        "error_by_channel": error_by_channel,
-        "worst_channels": worst_channels,
-        "worst_reconstructed": worst_reconstructed,
-        "bridges": bridges,
-        # the answers
-        "accuracy": accuracy,
-        "agreement": agreement,
-        "agreement_by_class": agreement_by_class,
-        "confusion": confusion,
-        "confusion_with": confusion_with,
-        "reliability": reliability,
-        "calibration_error": calibration_error,
-        "entropies": entropies,
-        # whose image it is
-        "responsibility": responsibility,
-        "selection": selection,
-        "selection_share": selection_share,
-        # what moves the student
-        "gradient_size": gradient_size,
-        "gradient_cosine": gradient_cosine,
-        "gradient_ratio": gradient_ratio,
-    }
-)
+GROUPS: dict[str, tuple[Probe[..., Any], ...]] = {
+    "the common space": (pca, mmd, mmd_curve, median_distance, cka),
+    "its directions": (effective_rank, dead_channels, spectrum, principal_angles),
+    "what comes back": (reconstruction_error, error_by_class, error_by_channel, worst_channels, worst_reconstructed),
+    "what bridges leave": (bridges,),
+    "the answers": (accuracy, agreement, agreement_by_class, confusion, confusion_with),
+    "how sure they are": (reliability, calibration_error, entropies),
+    "whose image it is": (responsibility, selection, selection_share),
+    "what moves the student": (gradient_size, gradient_cosine, gradient_ratio),
+}
+PROBES = Table({probe.function.__name__: probe for group in GROUPS.values() for probe in group})

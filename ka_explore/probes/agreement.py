@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ka_explore.probes.classes import columns_of, names_of, one_teacher, task_of, tasks_of, told_task, truth
+from ka_explore.errors import unknown
+from ka_explore.probes.classes import columns_of, names_of, task_of, tasks_of, told_task, truth
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Matrix, Scalars
 from ka_explore.probes.samples import average, finite, left_out
@@ -12,12 +13,10 @@ from ka_explore.run.snapshot import Snapshot
 @probe()
 def agreement(snapshot: Snapshot) -> Scalars:
     """On how many images the answer within a teacher's classes is the teacher's, by teacher; needs no label."""
-    values, masks = {}, []
-    for teacher in snapshot.teachers:
-        said, answer, kept = answers(snapshot, teacher)
-        values[teacher] = average((answer == said)[kept])
-        masks.append(kept)
-    return Scalars(values, title="agreement with each teacher (share of images)", note=left_out(*masks))
+    found = {teacher: answers(snapshot, teacher) for teacher in snapshot.teachers}
+    values = {teacher: average((answer == said)[kept]) for teacher, (said, answer, kept) in found.items()}
+    note = left_out(*(kept for _, _, kept in found.values()))
+    return Scalars(values, title="agreement with each teacher (share of images)", note=note)
 
 
 @probe()
@@ -34,14 +33,9 @@ def agreement_by_class(snapshot: Snapshot) -> Matrix:
         for index, column in enumerate(snapshot.knows[teacher]):
             values[row, column] = average((answer == said)[kept & (said == index)])
         masks.append(kept)
-    return Matrix(
-        values,
-        snapshot.teachers,
-        tuple(f"{task}: {label}" if several else label for task, label in snapshot.classes),
-        unit="share of the images of which the teacher says so",
-        title="agreement with each teacher by its answer",
-        note=left_out(*masks),
-    )
+    columns = tuple(f"{task}: {label}" if several else label for task, label in snapshot.classes)
+    unit, title = "share of the images of which the teacher says so", "agreement with each teacher by its answer"
+    return Matrix(values, snapshot.teachers, columns, unit, title, note=left_out(*masks))
 
 
 @probe()
@@ -55,17 +49,13 @@ def confusion_with(snapshot: Snapshot, teacher: str | None = None) -> Matrix:
 
     Raises InputError for an unknown teacher.
     """
-    teacher = one_teacher(snapshot, teacher)
+    if teacher is not None and teacher not in snapshot.knows:
+        raise unknown("teacher", teacher, snapshot.teachers)
+    teacher = teacher or snapshot.teachers[0]
     said, answer, kept = answers(snapshot, teacher)
     names = tuple(snapshot.classes[column][1] for column in snapshot.knows[teacher])
-    return Matrix(
-        shares_of_row(said[kept], answer[kept], len(names)),
-        tuple(f"{teacher}: {name}" for name in names),
-        tuple(f"student: {name}" for name in names),
-        unit="share of the row",
-        title=f"student against {teacher}",
-        note=left_out(kept, behind=f"the student's answer among the classes of {teacher}"),
-    )
+    note = left_out(kept, behind=f"the student's answer among the classes of {teacher}")
+    return confused(said[kept], answer[kept], names, teacher, f"student against {teacher}", note)
 
 
 @probe(labels="needed")
@@ -79,15 +69,9 @@ def confusion(snapshot: Snapshot, task: str | None = None) -> Matrix:
     """
     task, y = truth(snapshot, task, "confusion_with")
     scores, names = snapshot.arrays["scores"][:, columns_of(snapshot, task)], names_of(snapshot, task)
-    kept, known = finite(scores), y >= 0
-    return Matrix(
-        shares_of_row(y[kept & known], scores.argmax(axis=1)[kept & known], len(names)),
-        tuple(f"true: {name}" for name in names),
-        tuple(f"student: {name}" for name in names),
-        unit="share of the row",
-        title=f"true class and answer{told_task(snapshot, task)}",
-        note=left_out(kept),
-    )
+    kept, title = finite(scores), f"true class and answer{told_task(snapshot, task)}"
+    used = kept & (y >= 0)
+    return confused(y[used], scores.argmax(axis=1)[used], names, "true", title, left_out(kept))
 
 
 @probe(labels="needed")
@@ -124,8 +108,11 @@ def index_among(y: np.ndarray, columns: list[int], classes: tuple[int, ...]) -> 
     return np.where(y >= 0, indices[y], -1)
 
 
-def shares_of_row(rows: np.ndarray, columns: np.ndarray, count: int) -> np.ndarray:
-    """(class, class): the share of each row's samples in each column; NaN for a row without samples."""
+def confused(rows: np.ndarray, columns: np.ndarray, names: tuple[str, ...], who: str, title: str, note: str) -> Matrix:
+    """(class, class): the share of each row's samples that the student puts in each column; NaN for a row without."""
+    count = len(names)
     counts = np.bincount(rows * count + columns, minlength=count * count).reshape(count, count)
     total = counts.sum(axis=1, keepdims=True)
-    return np.where(total > 0, counts / np.maximum(total, 1), np.nan)
+    shares = np.where(total > 0, counts / np.maximum(total, 1), np.nan)
+    told, said = (tuple(f"{net}: {name}" for name in names) for net in (who, "student"))
+    return Matrix(shares, told, said, unit="share of the row", title=title, note=note)

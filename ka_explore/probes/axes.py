@@ -2,14 +2,15 @@
 
 import hashlib
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from ka_explore.errors import InputError
 from ka_explore.probes.linear import Basis, fit_basis
-from ka_explore.probes.probe import renamed
+from ka_explore.probes.probe import space_was_of
+from ka_explore.probes.samples import evenly
 from ka_explore.probes.spaces import width_of
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store, replace_file
@@ -17,7 +18,7 @@ from ka_explore.run.store import Store, replace_file
 BASIS_SNAPSHOTS = 5  # at most: the first, the last and some between
 
 
-@renamed(of="space")
+@space_was_of
 def basis_of(store: Store | Path | str, space: str = "common") -> Basis:
     """The axes that a run and its forks are drawn on: fitted when first asked for, and then the same for good.
 
@@ -35,28 +36,20 @@ def basis_of(store: Store | Path | str, space: str = "common") -> Basis:
     return refreeze(store, space) if found is None else found
 
 
-@renamed(of="space")
+@space_was_of
 def refreeze(store: Store | Path | str, space: str = "common") -> Basis:
-    """Fit a run's axes anew to the snapshots it has by now; pictures drawn before do not fit these any more."""
+    """Fit a run's axes anew to the snapshots it has by now; pictures drawn before do not fit these any more.
+
+    Snapshots of stages that have no such arrays are passed over.
+    """
     store = store if isinstance(store, Store) else Store(Path(store))
-    basis, path = fitted(store, space), view_path(store.folder, space)
-    arrays = {"mean": basis.mean, "axes": basis.axes, "kept": np.array(basis.kept), "steps": np.array(basis.steps)}
-    with suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
-        replace_file(path, lambda file: np.savez(file, of=np.array(space), **arrays))  # type: ignore[arg-type]
-    return basis
-
-
-def fitted(store: Store, space: str) -> Basis:
-    """Axes of a few of a run's snapshots; those of stages that have no such arrays are passed over."""
     steps = store.snapshot_steps()
     if not steps:
         raise InputError(f"{store.folder} has no snapshot yet: run it with snapshot_every, or draw a snapshot's own.")
-    chosen = np.unique(np.linspace(0, len(steps) - 1, BASIS_SNAPSHOTS).round().astype(int))
     usable: list[tuple[int, Snapshot]] = []
     refused: InputError | None = None
-    for i in chosen[::-1]:
-        snapshot = store.load_snapshot(steps[i])
+    for step in evenly(steps, BASIS_SNAPSHOTS)[::-1]:
+        snapshot = store.load_snapshot(step)
         try:
             width = width_of(snapshot, space)
         except InputError as error:
@@ -67,7 +60,12 @@ def fitted(store: Store, space: str) -> Basis:
         usable.append((width, replace(snapshot, arrays=arrays)))
     if not usable and refused is not None:
         raise refused
-    return fit_basis([snapshot for width, snapshot in usable[::-1] if width == usable[0][0]], space)
+    basis = fit_basis([snapshot for width, snapshot in usable[::-1] if width == usable[0][0]], space)
+    path = view_path(store.folder, space)
+    with suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        replace_file(path, lambda file: np.savez(file, of=np.array(space), **asdict(basis)))
+    return basis
 
 
 def view_path(folder: Path, space: str) -> Path:
@@ -81,11 +79,11 @@ def read_basis(path: Path, space: str) -> Basis | None:
         return None
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            mean, axes, shares = file["mean"], file["axes"], file["kept"]
+            arrays = mean, axes, kept = file["mean"], file["axes"], file["kept"]
             steps, name = file["steps"], str(file["of"])
-        whole = name == space and mean.ndim == 1 and axes.shape == (2, len(mean)) and shares.shape == (2,)
-        if not whole or not all(np.isfinite(a).all() for a in (mean, axes, shares)):
-            return None
-        return Basis(mean, axes, (float(shares[0]), float(shares[1])), tuple(int(step) for step in steps))
+        whole = name == space and mean.ndim == 1 and axes.shape == (2, len(mean)) and kept.shape == (2,)
+        if whole and all(np.isfinite(array).all() for array in arrays):
+            return Basis(mean, axes, (float(kept[0]), float(kept[1])), tuple(map(int, steps)))
     except Exception:  # damaged bytes can raise anything
-        return None
+        pass
+    return None

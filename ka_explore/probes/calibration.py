@@ -4,7 +4,7 @@ import numpy as np
 
 from ka_explore.errors import InputError
 from ka_explore.probes.agreement import index_among
-from ka_explore.probes.classes import columns_of, one_task, tasks_of, teachers_of, told_task, truth
+from ka_explore.probes.classes import columns_of, labelled_task, tasks_of, teachers_of, told_task, truth
 from ka_explore.probes.logits import entropy, relative_entropy, softmax
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Curves, Distribution, Scalars
@@ -13,8 +13,7 @@ from ka_explore.run.snapshot import Snapshot
 
 DIAGONAL = "as sure as right"
 
-# By net: how sure it is of each image's answer, and whether that is right.
-Judged = dict[str, tuple[np.ndarray, np.ndarray]]
+Judged = dict[str, tuple[np.ndarray, np.ndarray]]  # by net: how sure it is of each image, and whether it is right
 
 
 @probe(labels="used")
@@ -31,17 +30,14 @@ def reliability(snapshot: Snapshot, task: str | None = None, bins: int = 15) -> 
 
     Raises InputError for an unknown task, or fewer than one bin.
     """
-    check(bins)
-    labels = snapshot.labels or {}
-    task = next(iter(labels), None) if task is None else task
-    task = one_task(snapshot, task)
-    labelled = task in labels
-    found, kept = judged(snapshot, task) if labelled else judged_by_teachers(snapshot, task)
-    points = {name: binned(sure, right, bins) for name, (sure, right) in found.items()}
+    task, labelled = labelled_task(snapshot, task)
+    found, kept = judged(snapshot, task, labelled=labelled)
+    points = {name: binned(sure, right, bins)[:2] for name, (sure, right) in found.items()}
+    points[DIAGONAL] = np.array([0.0, 1.0]), np.array([0.0, 1.0])
     against = "the true class" if labelled else "the teacher's answer (no labels)"
     return Curves(
-        {name: confidence for name, (confidence, _, _) in points.items()} | {DIAGONAL: np.array([0.0, 1.0])},
-        {name: share for name, (_, share, _) in points.items()} | {DIAGONAL: np.array([0.0, 1.0])},
+        {name: confidence for name, (confidence, _) in points.items()},
+        {name: share for name, (_, share) in points.items()},
         across="confidence (probability of the answer)",
         unit="share right" if labelled else "share that agrees with the teacher",
         title=f"reliability against {against}{told_task(snapshot, task)}",
@@ -61,16 +57,16 @@ def calibration_error(snapshot: Snapshot, bins: int = 15) -> Scalars:
 
     NaN for a net without such images. Raises InputError for fewer than one bin.
     """
-    check(bins)
     truth(snapshot, None, "reliability")
-    values: dict[str, float] = {}
-    masks = []
+    values, masks = {}, []
     for task in snapshot.labels or {}:
         found, kept = judged(snapshot, task)
         masks.append(kept)
         for net, (sure, right) in found.items():
             name = f"student {task}" if net == "student" and len(snapshot.labels or {}) > 1 else net
-            values[name] = expected_error(*binned(sure, right, bins))
+            confidence, share, count = binned(sure, right, bins)
+            error = (count * np.abs(share - confidence)).sum()
+            values[name] = float(error / count.sum()) if len(count) else float("nan")
     return Scalars(values, title="expected calibration error", note=left_out(*masks))
 
 
@@ -83,63 +79,42 @@ def entropies(snapshot: Snapshot, relative: bool = False) -> Distribution:
             0 for a single label. Otherwise in nats.
     """
     tasks, scores = tasks_of(snapshot), snapshot.arrays["scores"]
-    logits = {
-        "student" if len(tasks) == 1 else f"student {task}": scores[:, columns_of(snapshot, task)] for task in tasks
-    }
+    names = {task: "student" if len(tasks) == 1 else f"student {task}" for task in tasks}
+    logits = {name: scores[:, columns_of(snapshot, task)] for task, name in names.items()}
     logits |= {teacher: snapshot.arrays[f"logits/{teacher}"] for teacher in snapshot.teachers}
-    return Distribution(
-        {net: (relative_entropy if relative else entropy)(z[finite(z)]) for net, z in logits.items()},
-        unit="share of log(labels)" if relative else "nats",
-        title="entropy of the answers",
-        note=left_out(finite(*logits.values())),
-    )
+    measure, unit = (relative_entropy, "share of log(labels)") if relative else (entropy, "nats")
+    values, note = {net: measure(z[finite(z)]) for net, z in logits.items()}, left_out(finite(*logits.values()))
+    return Distribution(values, unit=unit, title="entropy of the answers", note=note)
 
 
-def judged(snapshot: Snapshot, task: str) -> tuple[Judged, np.ndarray]:
-    """The student on the images of a task, its teachers on those of their own classes, against the true class."""
-    _, y = truth(snapshot, task, "reliability")
-    columns = columns_of(snapshot, task)
-    sides = {"student": (snapshot.arrays["scores"][:, columns], y)}
+def judged(snapshot: Snapshot, task: str, *, labelled: bool = True) -> tuple[Judged, np.ndarray]:
+    """The student on the images of a task, its teachers on those of their own classes, against the true class.
+
+    Without labels the student's answer within each teacher's classes, against the teacher's answer.
+    """
+    scores, columns = snapshot.arrays["scores"], columns_of(snapshot, task)
+    y = truth(snapshot, task, "reliability")[1] if labelled else None
+    sides = {} if y is None else {"student": (scores[:, columns], y, finite(scores[:, columns]))}
     for teacher in teachers_of(snapshot, task):
-        sides[teacher] = (snapshot.arrays[f"logits/{teacher}"], index_among(y, columns, snapshot.knows[teacher]))
+        logits, classes = snapshot.arrays[f"logits/{teacher}"], snapshot.knows[teacher]
+        if y is not None:
+            sides[teacher] = logits, index_among(y, columns, classes), finite(logits)
+        else:
+            own = scores[:, list(classes)]
+            sides[f"student within {teacher}"] = own, logits.argmax(axis=1), finite(own, logits)
     found = {}
-    for net, (logits, right) in sides.items():
-        used = finite(logits) & (right >= 0)
+    for net, (logits, right, kept) in sides.items():
+        used = kept & (right >= 0)
         found[net] = (softmax(logits[used]).max(axis=1), logits[used].argmax(axis=1) == right[used])
-    return found, finite(*(logits for logits, _ in sides.values()))
-
-
-def judged_by_teachers(snapshot: Snapshot, task: str) -> tuple[Judged, np.ndarray]:
-    """The student's answer within each teacher's classes against the teacher's answer; needs no label."""
-    found, masks = {}, []
-    for teacher in teachers_of(snapshot, task):
-        own = snapshot.arrays["scores"][:, list(snapshot.knows[teacher])]
-        logits = snapshot.arrays[f"logits/{teacher}"]
-        used = finite(own, logits)
-        found[f"student within {teacher}"] = (
-            softmax(own[used]).max(axis=1),
-            own[used].argmax(axis=1) == logits[used].argmax(axis=1),
-        )
-        masks.append(used)
-    return found, np.logical_and.reduce(masks)
+    return found, np.logical_and.reduce([kept for _, _, kept in sides.values()])
 
 
 def binned(sure: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every bin of confidence that is not empty: mean confidence, share right, how many."""
-    edges = np.linspace(0, 1, bins + 1)
-    bin_of = np.searchsorted(edges[1:-1], sure)
+    if bins < 1:
+        raise InputError(f"bins={bins}: expected at least 1.")
+    bin_of = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], sure)
     count = np.bincount(bin_of, minlength=bins)
     used = count > 0
     total = [np.bincount(bin_of, weights=values, minlength=bins)[used] for values in (sure, right.astype(np.float64))]
     return total[0] / count[used], total[1] / count[used], count[used]
-
-
-def expected_error(sure: np.ndarray, right: np.ndarray, count: np.ndarray) -> float:
-    """Σ count · |right − sure| / Σ count; NaN of none."""
-    return float((count * np.abs(right - sure)).sum() / count.sum()) if len(count) else float("nan")
-
-
-def check(bins: int) -> None:
-    """Raises InputError for fewer than one bin."""
-    if bins < 1:
-        raise InputError(f"bins={bins}: expected at least 1.")

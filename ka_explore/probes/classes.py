@@ -37,18 +37,18 @@ def teachers_of(snapshot: Snapshot, task: str) -> list[str]:
     return [teacher for teacher in snapshot.teachers if task_of(snapshot, teacher) == task]
 
 
-def one_teacher(snapshot: Snapshot, teacher: str | None) -> str:
-    """The named teacher, by default the first; raises InputError for one that is not there."""
-    if teacher is not None and teacher not in snapshot.knows:
-        raise unknown("teacher", teacher, snapshot.teachers)
-    return snapshot.teachers[0] if teacher is None else teacher
-
-
 def one_task(snapshot: Snapshot, task: str | None) -> str:
     """The named task, by default the first; raises InputError for one that is not there."""
     if task is not None and task not in tasks_of(snapshot):
         raise unknown("task", task, tasks_of(snapshot))
     return tasks_of(snapshot)[0] if task is None else task
+
+
+def labelled_task(snapshot: Snapshot, task: str | None) -> tuple[str, bool]:
+    """The named task, by default the first that has labels, or the first; and whether it has labels."""
+    labels = snapshot.labels or {}
+    task = one_task(snapshot, next(iter(labels), None) if task is None else task)
+    return task, task in labels
 
 
 def truth(snapshot: Snapshot, task: str | None, instead: str) -> tuple[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """What the points of a picture are coloured by, and which of them are joined."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +10,13 @@ from jaxtyping import Int64
 from ka_explore.errors import InputError, unknown
 from ka_explore.probes.agreement import answers
 from ka_explore.probes.classes import task_of, tasks_of
-from ka_explore.probes.probe import renamed
+from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Points, Scalars
 from ka_explore.probes.selection import shares
 from ka_explore.probes.spaces import class_labels, name_of, rows_of
 from ka_explore.run.snapshot import Snapshot
+
+COLOURS = ("class", "net", "teacher", "error", "agreement")
 
 
 def colour(points: Points, snapshot: Snapshot, by: str = "class", task: str | None = None) -> Points:
@@ -38,64 +40,44 @@ def colour(points: Points, snapshot: Snapshot, by: str = "class", task: str | No
     if int(points.sample.max(initial=0)) >= max(len(snapshot.index), 1):
         raise InputError(f"this picture is of another snapshot: this one has {len(snapshot.index)} samples.")
     plain = replace(points, label=None, labels=(), legend="class", value=None, unit="")
-    return COLOURS[by](plain, snapshot, task)
+    if by == "class":
+        label, labels = class_labels(snapshot, task)
+        if label is None:
+            what = "no true labels" if task is None else f"no true labels of task {task!r}"
+            raise InputError(f"this snapshot has {what}: colour by net, teacher, error or agreement instead.")
+        return replace(plain, label=label[points.sample], labels=labels, legend=task or "class")
+    if by == "teacher":
+        label = claimed(snapshot, task)[points.sample]
+        return replace(plain, label=label, labels=snapshot.teachers, legend="claimed by")
+    if by == "error":
+        unit = "reconstruction error (share of the feature's variance)"
+        return replace(plain, value=by_net(points, *errors_of(snapshot)), unit=unit)
+    if by == "agreement":
+        label = by_net(points, *differences_of(snapshot, task))
+        return replace(plain, label=label, labels=("agrees", "differs"), legend="student and teacher")
+    return plain
 
 
-def by_class(points: Points, snapshot: Snapshot, task: str | None) -> Points:
-    """The true class of the image."""
-    label, labels = class_labels(snapshot, task)
-    if label is None:
-        what = "no true labels" if task is None else f"no true labels of task {task!r}"
-        raise InputError(f"this snapshot has {what}: colour by net, teacher, error or agreement instead.")
-    return replace(points, label=label[points.sample], labels=labels, legend="class" if task is None else task)
+def by_net(points: Points, own: Mapping[str, np.ndarray], other: np.ndarray) -> np.ndarray:
+    """(point,): what a net has of its own a sample, or what all others have."""
+    return np.stack([own.get(net, other) for net in points.groups])[points.group, points.sample]
 
 
-def by_net(points: Points, _snapshot: Snapshot, _task: str | None) -> Points:
-    """The net, by the plot's own rule."""
-    return points
-
-
-def by_teacher(points: Points, snapshot: Snapshot, task: str | None) -> Points:
-    """The teacher that claims the image."""
-    return replace(points, label=claimed(snapshot, task)[points.sample], labels=snapshot.teachers, legend="claimed by")
-
-
-def by_error(points: Points, snapshot: Snapshot, _task: str | None) -> Points:
-    """The reconstruction error of the image."""
-    errors = snapshot.group("error")
-    table = np.stack([np.asarray(a, np.float64) for a in errors.values()])
+def errors_of(snapshot: Snapshot) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The reconstruction error of every image, by teacher, and the mean of those that are finite."""
+    errors = {net: np.asarray(error, np.float64) for net, error in snapshot.group("error").items()}
+    table = np.stack(list(errors.values()))
     known = np.isfinite(table)
-    mean = np.where(known, table, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
-    value = np.empty(len(points.xy))
-    for index, net in enumerate(points.groups):
-        mine = points.group == index
-        value[mine] = (np.asarray(errors[net], np.float64) if net in errors else mean)[points.sample[mine]]
-    return replace(points, value=value, unit="reconstruction error (share of the feature's variance)")
+    return errors, np.where(known, table, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
 
 
-def by_agreement(points: Points, snapshot: Snapshot, task: str | None) -> Points:
-    """Whether the student says what the teacher says."""
-    teachers = snapshot.teachers
-    differs = np.full((len(teachers), len(snapshot.index)), -1)
-    for index, teacher in enumerate(teachers):
-        said, answer, known = answers(snapshot, teacher)
-        differs[index, known] = (said != answer)[known]
+def differences_of(snapshot: Snapshot, task: str | None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Whether the student says otherwise than each teacher, and than the one that claims the image; -1 if unknown."""
+    found = {teacher: answers(snapshot, teacher) for teacher in snapshot.teachers}
+    differs = {teacher: np.where(known, said != answer, -1) for teacher, (said, answer, known) in found.items()}
     claim = claimed(snapshot, task)
-    own = np.where(claim >= 0, differs[np.maximum(claim, 0), np.arange(len(claim))], -1)
-    label = np.empty(len(points.xy), np.int64)
-    for index, net in enumerate(points.groups):
-        mine = points.group == index
-        label[mine] = (differs[teachers.index(net)] if net in teachers else own)[points.sample[mine]]
-    return replace(points, label=label, labels=("agrees", "differs"), legend="student and teacher")
-
-
-COLOURS: Mapping[str, Callable[[Points, Snapshot, str | None], Points]] = {
-    "class": by_class,
-    "net": by_net,
-    "teacher": by_teacher,
-    "error": by_error,
-    "agreement": by_agreement,
-}
+    table = np.stack(list(differs.values()))
+    return differs, np.where(claim >= 0, table[np.maximum(claim, 0), np.arange(len(claim))], -1)
 
 
 def claimed(snapshot: Snapshot, task: str | None = None) -> Int64[np.ndarray, "sample"]:
@@ -110,8 +92,8 @@ def claimed(snapshot: Snapshot, task: str | None = None) -> Int64[np.ndarray, "s
     """
     teachers = snapshot.teachers
     tasks = {t: task_of(snapshot, t) for t in teachers}
-    weights = {t: snapshot.arrays[f"weight/{t}"] for t in teachers if f"weight/{t}" in snapshot.arrays}
-    weights = {t: a for t, a in weights.items() if task in (None, tasks[t])}
+    mine = [t for t in teachers if f"weight/{t}" in snapshot.arrays and task in (None, tasks[t])]
+    weights = {t: snapshot.arrays[f"weight/{t}"] for t in mine}
     if not weights:
         shared = [name for name, count in Counter(tasks.values()).items() if count > 1]
         wanted = task or next(iter(shared or tasks.values()))
@@ -144,22 +126,18 @@ def join_pairs(points: Points, images: int | float = 1.0, *, seed: int = 0) -> P
         raise InputError(f"images={images!r}: expected a share above 0 and up to 1.0, or a whole number from 1.")
     own = np.flatnonzero(points.group == points.groups.index("student"))
     count = min(int(images), len(own)) if whole else max(1, round(images * len(own)))
-    picked = own
-    note = points.note
+    picked, note = own, points.note
     if count < len(own):
         label = np.zeros(len(own), np.int64) if points.label is None else points.label[own]
         picked = own[stratified(label, count, seed)]
-        part = f"lines for {count} of {len(own)} images"
-        note = f"{note}; {part}" if note else part
-    pairs = []
+        note = "; ".join(filter(None, [note, f"lines for {count} of {len(own)} images"]))
+    pairs = [np.zeros((0, 2), np.int64)]
     for index, net in enumerate(points.groups):
-        if net == "student":
-            continue
-        theirs = np.flatnonzero(points.group == index)
-        _, here, there = np.intersect1d(points.sample[picked], points.sample[theirs], return_indices=True)
-        pairs.append(np.column_stack([picked[here], theirs[there]]))
-    joined = np.concatenate(pairs) if pairs else np.zeros((0, 2), np.int64)
-    return replace(points, pairs=joined.astype(np.int64), note=note)
+        if net != "student":
+            theirs = np.flatnonzero(points.group == index)
+            _, here, there = np.intersect1d(points.sample[picked], points.sample[theirs], return_indices=True)
+            pairs.append(np.column_stack([picked[here], theirs[there]]))
+    return replace(points, pairs=np.concatenate(pairs), note=note)
 
 
 def stratified(label: Int64[np.ndarray, "point"], count: int, seed: int = 0) -> Int64[np.ndarray, "picked"]:
@@ -169,13 +147,12 @@ def stratified(label: Int64[np.ndarray, "point"], count: int, seed: int = 0) -> 
     exact = sizes * count / max(len(label), 1)
     quota = np.floor(exact).astype(int)
     quota[np.argsort(quota - exact, kind="stable")[: count - quota.sum()]] += 1
-    parts = [
-        random.choice(np.flatnonzero(label == name), n, replace=False) for name, n in zip(names, quota, strict=True)
-    ]
+    chosen = zip(names, quota, strict=True)
+    parts = [random.choice(np.flatnonzero(label == name), n, replace=False) for name, n in chosen]
     return np.sort(np.concatenate(parts)).astype(np.int64)
 
 
-@renamed(of="space")
+@space_was_of
 def pair_length(snapshot: Snapshot, space: str = "common") -> Scalars:
     """Mean distance of the student's and a teacher's row of the same image, by teacher: in the space, not in a picture.
 
@@ -187,9 +164,7 @@ def pair_length(snapshot: Snapshot, space: str = "common") -> Scalars:
     if "student" not in rows or len(rows) < 2:
         raise InputError(f"{space} holds {', '.join(rows)}: expected the student and at least one other net.")
     student = rows.pop("student").astype(np.float64)
-    values = {}
-    for net, theirs in rows.items():
-        lengths = np.linalg.norm(student - theirs, axis=1)
-        values[net] = float(lengths.mean()) if len(lengths) else float("nan")
+    lengths = {net: np.linalg.norm(student - theirs, axis=1) for net, theirs in rows.items()}
+    values = {net: float(found.mean()) if len(found) else float("nan") for net, found in lengths.items()}
     title = f"mean distance from student to teacher, same image, {name_of(space)} (rows of length 1)"
     return Scalars(values, title=title, step=snapshot.step)

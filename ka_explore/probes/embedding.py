@@ -5,20 +5,19 @@ neighbourhoods better and everything else worse; they take seconds to minutes (`
 process of their own and keeps them). Every picture says in its note how far it can be trusted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from ka_explore.errors import InputError
 from ka_explore.probes.colouring import colour, join_pairs, pair_length
 from ka_explore.probes.layouts import aligned_positions, positions_from, procrustes, tsne_positions, umap_positions
-from ka_explore.probes.linear import Basis, dressed, fit_basis, flat, pca, principal_axes
-from ka_explore.probes.probe import renamed
+from ka_explore.probes.linear import Basis, dress, fit_basis, flat, pca, principal_axes
+from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.quality import judge
 from ka_explore.probes.results import Points
-from ka_explore.probes.spaces import Rows, class_labels, rows_of, rows_together, spaces
-from ka_explore.probes.ways import NAMES, OPTIONS, Watch, announced_seconds, checked_options
+from ka_explore.probes.spaces import Rows, Space, class_labels, rows_of, rows_together, spaces
+from ka_explore.probes.ways import NAMES, OPTIONS, Options, Watch, announced_seconds, checked_options
 from ka_explore.run.snapshot import Snapshot
 
 __all__ = [
@@ -43,7 +42,7 @@ __all__ = [
 LEAST = 10  # different points that t-SNE and UMAP need to make any sense
 
 
-@renamed(of="space")
+@space_was_of
 def tsne(snapshot: Snapshot, space: str = "common", start: Points | None = None, **options: float) -> Points:
     """t-SNE (van der Maaten and Hinton 2008), as scikit-learn computes it, one thread.
 
@@ -54,10 +53,10 @@ def tsne(snapshot: Snapshot, space: str = "common", start: Points | None = None,
 
     Raises InputError as `rows_of` does, and for options that are unknown or out of range.
     """
-    return dressed(lay_out([rows_together(snapshot, space)], "tsne", options, start=start)[0], snapshot, space)
+    return dress(lay_out(frames_of([snapshot], space), "tsne", options, start=start), [snapshot], space)[0]
 
 
-@renamed(of="space")
+@space_was_of
 def umap(snapshot: Snapshot, space: str = "common", start: Points | None = None, **options: float) -> Points:
     """UMAP (McInnes, Healy and Melville 2018) from exact neighbours and the principal axes, one thread.
 
@@ -70,10 +69,10 @@ def umap(snapshot: Snapshot, space: str = "common", start: Points | None = None,
 
     Raises InputError as `rows_of` does, for options that are unknown or out of range, and without umap-learn.
     """
-    return dressed(lay_out([rows_together(snapshot, space)], "umap", options, start=start)[0], snapshot, space)
+    return dress(lay_out(frames_of([snapshot], space), "umap", options, start=start), [snapshot], space)[0]
 
 
-@renamed(of="space")
+@space_was_of
 def aligned_umap(snapshots: Sequence[Snapshot], space: str = "common", **options: float) -> list[Points]:
     """UMAP of several steps at once, each image drawn near where it is in the neighbouring steps.
 
@@ -87,7 +86,7 @@ def aligned_umap(snapshots: Sequence[Snapshot], space: str = "common", **options
     return film(snapshots, "aligned_umap", space, **options)
 
 
-@renamed(of="space")
+@space_was_of
 def film(snapshots: Sequence[Snapshot], how: str = "pca", space: str = "common", **options: float) -> list[Points]:
     """Pictures of several steps in one system of coordinates, so that what moves has moved.
 
@@ -105,8 +104,8 @@ def film(snapshots: Sequence[Snapshot], how: str = "pca", space: str = "common",
     if how == "pca":
         checked_options(how, options)
         basis = fit_basis(snapshots, space)
-        return [dressed(flat(rows, basis), s, space) for rows, s in zip(frames, snapshots, strict=True)]
-    return [dressed(p, s, space) for p, s in zip(lay_out(frames, how, options), snapshots, strict=True)]
+        return dress([flat(rows, basis) for rows in frames], snapshots, space)
+    return dress(lay_out(frames, how, options), snapshots, space)
 
 
 def frames_of(snapshots: Sequence[Snapshot], space: str) -> list[Rows]:
@@ -119,32 +118,20 @@ def frames_of(snapshots: Sequence[Snapshot], space: str) -> list[Rows]:
 
 
 def lay_out(
-    frames: Sequence[Rows],
-    how: str,
-    options: Mapping[str, float],
-    *,
-    start: Points | None = None,
-    watch: Watch | None = None,
+    frames: list[Rows], how: str, options: Options, *, start: Points | None = None, watch: Watch | None = None
 ) -> list[Points]:
-    """The pictures of several steps without titles and labels; the rows are all that is needed.
-
-    Args:
-        frames: a step each.
-        how: a way to draw.
-        options: of that way.
-        start: a picture to go on from.
-        watch: told how far it is.
-    """
+    """The pictures of several steps without titles and labels, by t-SNE or UMAP; the rows are all that is needed."""
     chosen = checked_options(how, options)
     tell = watch or (lambda _share, _words: None)
     few = min(different(rows.values) for rows in frames)
-    if how == "pca" or few < LEAST:
+    if few < LEAST:
         basis = principal_axes([rows.parts for rows in frames]) if len(frames) > 1 else None
-        before = "" if how == "pca" else f"PCA, as {NAMES[how]} needs {LEAST} different points and here are {few}; "
-        return [flat(rows, basis, quality=how != "pca", before=before) for rows in frames]
+        before = f"PCA, as {NAMES[how]} needs {LEAST} different points and here are {few}; "
+        return [flat(rows, basis, quality=True, before=before) for rows in frames]
     if how == "aligned_umap":
         positions = aligned_positions(frames, chosen, tell)
         return [judged(rows, xy, how, chosen) for rows, xy in zip(frames, positions, strict=True)]
+    draw = tsne_positions if how == "tsne" else umap_positions
     found: list[Points] = []
     previous = start
     for done, rows in enumerate(frames):
@@ -155,40 +142,37 @@ def lay_out(
 
         inside(0.0, NAMES[how])
         begin = None if previous is None else positions_from(rows, previous)
-        draw = tsne_positions if how == "tsne" else umap_positions
         xy = draw(rows.values, begin, chosen, inside if watch else None)
-        if not np.isfinite(xy).all():
-            found.append(flat(rows, quality=True, before=f"PCA, as {NAMES[how]} did not come to an end; "))
-        else:
+        if np.isfinite(xy).all():
             inside(0.95, "how far it can be trusted")
-            found.append(judged(rows, xy, how, chosen))
-        if previous is not None:
-            found[-1] = procrustes(found[-1], previous)
-        previous = found[-1]
+            drawn = judged(rows, xy, how, chosen)
+        else:
+            drawn = flat(rows, quality=True, before=f"PCA, as {NAMES[how]} did not come to an end; ")
+        previous = drawn if previous is None else procrustes(drawn, previous)
+        found.append(previous)
         inside(1.0, "done")
     return found
 
 
-def judged(rows: Rows, xy: np.ndarray, how: str, chosen: Mapping[str, float]) -> Points:
+def judged(rows: Rows, xy: np.ndarray, how: str, chosen: Options) -> Points:
     """The picture of some positions, with how far it can be trusted."""
     numbers, words = judge(rows.values, xy)
     size = f"perplexity {chosen['perplexity']:g}" if how == "tsne" else f"{chosen['neighbours']:g} neighbours"
     note = f"{NAMES[how]}, {size}; {words}; sizes of clusters and distances between them mean little"
     axes = (f"{NAMES[how]} 1 (no unit)", f"{NAMES[how]} 2 (no unit)")
-    xy = np.asarray(xy, np.float64)
-    return Points(xy, rows.group, rows.groups, rows.sample, quality=numbers, axes=axes, note=note)
+    return rows.drawn(np.asarray(xy, np.float64), quality=numbers, axes=axes, note=note)
 
 
-def different(values: Float[np.ndarray, "point feature"], enough: int = LEAST) -> int:
-    """How many different rows there are; counted up to ``enough``."""
-    for count in range(enough):
+def different(values: Space) -> int:
+    """How many different rows there are, counted up to `LEAST`."""
+    for count in range(LEAST):
         if not len(values):
             return count
         values = values[(values != values[0]).any(axis=1)]
-    return enough
+    return LEAST
 
 
-@renamed(of="space")
+@space_was_of
 def published(snapshot: Snapshot, space: str = "common", task: str | None = None, **options: float) -> Points:
     """The picture of the papers: t-SNE of the nets together, the class as colour, the net as marker.
 
@@ -201,6 +185,5 @@ def published(snapshot: Snapshot, space: str = "common", task: str | None = None
         task: whose classes; by default the first.
         options: of `tsne`; the seed is the published one.
     """
-    chosen = {"seed": 23333, **options}
-    points = dressed(lay_out([rows_together(snapshot, space)], "tsne", chosen)[0], snapshot, space)
+    (points,) = film([snapshot], "tsne", space, **{"seed": 23333, **options})
     return colour(points, snapshot, "class" if class_labels(snapshot, task)[0] is not None else "net", task)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,10 @@ def forget() -> int:
 
 def trim() -> None:
     """Remove what was not looked at for longest, beyond `KEPT_BYTES`, and folders of workers long gone."""
-    about = [(path, path.stat()) for path in kept_folder().glob("*.npz")]
-    about.sort(key=lambda pair: pair[1].st_mtime, reverse=True)
-    total = 0
-    for path, stat in about:
-        total += stat.st_size
-        if total > KEPT_BYTES and path != about[0][0]:
+    films = {path: path.stat() for path in kept_folder().glob("*.npz")}
+    newest = sorted(films, key=lambda path: films[path].st_mtime, reverse=True)
+    for path, total in zip(newest, accumulate(films[path].st_size for path in newest), strict=True):
+        if total > KEPT_BYTES and path != newest[0]:
             path.unlink(missing_ok=True)
     for folder in kept_folder().glob("job-*"):
         if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
@@ -55,7 +54,6 @@ def fingerprint(frames: Sequence[Rows], how: str, options: Mapping[str, float], 
     """Hash of all that a film is made of: rows, way, options, versions. No label is among it."""
     libraries = ("numpy", "scikit-learn", *(("umap-learn", "numba") if how.endswith("umap") else ()))
     about: list[Any] = [RECIPE, how, sorted(options.items()), [(name, installed(name)) for name in libraries]]
-    digest = hashlib.sha256()
     arrays: list[np.ndarray] = []
     for rows in frames:
         about.append([rows.groups, rows.values.shape, str(rows.values.dtype)])
@@ -63,6 +61,7 @@ def fingerprint(frames: Sequence[Rows], how: str, options: Mapping[str, float], 
     if start is not None:
         about.append(["start", start.groups, start.xy.shape])
         arrays += [start.xy, start.group, start.sample]
+    digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     digest.update(json.dumps(about).encode())
@@ -96,15 +95,7 @@ def read_film(path: Path, frames: Sequence[Rows]) -> list[Points] | None:
             about = json.loads(str(file["about"]))
             positions = [file[f"xy{i}"] for i in range(len(frames))]
         film = [
-            Points(
-                xy,
-                rows.group,
-                rows.groups,
-                rows.sample,
-                quality={str(name): float(value) for name, value in words["quality"].items()},
-                axes=(str(words["axes"][0]), str(words["axes"][1])),
-                note=str(words["note"]),
-            )
+            rows.drawn(xy, **words | {"axes": tuple(words["axes"])})
             for xy, rows, words in zip(positions, frames, about, strict=True)
         ]
     except Exception:  # damaged bytes can raise anything

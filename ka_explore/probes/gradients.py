@@ -3,6 +3,8 @@
 Gradients are weighted as in the loss, at the samples that were asked (see `ka_explore.run.gradients`).
 """
 
+from typing import Any
+
 import numpy as np
 
 from ka_explore.errors import InputError
@@ -22,13 +24,8 @@ def gradient_size(snapshot: Snapshot) -> Matrix:
     against each other. NaN where a term has no such part.
     """
     sizes = snapshot.group("gradient")
-    return by_term(
-        snapshot,
-        {name: norm(size) for name, size in sizes.items()},
-        unit="loss per unit of the feature",
-        title="size of the gradients",
-        note=f"weighted as in the loss; {asked(sizes)}",
-    )
+    norms, note = {name: norm(size) for name, size in sizes.items()}, f"weighted as in the loss; {asked(sizes)}"
+    return by_term(snapshot, norms, unit="loss per unit of the feature", title="size of the gradients", note=note)
 
 
 @probe(*SOFT)
@@ -42,14 +39,9 @@ def gradient_cosine(snapshot: Snapshot) -> Matrix:
     """
     sizes, inner = snapshot.group("gradient"), snapshot.group("along")
     soft = sizes[soft_target_of(snapshot, sizes)]
-    return by_term(
-        snapshot,
-        {name: cosine(inner[name], size, soft) for name, size in sizes.items() if name in inner},
-        unit="cosine",
-        title="gradients against the soft target's",
-        note=f"0 is across it, −1 against it; {asked(sizes)}",
-        centre=0.0,
-    )
+    cosines = {name: cosine(inner[name], size, soft) for name, size in sizes.items() if name in inner}
+    title, note = "gradients against the soft target's", f"0 is across it, −1 against it; {asked(sizes)}"
+    return by_term(snapshot, cosines, unit="cosine", title=title, note=note, centre=0.0)
 
 
 @probe(*SOFT)
@@ -61,11 +53,8 @@ def gradient_ratio(snapshot: Snapshot) -> Scalars:
     sizes = snapshot.group("gradient")
     soft = norm(sizes[soft_target_of(snapshot, sizes)])
     terms = {name: norm(size) for name, size in sizes.items() if "/" not in name}
-    return Scalars(
-        {name: size / soft if soft > 0 else float("nan") for name, size in terms.items()},
-        unit="times the soft target's",
-        title="size of the gradients",
-    )
+    ratios = {name: size / soft if soft > 0 else float("nan") for name, size in terms.items()}
+    return Scalars(ratios, unit="times the soft target's", title="size of the gradients")
 
 
 def soft_target_of(snapshot: Snapshot, sizes: dict[str, np.ndarray]) -> str:
@@ -99,26 +88,10 @@ def asked(sizes: dict[str, np.ndarray]) -> str:
     return f"{int(some.sum())} of {len(some)} samples asked"
 
 
-def by_term(
-    snapshot: Snapshot,
-    values: dict[str, float],
-    *,
-    unit: str,
-    title: str,
-    note: str,
-    centre: float | None = None,
-) -> Matrix:
+def by_term(snapshot: Snapshot, values: dict[str, float], **words: Any) -> Matrix:
     """Values by ``term`` and ``term/teacher`` as a table; teachers in their order, then whoever else causes a part."""
     terms = tuple(dict.fromkeys(name.split("/")[0] for name in values))
     parts = dict.fromkeys(name.split("/")[1] for name in values if "/" in name)
     columns = (*(t for t in snapshot.teachers if t in parts), *(p for p in parts if p not in snapshot.knows))
     table = [[values.get(term, np.nan), *(values.get(f"{term}/{part}", np.nan) for part in columns)] for term in terms]
-    return Matrix(
-        np.array(table).reshape(len(terms), 1 + len(columns)),
-        terms,
-        (ALL, *columns),
-        unit=unit,
-        title=title,
-        centre=centre,
-        note=note,
-    )
+    return Matrix(np.array(table).reshape(len(terms), 1 + len(columns)), terms, (ALL, *columns), **words)

@@ -7,6 +7,7 @@ kept under the hash of all that it was made of, so a second look costs nothing.
 
 import importlib
 import json
+import math
 import os
 import pickle
 import shutil
@@ -18,7 +19,7 @@ import time
 import traceback
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,9 @@ from typing import Any
 from ka_explore.errors import InputError, KaError, StoreError, unknown
 from ka_explore.probes.embedding import frames_of, lay_out
 from ka_explore.probes.films import fingerprint, forget, kept_folder, read_film, trim, write_film
-from ka_explore.probes.linear import dressed
-from ka_explore.probes.probe import renamed
+from ka_explore.probes.linear import dress
+from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Points
-from ka_explore.probes.spaces import Rows
 from ka_explore.probes.ways import NAMES, announced_seconds, checked_options
 from ka_explore.problem.progress import progress_bar
 from ka_explore.run.snapshot import Snapshot
@@ -54,18 +54,13 @@ class EmbeddingFailed(KaError, RuntimeError):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is.
-
-    Attributes:
-        share: 0 to 1.
-        words: what it is doing.
-    """
+    """How far a job is, 0 to 1, and what it is doing."""
 
     share: float
     words: str
 
 
-@renamed(of="space")
+@space_was_of
 def embed(
     snapshots: Snapshot | Sequence[Snapshot],
     how: str = "tsne",
@@ -96,10 +91,10 @@ def embed(
     if start is not None and how == "aligned_umap":
         raise InputError("aligned UMAP draws all steps at once: it cannot go on from a picture.")
     chosen = checked_options(how, options)
-    return Embedding(several, frames_of(several, space), how, space, chosen, start)
+    return Embedding(several, how, space, chosen, start)
 
 
-@renamed(of="space")
+@space_was_of
 def kept(snapshots: Sequence[Snapshot], how: str, space: str = "common") -> list[Points] | None:
     """A film that `embed` made before, of the same rows with the default options; None where there is none."""
     try:
@@ -108,7 +103,7 @@ def kept(snapshots: Sequence[Snapshot], how: str, space: str = "common") -> list
         return None
     frames = frames_of(snapshots, space)
     found = read_film(kept_folder() / f"{fingerprint(frames, how, chosen, None)}.npz", frames)
-    return found and [dressed(p, s, space) for p, s in zip(found, snapshots, strict=True)]
+    return found and dress(found, snapshots, space)
 
 
 class Embedding:
@@ -123,20 +118,13 @@ class Embedding:
     """
 
     def __init__(
-        self,
-        snapshots: Sequence[Snapshot],
-        frames: Sequence[Rows],
-        how: str,
-        space: str,
-        options: Mapping[str, float],
-        start: Points | None,
+        self, snapshots: list[Snapshot], how: str, space: str, options: dict[str, float], start: Points | None
     ):
-        self._snapshots, self._frames, self._how, self._space = list(snapshots), list(frames), how, space
+        frames = frames_of(snapshots, space)
+        self._snapshots, self._frames, self._how, self._space = snapshots, frames, how, space
         self._lock = threading.RLock()
         self._error: KaError | None = None
         self._last = Progress(0.0, "starting")
-        self._process: subprocess.Popen[bytes] | None = None
-        self._folder: Path | None = None
         self.path = kept_folder() / f"{fingerprint(frames, how, options, start)}.npz"
         self._film = self._opened()
         self.announced = 0.0
@@ -145,12 +133,12 @@ class Embedding:
             self.announced = announced_seconds(how, max(len(rows.values) for rows in frames), len(frames))
             self._begin(options, start)
 
-    def _begin(self, options: Mapping[str, float], start: Points | None) -> None:
+    def _begin(self, options: dict[str, float], start: Points | None) -> None:
         """Hand the rows to a new process."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(dir=self.path.parent, prefix="job-"))
-            inputs = self._frames, self._how, dict(options), start, self.path
+            inputs = self._frames, self._how, options, start, self.path
             (folder / "inputs.pickle").write_bytes(pickle.dumps(inputs))  # for our own process alone
         except OSError as error:
             raise StoreError(
@@ -158,7 +146,7 @@ class Embedding:
             ) from error
         try:
             with (folder / "printed.txt").open("wb") as printed:
-                self._process = subprocess.Popen(
+                self._process: subprocess.Popen[bytes] = subprocess.Popen(
                     [sys.executable, "-P", "-c", "from ka_explore.probes.jobs import work; work()", str(folder)],
                     stdin=subprocess.PIPE,  # closed by the system when this process ends: the worker then ends too
                     stdout=subprocess.DEVNULL,
@@ -184,15 +172,13 @@ class Embedding:
         with suppress(OSError):
             os.utime(self.path)  # looked at just now
         self._last = Progress(1.0, "done")
-        return [dressed(p, s, self._space) for p, s in zip(found, self._snapshots, strict=True)]
+        return dress(found, self._snapshots, self._space)
 
     def _settle(self) -> bool:
         """Whether it is over; fetches what came of it."""
         with self._lock:
             if self._film is not None or self._error is not None:
                 return True
-            assert self._process is not None
-            assert self._folder is not None
             code = self._process.poll()
             if code is None:
                 return False
@@ -214,10 +200,10 @@ class Embedding:
     def progress(self) -> Progress:
         """How far it is; never less than before."""
         with self._lock:
-            if not self._settle() and self._folder is not None:
-                now = read_progress(self._folder)
-                if now is not None and now.share >= self._last.share:
-                    self._last = now
+            if not self._settle():
+                with suppress(OSError, ValueError):  # not begun, or being written
+                    share, words = json.loads((self._folder / "progress.json").read_bytes())
+                    self._last = max(Progress(min(share, 1.0), words), self._last, key=lambda p: p.share)
             return self._last
 
     def cancel(self) -> None:
@@ -240,38 +226,32 @@ class Embedding:
             EmbeddingFailed: when the worker failed, was ended or was cancelled.
             InputError: when the rows cannot be drawn in this way.
         """
-        until = None if timeout is None else time.monotonic() + timeout
+        until = math.inf if timeout is None else time.monotonic() + timeout
         title = f"{NAMES[self._how]}, {len(self._frames)} picture{'s' if len(self._frames) > 1 else ''}"
         with progress_bar(100, title, unit="%", show=show) as bar:
             pause = 0.01
             while not self._settle():
-                if until is not None and time.monotonic() >= until:
-                    share = self.progress.share
-                    raise TimeoutError(
-                        f"{NAMES[self._how]} is at {share:.0%} after {timeout:g} s and goes on: ask again later."
-                    )
-                time.sleep(pause if until is None else max(0.0, min(pause, until - time.monotonic())))
-                pause = min(2 * pause, 0.2)
                 now = self.progress
+                if time.monotonic() >= until:
+                    raise TimeoutError(
+                        f"{NAMES[self._how]} is at {now.share:.0%} after {timeout:g} s and goes on: ask again later."
+                    )
                 bar.set_postfix_str(now.words, refresh=False)
                 bar.update(int(100 * now.share) - bar.n)
+                time.sleep(max(0.0, min(pause, until - time.monotonic())))
+                pause = min(2 * pause, 0.2)
             bar.update(100 - bar.n)
-        if self._film is None:
-            assert self._error is not None
+        if self._error is not None:
             raise self._error
-        return list(self._film)
+        return list(self._film or ())
 
 
 def end(process: "subprocess.Popen[bytes]", folder: Path, owner: int) -> None:
     """End a worker and remove its folder; only in the process that began it, not in copies of that one."""
     if os.getpid() != owner:
         return
-    with suppress(OSError):
-        process.kill()
-    process.wait()
-    if process.stdin is not None:
-        with suppress(OSError):
-            process.stdin.close()
+    process.kill()
+    process.communicate()  # closes its input, and waits
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -293,27 +273,15 @@ def what_happened(folder: Path, code: int, name: str) -> KaError:
                 f"cannot keep the picture: {left['message']}. Make room, or set KA_EXPLORE_CACHE to another folder."
             )
         return EmbeddingFailed(f"{name} failed: {left['message']}\n\nIn the worker:\n{left['trace']}")
+    if code < 0:
+        return EmbeddingFailed(f"the process of {name} was ended from outside (signal {-code}): too little memory?")
     printed = ""
     with suppress(OSError):
         printed = (folder / "printed.txt").read_text(encoding="utf-8", errors="replace")[-2000:].strip()
-    if code < 0:
-        return EmbeddingFailed(f"the process of {name} was ended from outside (signal {-code}): too little memory?")
     return EmbeddingFailed(f"the process of {name} ended with code {code}: {printed or 'it said nothing'}")
 
 
 # The worker
-
-
-def read_progress(folder: Path) -> Progress | None:
-    """The last whole line that the worker wrote."""
-    try:
-        with (folder / "progress.jsonl").open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 1000))
-            lines = file.read().split(b"\n")
-        share, words = json.loads(lines[-2])
-        return Progress(min(max(float(share), 0.0), 1.0), str(words))
-    except (OSError, ValueError, IndexError, TypeError):
-        return None
 
 
 def work() -> None:
@@ -324,12 +292,11 @@ def work() -> None:
         os.nice(5)  # training comes first
     try:
         frames, how, options, start, path = pickle.loads((folder / "inputs.pickle").read_bytes())
-        with (folder / "progress.jsonl").open("ab", buffering=0) as log:
 
-            def watch(share: float, words: str) -> None:
-                log.write(json.dumps([share, words]).encode() + b"\n")
+        def watch(share: float, words: str) -> None:
+            (folder / "progress.json").write_text(json.dumps([float(share), words]))
 
-            film = lay_out(frames, how, options, start=start, watch=watch)
+        film = lay_out(frames, how, options, start=start, watch=watch)
         write_film(folder / "film.npz", film)
         os.replace(folder / "film.npz", path)
     except Exception as error:
@@ -348,6 +315,3 @@ def end_with_the_caller(folder: Path) -> None:
             pass
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
-
-
-# The axes of a run.

@@ -3,37 +3,27 @@
 import io
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from ka_explore.errors import InputError
 from ka_explore.probes.linear import principal_axes, project
 from ka_explore.probes.results import Points
-from ka_explore.probes.spaces import Rows
-from ka_explore.probes.ways import OPTIONS, Watch, announced_seconds
-
-Plane = Float[np.ndarray, "point 2"]
-Options = Mapping[str, float]
+from ka_explore.probes.spaces import Plane, Rows, Space
+from ka_explore.probes.ways import OPTIONS, Options, Watch, announced_seconds
 
 
-def tsne_positions(
-    values: Float[np.ndarray, "point feature"],
-    begin: Plane | None,
-    chosen: Options,
-    watch: Watch | None,
-) -> Plane:
+def tsne_positions(values: Space, begin: Plane | None, chosen: Options, watch: Watch | None) -> Plane:
     """scikit-learn's t-SNE from the principal axes, or from old positions without the exaggeration of a beginning."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    iterations = int(chosen["iterations"])
-    exaggeration = chosen["exaggeration"]
+    iterations, exaggeration = int(chosen["iterations"]), chosen["exaggeration"]
     if begin is None:
         begin = project([values], principal_axes([[values]]))[0]
         begin = begin / begin[:, 0].std() * 1e-4  # small, as scikit-learn does: large ones hinder the first iterations
@@ -49,33 +39,25 @@ def tsne_positions(
         n_jobs=1,
         verbose=2 if watch else 0,
     )
-    listener = Listener(r"Iteration (\d+):", iterations, watch, 0.05, 0.9) if watch else io.StringIO()
-    with threadpool_limits(1):  # sums of several threads differ in their last bits
-        if not watch:
-            return np.asarray(model.fit_transform(values))
-        with redirect_stdout(listener):
-            return np.asarray(model.fit_transform(values))
+    listening = redirect_stdout(Listener(r"Iteration (\d+):", iterations, watch, 0.05)) if watch else nullcontext()
+    with threadpool_limits(1), listening:  # sums of several threads differ in their last bits
+        return np.asarray(model.fit_transform(values))
 
 
-def umap_positions(
-    values: Float[np.ndarray, "point feature"],
-    begin: Plane | None,
-    chosen: Options,
-    watch: Watch | None,
-) -> Plane:
+def umap_positions(values: Space, begin: Plane | None, chosen: Options, watch: Watch | None) -> Plane:
     """UMAP with neighbours found by scikit-learn: umap-learn's own way is slow below 4 096 points."""
     from sklearn.neighbors import NearestNeighbors
 
     neighbours = min(int(chosen["neighbours"]), len(values) - 1)
-    epochs = int(chosen["epochs"])
-    if begin is None:
-        begin = project([values], principal_axes([[values]]))[0]
-    else:
-        epochs = max(1, epochs // 2)
+    epochs = int(chosen["epochs"]) if begin is None else max(1, int(chosen["epochs"]) // 2)
+    begin = project([values], principal_axes([[values]]))[0] if begin is None else begin
     begin = begin - begin.min(axis=0)
     begin = 10 * begin / begin.max()  # the size umap-learn gives its own beginnings
+    bar: dict[str, Any] | None = None
     if watch:
         watch(0.02, "umap-learn starts; the first time in a process it compiles itself")
+        bar = {"file": Listener(r"(\d+)/\d+", epochs, watch, 0.2), "disable": False}
+        bar |= {"bar_format": "{n_fmt}/{total_fmt}", "ascii": True}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no TensorFlow; no transform of new points; no index of neighbours
         from umap import UMAP
@@ -92,7 +74,7 @@ def umap_positions(
             random_state=int(chosen["seed"]),
             n_jobs=1,
             precomputed_knn=(nearest, distances.astype(np.float32)),
-            tqdm_kwds=counting(epochs, watch),
+            tqdm_kwds=bar,
         )
         return np.asarray(model.fit_transform(values))
 
@@ -107,10 +89,8 @@ def aligned_positions(frames: Sequence[Rows], chosen: Options, tell: Watch) -> l
     tell(0.02, "distances of all pairs")
     # Given distances, umap-learn is spared a call of Python a pair: a quarter of the time.
     tables = [pairwise_distances(rows.values).astype(np.float32) for rows in frames]
-    relations = []
-    for rows, other in pairwise(frames):
-        here, there = matched(rows, other)
-        relations.append(dict(zip(here.tolist(), there.tolist(), strict=True)))
+    matches = [[index.tolist() for index in matched(rows, other)] for rows, other in pairwise(frames)]
+    relations = [dict(zip(here, there, strict=True)) for here, there in matches]
     if not all(relations):
         raise InputError("two neighbouring steps have no net in common: aligned UMAP needs images seen in both.")
     about = announced_seconds("aligned_umap", max(len(table) for table in tables), len(tables))
@@ -136,18 +116,19 @@ def aligned_positions(frames: Sequence[Rows], chosen: Options, tell: Watch) -> l
     return found
 
 
+@dataclass(eq=False)
 class Listener(io.TextIOBase):
     """Takes what a library prints while it works, and tells how far it is."""
 
-    def __init__(self, pattern: str, total: int, watch: Watch, first: float, last: float):
-        self.pattern = re.compile(pattern)
-        self.total = total
-        self.watch = watch
-        self.first, self.last = first, last
+    pattern: str
+    total: int
+    watch: Watch
+    first: float
+    last: float = 0.9
 
     def write(self, text: str) -> int:
         """Look for the number of what is done."""
-        found = self.pattern.search(text)
+        found = re.search(self.pattern, text)
         if found:
             done = min(int(found[1]), self.total)
             share = self.first + (self.last - self.first) * done / self.total
@@ -155,27 +136,15 @@ class Listener(io.TextIOBase):
         return len(text)
 
 
-def counting(epochs: int, watch: Watch | None) -> dict[str, Any] | None:
-    """Options for umap-learn's bar that make it tell how far it is instead of being shown."""
-    if watch is None:
-        return None
-    return {
-        "file": Listener(r"(\d+)/\d+", epochs, watch, 0.2, 0.9),
-        "disable": False,
-        "bar_format": "{n_fmt}/{total_fmt}",
-        "ascii": True,
-    }
-
-
 def matched(one: Rows | Points, other: Rows | Points) -> tuple[np.ndarray, np.ndarray]:
     """Places of the points that are of the same net and sample in both."""
     nets = {net: index for index, net in enumerate(dict.fromkeys((*one.groups, *other.groups)))}
     most = 1 + max(int(p.sample.max(initial=0)) for p in (one, other))
-    codes = [
+    codes = (
         np.array([nets[net] for net in p.groups], np.int64)[p.group] * most + p.sample.astype(np.int64)
         for p in (one, other)
-    ]
-    _, here, there = np.intersect1d(codes[0], codes[1], return_indices=True)
+    )
+    _, here, there = np.intersect1d(*codes, return_indices=True)
     return here, there
 
 

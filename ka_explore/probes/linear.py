@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ka_explore.errors import InputError
-from ka_explore.probes.probe import probe, renamed
+from ka_explore.probes.probe import probe, space_was_of
 from ka_explore.probes.quality import judge
 from ka_explore.probes.results import Points
-from ka_explore.probes.spaces import CHUNK, Rows, class_labels, name_of, rows_of, rows_together
+from ka_explore.probes.spaces import CHUNK, Plane, Rows, class_labels, name_of, rows_of, rows_together
 from ka_explore.run.snapshot import Snapshot
 
 
@@ -19,19 +19,18 @@ class Basis:
     """A fixed linear view: pictures drawn with one basis can be compared.
 
     Attributes:
-        mean: (feature,).
-        axes: (2, feature), rows of length 1; of zeros where the rows have no such direction.
+        axes: rows of length 1; of zeros where the rows have no such direction.
         kept: share of the variance each axis kept on the rows it was fitted to, of several steps within each.
         steps: of the snapshots it was fitted to.
     """
 
-    mean: np.ndarray
-    axes: np.ndarray
+    mean: Float[np.ndarray, "feature"]
+    axes: Float[np.ndarray, "2 feature"]
     kept: tuple[float, float]
     steps: tuple[int, ...] = ()
 
 
-@renamed(of="space")
+@space_was_of
 def fit_basis(snapshots: Snapshot | Sequence[Snapshot], space: str = "common") -> Basis:
     """The two principal axes of all nets' rows: those that show most of every snapshot's own variance.
 
@@ -78,9 +77,7 @@ def principal_axes(steps: Sequence[Sequence[Float[np.ndarray, "_ feature"]]]) ->
     return Basis(np.sum(sums, axis=0) / max(count, 1), axes, (float(kept[0]), float(kept[1])))
 
 
-def project(
-    parts: Sequence[Float[np.ndarray, "_ feature"]], basis: Basis
-) -> tuple[Float[np.ndarray, "point 2"], float]:
+def project(parts: Sequence[Float[np.ndarray, "_ feature"]], basis: Basis) -> tuple[Plane, float]:
     """The rows on the basis' axes, and the share of their own variance that is seen there; NaN where they have none."""
     count = sum(len(part) for part in parts)
     xy, total, squares, done = np.empty((count, 2)), np.zeros(len(basis.mean)), 0.0, 0
@@ -101,7 +98,6 @@ def chunks(parts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 @probe("common/*")
-@renamed(of="space")
 def pca(snapshot: Snapshot, basis: Basis | None = None, space: str = "common", *, quality: bool = False) -> Points:
     """Student and teachers in the common space, on two principal axes.
 
@@ -113,21 +109,20 @@ def pca(snapshot: Snapshot, basis: Basis | None = None, space: str = "common", *
     Raises InputError when they are of different widths, or the basis is of another width.
     """
     rows = rows_together(snapshot, space)
-    return dressed(flat(rows, basis, quality=quality), snapshot, space)
+    return dress([flat(rows, basis, quality=quality)], [snapshot], space)[0]
 
 
 def flat(rows: Rows, basis: Basis | None = None, *, quality: bool = False, before: str = "") -> Points:
     """The picture of PCA, without title and labels."""
-    own = basis is None
     parts = rows.parts
-    basis = principal_axes([parts]) if basis is None else basis
+    basis = basis or principal_axes([parts])
     if basis.mean.shape[0] != rows.values.shape[1]:
         raise InputError(
             f"this basis is of width {basis.mean.shape[0]}, the rows of {rows.values.shape[1]}: fit one to these rows."
         )
     xy, kept = project(parts, basis)
     words = "all rows are the same: nothing to see" if np.isnan(kept) else f"keeps {kept:.0%} of the variance"
-    if not own and basis.steps:
+    if basis.steps:
         first, last = min(basis.steps), max(basis.steps)
         words += f"; axes of step {first}" if first == last else f"; axes of steps {first} to {last}"
     found: dict[str, float] = {} if np.isnan(kept) else {"variance kept": kept}
@@ -135,11 +130,14 @@ def flat(rows: Rows, basis: Basis | None = None, *, quality: bool = False, befor
         more, judged = judge(rows.values, xy)
         found, words = found | more, f"{words}; {judged}"
     axes = ("1st principal axis (no unit)", "2nd principal axis (no unit)")
-    return Points(xy, rows.group, rows.groups, rows.sample, quality=found, axes=axes, note=before + words)
+    return rows.drawn(xy, quality=found, axes=axes, note=before + words)
 
 
-def dressed(points: Points, snapshot: Snapshot, space: str) -> Points:
-    """A bare picture with its title and the classes of its points."""
-    label, labels = class_labels(snapshot)
-    label = None if label is None else label[points.sample]
-    return replace(points, label=label, labels=labels, title=name_of(space), step=snapshot.step)
+def dress(film: Sequence[Points], snapshots: Sequence[Snapshot], space: str) -> list[Points]:
+    """Bare pictures with their titles and the classes of their points."""
+    dressed = []
+    for points, snapshot in zip(film, snapshots, strict=True):
+        label, labels = class_labels(snapshot)
+        label = None if label is None else label[points.sample]
+        dressed.append(replace(points, label=label, labels=labels, title=name_of(space), step=snapshot.step))
+    return dressed

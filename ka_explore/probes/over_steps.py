@@ -40,14 +40,16 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
     for step, result in found:
         for name, value in numbers(result).items():
             lines.setdefault(name, []).append((step, value))
-    last = found[-1][1]
-    left = len(ordered) - len(found)
+    beginnings: dict[str, float] = {}  # of stages, as far as snapshots tell
+    for snapshot in ordered:
+        beginnings.setdefault(snapshot.stage, float(snapshot.step))
+    last, left = found[-1][1], len(ordered) - len(found)
     return Curves(
         {name: np.array([step for step, _ in points]) for name, points in lines.items()},
         {name: np.array([value for _, value in points]) for name, points in lines.items()},
         unit=getattr(last, "unit", ""),
         title=("median " if isinstance(last, Distribution) else "") + last.title,
-        marks=beginnings(ordered),
+        marks=beginnings if len(beginnings) > 1 else {},
         note=f"{left} of {len(ordered)} snapshots are of stages without it" if left else "",
     )
 
@@ -71,22 +73,9 @@ def numbers(result: Result) -> dict[str, float]:
         cells = ((row, column) for row in result.rows for column in result.columns)
         return {f"{row} · {column}": float(v) for (row, column), v in zip(cells, result.values.flat, strict=True)}
     if isinstance(result, Distribution):
-        return {name: median(values) for name, values in result.values.items()}
+        finite = {name: values[np.isfinite(values)] for name, values in result.values.items()}
+        return {name: float(np.median(values)) if len(values) else float("nan") for name, values in finite.items()}
     raise InputError(
         f"a probe that gives {type(result).__name__} has no lines over steps: choose one that gives Scalars, Matrix or "
         "Distribution."
     )
-
-
-def median(values: np.ndarray) -> float:
-    """Median of those that are finite; NaN of none."""
-    values = values[np.isfinite(values)]
-    return float(np.median(values)) if len(values) else float("nan")
-
-
-def beginnings(snapshots: list[Snapshot]) -> dict[str, float]:
-    """The first step seen of each stage; empty for one stage alone."""
-    first: dict[str, float] = {}
-    for snapshot in snapshots:
-        first.setdefault(snapshot.stage, float(snapshot.step))
-    return first if len(first) > 1 else {}

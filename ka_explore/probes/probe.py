@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import update_wrapper, wraps
+from inspect import signature
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 from ka_explore.probes.results import Result
@@ -20,13 +21,7 @@ T = TypeVar("T")
 
 
 class Probe(Generic[P, R]):
-    """A function from a snapshot to a result, which carries the snapshot's step. Made by `probe`.
-
-    Attributes:
-        needs: arrays without which it answers nothing, as patterns of names; one of them is enough. None for what is
-            always there.
-        labels: whether it reads the true labels.
-    """
+    """A function from a snapshot to a result, which carries the snapshot's step. Made by `probe`."""
 
     def __init__(
         self,
@@ -34,8 +29,9 @@ class Probe(Generic[P, R]):
         needs: tuple[str, ...] = (),
         labels: Literal["unread", "used", "needed"] = "unread",
     ):
-        self.function, self.needs, self.labels = function, needs, labels
-        update_wrapper(self, function)
+        self.function = space_was_of(function) if "space" in signature(function).parameters else function
+        self.needs, self.labels = needs, labels
+        update_wrapper(self, self.function)
 
     def __call__(self, snapshot: Snapshot, *arguments: P.args, **options: P.kwargs) -> R:
         """What the probe says of a snapshot."""
@@ -58,18 +54,14 @@ def probe(
     return lambda function: Probe(function, needs, labels)
 
 
-def renamed(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Let a function go on taking arguments by their old names, ``old="new"``, with a warning that tells the new."""
+def space_was_of(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function go on taking its ``space`` as ``of``, with a warning that tells the new word."""
 
-    def decorated(function: Callable[P, T]) -> Callable[P, T]:
-        @wraps(function)
-        def called(*arguments: Any, **options: Any) -> T:
-            for old, new in names.items():
-                if old in options:
-                    warnings.warn(f"{old}= is {new}= since version 0.2.", FutureWarning, stacklevel=2)
-                    options[new] = options.pop(old)
-            return function(*arguments, **options)
+    @wraps(function)
+    def called(*arguments: Any, **options: Any) -> T:
+        if "of" in options:
+            warnings.warn("of= is space= since version 0.2.", FutureWarning, stacklevel=2)
+            options["space"] = options.pop("of")
+        return function(*arguments, **options)
 
-        return called
-
-    return decorated
+    return called

@@ -7,19 +7,13 @@ from jaxtyping import Float
 
 from ka_explore.errors import InputError
 from ka_explore.probes.samples import squared_distances
+from ka_explore.probes.spaces import Plane, Space
 
 NEIGHBOURS = 15  # of a point, for both numbers: as many as UMAP draws by
 MOST = 1500  # points: both numbers compare every point with every other, which grows with the square
 
 
-def trustworthiness(
-    high: Float[np.ndarray, "point feature"],
-    low: Float[np.ndarray, "point axis"],
-    neighbours: int = NEIGHBOURS,
-    *,
-    most: int = MOST,
-    seed: int = 0,
-) -> float:
+def trustworthiness(high: Space, low: Plane, neighbours: int = NEIGHBOURS, *, most: int = MOST, seed: int = 0) -> float:
     """How few of a point's neighbours in the plane are far from it in the space: 1 is best, 0.5 what chance gives.
 
     Venna and Kaski 2001, as scikit-learn computes it, on a random sample of at most ``most`` points. With few points
@@ -37,12 +31,7 @@ def trustworthiness(
 
 
 def neighbour_agreement(
-    high: Float[np.ndarray, "point feature"],
-    low: Float[np.ndarray, "point axis"],
-    neighbours: int = NEIGHBOURS,
-    *,
-    most: int = MOST,
-    seed: int = 0,
+    high: Space, low: Plane, neighbours: int = NEIGHBOURS, *, most: int = MOST, seed: int = 0
 ) -> float:
     """Mean share of a point's nearest neighbours in the plane that are among its nearest in the space.
 
@@ -55,21 +44,14 @@ def neighbour_agreement(
     k = min(neighbours, len(high) - 2)
     if k < 1 or len(high) < 4:
         return float("nan")
-    near, seen = distances(high), distances(low)
-    chosen = np.argsort(seen, axis=1, kind="stable")[:, :k]
+    near = distances(high)
+    chosen = np.argsort(distances(low), axis=1, kind="stable")[:, :k]
     last = np.partition(near, k - 1, axis=1)[:, k - 1]
     slack = 1e-9 * np.maximum(last, 1e-3 * near[np.isfinite(near)].mean())  # what rounding may make of equal distances
-    real = np.take_along_axis(near, chosen, axis=1) <= (last + slack)[:, None]
-    return float(real.mean())
+    return float((np.take_along_axis(near, chosen, axis=1) <= (last + slack)[:, None]).mean())
 
 
-def judge(
-    high: Float[np.ndarray, "point feature"],
-    low: Float[np.ndarray, "point axis"],
-    *,
-    most: int = MOST,
-    seed: int = 0,
-) -> tuple[dict[str, float], str]:
+def judge(high: Space, low: Plane, *, most: int = MOST, seed: int = 0) -> tuple[dict[str, float], str]:
     """Both numbers by name, and what they say in words; none where there are too few points to judge by."""
     trust, real = (f(high, low, most=most, seed=seed) for f in (trustworthiness, neighbour_agreement))
     if math.isnan(trust) or math.isnan(real):
@@ -90,7 +72,7 @@ def sampled(high: np.ndarray, low: np.ndarray, most: int, seed: int) -> tuple[np
     return np.asarray(high, np.float64), np.asarray(low, np.float64)
 
 
-def distances(rows: Float[np.ndarray, "point feature"]) -> Float[np.ndarray, "point point"]:
+def distances(rows: Space) -> Float[np.ndarray, "point point"]:
     """Squared distances of all pairs; infinite from a point to itself."""
     rows = rows - rows.mean(axis=0)
     found = squared_distances(rows, rows)

@@ -3,25 +3,23 @@
 import numpy as np
 
 from ka_explore.errors import unknown
-from ka_explore.probes.classes import classes_said, names_of, one_task, told_task, truth
+from ka_explore.probes.classes import classes_said, labelled_task, names_of, told_task, truth
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Distribution, Matrix, Scalars
 from ka_explore.probes.samples import average, averages, finite, left_out
 from ka_explore.run.snapshot import Snapshot
 
 UNIT = "share of the feature's variance"
+CHANNEL_UNIT = "share of the channel's variance"
 
 
 @probe("error/*")
 def reconstruction_error(snapshot: Snapshot) -> Distribution:
     """Reconstruction error a sample and teacher, relative to the feature's variance: 1 is "no better than the mean"."""
     errors = snapshot.group("error")
-    return Distribution(
-        {teacher: error[finite(error)] for teacher, error in errors.items()},
-        unit=UNIT,
-        title="reconstruction error",
-        note=left_out(finite(*errors.values())),
-    )
+    values = {teacher: error[finite(error)] for teacher, error in errors.items()}
+    note = left_out(finite(*errors.values()))
+    return Distribution(values, unit=UNIT, title="reconstruction error", note=note)
 
 
 @probe("error/*", labels="used")
@@ -35,22 +33,14 @@ def error_by_class(snapshot: Snapshot, task: str | None = None) -> Matrix:
     Raises InputError for an unknown task.
     """
     errors = snapshot.group("error")
-    task = next(iter(snapshot.labels or {}), None) if task is None else task
-    task = one_task(snapshot, task)
-    labelled = task in (snapshot.labels or {})
+    task, labelled = labelled_task(snapshot, task)
     y = truth(snapshot, task, "")[1] if labelled else classes_said(snapshot, task)
     names = names_of(snapshot, task)
-    return Matrix(
-        np.array([[average(error[y == index]) for index in range(len(names))] for error in errors.values()]),
-        tuple(errors),
-        names,
-        unit=UNIT,
-        title=f"reconstruction error by class{told_task(snapshot, task)}",
-        note=left_out(
-            finite(*errors.values()),
-            behind="true classes" if labelled else "no labels: classes as the teachers together name them",
-        ),
-    )
+    behind = "true classes" if labelled else "no labels: classes as the teachers together name them"
+    values = np.array([[average(error[y == index]) for index in range(len(names))] for error in errors.values()])
+    title = f"reconstruction error by class{told_task(snapshot, task)}"
+    note = left_out(finite(*errors.values()), behind=behind)
+    return Matrix(values, tuple(errors), names, UNIT, title, note=note)
 
 
 @probe("channel_error/*")
@@ -60,11 +50,8 @@ def error_by_channel(snapshot: Snapshot) -> Distribution:
     A channel without any finite error is left out. `worst_channels` names the channels.
     """
     ordered = {teacher: ranked(averages(error)) for teacher, error in snapshot.group("channel_error").items()}
-    return Distribution(
-        {teacher: np.array(list(by_channel.values())) for teacher, by_channel in ordered.items()},
-        unit="share of the channel's variance",
-        title="reconstruction error by channel",
-    )
+    values = {teacher: np.array(list(by_channel.values())) for teacher, by_channel in ordered.items()}
+    return Distribution(values, unit=CHANNEL_UNIT, title="reconstruction error by channel")
 
 
 @probe("channel_error/*")
@@ -80,11 +67,8 @@ def worst_channels(snapshot: Snapshot, teacher: str | None = None, count: int = 
     errors = snapshot.group("channel_error")
     teacher = one_of(errors, teacher)
     worst = list(ranked(averages(errors[teacher])).items())[:count]
-    return Scalars(
-        {f"channel {index}": value for index, value in worst},
-        unit="share of the channel's variance",
-        title=f"channels of {teacher} worst reconstructed",
-    )
+    values = {f"channel {index}": value for index, value in worst}
+    return Scalars(values, unit=CHANNEL_UNIT, title=f"channels of {teacher} worst reconstructed")
 
 
 @probe("error/*")
@@ -103,14 +87,9 @@ def worst_reconstructed(snapshot: Snapshot, teacher: str | None = None, count: i
     kept = finite(table)
     by = table.mean(axis=1) if teacher is None else table[:, list(errors).index(one_of(errors, teacher))]
     worst = np.array(list(ranked(np.where(kept, by, np.nan)))[:count], dtype=int)
-    return Matrix(
-        table[worst],
-        tuple(str(index) for index in snapshot.index[worst]),
-        tuple(errors),
-        unit=UNIT,
-        title="images worst reconstructed",
-        note=left_out(kept, behind=f"rows: places in the pool, worst first by {teacher or 'the mean over teachers'}"),
-    )
+    names = tuple(map(str, snapshot.index[worst])), tuple(errors)
+    note = left_out(kept, behind=f"rows: places in the pool, worst first by {teacher or 'the mean over teachers'}")
+    return Matrix(table[worst], *names, unit=UNIT, title="images worst reconstructed", note=note)
 
 
 @probe("bridge/*")
@@ -121,15 +100,11 @@ def bridges(snapshot: Snapshot) -> Matrix:
     """
     group = snapshot.group("bridge")
     left = {tuple(name.split("/", 1)): average(values) for name, values in group.items()}
-    sources = tuple(dict.fromkeys(source for source, _ in left))
-    blocks = tuple(dict.fromkeys(block for _, block in left))
+    sources, blocks = (tuple(dict.fromkeys(names)) for names in zip(*left, strict=True))
+    values = np.array([[left.get((source, block), np.nan) for block in blocks] for source in sources])
+    note = left_out(finite(*group.values()))
     return Matrix(
-        np.array([[left.get((source, block), np.nan) for block in blocks] for source in sources]),
-        sources,
-        blocks,
-        unit="share of the source's variance",
-        title="what transfer bridges leave",
-        note=left_out(finite(*group.values())),
+        values, sources, blocks, unit="share of the source's variance", title="what transfer bridges leave", note=note
     )
 
 

@@ -35,10 +35,13 @@ class Tabular(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Shape(Tabular):
-    """What every shape has.
+    """What every shape has; all but a Diagram, which is a step and a title, have a unit and a note as well.
 
     Attributes:
         step: of the snapshot that was asked; None for what is of no step, or of several.
+        title: what is shown.
+        unit: of every value; empty for a share or a count.
+        note: what a reader must know to read it, in words; of Scalars and a Distribution it stands behind the title.
     """
 
     step: int | None = None
@@ -59,14 +62,7 @@ class Shape(Tabular):
 
 @dataclass(frozen=True)
 class Scalars(Shape):
-    """Named numbers of one unit.
-
-    Attributes:
-        values: by name.
-        unit: of every value; empty for a share or a count.
-        title: what they are.
-        note: what a reader must know to read them; it stands behind the title.
-    """
+    """Named numbers of one unit."""
 
     values: Mapping[str, float]
     unit: str = ""
@@ -86,10 +82,7 @@ class Matrix(Shape):
         values: (row, column); NaN where there is none.
         rows: their names.
         columns: their names.
-        unit: of every value; empty for a share or a count.
-        title: what they are.
         centre: the value that means "no difference", for numbers on both sides of one; None where there is none.
-        note: what a reader must know to read it, in words.
     """
 
     values: np.ndarray
@@ -129,7 +122,6 @@ class Points(Shape):
         pairs: (pair, 2): which points are of one image and may be joined by a line; empty for none.
         quality: how far the picture can be trusted, by name, 1 is best (``trustworthiness``, …).
         axes: what the two axes are, with their units.
-        title: what is shown.
         note: how far the picture can be trusted, in words.
     """
 
@@ -167,12 +159,9 @@ class Curves(Shape):
         x: by line.
         y: by line, as long as its x; NaN where there is none.
         across: what x is, with its unit.
-        unit: of y.
-        title: what they are.
         levels: values of y worth marking, by name: a floor, chance, "no better than the mean".
         marks: places on x worth marking, by name: where a stage begins, where a run was forked.
         log: whether x, y are better on a log axis.
-        note: what a reader must know to read it, in words.
     """
 
     x: Mapping[str, np.ndarray]
@@ -218,7 +207,6 @@ class Diagram(Shape):
     Attributes:
         boxes: from early to late.
         arrows: (from, to, what flows) by the boxes' names; they make no circle.
-        title: the method and the stage.
     """
 
     boxes: tuple[Box, ...]
@@ -232,7 +220,7 @@ class Diagram(Shape):
 
 @dataclass(frozen=True)
 class Distribution(Shape):
-    """Samples of one unit in named groups, as for a histogram; ``note`` stands behind the title."""
+    """Samples of one unit in named groups, as for a histogram."""
 
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
     unit: str = ""
@@ -255,9 +243,8 @@ def heading(*results: Result) -> str:
     """
     first, steps = results[0], {result.step for result in results}
     step = f", step {first.step}" if first.step is not None and len(steps) == 1 else ""
-    return f"{first.title}{step}" + (
-        f" ({first.note})" if isinstance(first, (Scalars, Distribution)) and first.note else ""
-    )
+    note = f" ({first.note})" if isinstance(first, (Scalars, Distribution)) and first.note else ""
+    return f"{first.title}{step}{note}"
 
 
 def as_matrix(result: Result) -> Matrix | None:
@@ -265,20 +252,17 @@ def as_matrix(result: Result) -> Matrix | None:
     if isinstance(result, Matrix):
         return result
     if isinstance(result, Scalars):
-        values = np.array(list(result.values.values()), float)[:, None]
-        names, unit = tuple(result.values), (result.unit or "value",)
-        return Matrix(values, names, unit, result.unit, result.title, note=result.note, step=result.step)
+        values, unit = np.array(list(result.values.values()), float)[:, None], (result.unit or "value",)
+        words = result.unit, result.title, None, result.note
+        return Matrix(values, tuple(result.values), unit, *words, step=result.step)
     if isinstance(result, Curves) and result.x:
         first = next(iter(result.x.values()))
         if len(first) <= POINTS and all(np.array_equal(x, first) for x in result.x.values()):
             levels = [f"{name} = {value:.3g}" for name, value in result.levels.items()]
-            return Matrix(
+            note = "; ".join(filter(None, [f"columns: {result.across}", *levels, result.note]))
+            values, columns = (
                 np.stack([np.asarray(y, float) for y in result.y.values()]),
-                tuple(result.y),
                 tuple(f"{x:g}" for x in first),
-                result.unit,
-                result.title,
-                note="; ".join([f"columns: {result.across}", *levels, *([result.note] if result.note else [])]),
-                step=result.step,
             )
+            return Matrix(values, tuple(result.y), columns, result.unit, result.title, None, note, step=result.step)
     return None

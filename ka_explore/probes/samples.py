@@ -1,6 +1,18 @@
 """Which samples can be counted: those whose rows are finite; what was left out is said, never hidden."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
+
+T = TypeVar("T")
+
+
+def evenly(things: Sequence[T], most: int) -> list[T]:
+    """At most so many of them, the first and the last among them."""
+    if len(things) <= most:
+        return list(things)
+    return [things[index] for index in np.linspace(0, len(things) - 1, most).round().astype(int)]
 
 
 def finite(*arrays: np.ndarray) -> np.ndarray:

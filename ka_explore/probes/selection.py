@@ -32,26 +32,20 @@ def responsibility(snapshot: Snapshot, sample: int | None = None) -> Matrix:
     if sample is not None and not 0 <= sample < count:
         raise InputError(f"sample={sample}: this snapshot has {count} images, expected 0 to {count - 1}.")
     teachers = snapshot.teachers
-    logits = snapshot.group("logits")
-    rows: dict[str, np.ndarray] = {"own answers": shares(snapshot, {t: logits[t] for t in teachers})}
-    given = snapshot.group("claim") if any(name.startswith("claim/") for name in snapshot.arrays) else {}
-    for kind in dict.fromkeys(name.split("/")[0] for name in given):
+    logits, scores = snapshot.group("logits"), snapshot.arrays["scores"]
+    rows = {"own answers": shares(snapshot, {t: logits[t] for t in teachers})}
+    kinds = dict.fromkeys(name.split("/")[1] for name in snapshot.arrays if name.startswith("claim/"))
+    for kind in kinds:
         if kind != "own":
-            rows[kind] = np.stack([given[f"{kind}/{teacher}"] for teacher in teachers], axis=1)
-    scores = snapshot.arrays["scores"]
+            rows[kind] = np.stack([snapshot.arrays[f"claim/{kind}/{teacher}"] for teacher in teachers], axis=1)
     rows["student"] = shares(snapshot, {t: scores[:, list(snapshot.knows[t])] for t in teachers})
     if sample is not None:
         rows["entropy of the answer"] = np.stack([relative_entropy(logits[t]) for t in teachers], axis=1)
     picked = {name: averages(values) if sample is None else values[sample] for name, values in rows.items()}
     who = "mean over all images" if sample is None else f"image {snapshot.index[sample]} of the pool"
-    return Matrix(
-        np.stack(list(picked.values())),
-        tuple(picked),
-        teachers,
-        unit="share",
-        title=f"who claims it: {who}",
-        note=left_out(finite(*rows.values())) if sample is None else "",
-    )
+    note = left_out(finite(*rows.values())) if sample is None else ""
+    values = np.stack(list(picked.values()))
+    return Matrix(values, tuple(picked), teachers, unit="share", title=f"who claims it: {who}", note=note)
 
 
 def claims(snapshot: Snapshot, sample: int | None = None) -> Matrix:
@@ -68,7 +62,6 @@ def selection(snapshot: Snapshot) -> Matrix:
     task's teachers.
     """
     weights = snapshot.group("weight")
-    columns = tuple(weights)
     values = np.stack(list(weights.values()), axis=1)
     task = next(iter(snapshot.group("selected")))
     truth = (snapshot.labels or {}).get(task)
@@ -76,26 +69,20 @@ def selection(snapshot: Snapshot) -> Matrix:
     if truth is not None:
         names = names_of(snapshot, task)
         rows |= {name: averages(values[truth == i]) for i, name in enumerate(names) if (truth == i).any()}
-    return Matrix(
-        np.stack(list(rows.values())),
-        tuple(rows),
-        columns,
-        unit="share of the teaching",
-        title=f"who teaches {task}",
-        note=left_out(finite(values)),
-    )
+    table, unit, note = np.stack(list(rows.values())), "share of the teaching", left_out(finite(values))
+    return Matrix(table, tuple(rows), tuple(weights), unit, f"who teaches {task}", note=note)
 
 
 @probe("selected/*")
 def selection_share(snapshot: Snapshot) -> Scalars:
     """Share of the images that each teacher teaches most, a task's teachers sum to 1 (method C)."""
-    values: dict[str, float] = {}
-    masks = []
-    for task, chosen in snapshot.group("selected").items():
-        kept = finite(chosen)
-        values |= {t: average((chosen == index)[kept]) for index, t in enumerate(teachers_of(snapshot, task))}
-        masks.append(kept)
-    return Scalars(values, title="who teaches most (share of images)", note=left_out(*masks))
+    group = snapshot.group("selected")
+    values = {
+        teacher: average((chosen == index)[finite(chosen)])
+        for task, chosen in group.items()
+        for index, teacher in enumerate(teachers_of(snapshot, task))
+    }
+    return Scalars(values, title="who teaches most (share of images)", note=left_out(finite(*group.values())))
 
 
 def shares(snapshot: Snapshot, logits: dict[str, np.ndarray]) -> np.ndarray:

@@ -1,40 +1,21 @@
 """How alike two nets see the images: maximum mean discrepancy in the common space, and CKA between any layers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.probes.probe import probe, renamed
+from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Curves, Matrix, Scalars
-from ka_explore.probes.samples import averages, centred, finite, finite_in_all, left_out, squared_distances
+from ka_explore.probes.samples import average, centred, finite, finite_in_all, left_out, squared_distances
 from ka_explore.run.snapshot import Snapshot
 
 # Bandwidths of the published code of Luo et al. 2019, as in `ka_explore.methods.losses`.
 BANDWIDTHS = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)
+FLOOR = "floor 2/N"
 
 
 # Maximum mean discrepancy
-
-
-@dataclass(frozen=True)
-class Discrepancy:
-    """Squared MMD of the student to each teacher, a bandwidth.
-
-    Attributes:
-        values: (bandwidth, teacher).
-        bandwidths: ascending.
-        teachers: their names.
-        floor: what a bandwidth gives that is far below every distance, 2/N.
-        note: of how many images, and how they were taken.
-    """
-
-    values: np.ndarray
-    bandwidths: tuple[float, ...]
-    teachers: tuple[str, ...]
-    floor: float
-    note: str
 
 
 @probe("mmd/*", "common/*")
@@ -48,7 +29,6 @@ def mmd(snapshot: Snapshot) -> Matrix:
 
 
 @probe("common/*")
-@renamed(of="space")
 def mmd_of(snapshot: Snapshot, space: str = "common", bandwidths: Sequence[float] = BANDWIDTHS) -> Matrix:
     """Squared MMD of the student's rows to each teacher's: as `mmd`, for any arrays and bandwidths.
 
@@ -65,26 +45,15 @@ def mmd_of(snapshot: Snapshot, space: str = "common", bandwidths: Sequence[float
 @probe("mmd/*", "common/*")
 def mmd_curve(snapshot: Snapshot) -> Curves:
     """Squared MMD over the bandwidth, a line a teacher, with the floor 2/N: where lines touch it nothing is learnt."""
-    found = recorded(snapshot) or computed(snapshot, "common", BANDWIDTHS)
-    return Curves(
-        {teacher: np.array(found.bandwidths) for teacher in found.teachers},
-        {teacher: found.values[:, index] for index, teacher in enumerate(found.teachers)},
-        across="bandwidth σ (distance of rows of length 1)",
-        unit="squared MMD",
-        title="MMD of the student to each teacher",
-        levels={"floor 2/N": found.floor},
-        log=(True, False),
-        note=found.note,
-    )
+    return recorded(snapshot) or computed(snapshot, "common", BANDWIDTHS)
 
 
 def floor(snapshot: Snapshot) -> float:
     """2/N: the squared MMD of a bandwidth so small that every row is alone, whatever the nets do."""
-    return (recorded(snapshot) or computed(snapshot, "common", ())).floor
+    return mmd_curve(snapshot).levels[FLOOR]
 
 
 @probe("common/*")
-@renamed(of="space")
 def median_distance(snapshot: Snapshot, space: str = "common", most: int = 1000) -> Scalars:
     """The bandwidth that fits: median distance between the rows of student and teacher together, by teacher.
 
@@ -98,72 +67,71 @@ def median_distance(snapshot: Snapshot, space: str = "common", most: int = 1000)
     Raises InputError when they are of different widths.
     """
     rows, kept = unit_rows(snapshot, space)
+    some = {net: a if len(a) <= most else a[np.linspace(0, len(a) - 1, most).astype(int)] for net, a in rows.items()}
+    student = some.pop("student")
     values = {}
-    for teacher in rows:
-        if teacher != "student":
-            both = np.concatenate([rows[net][evenly(len(rows[net]), most)] for net in ("student", teacher)])
-            squared = squared_distances(both, both)[np.triu_indices(len(both), 1)]
-            values[teacher] = float(np.sqrt(np.median(squared))) if len(squared) else np.nan
+    for teacher, theirs in some.items():
+        both = np.concatenate([student, theirs])
+        squared = squared_distances(both, both)[np.triu_indices(len(both), 1)]
+        values[teacher] = float(np.sqrt(np.median(squared))) if len(squared) else np.nan
     title = f"median distance in {space}, student and teacher"
     return Scalars(values, unit="distance", title=title, note=left_out(kept))
 
 
-def table(found: Discrepancy) -> Matrix:
+def table(found: Curves) -> Matrix:
     """A row a bandwidth, and their sum."""
-    return Matrix(
-        np.concatenate([found.values, found.values.sum(axis=0, keepdims=True)]),
-        (*(f"σ {bandwidth:g}" for bandwidth in found.bandwidths), "sum"),
-        found.teachers,
-        unit="squared MMD",
-        title="MMD of the student to each teacher",
-        note=found.note,
-    )
+    values = np.stack(list(found.y.values()), axis=1)
+    values = np.concatenate([values, values.sum(axis=0, keepdims=True)])
+    rows = (*(f"σ {bandwidth:g}" for bandwidth in next(iter(found.x.values()))), "sum")
+    return Matrix(values, rows, tuple(found.y), unit=found.unit, title=found.title, note=found.note)
 
 
-def recorded(snapshot: Snapshot) -> Discrepancy | None:
+def recorded(snapshot: Snapshot) -> Curves | None:
     """What the stage itself saw, if it says: ``mmd/<teacher>/<σ>``."""
     if not any(name.startswith("mmd/") for name in snapshot.arrays):
         return None
     arrays = snapshot.group("mmd")
-    teachers = tuple(dict.fromkeys(name.split("/")[0] for name in arrays))
     sigmas = sorted({name.split("/")[1] for name in arrays}, key=float)
-    kept = finite(*arrays.values())
-    missing = np.full((len(kept), 1), np.nan)
-    values = [
-        averages(np.column_stack([arrays.get(f"{teacher}/{sigma}", missing)[kept] for teacher in teachers]))
-        for sigma in sigmas
-    ]
-    count = len(snapshot.index)
-    return Discrepancy(
-        np.array(values), tuple(map(float, sigmas)), teachers, 2 / count, told(count, "as the stage saw it", kept)
-    )
+    kept, count = finite(*arrays.values()), len(snapshot.index)
+    missing = np.full(count, np.nan)
+    values = {
+        teacher: np.array([average(arrays.get(f"{teacher}/{sigma}", missing)[kept]) for sigma in sigmas])
+        for teacher in dict.fromkeys(name.split("/")[0] for name in arrays)
+    }
+    return discrepancy(values, list(map(float, sigmas)), count, "as the stage saw it", kept)
 
 
-def computed(snapshot: Snapshot, space: str, bandwidths: Sequence[float]) -> Discrepancy:
+def computed(snapshot: Snapshot, space: str, bandwidths: Sequence[float]) -> Curves:
     """The same from rows: biased, diagonals included, as `ka_explore.methods.losses.mmd` (Luo et al. 2019, L_M)."""
     if any(not bandwidth > 0 for bandwidth in bandwidths):
         raise InputError(f"bandwidths={tuple(bandwidths)}: each must be above zero.")
     rows, kept = unit_rows(snapshot, space)
     student = rows.pop("student")
-    values = np.stack(
-        [
-            kernel_means(student, student, bandwidths)
-            + kernel_means(teacher, teacher, bandwidths)
-            - 2 * kernel_means(student, teacher, bandwidths)
-            for teacher in rows.values()
-        ],
-        axis=1,
-    )
-    count = int(kept.sum())
-    note = told(count, f"from the means over space in {space}/…", kept)
-    return Discrepancy(values, tuple(bandwidths), tuple(rows), 2 / count if count else np.nan, note)
+    own = kernel_means(student, student, bandwidths)
+    values = {
+        net: own + kernel_means(teacher, teacher, bandwidths) - 2 * kernel_means(student, teacher, bandwidths)
+        for net, teacher in rows.items()
+    }
+    return discrepancy(values, bandwidths, int(kept.sum()), f"from the means over space in {space}/…", kept)
 
 
-def told(count: int, how: str, kept: np.ndarray) -> str:
-    """What a reader must know of an MMD."""
-    level = f"{2 / count:.3g}" if count else "unknown"
+def discrepancy(
+    values: Mapping[str, np.ndarray], bandwidths: Sequence[float], count: int, how: str, kept: np.ndarray
+) -> Curves:
+    """Squared MMD of the student to each teacher over the bandwidth, with what a reader must know of it."""
+    floor = 2 / count if count else np.nan
+    level = f"{floor:.3g}" if count else "unknown"
     words = f"{how}, N = {count}; a bandwidth far below every distance gives 2/N = {level} whatever the nets do, "
-    return left_out(kept, behind=words + "and no gradient")
+    return Curves(
+        dict.fromkeys(values, np.array(bandwidths)),
+        values,
+        across="bandwidth σ (distance of rows of length 1)",
+        unit="squared MMD",
+        title="MMD of the student to each teacher",
+        levels={FLOOR: floor},
+        log=(True, False),
+        note=left_out(kept, behind=words + "and no gradient"),
+    )
 
 
 def unit_rows(snapshot: Snapshot, space: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -191,16 +159,10 @@ def kernel_means(one: np.ndarray, other: np.ndarray, bandwidths: Sequence[float]
     return total / (len(one) * len(other))
 
 
-def evenly(count: int, most: int) -> np.ndarray:
-    """At most so many of the places 0 … count − 1, evenly."""
-    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(int)
-
-
 # Centred kernel alignment
 
 
 @probe()
-@renamed(of="space")
 def cka(
     snapshot: Snapshot, space: Sequence[str] = ("feature", "common", "code", "regressed"), batch: int = 256
 ) -> Matrix:
@@ -224,26 +186,19 @@ def cka(
     similar = sum(hsic_of(scaled, part) for part in batches)
     own = np.sqrt(np.diagonal(similar))
     size = np.where(own > 0, own, np.nan)
-    return Matrix(
-        similar / size[:, None] / size,
-        tuple(rows),
-        tuple(rows),
-        unit="CKA",
-        title="linear CKA between layers",
-        note=left_out(
-            kept, behind=f"unbiased, N = {count} in {len(batches)} {'batch' if len(batches) == 1 else 'batches'}"
-        ),
-    )
+    told = "1 batch" if len(batches) == 1 else f"{len(batches)} batches"
+    note = left_out(kept, behind=f"unbiased, N = {count} in {told}")
+    values, names = similar / size[:, None] / size, tuple(rows)
+    return Matrix(values, names, names, unit="CKA", title="linear CKA between layers", note=note)
 
 
 def layers_of(snapshot: Snapshot, space: Sequence[str]) -> dict[str, np.ndarray]:
     """The arrays by ``net layer``: the student's, each teacher's, then what belongs to no net."""
     found: dict[str, np.ndarray] = {}
     for net in ("student", *snapshot.teachers):
-        if "feature" in space:
-            prefix = f"feature/{net}/"
-            mine = (name for name in snapshot.arrays if name.startswith(prefix))
-            found |= {f"{net} {name.removeprefix(prefix)}": snapshot.arrays[name] for name in mine}
+        for name, array in snapshot.arrays.items():
+            if "feature" in space and name.startswith(f"feature/{net}/"):
+                found[f"{net} {name.split('/', 2)[2]}"] = array
         if "common" in space and f"common/{net}" in snapshot.arrays:
             found[f"{net} common"] = snapshot.arrays[f"common/{net}"]
     for name, array in snapshot.arrays.items():

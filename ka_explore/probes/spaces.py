@@ -1,15 +1,20 @@
 """Which arrays of a snapshot can be drawn, and their rows net by net, as pictures and distances see them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64
 
 from ka_explore.errors import InputError
-from ka_explore.probes.probe import renamed
+from ka_explore.probes.probe import space_was_of
+from ka_explore.probes.results import Points
 from ka_explore.run.snapshot import Snapshot
 
 CHUNK = 8192  # rows handled at a time in float64
+
+Space = Float[np.ndarray, "point feature"]
+Plane = Float[np.ndarray, "point 2"]
 
 
 def spaces(snapshot: Snapshot) -> tuple[str, ...]:
@@ -20,9 +25,10 @@ def spaces(snapshot: Snapshot) -> tuple[str, ...]:
     ``logits``, ``logits/<net>`` and ``scores``.
     """
     names = [name for name, array in snapshot.arrays.items() if array.ndim == 2]
+    kinds = {name.split("/")[0] for name in snapshot.arrays if "/" in name}
     found = ["common"] if any(name.startswith("common/") for name in names) else []
-    for whole in ("feature", "logits"):
-        widths = [a.shape[1] for a in members(snapshot, whole).values()] if has(snapshot, whole) else []
+    for whole in sorted(kinds & {"feature", "logits"}):
+        widths = [a.shape[1] for a in members(snapshot, whole).values()]
         found += [whole] if len(widths) > 1 and len(set(widths)) == 1 else []
     for prefix in ("feature/", "code/", "logits/", "scores"):
         found += [name for name in names if name.startswith(prefix)]
@@ -32,11 +38,6 @@ def spaces(snapshot: Snapshot) -> tuple[str, ...]:
 def name_of(space: str) -> str:
     """What a space is called in titles."""
     return "common space" if space == "common" else space
-
-
-def has(snapshot: Snapshot, prefix: str) -> bool:
-    """Whether there are arrays under a prefix."""
-    return any(name.startswith(prefix + "/") for name in snapshot.arrays)
 
 
 def members(snapshot: Snapshot, space: str) -> dict[str, np.ndarray]:
@@ -50,9 +51,9 @@ def members(snapshot: Snapshot, space: str) -> dict[str, np.ndarray]:
         if kind == "code":
             regressed = arrays.get(f"regressed/{rest}")
             same = regressed is not None and regressed.shape == arrays[space].shape
-            return {"code": arrays[space]} | ({"student": regressed} if regressed is not None and same else {})
+            return {"code": arrays[space]} | ({"student": arrays[f"regressed/{rest}"]} if same else {})
         return {rest.split("/")[0] if kind in ("feature", "common", "logits") else space: arrays[space]}
-    if not has(snapshot, space):
+    if not any(name.startswith(space + "/") for name in arrays):
         raise InputError(
             f"this snapshot (stage {snapshot.stage!r}) has no {space}/…: what can be drawn of it is "
             f"{', '.join(spaces(snapshot)) or '(nothing)'}."
@@ -63,7 +64,7 @@ def members(snapshot: Snapshot, space: str) -> dict[str, np.ndarray]:
     return group
 
 
-@renamed(of="space")
+@space_was_of
 def rows_of(snapshot: Snapshot, space: str = "common", normalise: bool = True) -> dict[str, np.ndarray]:
     """Each net's rows, L2-normalised as the MMD sees them; values that are not finite count as zero.
 
@@ -107,16 +108,9 @@ def cleaned(array: Float[np.ndarray, "sample feature"], normalise: bool) -> Floa
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of all nets in one space: what a picture is drawn of, and no more (no labels).
+    """The rows of all nets in one space: what a picture is drawn of, and no more (no labels). Fields as of `Points`."""
 
-    Attributes:
-        values: a row a point.
-        group: index into ``groups``, a point.
-        groups: the nets.
-        sample: which sample of the snapshot, a point.
-    """
-
-    values: Float[np.ndarray, "point feature"]
+    values: Space
     group: Int64[np.ndarray, "point"]
     groups: tuple[str, ...]
     sample: Int64[np.ndarray, "point"]
@@ -126,8 +120,12 @@ class Rows:
         """The rows of each net."""
         return [self.values[self.group == index] for index in range(len(self.groups))]
 
+    def drawn(self, xy: Plane, **words: Any) -> Points:
+        """A picture of these rows, their points at these positions."""
+        return Points(xy, self.group, self.groups, self.sample, **words)
 
-def rows_together(snapshot: Snapshot, space: str = "common") -> Rows:
+
+def rows_together(snapshot: Snapshot, space: str) -> Rows:
     """`rows_of` one after the other."""
     rows = rows_of(snapshot, space)
     count = len(snapshot.index)

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.probes.probe import probe, renamed
+from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Curves, Matrix, Scalars
 from ka_explore.probes.samples import centred, finite, finite_in_all, left_out
 from ka_explore.run.snapshot import Snapshot
@@ -15,7 +15,6 @@ ROUNDING = 1e-6
 
 
 @probe("common/*")
-@renamed(of="space")
 def effective_rank(snapshot: Snapshot, space: str = "common") -> Scalars:
     """How many directions each net uses: exp(entropy of the normalised singular values of its centred rows).
 
@@ -26,16 +25,12 @@ def effective_rank(snapshot: Snapshot, space: str = "common") -> Scalars:
         space: which arrays; they may be of different widths.
     """
     group = snapshot.group(space)
-    return Scalars(
-        {net: rank(strengths(array)) if finite(array).sum() > 1 else float("nan") for net, array in group.items()},
-        unit="directions",
-        title=f"effective rank of {space}",
-        note=left_out(finite(*group.values())),
-    )
+    values = {net: rank(strengths(a)) if finite(a).sum() > 1 else float("nan") for net, a in group.items()}
+    note = left_out(finite(*group.values()))
+    return Scalars(values, unit="directions", title=f"effective rank of {space}", note=note)
 
 
 @probe("common/*")
-@renamed(of="space")
 def dead_channels(snapshot: Snapshot, space: str = "common") -> Scalars:
     """Share of each net's channels that say nothing: the same for all samples, up to rounding.
 
@@ -44,16 +39,13 @@ def dead_channels(snapshot: Snapshot, space: str = "common") -> Scalars:
     NaN for fewer than two samples. Arguments and errors as `effective_rank`.
     """
     group = snapshot.group(space)
-    values = {}
-    for net, array in group.items():
-        rows = array[finite(array)].astype(np.float64)
-        values[net] = dead_share(rows) if len(rows) > 1 else float("nan")
+    rows = {net: array[finite(array)].astype(np.float64) for net, array in group.items()}
+    values = {net: dead_share(array) if len(array) > 1 else float("nan") for net, array in rows.items()}
     note = left_out(finite(*group.values()))
     return Scalars(values, unit="share of the channels", title=f"dead channels in {space}", note=note)
 
 
 @probe("common/*")
-@renamed(of="space")
 def spectrum(snapshot: Snapshot, space: str = "common") -> Curves:
     """Share of each net's variance on each of its own principal axes, largest first; they sum to 1.
 
@@ -73,7 +65,6 @@ def spectrum(snapshot: Snapshot, space: str = "common") -> Curves:
 
 
 @probe("common/*")
-@renamed(of="space")
 def principal_angles(snapshot: Snapshot, space: str = "common", share: float = 0.9) -> Matrix:
     """Angles between the nets' principal subspaces, in degrees: 0 for a shared direction, 90 for none.
 
@@ -95,16 +86,12 @@ def principal_angles(snapshot: Snapshot, space: str = "common", share: float = 0
         raise InputError(f"{space}/… have different widths {sorted(widths)}: only nets in one space can be compared.")
     axes = {net: principal_axes(array, share) for net, array in rows.items()}
     pairs = list(combinations(rows, 2))
-    angles = [angles_between(axes[one], axes[other]) for one, other in pairs]
+    angles = (angles_between(axes[one], axes[other]) for one, other in pairs)
+    values = np.array([[a.min(), a.mean(), a.max()] for a in angles]).reshape(len(pairs), 3)
+    names = tuple(f"{one} – {other}" for one, other in pairs), ("smallest", "mean", "largest")
     counts = ", ".join(f"{net} {len(found)}" for net, found in axes.items())
-    return Matrix(
-        np.array([[a.min(), a.mean(), a.max()] for a in angles]).reshape(len(pairs), 3),
-        tuple(f"{one} – {other}" for one, other in pairs),
-        ("smallest", "mean", "largest"),
-        unit="degrees",
-        title=f"angles between subspaces of {space}",
-        note=left_out(kept, behind=f"axes of {max(widths)} that keep {share:.0%} of the variance: {counts}"),
-    )
+    note = left_out(kept, behind=f"axes of {max(widths)} that keep {share:.0%} of the variance: {counts}")
+    return Matrix(values, *names, unit="degrees", title=f"angles between subspaces of {space}", note=note)
 
 
 def strengths(array: np.ndarray) -> np.ndarray:
@@ -135,10 +122,10 @@ def dead_share(rows: np.ndarray) -> float:
 
 def principal_axes(rows: np.ndarray, share: float) -> np.ndarray:
     """(axis, feature): the fewest principal axes that keep a share of the variance; none where there is no variance."""
-    middle = centred(rows)
-    if not middle.any():
+    rows = centred(rows)
+    if not rows.any():
         return np.zeros((0, rows.shape[1]))
-    _, strength, axes = np.linalg.svd(middle, full_matrices=False)
+    _, strength, axes = np.linalg.svd(rows, full_matrices=False)
     kept = np.cumsum(variance_shares(strength))
     return np.asarray(axes[: int(np.searchsorted(kept, share - 1e-9)) + 1])
 
@@ -147,7 +134,7 @@ def angles_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The principal angles of two subspaces given by orthonormal rows, in degrees; NaN where one has no axis."""
     if not (len(one) and len(other)):
         return np.array([np.nan])
-    small, large = (one, other) if len(one) <= len(other) else (other, one)
+    small, large = sorted((one, other), key=len)
     cosines = np.linalg.svd(small @ large.T, compute_uv=False)
     sines = np.linalg.svd(small - small @ large.T @ large, compute_uv=False)[::-1]
     return np.degrees(np.arctan2(sines, cosines))  # of both, since a cosine alone is blind to small angles

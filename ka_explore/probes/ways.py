@@ -7,6 +7,7 @@ import numpy as np
 
 from ka_explore.errors import InputError, unknown
 
+Options = Mapping[str, float]
 Watch = Callable[[float, str], None]
 """Told how far a computation is, 0 to 1, and in words."""
 
@@ -30,7 +31,6 @@ LIMITS: Mapping[str, tuple[float, float]] = {  # least and greatest value of an 
     "window": (1, 1e3),
     "seed": (0, 2**32 - 1),
 }
-FRACTIONS = ("perplexity", "exaggeration", "min_dist", "alignment")  # options that need not be whole
 # Seconds: before the first picture, a thousand points of the first picture, of every other.
 COSTS: Mapping[str, tuple[float, float, float]] = {
     "pca": (0.0, 0.005, 0.005),
@@ -49,13 +49,13 @@ def checked_options(how: str, options: Mapping[str, float]) -> dict[str, float]:
             raise unknown("option", name, OPTIONS[how], where=f" of {how}")
         least, most = LIMITS[name]
         number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-        if not number or not least <= value <= most or (name not in FRACTIONS and value != int(value)):
-            kind = "a number" if name in FRACTIONS else "a whole number"
+        whole = isinstance(OPTIONS[how][name], int)
+        if not number or not least <= value <= most or (whole and value != int(value)):
+            kind = "a whole number" if whole else "a number"
             raise InputError(f"{name}={value!r}: expected {kind} from {least:g} to {most:g}.")
     if how.endswith("umap") and find_spec("umap") is None:
         raise InputError("UMAP needs umap-learn, which is not installed: pip install umap-learn, or draw with tsne.")
-    merged = {**OPTIONS[how], **options}
-    return {name: float(value) if name in FRACTIONS else int(value) for name, value in merged.items()}
+    return {name: type(default)(options.get(name, default)) for name, default in OPTIONS[how].items()}
 
 
 def announced_seconds(how: str, samples: int, frames: int = 1) -> float:
@@ -72,5 +72,4 @@ def announced_seconds(how: str, samples: int, frames: int = 1) -> float:
     if how not in COSTS:
         raise unknown("way to draw", how, COSTS)
     fixed, first, more = COSTS[how]
-    thousands = samples / 1000
-    return fixed + thousands * (first + max(frames - 1, 0) * more)
+    return fixed + samples / 1000 * (first + max(frames - 1, 0) * more)

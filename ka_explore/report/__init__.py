@@ -5,7 +5,6 @@ samples, `page` and the templates say what it all looks like.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,8 +14,8 @@ from ka_explore.report.chapters import SECTIONS, chapter_of
 from ka_explore.report.compared import comparison_section
 from ka_explore.report.demonstration import demo_figure
 from ka_explore.report.facts import accuracy_section, again_section, problem_section, runs_section
-from ka_explore.report.page import file_name, folder_safe, html_page, markdown_page, pictures_of
-from ka_explore.report.parts import Chapter, Section
+from ka_explore.report.page import file_name, html_page, markdown_page, pictures_of
+from ka_explore.report.parts import Chapter
 from ka_explore.report.run_report import RunReport, names_of
 from ka_explore.run.store import replace_file, writing
 
@@ -65,36 +64,18 @@ def write_report(
         output.parent.mkdir(parents=True, exist_ok=True)
     names = names_of(runs)
     with progress_bar(len(runs) * len(SECTIONS) + 1, "report", unit="section", show=progress) as bar:
-        first = opening(runs, names)
+        first = [problem_section(runs[0]), runs_section(runs, names), accuracy_section(runs, names)]
         bar.update()
         reports = [RunReport(run, name, embedding) for run, name in zip(runs, names, strict=True)]
         if len(runs) > 1:
             first.append(comparison_section(reports))
-
-        def told(run_report: RunReport, title: str) -> None:
-            bar.set_postfix_str(f"{run_report.name}: {title}", refresh=False)
-            bar.update()
-
-        several = len(runs) > 1
-        parts = [chapter_of(s, titled=several, told=partial(told, s)) for s in reports]
+        parts = [chapter_of(run_report, bar, titled=len(runs) > 1) for run_report in reports]
     chapters = [Chapter("", first), *parts, Chapter("", [again_section(runs, names, output)])]
-    title = " · ".join(names)
-    lead = lead_of(runs)
-    if kind == "html":
-        text = html_page(title, lead, chapters)
-    else:
-        text = markdown_page(title, lead, chapters, write_figures(chapters, output))
+    page = " · ".join(names), lead_of(runs), chapters
+    text = html_page(*page) if kind == "html" else markdown_page(*page, write_figures(chapters, output))
     with writing(output.parent):
         replace_file(output, lambda file: file.write(text.encode()))
     return output
-
-
-def opening(runs: "Sequence[Run]", names: Sequence[str]) -> list[Section]:
-    """Problem, runs and accuracies."""
-    from ka_explore.benchmark.evaluate import compare
-
-    comparison = compare(runs) if runs[0].problem.test is not None else None
-    return [problem_section(runs[0]), runs_section(runs, names), accuracy_section(comparison, names)]
 
 
 def lead_of(runs: "Sequence[Run]") -> str:
@@ -110,7 +91,7 @@ def lead_of(runs: "Sequence[Run]") -> str:
 
 def write_figures(chapters: Sequence[Chapter], output: Path) -> dict[int, str]:
     """Every picture as a file in a folder beside the page; their addresses by the pictures' ``id``."""
-    beside = folder_safe(output)
+    beside = file_name(output.with_suffix("").name) + "-figures"
     addresses: dict[int, str] = {}
     with writing(output.parent):
         (output.parent / beside).mkdir(exist_ok=True)

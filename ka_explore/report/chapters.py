@@ -1,6 +1,7 @@
 """What is told of one run, section by section."""
 
 from collections.abc import Callable
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -8,9 +9,8 @@ from ka_explore.plots import draw, draw_terms
 from ka_explore.plots.boxes import natural_size
 from ka_explore.report import sections
 from ka_explore.report.facts import configuration
-from ka_explore.report.figures import picture, printed
+from ka_explore.report.figures import drawn, picture, printed
 from ka_explore.report.parts import Card, Chapter, Code, Folded, Part, Picture, Section, Table, Words, missing, quiet
-from ka_explore.report.render import drawn
 from ka_explore.report.run_report import RunReport
 from ka_explore.report.space import space_parts
 from ka_explore.run.reproduce import kept_as
@@ -18,20 +18,14 @@ from ka_explore.run.reproduce import kept_as
 Build = Callable[[RunReport], list[Part]]
 
 
-def chapter_of(run_report: RunReport, *, titled: bool, told: Callable[[str], None]) -> Chapter:
-    """All sections of a run.
-
-    Args:
-        run_report: the run.
-        titled: whether the run's name stands above, because there are several.
-        told: called with the title of every section that is done.
-    """
+def chapter_of(run_report: RunReport, bar: Any, *, titled: bool) -> Chapter:
+    """All sections of a run, under its name if it is one of several; a bar is told of every one."""
     sections = []
     for title, build in SECTIONS.items():
-        parts = build(run_report)
-        if parts:
+        if parts := build(run_report):
             sections.append(Section(title, parts))
-        told(title)
+        bar.set_postfix_str(f"{run_report.name}: {title}", refresh=False)
+        bar.update()
     if run_report.notes:
         sections.append(Section("Left out", [Words(note) for note in run_report.notes]))
     return Chapter(f"Run {run_report.name}" if titled else "", sections)
@@ -61,14 +55,13 @@ def findings(run_report: RunReport) -> list[Part]:
             if attempt.command():
                 inside.append(Code(attempt.command(kept_as(run_report.run.name, run_report.run.folder))))
         parts.append(Card(finding.grade, finding.title, inside))
-    if found.checked:
-        rows = [[name.replace("_", " "), what] for name, what in found.checked.items()]
-        parts.append(
-            Folded(f"what was checked ({len(rows)})", [Table(["check", "value, and from where it warns"], rows)])
-        )
-    if found.skipped:
-        rows = [[name.replace("_", " "), why] for name, why in found.skipped.items()]
-        parts.append(Folded(f"what could not be checked ({len(rows)})", [Table(["check", "why"], rows)]))
+    for checks, title, head in (
+        (found.checked, "what was checked", "value, and from where it warns"),
+        (found.skipped, "what could not be checked", "why"),
+    ):
+        if checks:
+            rows = [[name.replace("_", " "), what] for name, what in checks.items()]
+            parts.append(Folded(f"{title} ({len(rows)})", [Table(["check", head], rows)]))
     return parts
 
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 def demo_figure(run: "Run", result: "Trial") -> Figure:
     """One picture for the whole demonstration: the common space before and after, the terms, the accuracies."""
     figure = Figure(figsize=(12, 8), layout="constrained")
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1.1, 1))
-    above, below = halves
+    above, below = figure.subfigures(2, 1, height_ratios=(1.1, 1))  # type: ignore[misc]
     snapshots = RunReport(run).snapshots
     basis = fit_basis(snapshots[-1])
     left, right = above.subplots(1, 2, sharex=True, sharey=True)

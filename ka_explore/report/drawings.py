@@ -66,11 +66,8 @@ def draw_layer_wise(method: LayerWise, sketch: Sketch) -> None:
     sketch.loss("reconstruction", compressed or codes.values(), "of the teachers' features", acts=bool(compressed))
     regressed = [box for layer, box in segments.items() if at == f"regress {layer or 'scores'}"]
     targets = [box for layer, box in codes.items() if at == f"regress {layer}"]
-    if at == "regress scores":
-        targets = list(teachers.values())
-    sketch.loss(
-        "regression", [*regressed, *targets] or segments.values(), "distance to code or scores", acts=bool(regressed)
-    )
+    ends = [*regressed, *(teachers.values() if at == "regress scores" else targets)] or segments.values()
+    sketch.loss("regression", ends, "distance to code or scores", acts=bool(regressed))
     sketch.soft([segments[None], *(teachers.values() if at == "joint" else ())], acts=at == "joint")
 
 
@@ -140,9 +137,8 @@ def draw_logit_space(method: LogitSpace, sketch: Sketch) -> None:
         for layer, branch in zip(method.layers, method.branches.values(), strict=True)
     ]
     sketch.soft([student, *teachers.values()], term="soft")
-    sketch.loss(
-        "branches", [*exits, *teachers.values()], f"enhanced target, γ {method.config.gamma:g}", term="branches"
-    )
+    text = f"enhanced target, γ {method.config.gamma:g}"
+    sketch.loss("branches", [*exits, *teachers.values()], text, term="branches")
 
 
 @draw_method.register(PermutationMerging)

@@ -24,29 +24,20 @@ ORACLE = "oracle: trained on true labels"
 def problem_section(run: "Run") -> Section:
     """Teachers, images, student."""
     problem = run.problem
-    known = [
-        [teacher.name, ", ".join(teacher.labels), teacher.task, teacher.feature_layer, parameters(teacher.module)]
-        for teacher in problem.teachers
-    ]
+    known = [[t.name, ", ".join(t.labels), t.task, t.feature_layer, parameters(t.module)] for t in problem.teachers]
     name = problem.name or "made by hand"
     if problem.options:
         name += f" ({', '.join(f'{k}={v}' for k, v in problem.options.items())})"
     truth = "known for marking and colours only" if problem.pool.labels else "unknown"
     test = f"{len(problem.test.images):,} labelled test images" if problem.test else "no test images"
     shape = "×".join(map(str, problem.pool.images.shape))
-    return Section(
-        "Problem",
-        [
-            Words(
-                f"{len(problem.teachers)} frozen teachers, {len(problem.pool):,} images of {shape} to learn from (true "
-                f"classes {truth}), {test}. The student has {parameters(run.student)} parameters and answers "
-                f"{len(problem.labels.classes)} classes."
-            ),
-            quiet(f"Problem: {name}."),
-            Table(["teacher", "labels", "task", "feature taken at", "parameters"], known),
-            some_of(run),
-        ],
+    words = (
+        f"{len(problem.teachers)} frozen teachers, {len(problem.pool):,} images of {shape} to learn from (true "
+        f"classes {truth}), {test}. The student has {parameters(run.student)} parameters and answers "
+        f"{len(problem.labels.classes)} classes."
     )
+    table = Table(["teacher", "labels", "task", "feature taken at", "parameters"], known)
+    return Section("Problem", [Words(words), quiet(f"Problem: {name}."), table, some_of(run)])
 
 
 def parameters(net: "nn.Module") -> str:
@@ -71,18 +62,19 @@ def runs_section(runs: "Sequence[Run]", names: Sequence[str]) -> Section:
     return Section("Runs" if len(runs) > 1 else "Run", [Table(head, rows)])
 
 
-def accuracy_section(comparison: "Comparison | None", names: Sequence[str]) -> Section:
+def accuracy_section(runs: "Sequence[Run]", names: Sequence[str]) -> Section:
     """The runs on the test images, the teachers beside them."""
+    from ka_explore.benchmark.evaluate import compare
+
     title = "On the test images"
-    if comparison is None:
-        return Section(
-            title, [missing("This problem has no labelled test images: Problem(test=Labelled(…)) gives it some.")]
-        )
+    if runs[0].problem.test is None:
+        none = "This problem has no labelled test images: Problem(test=Labelled(…)) gives it some."
+        return Section(title, [missing(none)])
     text = (
         "Percent of the test images. joint: the best of all classes is right. within a teacher's classes: on images of "
         "these, the best of them is right. agrees: on all images, the same answer within the teacher's classes."
     )
-    return Section(title, [quiet(text), accuracy_table(comparison, names)])
+    return Section(title, [quiet(text), accuracy_table(compare(runs), names)])
 
 
 def accuracy_table(comparison: "Comparison", names: Sequence[str]) -> Table:
@@ -96,10 +88,9 @@ def accuracy_table(comparison: "Comparison", names: Sequence[str]) -> Table:
         shares = [*entry.joint.values(), *entry.within.values(), *entry.agreement.values()]
         rows.append([name, *map(percent, shares), f"{entry.seconds:.1f}", f"{entry.parameters:,}"])
     reference = comparison.references
-    blank = ["–"] * (len(first.agreement) + 2)
-    own = list(map(percent, reference.teachers.values()))
-    rows.append(["the teachers side by side", *map(percent, reference.ensemble.values()), *own, *blank])
-    rows.append(["the teachers, routed by the true class", *map(percent, reference.routed.values()), *own, *blank])
+    behind = [*map(percent, reference.teachers.values()), *["–"] * (len(first.agreement) + 2)]
+    rows.append(["the teachers side by side", *map(percent, reference.ensemble.values()), *behind])
+    rows.append(["the teachers, routed by the true class", *map(percent, reference.routed.values()), *behind])
     return Table(head, rows, frozenset(range(len(names))))
 
 
@@ -114,13 +105,14 @@ def percent(share: float) -> str:
 def configuration(run_report: RunReport) -> list[Part]:
     """All options of a run, those that are not the defaults first."""
     run, about = run_report.run, run_report.run.store.about
-    rows = [
-        [field.name, typed(getattr(run.config, field.name)), typed(field.default), field.text]
-        for field in options_of(type(run.config)).values()
-    ]
+    fields = options_of(type(run.config)).values()
+    rows = [[f.name, typed(getattr(run.config, f.name)), typed(f.default), f.text] for f in fields]
     own = [row for row in rows if row[1] != row[2]]
     head = ["option", "value", "default", "what it is"]
-    parts: list[Part] = [Table(head, own) if own else Words("All options are the defaults."), *changes(run)]
+    changes = " ".join(
+        f"From step {step} on: {in_words(differences(before, after)) or 'the same options'}."
+        for (_, before), (step, after) in itertools.pairwise(about["configs"])
+    )
     strong = frozenset(i for i, row in enumerate(rows) if row in own)
     marked = [[name, f"{v} (not the default)" if v != usual else v, usual, text] for name, v, usual, text in rows]
     kept = {
@@ -133,19 +125,11 @@ def configuration(run_report: RunReport) -> list[Part]:
         "folder": kept_as(run.name, run.folder),
     }
     return [
-        *parts,
+        Table(head, own) if own else Words("All options are the defaults."),
+        *([Words(changes)] if changes else []),
         Folded(f"all {len(rows)} options", [Table(head, marked, strong)]),
         Folded("how it was run", [Table(["", ""], [[what, str(value)] for what, value in kept.items()])]),
     ]
-
-
-def changes(run: "Run") -> list[Part]:
-    """Options that changed on the way: a fork's."""
-    lines = [
-        f"From step {step} on: {in_words(differences(before, after)) or 'the same options'}."
-        for (_, before), (step, after) in itertools.pairwise(run.store.about["configs"])
-    ]
-    return [Words(" ".join(lines))] if lines else []
 
 
 # Again
@@ -154,15 +138,14 @@ def changes(run: "Run") -> list[Part]:
 def again_section(runs: "Sequence[Run]", names: Sequence[str], page: Path) -> Section:
     """The commands that make the runs and this page again, and the versions for which that is exact."""
     folders = [kept_as(run.name, run.folder) for run in runs]
+    versions = ", ".join(f"{what} {value}" for what, value in runs[0].store.about["environment"].items())
     parts: list[Part] = [
         Code("\n".join(run_command(run.store.about) for run in runs)),
         quiet("The same as Python, or to go on from here:"),
         Code(open_lines(*folders)),
         quiet("This page:"),
         Code(command("report", *folders, "-o", page.name)),
+        *(quiet(f"{name}: {note}") for name, run in zip(names, runs, strict=True) for note in run.notes),
+        Words(f"Bits are the same on the same machine with the same versions: {versions}."),
     ]
-    for name, run in zip(names, runs, strict=True):
-        parts += [quiet(f"{name}: {note}") for note in run.notes]
-    versions = ", ".join(f"{what} {value}" for what, value in runs[0].store.about["environment"].items())
-    exact = Words(f"Bits are the same on the same machine with the same versions: {versions}.")
-    return Section("How to reproduce", [*parts, exact])
+    return Section("How to reproduce", parts)

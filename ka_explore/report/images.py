@@ -20,20 +20,11 @@ SIDE = 112  # pixels of an image's longer side, at least; small images are enlar
 
 
 def exhibits(
-    run: "Run",
-    snapshot: Snapshot,
-    indices: Sequence[int],
-    why: Sequence[str],
-    more: Sequence[Mapping[str, str]] = (),
+    run: "Run", snapshot: Snapshot, indices: Sequence[int], why: Sequence[str], more: Sequence[Mapping[str, str]] = ()
 ) -> list[Exhibit]:
-    """Images of the probe set with what everybody says of them.
+    """Images of the probe set by their indices in a snapshot, why they are shown, and what everybody says of them.
 
-    Args:
-        run: whose pool holds the images.
-        snapshot: what was said.
-        indices: of the images in the snapshot.
-        why: they are shown, a text an image.
-        more: what stands behind a net's answer, by net, for each image.
+    ``more`` stands behind a net's answer, by net, for each image.
     """
     images = run.problem.pool.images[np.asarray(snapshot.index)[list(indices)]].numpy()
     return [
@@ -111,11 +102,9 @@ def misunderstood(snapshot: Snapshot, count: int) -> tuple[list[int], list[str]]
     for index, (teacher, classes) in enumerate(snapshot.knows.items()):
         own = softmax(snapshot.arrays["scores"][:, list(classes)])
         taught = softmax(snapshot.arrays[f"logits/{teacher}"])
-        best = np.nan_to_num(taught).argmax(axis=1)
-        rows = np.arange(len(best))
-        gap = np.nan_to_num(taught[rows, best] - own[rows, best], nan=-np.inf)
+        best = np.arange(len(taught)), np.nan_to_num(taught).argmax(axis=1)
+        gap = np.nan_to_num(taught[best] - own[best], nan=-np.inf)
         who = np.where(gap > worst, index, who)
         worst = np.maximum(worst, gap)
     order = [int(i) for i in np.argsort(-worst, kind="stable")[:count] if worst[i] >= 0.1]
-    teachers = snapshot.teachers
-    return order, [f"{teachers[who[i]]} is surer by {100 * worst[i]:.0f} points" for i in order]
+    return order, [f"{snapshot.teachers[who[i]]} is surer by {100 * worst[i]:.0f} points" for i in order]

@@ -3,35 +3,32 @@
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from html import escape
 from typing import Any
 
 import jinja2
 
-from ka_explore.report.parts import Card, Chapter, Film, Folded, Gallery, Part, Picture, Section
-
-ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.PackageLoader("ka_explore.report", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True
-)
+from ka_explore.report.parts import Card, Chapter, Film, Folded, Gallery, Part, Picture
 
 
 def html_page(title: str, lead: str, chapters: Sequence[Chapter]) -> str:
     """One page that needs nothing from anywhere."""
-    return ENVIRONMENT.get_template("report.html").render(title=title, lead=lead, chapters=keyed(chapters))
+    return page("report.html", title=title, lead=lead, chapters=keyed(chapters))
 
 
 def markdown_page(title: str, lead: str, chapters: Sequence[Chapter], figures: Mapping[int, str]) -> str:
-    """The same as Markdown.
-
-    Args:
-        title: of the page.
-        lead: one paragraph.
-        chapters: what it holds.
-        figures: where each picture lies, by its ``id``.
-    """
-    template = MARKDOWN.get_template("report.md")
-    text = template.render(title=title, lead=lead, chapters=keyed(chapters), figures=figures)
+    """The same as Markdown; ``figures`` says where each picture lies, by its ``id``."""
+    text = page("report.md", title=title, lead=lead, chapters=keyed(chapters), figures=figures)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def page(template: str, **words: Any) -> str:
+    """A template filled in; what goes into HTML is escaped."""
+    loader, html = jinja2.PackageLoader("ka_explore.report", ""), template.endswith("html")
+    environment = jinja2.Environment(loader=loader, autoescape=html, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"form": lambda part: type(part).__name__.lower(), "data_of": data_of}
+    environment.filters |= {"escaped": escaped, "verbatim": verbatim, "address": id}
+    return environment.get_template(template).render(**words)
 
 
 def keyed(chapters: Sequence[Chapter]) -> list[dict[str, Any]]:
@@ -63,8 +60,8 @@ def pictures_of(chapters: Sequence[Chapter]) -> list[Picture]:
             return [picture for inner in part.parts for picture in inside(inner)]
         return []
 
-    sections: list[Section] = [section for chapter in chapters for section in chapter.sections]
-    return [picture for section in sections for part in section.parts for picture in inside(part)]
+    parts = [part for chapter in chapters for section in chapter.sections for part in section.parts]
+    return [picture for part in parts for picture in inside(part)]
 
 
 def file_name(text: str) -> str:
@@ -83,8 +80,7 @@ def data_of(picture: Picture) -> str:
 
 def escaped(text: object) -> str:
     """A text as Markdown that shows it as it is, on one line: no markup, no HTML, no mathematics, no new cell."""
-    line = " ".join(str(text).split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = escape(" ".join(str(text).split()), quote=False)
     line = re.sub(r"([\\`*_\[\]{}|$~#!])", r"\\\1", line)
     line = re.sub(r"\b(https?|ftp|www)([:.])", r"\1\\\2", line)  # what looks like an address stays text
     return re.sub(r"^(\s*)([-+]|\d+[.)])(?=\s)", lambda m: f"{m[1]}{m[2][:-1]}\\{m[2][-1]}", line)
@@ -93,18 +89,5 @@ def escaped(text: object) -> str:
 def verbatim(text: str) -> str:
     """Code as Markdown: four blanks before each line; as HTML where it holds what HTML would read as its own."""
     if re.search(r"[<&]", text):
-        safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        return f"<pre><code>{safe}\n</code></pre>"
+        return f"<pre><code>{escape(text, quote=False)}\n</code></pre>"
     return "\n".join("    " + line for line in text.splitlines())
-
-
-def folder_safe(path: Path) -> str:
-    """The folder beside a page where its figures lie, as an address in it."""
-    return file_name(path.with_suffix("").name) + "-figures"
-
-
-MARKDOWN = jinja2.Environment(
-    loader=jinja2.PackageLoader("ka_explore.report", ""), autoescape=False, trim_blocks=True, lstrip_blocks=True
-)
-MARKDOWN.filters |= {"escaped": escaped, "verbatim": verbatim, "address": id}
-ENVIRONMENT.filters |= {"data_of": data_of}

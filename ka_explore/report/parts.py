@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 MISSING = "–"
 NUMBER = re.compile(rf"[-−+]?[\d.,]*\d(e[-+]?\d+)?( %)?|{MISSING}")
@@ -20,7 +20,6 @@ class Words:
 
     text: str
     tone: Literal["plain", "quiet", "missing"] = "plain"
-    form: ClassVar[str] = "words"
 
 
 def quiet(text: str) -> Words:
@@ -35,28 +34,18 @@ def missing(text: str) -> Words:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a head.
-
-    Attributes:
-        head: of the columns.
-        rows: as long as the head.
-        strong: places of rows that stand out.
-    """
+    """Rows of text under a head as long as they; some, by their places, stand out."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     strong: frozenset[int] = frozenset()
-    form: ClassVar[str] = "table"
 
     @property
     def numbers(self) -> frozenset[int]:
         """Places of the columns of numbers, which stand to the right; never the first."""
-
-        def is_column(index: int) -> bool:
-            cells = [row[index] for row in self.rows]
-            return all(NUMBER.fullmatch(c) for c in cells) and any(c != MISSING for c in cells)
-
-        return frozenset(index for index in range(1, len(self.head)) if is_column(index))
+        columns = enumerate(zip(*self.rows, strict=True))
+        numbers = (i for i, cells in columns if set(cells) != {MISSING} and all(map(NUMBER.fullmatch, cells)))
+        return frozenset(numbers) - {0}
 
 
 @dataclass(frozen=True)
@@ -65,8 +54,6 @@ class Picture:
 
     Attributes:
         name: what it shows, in words; a Markdown file's figures are called so too.
-        data: the file's bytes.
-        kind: of the file.
         caption: how to read it.
         width: in pixels on a screen; 0 for the whole column.
     """
@@ -76,7 +63,6 @@ class Picture:
     kind: Literal["png", "svg"]
     caption: str = ""
     width: int = 0
-    form: ClassVar[str] = "picture"
 
 
 @dataclass(frozen=True)
@@ -92,7 +78,6 @@ class Film:
     fragment: str
     still: Picture
     caption: str = ""
-    form: ClassVar[str] = "film"
 
 
 @dataclass(frozen=True)
@@ -109,7 +94,6 @@ class Gallery:
     """Images beside one another."""
 
     exhibits: Sequence[Exhibit]
-    form: ClassVar[str] = "gallery"
 
 
 @dataclass(frozen=True)
@@ -117,7 +101,6 @@ class Code:
     """Code or commands to copy."""
 
     text: str
-    form: ClassVar[str] = "code"
 
 
 @dataclass(frozen=True)
@@ -127,7 +110,6 @@ class Card:
     grade: str
     title: str
     parts: "Sequence[Part]"
-    form: ClassVar[str] = "card"
 
 
 @dataclass(frozen=True)
@@ -136,7 +118,6 @@ class Folded:
 
     title: str
     parts: "Sequence[Part]"
-    form: ClassVar[str] = "folded"
 
 
 Part = Words | Table | Picture | Film | Gallery | Code | Card | Folded
@@ -155,4 +136,4 @@ class Chapter:
     """Sections under a title of their own; without a title they stand by themselves."""
 
     title: str
-    sections: Sequence[Section] = field(default_factory=list)
+    sections: Sequence[Section]

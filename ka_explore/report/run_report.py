@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from ka_explore.errors import StoreError
 from ka_explore.probes import PROBES
 from ka_explore.probes.over_steps import first_answer, over_steps
 from ka_explore.probes.results import Curves
+from ka_explore.probes.samples import evenly
 from ka_explore.run.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -18,32 +17,20 @@ if TYPE_CHECKING:
 MOST = 40  # snapshots that are looked at: more make a page heavier, not clearer
 KEEP = "Snapshots are stored with snapshot_every=50, on the command line --snapshots 50."
 
-How = Literal["pca", "tsne", "umap"]
-
 
 class RunReport:
-    """A run as it is told.
+    """A run as it is told at its step, under a name, its features drawn by PCA and in one more way."""
 
-    Args:
-        run: at the step that is told of; later rows and snapshots are left out.
-        name: how the page calls it.
-        embedding: how features are drawn besides PCA.
-    """
-
-    def __init__(self, run: "Run", name: str = "", embedding: How = "pca"):
-        self.run = run
-        self.name = name or run.name
-        self.embedding = embedding
+    def __init__(self, run: "Run", name: str = "", embedding: Literal["pca", "tsne", "umap"] = "pca"):
+        self.run, self.name, self.embedding = run, name or run.name, embedding
         self.notes = list(run.notes)
 
     @cached_property
     def snapshots(self) -> list[Snapshot]:
         """Those stored before the cursor, evenly thinned where they are many, and how things are now."""
         steps = [step for step in self.run.store.snapshot_steps() if step < self.run.step]
-        if len(steps) > MOST - 1:
-            steps = [steps[index] for index in np.linspace(0, len(steps) - 1, MOST - 1).round().astype(int)]
         found = []
-        for step in steps:
+        for step in evenly(steps, MOST - 1):
             try:
                 found.append(self.run.store.load_snapshot(step))
             except StoreError as error:
@@ -62,15 +49,8 @@ class RunReport:
 
     def having(self, prefix: str) -> Snapshot | None:
         """The last snapshot with arrays under a prefix; before the first step only if none was done."""
-        return next(
-            (
-                snapshot
-                for snapshot in reversed(self.snapshots)
-                if (snapshot.step > 0 or self.run.step == 0)
-                and any(name.split("/")[0] == prefix for name in snapshot.arrays)
-            ),
-            None,
-        )
+        trained = (s for s in reversed(self.snapshots) if s.step > 0 or self.run.step == 0)
+        return next((s for s in trained if any(name.split("/")[0] == prefix for name in s.arrays)), None)
 
     def latest(self, probe: str, **options: Any) -> Any:
         """What a probe says of the last snapshot that has what it needs; the error of the last where none has."""

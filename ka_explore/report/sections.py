@@ -10,11 +10,12 @@ from ka_explore.errors import InputError
 from ka_explore.plots import STUDENT, colour_of, draw_curves
 from ka_explore.plots.comparing import run_colour
 from ka_explore.probes import PROBES
+from ka_explore.probes.reconstruction import worst_reconstructed
 from ka_explore.probes.results import Curves, Diagram, Points, Result
-from ka_explore.report.figures import height_of, picture
+from ka_explore.probes.similarity import mmd, mmd_curve
+from ka_explore.report.figures import absent, coloured, drawn, height_of, lone, picture, square, table_of
 from ka_explore.report.images import exhibits, misunderstood
 from ka_explore.report.parts import Folded, Gallery, Part, Table, missing, quiet
-from ka_explore.report.render import absent, coloured, drawn, lone, square, table_of
 from ka_explore.report.run_report import KEEP, RunReport
 from ka_explore.run.snapshot import Snapshot
 
@@ -31,9 +32,8 @@ def reconstruction(run_report: RunReport) -> list[Part]:
     if run_report.having("error") is None:
         often = "take them more often, say snapshot_every=1 (--snapshots 1)."
         return [missing(f"Snapshots show no stage that reconstructs: {often}")]
-    parts: list[Part] = [
-        quiet("0 is perfect, 1 is no better than the feature's mean, so that teachers can be compared.")
-    ]
+    text = "0 is perfect, 1 is no better than the feature's mean, so that teachers can be compared."
+    parts: list[Part] = [quiet(text)]
     curves = run_report.over_steps("reconstruction_error")
     if curves is None:
         parts += [lone(), drawn("reconstruction error", run_report.latest("reconstruction_error"))]
@@ -63,8 +63,7 @@ def worst(run_report: RunReport) -> list[Part]:
 
 def worst_of(run_report: RunReport, snapshot: Snapshot) -> list[Part]:
     """The images of a snapshot that are worst reconstructed."""
-    ranked = PROBES["worst_reconstructed"](snapshot, count=WORST)
-    head, rows = ranked.table()
+    head, rows = worst_reconstructed(snapshot, count=WORST).table()
     if not rows:
         return [missing("No reconstruction error is finite.")]
     where = {str(image): i for i, image in enumerate(snapshot.index)}
@@ -81,12 +80,10 @@ def worst_of(run_report: RunReport, snapshot: Snapshot) -> list[Part]:
 
 def discrepancy(run_report: RunReport) -> list[Part]:
     """The MMD a bandwidth, at the first and the last snapshot, with the floor."""
-    having = [s for s in run_report.snapshots if PROBES["mmd"].fits(s.arrays)]
+    having = [s for s in run_report.snapshots if mmd.fits(s.arrays)]
     if not having:
         return [absent(run_report, "has no common space, so no MMD", "common_feature has")]
-    first, last = (PROBES["mmd_curve"](snapshot) for snapshot in (having[0], having[-1]))
-    assert isinstance(first, Curves)
-    assert isinstance(last, Curves)
+    first, last = mmd_curve(having[0]), mmd_curve(having[-1])
     shown = {f"step {curves.step}": curves for curves in (first, last)}  # one line where both are one snapshot
     colours = {f"step {curves.step}": run_colour(i) for i, curves in enumerate((first, last))}
 
@@ -99,17 +96,15 @@ def discrepancy(run_report: RunReport) -> list[Part]:
     return [
         quiet("A bandwidth whose value stays on the floor pulls at nothing, whatever its weight."),
         picture("MMD by bandwidth", panels, last.note, height=3.0),
-        Folded("as a table", [table_of(PROBES["mmd"](having[-1]))]),
+        Folded("as a table", [table_of(mmd(having[-1]))]),
     ]
 
 
 def likeness(run_report: RunReport) -> list[Part]:
     """The CKA matrix of the layers that matter most."""
     matrix = run_report.latest("cka")
-    kept = readable(matrix.rows, run_report.nets)
-    note = matrix.note
-    if len(kept) < len(matrix.rows):
-        note += f"; {len(kept)} of {len(matrix.rows)} layers shown: each net's last"
+    kept, count = readable(matrix.rows, run_report.nets), len(matrix.rows)
+    note = matrix.note + (f"; {len(kept)} of {count} layers shown: each net's last" if len(kept) < count else "")
     names = tuple(matrix.rows[i] for i in kept)
     small = replace(matrix, values=matrix.values[np.ix_(kept, kept)], rows=names, columns=names, note=note)
     return [
@@ -118,13 +113,13 @@ def likeness(run_report: RunReport) -> list[Part]:
     ]
 
 
-def readable(names: Sequence[str], nets: Sequence[str], most: int = LAYERS) -> list[int]:
+def readable(names: Sequence[str], nets: Sequence[str]) -> list[int]:
     """Indices of the layers shown: the last ones of every net, and the common space."""
     owners: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         net = next((n for n in sorted(nets, key=len, reverse=True) if name.startswith(n + " ")), "")
         owners.setdefault(net, []).append(i)
-    each = max(most // max(len(owners), 1), 1)
+    each = max(LAYERS // max(len(owners), 1), 1)
     return sorted(i for mine in owners.values() for i in mine[-each:])
 
 
@@ -133,10 +128,8 @@ def directions(run_report: RunReport) -> list[Part]:
     space = "common" if run_report.has("common") else "feature"
     rank = run_report.latest("effective_rank", space=space).values
     dead = run_report.latest("dead_channels", space=space).values
-    chosen = list(rank)
-    if space == "feature":  # by net and layer: the last of each
-        last = [[name for name in rank if name.split("/")[0] == net][-1:] for net in run_report.nets]
-        chosen = [name for names in last for name in names]
+    last = {name.split("/")[0]: name for name in rank}  # by net and layer: what is later takes its net's place
+    chosen = [last[net] for net in run_report.nets if net in last] if space == "feature" else list(rank)
     rows = [[name.replace("/", " "), f"{rank[name]:.1f}", f"{100 * dead.get(name, np.nan):.0f} %"] for name in chosen]
     where = "the common space" if space == "common" else "each net's last named layer (there is no common space)"
     parts: list[Part] = [
@@ -144,9 +137,9 @@ def directions(run_report: RunReport) -> list[Part]:
         Table(["net", "effective rank (directions)", "dead channels"], rows),
     ]
     if space == "common":
-        curves = run_report.over_steps("effective_rank")
-        shown: Drawings = [] if curves is None else [coloured(run_report, curves)]
-        parts.append(picture("directions in the common space", [*shown, run_report.latest("spectrum")]))
+        curves, spectrum = run_report.over_steps("effective_rank"), run_report.latest("spectrum")
+        shown = [spectrum] if curves is None else [coloured(run_report, curves), spectrum]
+        parts.append(picture("directions in the common space", shown))
         angles = table_of(run_report.latest("principal_angles"))
         parts.append(Folded("angles between the nets' subspaces", [angles]))
     return parts
@@ -197,9 +190,9 @@ def agreement(run_report: RunReport) -> list[Part]:
         drawings: Drawings = [coloured(run_report, replace(curves, title="agreement"))]
         accuracy = run_report.over_steps("accuracy") if labelled else None
         if accuracy is not None:
-            own = {f"within {t}": colour_of(t, run_report.nets) for t in teachers}
-            colours = {line: own.get(line, STUDENT) for line in accuracy.x}
             lines = replace(accuracy, title="accuracy")
+            colours = dict.fromkeys(lines.x, STUDENT)
+            colours |= {f"within {t}": colour_of(t, run_report.nets) for t in teachers}
             drawings.append(lambda ax: draw_curves(lines, ax, colours=colours))
         parts.append(picture("agreement over the steps", drawings))
     by_class = replace(run_report.latest("agreement_by_class"), unit="share of images")
@@ -240,7 +233,7 @@ def others(run_report: RunReport) -> list[Part]:
                 result = run_report.latest(name)
             except InputError:  # of stages that this run does not have
                 continue
-            words = name.replace("_", " ")
+            shown = drawn(name.replace("_", " "), result)
             wide = isinstance(result, (Points, Curves, Diagram))
-            parts.append(drawn(words, result) if wide else Folded(words, [drawn(words, result), table_of(result)]))
+            parts.append(shown if wide else Folded(shown.name, [shown, table_of(result)]))
     return parts

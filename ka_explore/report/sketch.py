@@ -31,34 +31,18 @@ class Part:
 
 
 class Sketch:
-    """Boxes and arrows as they are added.
-
-    Args:
-        method: what is drawn.
-        stage: the one at hand; None for a method without stages.
-
-    Attributes:
-        parts: the boxes so far, with their modules, by name.
-        arrows: (from, to, what flows).
-        images: the name of their box, once `nets` has made it.
-    """
+    """Boxes by name and arrows (from, to, what flows) of a method at a stage, as they are added."""
 
     def __init__(self, method: Method, stage: Stage | None):
         self.method, self.problem, self.stage = method, method.problem, stage
         self.weights: Mapping[str, float] = getattr(method, "weights", {})
+        self.at = stage.name if stage else ""
         self.trained = inner(stage.trains if stage else ())
         self.set = inner(stage.changes if stage else ())
         self.ever = inner(module for one in stages_of(method) for module in one.trains)
         self.images = "images"
         self.parts: dict[str, Part] = {}
         self.arrows: list[tuple[str, str, str]] = []
-
-    @property
-    def at(self) -> str:
-        """The stage's name; empty for none."""
-        return self.stage.name if self.stage else ""
-
-    # What any method has.
 
     def put(self, box: Box, modules: tuple[nn.Module, ...], after: Iterable[str]) -> str:
         """A box, its modules and the arrows to it; returns its name, which gets its kind behind it if it is taken."""
@@ -96,10 +80,8 @@ class Sketch:
         """The soft target, with its kind and temperature."""
         config: Any = self.method.config
         targets = getattr(config, "targets", "own")
-        text = lines(
-            f"{config.soft_target}, temperature {config.temperature:g}",
-            f"targets: {targets}" if targets != "own" else "",
-        )
+        given = f"targets: {targets}" if targets != "own" else ""
+        text = lines(f"{config.soft_target}, temperature {config.temperature:g}", given)
         self.loss("soft target", sources, text, term=term, acts=acts)
 
     def nets(self, *, student: bool = True, asked: bool = True) -> tuple[dict[str, str], str]:
@@ -111,7 +93,7 @@ class Sketch:
         own = self.add("student", "student", self.method.student, text=self.about_student()) if student else ""
         shape = "×".join(map(str, self.problem.pool.images.shape))
         self.images = self.add("images", "images", text=f"{len(self.problem.pool):,} of {shape}, no labels")
-        for end in (*teaching, *([own] if own else [])):
+        for end in filter(None, (*teaching, own)):
             self.arrow([self.images], end)
         return {name: name for name in self.method.teaching}, own
 
@@ -121,12 +103,8 @@ class Sketch:
         layers = [layer for layer in self.method.teacher_layers().get(teacher.name, ()) if layer in example]
         seen = ", ".join(f"{layer}\u00a0({example[layer].shape[1]})" for layer in layers)
         task = f"{teacher.task}: " if len(self.problem.labels.tasks) > 1 else ""
-        return lines(
-            f"layers {seen}" if seen else "",
-            f"{task}{len(teacher.labels)} classes",
-            count(teacher.module),
-            "" if asked else "not asked",
-        )
+        classes, told = f"{task}{len(teacher.labels)} classes", "" if asked else "not asked"
+        return lines(f"layers {seen}" if seen else "", classes, count(teacher.module), told)
 
     def about_student(self) -> str:
         """The student's blocks with their widths, its columns and parameters."""

@@ -1,8 +1,8 @@
 """The nets' features in the plane, over the steps: a film that is scrubbed on the page itself."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ka_explore.probes.colouring import colour
 from ka_explore.probes.jobs import embed, kept
 from ka_explore.probes.linear import fit_basis, pca
 from ka_explore.probes.results import Points
+from ka_explore.probes.samples import evenly
 from ka_explore.probes.spaces import name_of, spaces, width_of
 from ka_explore.probes.ways import NAMES
 from ka_explore.report.figures import printed
@@ -21,8 +22,6 @@ from ka_explore.report.parts import Film, Part, Words, missing, quiet
 from ka_explore.report.run_report import KEEP, RunReport
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
-
-T = TypeVar("T")
 
 SAMPLES = 1500  # images drawn in a film at most
 POINTS = 60_000  # of all frames together: some 700 kB of the page
@@ -42,18 +41,13 @@ def space_parts(run_report: RunReport) -> list[Part]:
     parts.append(film_of(run_report, linear(run_report.run.store, space, snapshots), snapshots, space, "PCA"))
     chosen = evenly(snapshots, NEIGHBOURHOODS)
     for way in ("tsne", "umap"):
-        if way == run_report.embedding:
-            frames = embed(chosen, way, space).result(show=None)
-        else:
-            found = kept(chosen, way, space)
-            if found is None:
-                continue
-            frames = found
-        parts.append(film_of(run_report, frames, chosen, space, NAMES[way]))
+        asked = way == run_report.embedding
+        frames = embed(chosen, way, space).result(show=None) if asked else kept(chosen, way, space)
+        if frames is not None:
+            parts.append(film_of(run_report, frames, chosen, space, NAMES[way]))
     if len(parts) < (3 if len(snapshots) > 1 else 4):
-        parts.append(
-            quiet("t-SNE or UMAP as well, in seconds to minutes: ka-explore report … --embedding tsne (or umap).")
-        )
+        more = "t-SNE or UMAP as well, in seconds to minutes: ka-explore report … --embedding tsne (or umap)."
+        parts.append(quiet(more))
     return parts
 
 
@@ -96,11 +90,8 @@ def words_of(space: str) -> str:
 def linear(store: Store, space: str, snapshots: Sequence[Snapshot]) -> list[Points]:
     """PCA with the axes that the run and its forks share; with its own where these do not fit any more."""
     basis = None
-    if store.snapshot_steps():
-        try:
-            basis = basis_of(store, space)
-        except (InputError, StoreError):  # nothing to fit to, or a damaged snapshot
-            basis = None
+    with suppress(InputError, StoreError):  # nothing to fit to, or a damaged snapshot
+        basis = basis_of(store, space) if store.snapshot_steps() else None
     if basis is None or len(basis.mean) != width_of(snapshots[-1], space):
         basis = fit_basis(snapshots, space)
     return [pca(snapshot, basis, space) for snapshot in snapshots]
@@ -112,8 +103,7 @@ def film_of(
     """Frames coloured by class, by the teacher that claims the image where classes are unknown; as film and stills."""
     coloured = [coloured_by(points, snapshot) for points, snapshot in zip(frames, snapshots, strict=True)]
     title = f"{name_of(space)} of {run_report.name}, {way}"
-    few = evenly(coloured, STILLS)
-    still = printed(title, draw_steps(few))
+    still = printed(title, draw_steps(evenly(coloured, STILLS)))
     shown = evenly(coloured, max(POINTS // max(len(coloured[-1].xy), 1), 2))
     fragment = film_fragment([thinned(points) for points in shown], title=title)
     return Film(fragment, still, f"{way}. Move the slider, or press ← and →; a click on a name hides it.")
@@ -121,9 +111,7 @@ def film_of(
 
 def coloured_by(points: Points, snapshot: Snapshot) -> Points:
     """By the true class where it is known, else by the teacher that claims the image."""
-    if points.label is not None:
-        return points
-    return colour(points, snapshot, "teacher")
+    return colour(points, snapshot, "teacher") if points.label is None else points
 
 
 def thinned(points: Points, most: int = SAMPLES) -> Points:
@@ -131,21 +119,7 @@ def thinned(points: Points, most: int = SAMPLES) -> Points:
     samples = np.unique(points.sample)
     if len(samples) <= most:
         return points
-    chosen = samples[np.linspace(0, len(samples) - 1, most).round().astype(int)]
-    kept = np.isin(points.sample, chosen)
-    return replace(
-        points,
-        xy=points.xy[kept],
-        group=points.group[kept],
-        sample=points.sample[kept],
-        label=None if points.label is None else points.label[kept],
-        value=None if points.value is None else points.value[kept],
-        note=f"{points.note}; {most} of {len(samples)} images shown",
-    )
-
-
-def evenly(things: Sequence[T], most: int) -> list[T]:
-    """At most so many of them, the first and the last among them."""
-    if len(things) <= most:
-        return list(things)
-    return [things[index] for index in np.linspace(0, len(things) - 1, most).round().astype(int)]
+    kept = np.isin(points.sample, evenly(samples.tolist(), most))
+    arrays = {name: getattr(points, name) for name in ("xy", "group", "sample", "label", "value")}
+    shown = {name: array[kept] for name, array in arrays.items() if array is not None}
+    return replace(points, note=f"{points.note}; {most} of {len(samples)} images shown", **shown)

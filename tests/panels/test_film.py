@@ -68,7 +68,7 @@ def test_every_snapshot_has_a_frame_that_is_made_once(session):
         expected = np.linalg.norm(session.branch.snapshot(step).arrays["common/student"], axis=1)
         np.testing.assert_array_equal(frame["lengths"], np.float32(expected))
         assert frame["stage"] == "joint"
-    session.changed("snapshots", "place")
+    session.changed("snapshots", "viewed_step")
     panel.settle()
     assert sorted(panel.made) == list(range(0, 25, 2))
     assert screen.sent == 1, "nothing is new"
