@@ -23,37 +23,9 @@ def batch_dependence(evidence: Evidence) -> Iterator[Finding]:
         stays = {"modules still in training mode": ", ".join(seen["training"][:5]) or "none that say so"}
         refused = seen["failed"].get("batch_dependence", "")
         noise = number(seen.get("noise"))
-        yield judged(
-            "batch_dependence",
-            moved if THRESHOLDS["noise"].grade(noise) == "fine" else 0.0,
-            f"Teacher {name!r} answers by the company an image is in: batch norm works in training mode.",
-            name="train_mode_batch_norm",
-            depth=9.5,
-            subject=name,
-            evidence=stays | ({"refused": refused} if refused else {}),
-            measure="answers move with the company (share of their deviation)",
-            why="Batch norm in training mode normalises by the batch at hand, so a cached answer is not the one it "
-            "would give, and the mix of classes in a batch leaks into every feature.",
-            attempts=(
-                Attempt(
-                    f"Make {name!r} use the statistics it kept: eval mode, track_running_stats=True, no "
-                    "batch_norm(…, training=True) in its forward.",
-                    code=f"module.eval()  # the net of {name!r}; then build the teacher and the problem anew",
-                ),
-            ),
-        )
-        yield judged(
-            "noise",
-            noise,
-            f"Teacher {name!r} gives another answer each time it is asked: dropout or noise is left on.",
-            name="random_answers",
-            depth=9.4,
-            subject=name,
-            evidence=stays,
-            measure="answers move by themselves (share of their deviation)",
-            why="The student is taught one draw of the noise, and targets from the cache are not those asked live.",
-            attempts=(Attempt(f"Switch dropout off in {name!r}.", code="module.eval()"),),
-        )
+        moved = moved if THRESHOLDS["noise"].grade(noise) == "fine" else 0.0
+        yield judged("batch_dependence", moved, name, stays | ({"refused": refused} if refused else {}))
+        yield judged("noise", noise, name, stays)
 
 
 def says_nothing(evidence: Evidence) -> Iterator[Finding]:
@@ -64,22 +36,8 @@ def says_nothing(evidence: Evidence) -> Iterator[Finding]:
         given = seen["given"]
         # answers that differ from image to image once they are brought to one scale are only timid
         told = max(number(given["information"]), number(given["spread"]) if number(given["spread"]) > 0.25 else 0.0)
-        yield judged(
-            "says_nothing",
-            told,
-            f"Teacher {name!r} says nearly the same of every image: it looks untrained, or is not fed properly.",
-            depth=7,
-            subject=name,
-            evidence={"mean largest probability": number(given["confidence"]), "labels": float(seen["labels"])},
-            measure="told by its answers (share of log K)",
-            why="There is nothing to learn from it, and its columns only dilute the others' answers.",
-            attempts=(
-                Attempt(
-                    f"Check that the weights of {name!r} were loaded, and what it is fed.",
-                    code="missing = module.load_state_dict(weights, strict=True)",
-                ),
-            ),
-        )
+        numbers = {"mean largest probability": number(given["confidence"]), "labels": float(seen["labels"])}
+        yield judged("says_nothing", told, name, numbers)
 
 
 def overconfident(evidence: Evidence) -> Iterator[Finding]:
@@ -105,6 +63,7 @@ def overconfident(evidence: Evidence) -> Iterator[Finding]:
         finding = partial(
             judged,
             subject=name,
+            ratio=ratio,
             evidence={
                 "share of the joint answer it claims": (
                     float(softmax(np.stack(list(totals.values()), axis=1))[:, 0].mean()) if alike else float("nan")
@@ -129,39 +88,9 @@ def overconfident(evidence: Evidence) -> Iterator[Finding]:
             ),
             result=Distribution(totals, unit="log Σ exp of the logits", title="how loud the teachers are"),
         )
-        why = (
-            "Answers are joined by one softmax: who speaks louder owns the image, also those it knows nothing of. The "
-            "student then puts foreign images into this teacher's classes."
-        )
-        yield finding(
-            "claims_scale",
-            ratio if sure > 0.5 and not timid else 0.0,
-            f"Teacher {name!r} is over-confident: its logits are {ratio:.1f} times the others', on images not its own "
-            "too, and take their probability mass.",
-            name="overconfident",
-            depth=5.5,
-            why=why,
-            measure="scale of its logits relative to the others'",
-        )
-        yield finding(
-            "claims_level",
-            lead,
-            f"Teacher {name!r} claims images that are not its own: its logits lie above the others' as a whole.",
-            name="overconfident",
-            depth=5.5,
-            why=why,
-            measure="level of its logits above the others' (in their deviations)",
-        )
-        yield finding(
-            "claims_timid",
-            max(usual, 1e-9) / max(scale[name], 1e-9) if sure < 0.1 else 0.0,
-            f"Teacher {name!r} is never sure: its logits are a fraction of the others', which drown it.",
-            name="underconfident",
-            depth=5.4,
-            measure="scale of the others' logits relative to its own",
-            why="Where answers are compared, by a joint softmax or by entropy, it never wins an image, not even its "
-            "own.",
-        )
+        yield finding("claims_scale", ratio if sure > 0.5 and not timid else 0.0)
+        yield finding("claims_level", lead)
+        yield finding("claims_timid", max(usual, 1e-9) / max(scale[name], 1e-9) if sure < 0.1 else 0.0)
     if not found:
         raise CannotCheck("no task has two teachers.")
 
@@ -176,18 +105,7 @@ def same_teacher_twice(evidence: Evidence) -> Iterator[Finding]:
         if len(first) < 3 or first.std() == 0 or second.std() == 0:
             continue
         pairs += 1
-        yield judged(
-            "twins",
-            float(np.corrcoef(first.ravel(), second.ravel())[0, 1]),
-            f"Teachers {one!r} and {two!r} give the same answers: one net under two names.",
-            name="same_teacher_twice",
-            depth=5.1,
-            subject=f"{one} / {two}",
-            measure="correlation of their logits",
-            why="It is counted twice and weighs double against the others.",
-            attempts=(
-                Attempt(f"Leave {two!r} out of the problem.", code="dataclasses.replace(problem, teachers=[…])"),
-            ),
-        )
+        alike = float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+        yield judged("twins", alike, f"{one} / {two}", one=one, two=two)
     if not pairs:
         raise CannotCheck("no two teachers have the same labels.")

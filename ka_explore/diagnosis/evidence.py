@@ -10,6 +10,7 @@ import numpy as np
 
 from ka_explore.diagnosis.findings import Attempt, Finding, Value
 from ka_explore.diagnosis.thresholds import THRESHOLDS, Grade
+from ka_explore.diagnosis.wording import WORDS
 from ka_explore.errors import KaError
 from ka_explore.probes.results import Result
 from ka_explore.run.snapshot import SOFT_TERMS, Snapshot
@@ -158,42 +159,40 @@ def group(snapshot: Snapshot, prefix: str) -> dict[str, np.ndarray]:
 
 
 def judged(
-    threshold: str,
+    key: str,
     value: float,
-    title: str,
-    *,
-    name: str = "",
-    depth: float = 3.0,
     subject: str = "",
     evidence: Mapping[str, Value] | None = None,
-    measure: str,
-    why: str,
+    *,
     attempts: Sequence[Attempt] = (),
     result: Result | None = None,
+    threshold: str = "",
+    depth: float = math.nan,
     at_most: Grade = "warning",
+    **told: Any,
 ) -> Finding:
-    """The finding of a value against its threshold, with what `Finding` takes; ``fine`` where it stays below.
+    """The finding of a value against its threshold, in the words of its row; ``fine`` where it stays below.
 
     Args:
-        threshold: its key in the table, and the finding's name where it has no other.
-        value: what was measured.
-        title: the sentence if it is found.
-        depth: how deep in the chain of causes it stands: deeper is named first.
-        measure: what the value is.
+        key: of the row in `ka_explore.diagnosis.wording`; ``threshold`` and ``depth`` where they are not the row's.
+        attempts: what to try after what the row says.
         at_most: ``note`` where a second sign is missing that a warning needs.
+        told: what the words need to know.
     """
-    limit = THRESHOLDS[threshold]
+    row = WORDS[key].filled(subject=subject, value=value, **told)
+    limit = THRESHOLDS[threshold or row.threshold]
     grade = limit.grade(value)
+    side = "from" if limit.above else "down to"
     return Finding(
-        name or threshold,
-        title,
+        row.name,
+        row.title,
         at_most if grade == "warning" else grade,
-        depth + 0.1 * limit.severity(value),  # depths are at least 0.1 apart
-        {measure: float(value), f"a warning {'from' if limit.above else 'down to'}": limit.warning, **(evidence or {})},
-        why,
-        tuple(attempts),
+        (row.depth if math.isnan(depth) else depth) + 0.1 * limit.severity(value),  # depths are at least 0.1 apart
+        {row.measure: float(value), f"a warning {side}": limit.warning, **(evidence or {})},
+        row.why,
+        (*([Attempt(row.attempt, code=row.code)] if row.attempt else []), *attempts),
         result,
         subject,
-        threshold=threshold,
+        threshold=threshold or row.threshold,
         value=float(value),
     )

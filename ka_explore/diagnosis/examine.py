@@ -10,7 +10,7 @@ Looking changes nothing: nets are frozen and in eval mode, hooks live for one ca
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,6 @@ def examine_teacher(
     teacher.run(images[:2], teacher.layers)  # puts the net into eval mode, as every use of it does
     failed: dict[str, str] = {}
     inputs = images if teacher.preprocess is None else teacher.preprocess(images)
-    training = [name or "the net" for name, part in teacher.module.named_modules() if part.training]
     found: Numbers = {
         "labels": len(teacher.labels),
         "feature_layer": teacher.feature_layer,
@@ -109,11 +108,11 @@ def examine_teacher(
             "high": float(inputs.max()),
             "shape": list(inputs.shape[1:]),
         },
-        "training": training,
+        "training": [name or "the net" for name, part in teacher.module.named_modules() if part.training],
         "given": measure(teacher, inputs[:ASKED], truth),
         "own_images": int((truth[:ASKED] >= 0).sum()),
+        "alternatives": {},
     }
-    found["alternatives"] = {}
     for name, change in alternatives(teacher, images[:ASKED], inputs[:ASKED]).items():
         try:
             found["alternatives"][name] = measure(teacher, change(), truth)
@@ -123,9 +122,7 @@ def examine_teacher(
         found |= batch_dependence(teacher, inputs)
     except Exception as error:  # batch norm in training mode refuses a single image, say
         failed["batch_dependence"] = one_line(error)
-    found["layers"] = layers_of_teacher(teacher, inputs)
-    found["failed"] = failed
-    return jsonable(found)
+    return jsonable(found | {"layers": layers_of_teacher(teacher, inputs), "failed": failed})
 
 
 def measure(teacher: Teacher, inputs: Float[Tensor, "image channel height width"], truth: np.ndarray) -> Numbers:
@@ -176,13 +173,11 @@ def moments(module: nn.Module) -> Iterator[dict[_BatchNorm, tuple[int, Tensor, T
         count, total, squares = seen.get(norm, (0, rows.new_zeros(()), rows.new_zeros(())))
         seen[norm] = count + len(rows), total + rows.sum(dim=0), squares + rows.square().sum(dim=0)
 
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.running_mean is not None]
-    handles = [norm.register_forward_pre_hook(hook) for norm in norms]
-    try:
+    with ExitStack() as hooks:
+        for part in module.modules():
+            if isinstance(part, _BatchNorm) and part.running_mean is not None:
+                hooks.enter_context(part.register_forward_pre_hook(hook))
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def divergence(norm: _BatchNorm, seen: tuple[int, Tensor, Tensor]) -> float:
@@ -198,13 +193,7 @@ def divergence(norm: _BatchNorm, seen: tuple[int, Tensor, Tensor]) -> float:
 
 
 def alternatives(teacher: Teacher, images: Tensor, inputs: Tensor) -> dict[str, Callable[[], Tensor]]:
-    """By what it is called: another way to give a net the images; made when it is called.
-
-    Args:
-        teacher: whose preprocessing is varied, where it is a `Preprocess`.
-        images: of the pool.
-        inputs: what the net is given now.
-    """
+    """By what it is called: another way to give a net the images of the pool than ``inputs``; made when called."""
     low, high = inputs.amin(), inputs.amax()
     mean = inputs.mean(dim=(0, 2, 3), keepdim=True)
     std = inputs.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
@@ -227,21 +216,16 @@ def alternatives(teacher: Teacher, images: Tensor, inputs: Tensor) -> dict[str, 
         "half the size": lambda: sized(inputs, height / 2, width / 2),
         "double the size": lambda: sized(inputs, 2 * height, 2 * width),
     }
-    own = tuple(images.shape[2:])
-    if own != (height, width):
-        if isinstance(teacher.preprocess, Preprocess):
-            unsized = dataclasses.replace(teacher.preprocess, size=None)
-            ways["the pool's own size"] = lambda: unsized(images)
-        else:
-            ways["the pool's own size"] = lambda: sized(inputs, *own)
+    if images.shape[2:] != inputs.shape[2:]:
+        own = teacher.preprocess
+        unsized = dataclasses.replace(own, size=None) if isinstance(own, Preprocess) else None
+        ways["the pool's own size"] = lambda: unsized(images) if unsized else sized(inputs, *images.shape[2:])
     if inputs.shape[1] == 3:
         ways["channels in the other order"] = lambda: inputs.flip(1)
         ways["channels in the other order and standardised"] = lambda: standard.flip(1)
         if images.shape[1] == 3:
-            ways["normalised as for ImageNet"] = lambda: (
-                (images - images.new_tensor(IMAGENET[0]).view(1, 3, 1, 1))
-                / (images.new_tensor(IMAGENET[1]).view(1, 3, 1, 1))
-            )
+            usual, deviation = (images.new_tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
+            ways["normalised as for ImageNet"] = lambda: (images - usual) / deviation
     return ways
 
 
@@ -274,11 +258,10 @@ def layers_of_teacher(teacher: Teacher, inputs: Tensor) -> dict[str, Numbers]:
         ``logits`` or ``probabilities`` if the layer is no more than those, else ``feature``; ``named``: whether the
         teacher names it.
     """
-    wanted = worth_looking(teacher)
-    kept: dict[str, list[Tensor]] = {}
-    channels: dict[str, int] = {}
-    spread: dict[str, list[float]] = {}
-    names = {part: name for name, part in teacher.module.named_modules() if name in wanted}
+    parts = dict(teacher.module.named_modules())
+    others = sorted(parts, key=lambda name: name.count("."))  # whole blocks before their parts
+    names = {part: name for name, part in parts.items() if name in {*teacher.layers, *others[1 : LAYERS + 1]}}
+    kept: dict[str, list[tuple[Tensor, float]]] = {}  # spatial means and variance, in the order in which layers ran
 
     def hook(part: nn.Module, _given: Any, output: Any) -> None:
         name = names[part]
@@ -286,49 +269,36 @@ def layers_of_teacher(teacher: Teacher, inputs: Tensor) -> dict[str, Numbers]:
             feature = to_map(output, teacher.layers.get(name, "auto"))
         except Exception:  # whatever is no map is no layer to name
             return
-        channels[name] = feature.shape[1]
-        spread.setdefault(name, []).append(float(feature.double().var(dim=(0, 2, 3), correction=0).mean()))
-        kept.setdefault(name, []).append(feature.mean(dim=(2, 3)).double().cpu())
+        variance = float(feature.double().var(dim=(0, 2, 3), correction=0).mean())
+        kept.setdefault(name, []).append((feature.mean(dim=(2, 3)).double().cpu(), variance))
 
-    handles = [part.register_forward_hook(hook) for part in names]
-    try:
+    with ExitStack() as hooks:
+        for part in names:
+            hooks.enter_context(part.register_forward_hook(hook))
         logits = torch.cat([answers(teacher, part) for part in inputs.split(CHUNK)]).cpu().numpy()
-    finally:
-        for handle in handles:
-            handle.remove()
     found = {}
-    for name, parts in kept.items():  # in the order in which they ran
-        rows = torch.cat(parts).numpy()
-        if len(rows) != len(logits):  # a layer that runs more than once in a forward
-            continue
-        found[name] = layer_numbers(rows, logits) | {
-            "channels": channels[name],
-            "variance": float(np.mean(spread[name])),
-            "named": name in teacher.layers,
-        }
+    for name, seen in kept.items():
+        rows = torch.cat([means for means, _ in seen]).numpy()
+        if len(rows) == len(logits):  # not so for a layer that runs more than once in a forward
+            found[name] = layer_numbers(rows, logits) | {
+                "channels": rows.shape[1],
+                "variance": float(np.mean([variance for _, variance in seen])),
+                "named": name in teacher.layers,
+            }
     return found
-
-
-def worth_looking(teacher: Teacher) -> set[str]:
-    """The named layers, and so many others: whole blocks before their parts."""
-    others = sorted((name for name, _ in teacher.module.named_modules()), key=lambda name: name.count("."))
-    return set(teacher.layers) | set(others[1 : LAYERS + 1])
 
 
 def layer_numbers(rows: np.ndarray, logits: np.ndarray) -> Numbers:
     """Rank, silent channels and what is explained of the logits, of (image, channel) and (image, label)."""
-    kind = "feature"
-    if rows.shape == logits.shape:
-        for name, values in (("logits", logits), ("probabilities", softmax(logits))):
-            if np.abs(rows - values).max() <= 1e-4 * max(np.abs(values).max(), 1e-12):
-                kind = name
+    answer = {"logits": logits, "probabilities": softmax(logits)} if rows.shape == logits.shape else {}
+    same = [k for k, v in answer.items() if np.abs(rows - v).max() <= 1e-4 * max(np.abs(v).max(), 1e-12)]
     return {
         "explained": explained(rows, logits - logits.mean(axis=1, keepdims=True)),
         # torch's singular values, as its threads are limited above
         "rank": rank(torch.linalg.svdvals(torch.from_numpy(centred(rows))).numpy()),
         "silent": dead_share(rows),
         "variation": float(np.sqrt(rows.var(axis=0).mean() / max(float((rows**2).mean()), 1e-300))),
-        "is": kind,
+        "is": ["feature", *same][-1],
     }
 
 

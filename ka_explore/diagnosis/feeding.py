@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from ka_explore.diagnosis.evidence import Evidence, Examined, judged
-from ka_explore.diagnosis.findings import Attempt, Finding
+from ka_explore.diagnosis.findings import Finding
 from ka_explore.diagnosis.numbers import number
 from ka_explore.diagnosis.thresholds import THRESHOLDS
 from ka_explore.probes.results import Scalars
@@ -124,28 +124,22 @@ def feeding_finding(name: str, seen: Examined, sign: Sign) -> Finding:
     with_norms = given["mismatch"] is not None
     ways = {"given in the run": given, **others}
     what = "of the wrong size" if sign.threshold == "feeding_size" else "that are not as it was trained on them"
+    figure = Scalars(
+        {k: number(a["mismatch"] if with_norms else a["spread"]) for k, a in ways.items()},
+        unit="divergence from training" if with_norms else "share of log K",
+        title=f"{name}: how other feedings suit it",
+    )
     return judged(
-        sign.threshold,
+        "wrong_preprocessing",
         sign.value,
-        f"Teacher {name!r} is fed images {what}" + (f"; {best} suits it better." if best else "."),
-        name="wrong_preprocessing",
-        depth=9,
-        subject=name,
-        evidence=numbers,
-        measure=sign.measure,
-        why="A net that gets other means, contrasts or sizes than in training answers at random or always the same, "
-        "and its features mean nothing; whatever is amalgamated from it is noise.",
-        attempts=(
-            Attempt(
-                f"Give {name!r} the preprocessing it was trained with"
-                + (f" (tried here with success: {best})." if best else "."),
-                code=REBUILD.format(name=name, preprocess="Preprocess(size=…, mean=…, std=…)"),
-            ),
-        ),
-        result=Scalars(
-            {k: number(a["mismatch"] if with_norms else a["spread"]) for k, a in ways.items()},
-            unit="divergence from training" if with_norms else "share of log K",
-            title=f"{name}: how other feedings suit it",
-        ),
+        name,
+        numbers,
+        result=figure,
+        threshold=sign.threshold,
         at_most=sign.at_most,
+        measure=sign.measure,
+        what=what,
+        better=f"; {best} suits it better" if best else "",
+        tried=f" (tried here with success: {best})" if best else "",
+        rebuild=REBUILD.format(name=name, preprocess="Preprocess(size=…, mean=…, std=…)"),
     )

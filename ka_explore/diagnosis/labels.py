@@ -38,20 +38,10 @@ def labels_permuted(evidence: Evidence) -> Iterator[Finding]:
         yield judged(
             "labels_permuted",
             float(after - before) if len(moved) >= 2 else 0.0,
-            f"The label columns of teacher {name!r} are permuted: what it calls "
-            + ", ".join(f"{names[c]} is {names[r]}" for r, c in moved)
-            + ".",
-            depth=8,
-            subject=name,
-            evidence={"right as named": float(before), "right if renamed": float(after), "labels moved": len(moved)},
-            measure="right answers gained by renaming",
-            why="The student learns the wrong names faithfully: it agrees with the teacher and is wrong.",
-            attempts=(
-                Attempt(
-                    f"Give {name!r} its labels in the order of its logits.",
-                    code=f"Teacher({name!r}, module, labels={renamed}, layers=…)",
-                ),
-            ),
+            name,
+            {"right as named": float(before), "right if renamed": float(after), "labels moved": len(moved)},
+            moved=", ".join(f"{names[c]} is {names[r]}" for r, c in moved),
+            renamed=renamed,
             result=Matrix(
                 table, tuple(names), tuple(names), title=f"{name}: images by true label (row) and answer (column)"
             ),
@@ -92,37 +82,23 @@ def teachers_disagree(evidence: Evidence) -> Iterator[Finding]:
         table = counted(said_one, said_two, len(shared))
         gain = float((table[range(len(shared)), renaming(table)].sum() - table.trace()) / table.sum())
         names = tuple(last.classes[c][1] for c in shared)
-        for threshold, value, measure in (
-            ("teachers_disagree", differ, "different answers where both are sure (share)"),
-            (
-                "teachers_renamed",
-                gain if len(first) >= 5 * len(shared) else 0.0,
-                "agreement gained by renaming (share)",
-            ),
+        for key, value in (
+            ("teachers_disagree", differ),
+            ("teachers_renamed", gain if len(first) >= 5 * len(shared) else 0.0),
         ):
             yield judged(
-                threshold,
+                key,
                 value,
-                f"Teachers {one!r} and {two!r} contradict each other on the labels they share.",
-                name="teachers_disagree",
-                depth=5,
-                subject=f"{one} / {two}",
-                evidence={
+                f"{one} / {two}",
+                {
                     "same answers (share of all images)": float(table.trace() / table.sum()),
                     "images where both are sure": float(sure.sum()),
                     "labels shared": float(len(shared)),
                 },
-                measure=measure,
-                why="Columns of one name are joined into one class; two teachers that mean different things by it "
-                "teach the student to say both.",
-                attempts=(
-                    Attempt(
-                        "Look which of the two is right (labels, a few images), and rename or drop the other's labels.",
-                        code=f"Teacher({two!r}, module, labels=[…], layers=…)  # its labels in the order of its logits",
-                    ),
-                    *([Attempt("Let the surer teacher teach each image.", code=surer)] if surer else []),
-                ),
+                attempts=[Attempt("Let the surer teacher teach each image.", code=surer)] if surer else (),
                 result=Matrix(table, names, names, title=f"images by what {one} says (row) and {two} (column)"),
+                one=one,
+                two=two,
             )
     if not compared:
         raise CannotCheck("no two teachers share labels.")
@@ -138,14 +114,5 @@ def foreign_pool(evidence: Evidence) -> Iterator[Finding]:
         classes = {c for t in (name, *evidence.mates(name)) for c in evidence.last.knows[t]}
         fair = len(evidence.last.knows[name]) / max(len(classes), 1)
         share = float(np.isin(known, evidence.last.knows[name]).mean())
-        yield judged(
-            "foreign_pool",
-            share / fair,
-            f"The pool has hardly any image of the classes of teacher {name!r}.",
-            depth=5.3,
-            subject=name,
-            evidence={"share of the pool in its classes": share, "if all classes were alike": fair},
-            measure="share of the pool relative to its share of the classes",
-            why="What it knows shows only on images of its classes; on others it guesses, and that is what is taught.",
-            attempts=(Attempt("Add unlabelled images of its classes to the pool.", code="Pool(more_images)"),),
-        )
+        numbers = {"share of the pool in its classes": share, "if all classes were alike": fair}
+        yield judged("foreign_pool", share / fair, name, numbers)

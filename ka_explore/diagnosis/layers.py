@@ -36,18 +36,8 @@ def layers(evidence: Evidence) -> Iterator[Finding]:
             here, last = found[layer], layer == used[-1]
             channels, tells = here["channels"], number(here["explained"])
             said = float(here["is"] != "feature")
-            yield finding(
-                "layer_is_answer",
-                said,
-                f"Layer {layer!r} of teacher {name!r} is no feature: it is its {here['is']}.",
-                name="wrong_layer",
-                depth=6.5,
-                evidence={"layer": layer, "channels": float(channels), "better": best},
-                measure="holds no more than the answer",
-                why="The answers are learned by the soft target already; as a feature they have a number a label and "
-                "nothing that other teachers could share.",
-                at_most=at_most,
-            )
+            numbers = {"layer": layer, "channels": float(channels), "better": best}
+            yield finding("layer_is_answer", said, evidence=numbers, layer=layer, kind=here["is"], at_most=at_most)
             if said:
                 continue
             varies = number(here["rank"]) if number(here["variation"]) > STILL else 0.0
@@ -58,10 +48,8 @@ def layers(evidence: Evidence) -> Iterator[Finding]:
             yield finding(
                 "layer_degenerate",
                 thin / max(reference, 1e-9) if poor else 1.0,
-                f"Layer {layer!r} of teacher {name!r} is degenerate: "
-                + ("it has one channel." if channels == 1 else "it hardly varies with the image."),
-                name="wrong_layer",
-                depth=6.5,
+                layer=layer,
+                how="has one channel" if channels == 1 else "hardly varies with the image",
                 evidence={
                     "layer": layer,
                     "effective rank": thin,
@@ -69,25 +57,10 @@ def layers(evidence: Evidence) -> Iterator[Finding]:
                     "channels that do not vary": number(here["silent"]),
                     "better": best,
                 },
-                measure="effective rank relative to the best layer's",
-                why="A feature that is the same for all images, or one number, has nothing to align or rebuild.",
                 at_most=at_most if last else "note",
             )
             if last and most > 0.3:
+                numbers = {"layer": layer, "explained by it": tells, "better": best, "explained by that": most}
                 yield finding(
-                    "layer_too_early",
-                    tells / most,
-                    f"Layer {layer!r} of teacher {name!r} comes too early: {best!r} tells much more of its answers.",
-                    name="too_early_layer",
-                    depth=6,
-                    evidence={
-                        "layer": layer,
-                        "explained by it": tells,
-                        "better": best,
-                        "explained by that": most,
-                    },
-                    measure="explained of the answers, relative to the best layer",
-                    why="An early layer holds edges and strokes that do not yet tell the classes apart: the nets are "
-                    "aligned where none of what the teacher knows is.",
-                    at_most=at_most,
+                    "layer_too_early", tells / most, evidence=numbers, layer=layer, best=best, at_most=at_most
                 )

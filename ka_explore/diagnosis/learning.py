@@ -23,14 +23,13 @@ def not_finite(evidence: Evidence) -> Iterator[Finding]:
     bad = {name: float((~np.isfinite(a)).mean()) for name, a in arrays.items() if a.dtype.kind == "f"}
     worst = max(bad, key=lambda name: bad[name], default="")
     net = worst.split("/")[1] if "/" in worst else worst
+    of_teacher = net in evidence.last.knows
     yield judged(
         "not_finite",
         bad.get(worst, 0.0),
-        f"{worst} holds values that are not finite (NaN or infinite).",
-        depth=8.5 if net in evidence.last.knows else 4.5,
-        subject=net if net in evidence.last.knows else "",
-        measure="share of values",
-        why="They spread through every loss they touch.",
+        net if of_teacher else "",
+        worst=worst,
+        depth=8.5 if of_teacher else 4.5,
         attempts=evidence.forks(("Fork before it happened, with a smaller learning rate.", evidence.lower_rate())),
     )
 
@@ -51,12 +50,9 @@ def rate_too_high(evidence: Evidence) -> Iterator[Finding]:
     yield judged(
         "rate_too_high",
         leaps.get(stage, float("nan")),
-        f"The learning rate is too high: in stage {stage!r} the loss leapt to {leaps.get(stage, 0):.3g} times "
-        "its start.",
-        depth=6.8,
         evidence={"largest learning rate": max(rates), "stage": stage},
-        measure="largest loss relative to the stage's first",
-        why="Steps overshoot; channels die on the way, and what was learned before the leap is lost.",
+        stage=stage,
+        leap=leaps.get(stage, 0),
         attempts=tuple(
             Attempt(f"Take {rate:g}.", {"learning_rate": rate}, at=0)
             for rate in (float(f"{max(rates) / 10:.3g}"), float(f"{max(rates) / 100:.3g}"))
@@ -155,50 +151,27 @@ def not_learned(evidence: Evidence) -> Iterator[Finding]:
     low = warned("low_rate") * (1 if options.get("optimizer", "adam") == "adam" else 10)
     slow = speed <= warned("slow_start") and len(term) >= 20 and float(options.get("learning_rate", 0.0)) <= low
     rate = float(options.get("learning_rate", float("nan")))
-    finding = partial(
-        judged,
-        "not_learned",
-        min(left.values()),
-        evidence=numbers,
-        measure="not learned of the teachers' answers (1: no better than their mean)",
-        result=figure,
-    )
+    finding = partial(judged, value=min(left.values()), evidence=numbers, result=figure, rate=rate, done=done)
     quick = {"learning_rate": float(f"{min(rate * 30, 3e-3):.3g}")} if rate < 1e-3 else {"learning_rate": rate * 3}
     longer = {"steps": int(max(400, 4 * steps))}
     # One of these three is named; a small student that is not slow for want of steps cannot be helped by more of them.
     if small and not unfinished and len(term) >= 60 and not (rate < 2e-4):
         yield finding(
-            "The student is too small for what its teachers know.",
-            name="student_too_small",
-            depth=4.9,
-            why="It has no room for all the answers, however long it learns, and gives up those of weaker gradient.",
+            "student_too_small",
             attempts=(
                 Attempt("Double its width.", {"student_width": 2 * float(options.get("student_width", 1.0))}, at=0),
                 Attempt("Take the problem's own width.", {"student_width": 1.0}, at=0),
             ),
         )
     elif slow and not small:
-        yield finding(
-            f"The learning rate of {rate:g} is too low: the student has hardly moved.",
-            name="rate_too_low",
-            depth=4.9,
-            why="At this pace the run ends before the student has left its first, random answers.",
-            attempts=(Attempt("Take a larger rate.", quick, at=0), Attempt("Give it more steps.", longer)),
-        )
+        attempts = Attempt("Take a larger rate.", quick, at=0), Attempt("Give it more steps.", longer)
+        yield finding("rate_too_low", attempts=attempts)
     else:
         short = unfinished or done < warned("few_steps") or falling >= warned("still_falling")
+        more = Attempt("Go on.", code="run.advance(None)") if done < steps else None
         yield finding(
-            f"The run stopped too early: after {done} steps the student is far from its teachers' answers."
-            if short
-            else "The student is far from its teachers' answers, though it has stopped learning.",
-            name="stopped_early" if short else "student_behind",
-            depth=4.8 if short else 1,
-            why="Terms that align features are easy and fall first; the answers take longer.",
-            attempts=(
-                Attempt("Go on.", code="run.advance(None)")
-                if done < steps
-                else Attempt("Give it more steps.", longer, at=0),
-            ),
+            "stopped_early" if short else "student_behind",
+            attempts=[more or Attempt("Give it more steps.", longer, at=0)],
             at_most="warning" if short else "note",
         )
 
@@ -262,16 +235,13 @@ def starved_teacher(evidence: Evidence) -> Iterator[Finding]:
         yield judged(
             "starved_teacher",
             float(weight.mean()) * len(logits),
-            f"The selection starves teacher {name!r}: it teaches {weight.mean():.1%} of the images.",
-            depth=5.35,
-            subject=name,
+            name,
+            share=weight.mean(),
             evidence={
                 "selection": str(kind),
                 "its mean entropy (nats)": float(surprise[:, 0].mean()),
                 **{f"mean entropy of {t}": float(surprise[:, i].mean()) for i, t in enumerate(mates, start=1)},
             },
-            measure="share of the teaching relative to a fair share",
-            why="What only it knows reaches no component and no student.",
             attempts=evidence.forks(
                 ("Let all teachers teach, weighted by how sure they are.", {"selection": "soft"}),
                 ("Let every teacher weigh the same, whatever it won.", {"weighting": "teacher"}),

@@ -42,12 +42,10 @@ def collapsed(evidence: Evidence) -> Iterator[Finding]:
     over = {net: np.array([r[net] for r in seen.values()]) for net in common if all(net in r for r in seen.values())}
     finding = partial(
         judged,
-        name="collapsed",
-        depth=3.5,
+        used=used,
+        width=width,
         evidence={f"effective rank of {net}": rank for net, rank in ranks.items()}
         | {"width": float(width), "effective rank of the teachers' features (median)": needed},
-        why="What differs between images is gone before the decoders and the MMD see it: the distance is small because "
-        "everything is alike, and nothing of the teachers comes through.",
         attempts=(
             *(
                 evidence.forks(("Decay the weights less.", {"weight_decay": 1e-4}))
@@ -69,18 +67,8 @@ def collapsed(evidence: Evidence) -> Iterator[Finding]:
             levels={"width": float(width), "the teachers' own": needed},
         ),
     )
-    yield finding(
-        "collapsed_rank",
-        used / max(room, 1.0),
-        f"The common space has collapsed to about {used:.1f} directions of {width}.",
-        measure="effective rank relative to what there is room and need for",
-    )
-    yield finding(
-        "collapsed_rows",
-        average(np.array([variation(rows) for rows in common.values()])),
-        "The common space has collapsed: the rows of all images point the same way.",
-        measure="variation of the rows' directions (0: all alike)",
-    )
+    yield finding("collapsed_rank", used / max(room, 1.0))
+    yield finding("collapsed_rows", average(np.array([variation(rows) for rows in common.values()])))
 
 
 def variation(rows: np.ndarray) -> float:
@@ -110,13 +98,11 @@ def dead_channels(evidence: Evidence) -> Iterator[Finding]:
         yield judged(
             "dead_channels",
             share,
-            f"{share:.0%} of the channels of {where} are dead: the same for every image.",
             # A teacher's or the student's own; in the common space it follows from what made it so.
             depth=(7.2 if share < 0.95 else 6.0) if teacher else 3.6,  # a layer dead as a whole is the wrong layer
             subject=net if teacher else where,
+            where=where,
             evidence={"channels": float(last.arrays[f"feature/{where}"].shape[1])} if where in features else {},
-            measure="share of silent channels",
-            why="A dead channel passes no gradient and comes back by luck only; the net is narrower than it looks.",
             attempts=(
                 (Attempt("Name a layer of the teacher that is alive, or check its weights.", code="Teacher(…)"),)
                 if teacher
@@ -145,8 +131,6 @@ def mmd_saturated(evidence: Evidence) -> Iterator[Finding]:
     _, gradients = gradient_ratios(evidence)
     finding = partial(
         judged,
-        name="mmd_saturated",
-        depth=5,
         subject="mmd",
         evidence={
             "bandwidths": ", ".join(f"{s:g}" for s in next(iter(last.x.values()))),
@@ -154,8 +138,6 @@ def mmd_saturated(evidence: Evidence) -> Iterator[Finding]:
             "samples": 2 / floors[-1],
             "gradient relative to the soft target's": median(gradients.get("mmd", [])),
         },
-        why="A kernel that is 1 only for a row and itself, or 1 for all pairs, has no gradient: the MMD is a constant "
-        "and aligns nothing, whatever its weight.",
         attempts=(
             Attempt(
                 "Take bandwidths around the distances of the rows (unit rows lie 0 to 2 apart).",
@@ -165,18 +147,9 @@ def mmd_saturated(evidence: Evidence) -> Iterator[Finding]:
         ),
         result=replace(last, across="bandwidth σ", title="MMD by bandwidth", log=(True, True), note=""),
     )
-    yield finding(
-        "mmd_small",
-        max((float(np.abs(ratio - 1).max()) for ratio in ratios), default=float("nan")),
-        "The MMD sits at its floor 2/N: its bandwidths are far too small.",
-        measure="largest distance from the floor at any bandwidth and step",
-    )
-    yield finding(
-        "mmd_large",
-        max((float(ratio.max()) for ratio in ratios), default=float("nan")),
-        "The MMD is next to nothing: its bandwidths are far too large.",
-        measure="largest value at any bandwidth and step, relative to 2/N",
-    )
+    farthest = max((float(np.abs(ratio - 1).max()) for ratio in ratios), default=float("nan"))
+    yield finding("mmd_small", farthest)
+    yield finding("mmd_large", max((float(ratio.max()) for ratio in ratios), default=float("nan")))
 
 
 def not_reconstructable(evidence: Evidence) -> Iterator[Finding]:
@@ -197,13 +170,10 @@ def not_reconstructable(evidence: Evidence) -> Iterator[Finding]:
         yield judged(
             "not_reconstructable",
             average(error),
-            f"The feature of teacher {teacher!r} does not come back through the common space"
-            + (f": {width} channels are too narrow for it." if narrow else "."),
+            teacher,
+            narrow=f": {width} channels are too narrow for it" if narrow else "",
             depth=4.8 if narrow else 2,
-            subject=teacher,
             evidence={"width of the common space": float(width), "effective rank of its feature": rank},
-            measure="reconstruction error (1: no better than the mean)",
-            why="What the decoder cannot rebuild is not in the common space, so the student cannot learn it there.",
             attempts=evidence.forks(
                 ("Widen the common space.", {"width": int(max(16, np.ceil(np.nan_to_num(rank))))}),
                 ("Weigh the reconstruction more.", {"reconstruction_weight": 1.0}),

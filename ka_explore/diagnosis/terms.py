@@ -1,7 +1,6 @@
 """Checks of the terms of the loss: which of them, and which teacher in them, pulls too hard or not at all."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 
@@ -39,13 +38,6 @@ def dominating_term(evidence: Evidence) -> Iterator[Finding]:
         answer = ""
     if not steps and not answer:
         raise CannotCheck("neither gradients nor terms beside a soft target.")
-    finding = partial(
-        judged,
-        name="dominating_term",
-        depth=5.2,
-        why="The student goes where the strongest gradient points. An alignment that outweighs the soft target makes "
-        "its features look like the teachers' on average and leaves the answers unlearned.",
-    )
     figure = Curves(
         {t: np.array(steps) for t in ratios},
         {t: np.array(v) for t, v in ratios.items()},
@@ -59,15 +51,12 @@ def dominating_term(evidence: Evidence) -> Iterator[Finding]:
         first = max(THRESHOLDS["few_steps"].warning, 0.2 * max(steps))
         settled = [v for v, s in zip(values, steps, strict=True) if s >= first]
         ratio = median(settled or values)
-        yield finding(
+        yield judged(
             "dominating_gradient",
             ratio,
-            f"The term {term!r} dominates: its gradient at the student's feature is {ratio:.3g} times the soft "
-            "target's.",
-            subject=term,
-            evidence={"weight": weights.get(term, float("nan"))},
+            term,
+            {"weight": weights.get(term, float("nan"))},
             result=figure,
-            measure="gradient relative to the soft target's (median over steps)",
             at_most="warning" if settled else "note",
             attempts=weighing(evidence, term, weights.get(term, 1.0) / max(ratio, 1e-9)),
         )
@@ -78,17 +67,14 @@ def dominating_term(evidence: Evidence) -> Iterator[Finding]:
         for term, part in parts.items():
             if term in evidence.soft_terms or not total > 0:
                 continue
-            yield finding(
+            fair = 0.1 * weights[term] * max(total - abs(part), 1e-12) / max(abs(part), 1e-12)
+            yield judged(
                 "dominating_loss",
                 abs(part) / total,
-                f"The term {term!r} dominates: it is {abs(part) / total:.0%} of the loss.",
-                subject=term,
-                evidence={"weight": weights[term]},
+                term,
+                {"weight": weights[term]},
                 result=Scalars(parts, title="weighted terms, last quarter of the stage"),
-                measure="share of the weighted loss (last quarter)",
-                attempts=weighing(
-                    evidence, term, 0.1 * weights[term] * max(total - abs(part), 1e-12) / max(abs(part), 1e-12)
-                ),
+                attempts=weighing(evidence, term, fair),
             )
 
 
@@ -123,13 +109,10 @@ def dominating_teacher(evidence: Evidence) -> Iterator[Finding]:
         yield judged(
             "dominating_teacher",
             typical[loud] / max(rest, 1e-12 * typical[loud], 1e-300),
-            f"Teacher {loud!r} dominates the term {term!r}: its part of the gradient is "
-            f"{typical[loud] / max(rest, 1e-300):.3g} times the others'.",
-            depth=5.3,
-            subject=loud,
-            measure="gradient relative to the other teachers'",
-            evidence={"term": term},
-            why="The student is pulled to one teacher; the others only disturb.",
+            loud,
+            {"term": term},
+            term=term,
+            times=typical[loud] / max(rest, 1e-300),
             attempts=weighing(evidence, term),
             result=Scalars(typical, unit="gradient", title=f"part of each teacher in {term}"),
         )
@@ -141,15 +124,8 @@ def dominating_teacher(evidence: Evidence) -> Iterator[Finding]:
             yield judged(
                 "dominating_feature",
                 powers[loud] / rest,
-                f"Teacher {loud!r} dominates the reconstruction: its feature's variance is "
-                f"{powers[loud] / rest:.3g} times the others', and the error is not divided by it.",
-                name="dominating_teacher",
-                depth=5.4,
-                subject=loud,
-                measure="variance of its feature relative to the others'",
-                evidence={what: str(evidence.options[what])},
-                why="The common space is made for the loudest feature; what the others know costs next to nothing "
-                "to forget.",
+                loud,
+                {what: str(evidence.options[what])},
                 attempts=(Attempt("Divide each error by its feature's variance.", {what: "relative"}, at=0),),
                 result=Scalars(powers, unit="variance", title="variance of the teachers' features"),
             )
@@ -189,15 +165,13 @@ def inert_term(evidence: Evidence) -> Iterator[Finding]:
         yield judged(
             "inert_term",
             value,
-            f"The term {term!r} is inert: with its weight of {weights[term]:g} it moves nothing.",
-            depth=4.6,
-            subject=term,
-            evidence={
+            term,
+            {
                 "weight": weights[term],
                 "gradient relative to the soft target's": ratio,
                 "relative to the first soft targets": share,
             },
+            weight=weights[term],
             measure="gradient relative to the soft target's" if reaches else "relative to the first soft targets",
-            why="The run looks like one with this term and is one without it.",
             attempts=weighing(evidence, term, min(weights[term] * 0.3 / max(value, 1e-9), 1000.0)),
         )

@@ -6,7 +6,8 @@ the threshold stands well between. Where a healthy run may come close, the check
 reason names. Ranges are rounded; ``tests/diagnosis/healthy.py`` and ``faults.py`` print the numbers.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,216 +49,98 @@ class Threshold:
         return max(bad, 0.0) / (max(bad, 0.0) + limit)
 
 
-THRESHOLDS: Mapping[str, Threshold] = {
-    # How a teacher is fed.
-    "wrong_preprocessing": Threshold(
-        0.15,
-        0.2,
-        "divergence of what batch norms get from what they kept: healthy 0.001 to 0.13, although half of a pool is of "
-        "foreign classes; offset by 3 deviations, scaled by 5, divided by 255: 0.5 to 50; not normalised 0.4 to 1; "
-        "inverted 0.24 to 1.7. A warning needs another feeding that relieves it, too",
-    ),
-    "feeding_relief": Threshold(
-        None,
-        3.0,
-        "times nearer to training under the best other feeding: wrongly fed 4 to 4 000, healthy near 1, up to 7 where "
-        "all is near to training anyway, so it counts only with the divergence above",
-    ),
-    "feeding_unlike": Threshold(
-        None, 1.0, "a divergence that no pool explains: healthy at most 0.13; here no better feeding need be known"
-    ),
-    "feeding_size": Threshold(
-        None,
-        1.6,
-        "times as much told at another size, batch norms nearer to training by half: healthy at most 1.1; twice the "
-        "size 2 to 10, half the size of 8-pixel images 10 to 30; half of 28 pixels 1, as that loses nothing",
-    ),
-    "feeding_right": Threshold(
-        None,
-        0.35,
-        "more of its own images told right under another feeding: healthy up to 0.23, where teachers learned wrong "
-        "labels on a part of the images; and four deviations of chance",
-    ),
-    "feeding_told": Threshold(
-        1.5,
-        2.0,
-        "for nets without batch norm: times as much told under another feeding, at equal scale of the logits: healthy "
-        "at most 1.2; and a tenth of log K more in fact",
-    ),
-    # Whether it speaks for itself.
-    "batch_dependence": Threshold(
-        1e-3,
-        0.02,
-        "how far answers move with the batch: healthy 1e-7, half precision 1e-3; batch norm in training mode 0.1 to 1",
-    ),
-    "noise": Threshold(1e-3, 0.02, "how far answers move by themselves: healthy 0; dropout of 0.1 moves them by 0.2"),
-    "says_nothing": Threshold(
-        0.06,
-        0.02,
-        "share of log K that answers tell: healthy 0.15 (noisy teachers) to 0.9; untrained or fed zeros 1e-6 to 0.01",
-        above=False,
-    ),
-    # Its layers.
-    "layer_is_answer": Threshold(None, 0.5, "yes or no: equal to logits or probabilities up to rounding"),
-    "layer_degenerate": Threshold(
-        None,
-        0.3,
-        "effective rank relative to the layer that explains most: healthy features 0.7 to 1.5; one channel 0.05 to "
-        "0.1, constant 0. Counts only where the layer explains less, too",
-        above=False,
-    ),
-    "layer_too_early": Threshold(
-        0.9,
-        0.8,
-        "share of the logits explained, relative to the best layer: healthy 0.98 to 1; the first of three blocks 0.3 "
-        "to 0.55, the second 0.63 to 0.87",
-        above=False,
-    ),
-    # Labels.
-    "labels_permuted": Threshold(
-        0.08,
-        0.15,
-        "right answers gained by renaming: healthy 0 (a label must lose most of its images to another); two of five "
-        "labels changed 0.3, two of ten 0.15",
-    ),
-    "teachers_disagree": Threshold(
-        0.5,
-        0.7,
-        "different answers where both are sure: healthy 0.1 to 0.55, where each has its own kind of images; labels "
-        "permuted 0.9 to 1",
-    ),
-    "teachers_renamed": Threshold(
-        0.1,
-        0.13,
-        "agreement of two teachers gained by renaming the labels of one: healthy at most 0.07, as they mean the same "
-        "where they agree at all; labels permuted 0.15 (three of ten) to 0.9. Teachers that agree by chance only, each "
-        "right on its own kind of image, gain 0.1 to 0.2: they are not told apart from this",
-    ),
-    "claims_scale": Threshold(
-        2.5,
-        3.5,
-        "scale of the logits relative to the other teachers': healthy 0.6 to 1.7; made 5 to 20 times as loud 4 to 30. "
-        "And answers that are nearly certain",
-    ),
-    "claims_level": Threshold(
-        1.5,
-        2.5,
-        "level of the logits above the others', in deviations: healthy at most 0.6; lifted by ten 4 to 10",
-    ),
-    "claims_timid": Threshold(
-        2.5, 3.5, "the same scale the other way round, and answers that are never sure: healthy at most 1.7; 0.05: 10"
-    ),
-    "twins": Threshold(0.99, 0.999, "correlation of logits: healthy at most 0.9, also of equal tasks; one net twice 1"),
-    "foreign_pool": Threshold(
-        0.3, 0.1, "images of its classes relative to a fair share: healthy 0.9 to 1.1; none 0", above=False
-    ),
-    "not_finite": Threshold(None, 1e-12, "any NaN or infinity in answers or features is one too many"),
-    # Where the nets meet.
-    "collapsed_rank": Threshold(
-        0.5,
-        0.45,
-        "effective rank of the common space relative to width and the teachers' features: healthy 0.63 to 0.8; weights "
-        "decayed to nothing 0.23, alignment alone 0.4 to 0.65 (its rows are alike, too)",
-        above=False,
-    ),
-    "collapsed_rows": Threshold(
-        0.05,
-        0.02,
-        "variation of the rows' directions: healthy 0.21 to 0.37, alignment that dominates 0.1, alignment alone 0.001",
-        above=False,
-    ),
-    "dead_channels": Threshold(
-        0.15, 0.3, "share of silent channels: healthy at most 0.05; rate of 1: 0.3 to 1; injected 0.4 to 0.8"
-    ),
-    "mmd_small": Threshold(
-        None,
-        0.01,
-        "largest distance from the floor 2/N, relative to it, over bandwidths and steps: healthy 45 to 100; σ = 1e-3 "
-        "or less at most 0.003",
-        above=False,
-    ),
-    "mmd_large": Threshold(
-        None,
-        0.01,
-        "largest MMD relative to the floor: healthy 45 to 100; σ = 100 1e-4, σ = 1000 1e-5",
-        above=False,
-    ),
-    "not_reconstructable": Threshold(
-        0.4,
-        0.6,
-        "error relative to the feature's variance: healthy 0.05 to 0.35 after 150 steps or more; one common channel "
-        "0.85, two 0.4 to 0.6",
-    ),
-    "narrow_space": Threshold(
-        None,
-        0.25,
-        "channels of the common space relative to the effective rank of a feature that does not come back: healthy 0.4 "
-        "to 4; two channels 0.1, one 0.05",
-        above=False,
-    ),
-    # Training.
-    "dominating_gradient": Threshold(
-        3.0,
-        8.0,
-        "gradient relative to the soft target's once the first 100 steps are over: healthy 0.05 to 1.5; ten times the "
-        "soft target's weight (as published) 10, a thousand times 1 000",
-    ),
-    "dominating_loss": Threshold(
-        0.75, 0.9, "share of the weighted loss in the last quarter: healthy 0 to 0.35; weight 100 to 1 000: 0.95 to 1"
-    ),
-    "dominating_teacher": Threshold(
-        4.0, 8.0, "gradient relative to the other teachers': healthy 1 to 2.3; one that drowns the others 10 to 1 000"
-    ),
-    "dominating_feature": Threshold(
-        5.0, 20.0, "variance of its feature relative to the others' where errors are not divided by it: healthy 1 to 4"
-    ),
-    "inert_term": Threshold(
-        0.03,
-        0.003,
-        "gradient relative to the soft target's (for terms that do not reach the student, their size): healthy 0.04 "
-        "to 1; a weight of 1e-6 gives 1e-6 to 1e-5, saturated kernels 0",
-        above=False,
-    ),
-    "rate_too_high": Threshold(
-        3.0,
-        10.0,
-        "largest loss relative to the stage's first: healthy 1 to 1.7; rates of 1 and more 1e3 to 1e10, a rate of 0.1 "
-        "(which still learns) 2 to 6",
-    ),
-    "not_learned": Threshold(
-        0.5,
-        0.7,
-        "KL to the teachers' answers relative to what these tell: healthy 0.05 to 0.5; ten steps or a rate of 1e-5: "
-        "0.9 to 1.5; a tenth of the width 0.75 to 0.95",
-    ),
-    # Why a student has not learned.
-    "small_student": Threshold(
-        None,
-        0.02,
-        "parameters relative to the largest teacher: toy students 0.1 to 0.3, a fifth of their width 0.01",
-        above=False,
-    ),
-    "slow_start": Threshold(
-        None,
-        2e-3,
-        "share of the soft target that falls a step, at first: healthy 0.005 to 0.02; a 30th of the rate "
-        "and less at most 0.001",
-        above=False,
-    ),
-    "low_rate": Threshold(
-        None,
-        3e-4,
-        "learning rate of Adam with which a slow start is the rate's fault, ten times that for SGD: a "
-        "student from scratch is given 1e-3 to 1e-2, pretrained ones less, but these do not start far away",
-        above=False,
-    ),
-    "few_steps": Threshold(None, 100, "steps in which no student from scratch learns", above=False),
-    "still_falling": Threshold(
-        None,
-        0.15,
-        "part of the soft target's whole fall that came in the last third: below 0.05 once the curve is flat",
-    ),
-    "starved_teacher": Threshold(
-        0.4, 0.2, "share of the teaching relative to a fair share: healthy 0.48 to 1.84; starved 0 to 0.1", above=False
-    ),
-}
+TABLE = """
+# How a teacher is fed.
+wrong_preprocessing ≥ 0.15 0.2: divergence of what batch norms get from what they kept: healthy 0.001 to 0.13, although
+    half of a pool is of foreign classes; offset by 3 deviations, scaled by 5, divided by 255: 0.5 to 50; not normalised
+    0.4 to 1; inverted 0.24 to 1.7. A warning needs another feeding that relieves it, too
+feeding_relief ≥ - 3.0: times nearer to training under the best other feeding: wrongly fed 4 to 4 000, healthy near 1,
+    up to 7 where all is near to training anyway, so it counts only with the divergence above
+feeding_unlike ≥ - 1.0: a divergence that no pool explains: healthy at most 0.13; here no better feeding need be known
+feeding_size ≥ - 1.6: times as much told at another size, batch norms nearer to training by half: healthy at most 1.1;
+    twice the size 2 to 10, half the size of 8-pixel images 10 to 30; half of 28 pixels 1, as that loses nothing
+feeding_right ≥ - 0.35: more of its own images told right under another feeding: healthy up to 0.23, where teachers
+    learned wrong labels on a part of the images; and four deviations of chance
+feeding_told ≥ 1.5 2.0: for nets without batch norm: times as much told under another feeding, at equal scale of the
+    logits: healthy at most 1.2; and a tenth of log K more in fact
+# Whether it speaks for itself.
+batch_dependence ≥ 1e-3 0.02: how far answers move with the batch: healthy 1e-7, half precision 1e-3; batch norm in
+    training mode 0.1 to 1
+noise ≥ 1e-3 0.02: how far answers move by themselves: healthy 0; dropout of 0.1 moves them by 0.2
+says_nothing ≤ 0.06 0.02: share of log K that answers tell: healthy 0.15 (noisy teachers) to 0.9; untrained or fed zeros
+    1e-6 to 0.01
+# Its layers.
+layer_is_answer ≥ - 0.5: yes or no: equal to logits or probabilities up to rounding
+layer_degenerate ≤ - 0.3: effective rank relative to the layer that explains most: healthy features 0.7 to 1.5; one
+    channel 0.05 to 0.1, constant 0. Counts only where the layer explains less, too
+layer_too_early ≤ 0.9 0.8: share of the logits explained, relative to the best layer: healthy 0.98 to 1; the first of
+    three blocks 0.3 to 0.55, the second 0.63 to 0.87
+# Labels.
+labels_permuted ≥ 0.08 0.15: right answers gained by renaming: healthy 0 (a label must lose most of its images to
+    another); two of five labels changed 0.3, two of ten 0.15
+teachers_disagree ≥ 0.5 0.7: different answers where both are sure: healthy 0.1 to 0.55, where each has its own kind of
+    images; labels permuted 0.9 to 1
+teachers_renamed ≥ 0.1 0.13: agreement of two teachers gained by renaming the labels of one: healthy at most 0.07, as
+    they mean the same where they agree at all; labels permuted 0.15 (three of ten) to 0.9. Teachers that agree by
+    chance only, each right on its own kind of image, gain 0.1 to 0.2: they are not told apart from this
+claims_scale ≥ 2.5 3.5: scale of the logits relative to the other teachers': healthy 0.6 to 1.7; made 5 to 20 times as
+    loud 4 to 30. And answers that are nearly certain
+claims_level ≥ 1.5 2.5: level of the logits above the others', in deviations: healthy at most 0.6; lifted by ten 4 to 10
+claims_timid ≥ 2.5 3.5: the same scale the other way round, and answers that are never sure: healthy at most 1.7; 0.05:
+    10
+twins ≥ 0.99 0.999: correlation of logits: healthy at most 0.9, also of equal tasks; one net twice 1
+foreign_pool ≤ 0.3 0.1: images of its classes relative to a fair share: healthy 0.9 to 1.1; none 0
+not_finite ≥ - 1e-12: any NaN or infinity in answers or features is one too many
+# Where the nets meet.
+collapsed_rank ≤ 0.5 0.45: effective rank of the common space relative to width and the teachers' features: healthy 0.63
+    to 0.8; weights decayed to nothing 0.23, alignment alone 0.4 to 0.65 (its rows are alike, too)
+collapsed_rows ≤ 0.05 0.02: variation of the rows' directions: healthy 0.21 to 0.37, alignment that dominates 0.1,
+    alignment alone 0.001
+dead_channels ≥ 0.15 0.3: share of silent channels: healthy at most 0.05; rate of 1: 0.3 to 1; injected 0.4 to 0.8
+mmd_small ≤ - 0.01: largest distance from the floor 2/N, relative to it, over bandwidths and steps: healthy 45 to 100; σ
+    = 1e-3 or less at most 0.003
+mmd_large ≤ - 0.01: largest MMD relative to the floor: healthy 45 to 100; σ = 100 1e-4, σ = 1000 1e-5
+not_reconstructable ≥ 0.4 0.6: error relative to the feature's variance: healthy 0.05 to 0.35 after 150 steps or more;
+    one common channel 0.85, two 0.4 to 0.6
+narrow_space ≤ - 0.25: channels of the common space relative to the effective rank of a feature that does not come back:
+    healthy 0.4 to 4; two channels 0.1, one 0.05
+# Training.
+dominating_gradient ≥ 3.0 8.0: gradient relative to the soft target's once the first 100 steps are over: healthy 0.05 to
+    1.5; ten times the soft target's weight (as published) 10, a thousand times 1 000
+dominating_loss ≥ 0.75 0.9: share of the weighted loss in the last quarter: healthy 0 to 0.35; weight 100 to 1 000: 0.95
+    to 1
+dominating_teacher ≥ 4.0 8.0: gradient relative to the other teachers': healthy 1 to 2.3; one that drowns the others 10
+    to 1 000
+dominating_feature ≥ 5.0 20.0: variance of its feature relative to the others' where errors are not divided by it:
+    healthy 1 to 4
+inert_term ≤ 0.03 0.003: gradient relative to the soft target's (for terms that do not reach the student, their size):
+    healthy 0.04 to 1; a weight of 1e-6 gives 1e-6 to 1e-5, saturated kernels 0
+rate_too_high ≥ 3.0 10.0: largest loss relative to the stage's first: healthy 1 to 1.7; rates of 1 and more 1e3 to 1e10,
+    a rate of 0.1 (which still learns) 2 to 6
+not_learned ≥ 0.5 0.7: KL to the teachers' answers relative to what these tell: healthy 0.05 to 0.5; ten steps or a rate
+    of 1e-5: 0.9 to 1.5; a tenth of the width 0.75 to 0.95
+# Why a student has not learned.
+small_student ≤ - 0.02: parameters relative to the largest teacher: toy students 0.1 to 0.3, a fifth of their width 0.01
+slow_start ≤ - 2e-3: share of the soft target that falls a step, at first: healthy 0.005 to 0.02; a 30th of the rate and
+    less at most 0.001
+low_rate ≤ - 3e-4: learning rate of Adam with which a slow start is the rate's fault, ten times that for SGD: a student
+    from scratch is given 1e-3 to 1e-2, pretrained ones less, but these do not start far away
+few_steps ≤ - 100: steps in which no student from scratch learns
+still_falling ≥ - 0.15: part of the soft target's whole fall that came in the last third: below 0.05 once the curve is
+    flat
+starved_teacher ≤ 0.4 0.2: share of the teaching relative to a fair share: healthy 0.48 to 1.84; starved 0 to 0.1
+"""
+"""A row a threshold: its key, on which side of it is worse, the values of a note (- for never) and a warning: why."""
+
+
+def rows_of(table: str) -> Iterator[tuple[str, Threshold]]:
+    """The thresholds of a table by key; lines that begin with ``#`` only head those below."""
+    for row in re.split(r"\n(?=\S)", table.strip()):
+        if not row.startswith("#"):
+            head, _, reason = row.partition(": ")
+            key, side, note, warning = head.split()
+            limit = None if note == "-" else float(note)
+            yield key, Threshold(limit, float(warning), " ".join(reason.split()), above=side == "≥")
+
+
+THRESHOLDS: Mapping[str, Threshold] = dict(rows_of(TABLE))

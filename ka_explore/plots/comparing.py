@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ka_explore.errors import InputError
+from ka_explore.plots import style
 from ka_explore.plots.bars import draw_distribution, edges_of
 from ka_explore.plots.boxes import draw_diagram
 from ka_explore.plots.heat import draw_matrix
 from ka_explore.plots.lines import draw_curves
 from ka_explore.plots.scatter import draw_steps
-from ka_explore.plots.style import DASHES, MARKERS, STUDENT, TEACHERS, beside, dress, plain, room_of, shortened, type_of
 from ka_explore.probes.results import Curves, Diagram, Distribution, Matrix, Points, Result, Scalars, heading
 
 MOST = 3  # axes beside one another
@@ -23,12 +23,12 @@ MOST = 3  # axes beside one another
 
 def run_colour(index: int) -> str:
     """The colour of a run by its index among those compared."""
-    return (STUDENT, *TEACHERS)[index % (1 + len(TEACHERS))]
+    return (style.STUDENT, *style.TEACHERS)[index % (1 + len(style.TEACHERS))]
 
 
 def run_marker(index: int) -> str:
     """The marker of a run by its index among those compared."""
-    return ("o", *MARKERS)[index % (1 + len(MARKERS))]
+    return ("o", *style.MARKERS)[index % (1 + len(style.MARKERS))]
 
 
 def draw_comparison(results: Mapping[str, Result], figure: Figure | None = None) -> Figure:
@@ -53,13 +53,15 @@ def draw_comparison(results: Mapping[str, Result], figure: Figure | None = None)
     figure = COMPARISONS[kind](results, figure)
     title = heading(*results.values())
     if next(iter(results.values())).title and kind not in (Scalars, Diagram):  # their axes say it
-        figure.suptitle(plain(title), fontsize=1.2 * type_of(figure.axes[0]))
+        figure.suptitle(style.plain(title), fontsize=1.2 * style.type_of(figure.axes[0]))
     return figure
 
 
-def panels(figure: Figure | None, count: int, *, wide: float = 3.6, tall: float = 3.2) -> tuple[Figure, list[Any]]:
-    """A figure with so many axes, at most `MOST` beside one another."""
-    columns = min(count, MOST)
+def panels(
+    figure: Figure | None, count: int, *, most: int = MOST, wide: float = 3.6, tall: float = 3.2
+) -> tuple[Figure, list[Any]]:
+    """A figure with so many axes, at most so many beside one another."""
+    columns = min(count, most)
     rows = -(-count // columns)
     if figure is None:
         figure = Figure(figsize=(wide * columns + 1.0, tall * rows), layout="constrained")
@@ -73,23 +75,22 @@ def compare_scalars(results: Mapping[str, Scalars], figure: Figure | None) -> Fi
     """A row a name, a dot a run."""
     names = names_of([result.values for result in results.values()])
     figure, (ax,) = panels(figure, 1, wide=5.5, tall=1.4 + 0.3 * max(len(names), 3))
-    size, (width, _) = type_of(ax), room_of(ax)
+    size, (width, _) = style.type_of(ax), style.room_of(ax)
     handles = []
     for index, (run, result) in enumerate(results.items()):
         offset = (index - (len(results) - 1) / 2) * min(0.18, 0.7 / len(results))
         handles += ax.plot(
             [result.values.get(name, np.nan) for name in names],
             [i + offset for i in range(len(names))],
-            marker=run_marker(index), ls="", color=run_colour(index), ms=0.7 * size, label=plain(run), mew=0,
+            marker=run_marker(index), ls="", color=run_colour(index), ms=0.7 * size, label=style.plain(run), mew=0,
         )  # fmt: skip
     for i in range(len(names)):
         ax.axhline(i, color="#dddddd", lw=0.08 * size, zorder=0)
-    ax.set_yticks(range(len(names)), [shortened(plain(name), 0.35 * width, 0.85 * size) for name in names])
+    ax.set_yticks(range(len(names)), [style.shortened(style.plain(name), 0.35 * width, 0.85 * size) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
     first = next(iter(results.values()))
-    dress(ax, title=first.title, x=first.unit)
-    ax.spines[["top", "right"]].set_visible(False)
-    beside(ax, handles)
+    style.dress(ax, title=first.title, x=first.unit, framed=False)
+    style.beside(ax, handles)
     return figure
 
 
@@ -97,8 +98,8 @@ def compare_matrices(results: Mapping[str, Matrix], figure: Figure | None) -> Fi
     """Side by side with one scale of colours; of two that have the same names also the difference."""
     first, *others = results.values()
     alike = all((other.rows, other.columns) == (first.rows, first.columns) for other in others)
-    finite = np.concatenate([m.values[np.isfinite(m.values)] for m in results.values()])
-    limits = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    values = style.finite(matrix.values for matrix in results.values())
+    limits = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     figure, axes = panels(figure, len(results) + (len(results) == 2 and alike))
     for ax, (run, matrix) in zip(axes, results.items(), strict=False):
         draw_matrix(replace(matrix, title=run), ax, limits=limits, bar=run == list(results)[-1])
@@ -134,30 +135,26 @@ def compare_distributions(results: Mapping[str, Distribution], figure: Figure | 
     """A panel a group with the same bins, an outline a run."""
     names = names_of([result.values for result in results.values()])
     figure, axes = panels(figure, max(len(names), 1))
-    everything = [values for result in results.values() for values in result.values.values()]
-    finite = np.concatenate([*(values[np.isfinite(values)] for values in everything), np.zeros(0)])
+    edges = edges_of(values for result in results.values() for values in result.values.values())
     first = next(iter(results.values()))
     colours = {run: run_colour(i) for i, run in enumerate(results)}
     for ax, name in zip(axes, names, strict=False):
         having = {run: result.values[name] for run, result in results.items() if name in result.values}
         shown = replace(first, values=having, title=name)
-        draw_distribution(shown, ax, edges=edges_of(finite), colours=colours, legend=False)
+        draw_distribution(shown, ax, edges=edges, colours=colours, legend=False)
         if name == names[:MOST][-1]:
-            width = 0.16 * type_of(ax)
-            handles = [
-                Line2D([], [], color=colours[run], ls=dashes, lw=width, label=plain(run))
-                for run, dashes in zip(results, cycle(DASHES), strict=False)
-            ]
-            beside(ax, handles)
+            lines = zip(results, cycle(style.DASHES), strict=False)
+            width = 0.16 * style.type_of(ax)
+            style.beside(
+                ax, [Line2D([], [], color=colours[r], ls=ls, lw=width, label=style.plain(r)) for r, ls in lines]
+            )
     return figure
 
 
 def compare_diagrams(results: Mapping[str, Diagram], figure: Figure | None) -> Figure:
     """One under the other."""
-    if figure is None:
-        figure = Figure(figsize=(10, 4.2 * len(results)), layout="constrained")
-    grid: Any = figure.subplots(len(results), 1, squeeze=False)[:, 0]
-    for ax, (run, result) in zip(grid, results.items(), strict=True):
+    figure, axes = panels(figure, len(results), most=1, wide=9, tall=4.2)
+    for ax, (run, result) in zip(axes, results.items(), strict=True):
         draw_diagram(replace(result, title=f"{run}: {result.title}"), ax)
     return figure
 

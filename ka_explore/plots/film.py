@@ -84,9 +84,8 @@ def film_fragment(frames: Sequence[Points], *, title: str = "common space", seco
     # "<" never stands in the data: neither "</script>" nor "<!--" can end or change the script it is in
     data = json.dumps(content(frames, title=title, seconds=seconds), ensure_ascii=True, allow_nan=False)
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    script = "\n".join(
-        (files("ka_explore.plots") / name).read_text(encoding="utf-8") for name in ("marks.js", "film.js")
-    )
+    folder = files("ka_explore.plots")
+    script = "\n".join((folder / name).read_text(encoding="utf-8") for name in ("marks.js", "film.js"))
     return (
         f'<div class="points-film"><style>{STYLE}</style>\n<script type="application/json">{data}</script></div>\n'
         f'<script>\n(() => {{\n"use strict";\n{script}}})();\n</script>\n'
@@ -115,16 +114,27 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
                     f"frame {index} has the {what} {getattr(frame, what)!r}, the first {getattr(first, what)!r}: "
                     "frames of one film show the same."
                 )
-    store = Arrays()
+    arrays: list[dict[str, str]] = []
+
+    def kept(values: np.ndarray | None, kind: str) -> int | None:
+        """The index of an array as base64, each kept once; None for None."""
+        if values is None:
+            return None
+        data = np.ascontiguousarray(values, dtype={"float": "<f4", "int": "<i4"}[kind]).tobytes()
+        array = {"kind": kind, "data": base64.b64encode(data).decode()}
+        if array not in arrays:
+            arrays.append(array)
+        return arrays.index(array)
+
     shown = [
         {
             "title": heading(frame),
             "note": frame.note or "; ".join(f"{name} {value:.2f}" for name, value in frame.quality.items()),
-            "xy": store.floats(frame.xy),
-            "group": store.integers(frame.group),
-            "sample": store.integers(frame.sample),
-            "label": None if frame.label is None else store.integers(frame.label),
-            "value": None if frame.value is None else store.floats(frame.value),
+            "xy": kept(frame.xy, "float"),
+            "group": kept(frame.group, "int"),
+            "sample": kept(frame.sample, "int"),
+            "label": kept(frame.label, "int"),
+            "value": kept(frame.value, "float"),
         }
         for frame in frames
     ]
@@ -145,27 +155,5 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
         "by": [*(["value"] if by_value else []), *(["label"] if by_label else []), "net"],
         "seconds": seconds,
         "frames": shown,
-        "arrays": store.arrays,
+        "arrays": arrays,
     }
-
-
-class Arrays:
-    """Arrays as base64, each kept once."""
-
-    def __init__(self) -> None:
-        self.arrays: list[dict[str, str]] = []
-
-    def floats(self, values: np.ndarray) -> int:
-        """The index of these numbers, as float32."""
-        return self.put("float", np.ascontiguousarray(values, dtype="<f4").tobytes())
-
-    def integers(self, values: np.ndarray) -> int:
-        """The index of these numbers, as int32."""
-        return self.put("int", np.ascontiguousarray(values, dtype="<i4").tobytes())
-
-    def put(self, kind: str, data: bytes) -> int:
-        """The index of these bytes, a new one if they are new."""
-        array = {"kind": kind, "data": base64.b64encode(data).decode()}
-        if array not in self.arrays:
-            self.arrays.append(array)
-        return self.arrays.index(array)

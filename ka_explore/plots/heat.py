@@ -7,7 +7,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, Normalize
 
-from ka_explore.plots.style import axes_of, dress, plain, room_of, shortened, type_of, width_of
+from ka_explore.plots import style
 from ka_explore.probes.results import Matrix, heading
 
 NUMBERS = 150  # cells that may have their numbers printed
@@ -24,13 +24,11 @@ def draw_matrix(
     small to read.
 
     Args:
-        result: what is drawn.
-        ax: where.
         limits: of the colours, to compare several; by default the values' own.
         bar: whether the colours are explained beside it.
     """
-    ax = axes_of(ax)
-    finite = result.values[np.isfinite(result.values)]
+    ax = style.axes_of(ax)
+    finite = style.finite([result.values])
     low, high = limits if limits else (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     norm: Normalize = Normalize(low, high if high > low else low + 1)
     if result.centre is not None:
@@ -39,14 +37,13 @@ def draw_matrix(
     map_ = colormaps["cividis" if result.centre is None else "RdBu_r"].with_extremes(bad="#dddddd")
     image = ax.imshow(result.values, cmap=map_, norm=norm, aspect="auto", interpolation="nearest")
 
-    size = type_of(ax)
-    width, height = room_of(ax)
-    rows = [shortened(plain(name), 0.3 * width, 0.85 * size) for name in result.rows]
-    columns = [shortened(plain(name), 0.3 * height, 0.85 * size) for name in result.columns]
-    beside = max([width_of(name, 0.85 * size) for name in rows], default=0.0)
+    size, (width, height) = style.type_of(ax), style.room_of(ax)
+    rows = [style.shortened(style.plain(name), 0.3 * width, 0.85 * size) for name in result.rows]
+    columns = [style.shortened(style.plain(name), 0.3 * height, 0.85 * size) for name in result.columns]
+    beside = max([style.width_of(name, 0.85 * size) for name in rows], default=0.0)
     wide = max(width - beside - (5.5 if bar else 1.5) * size, 0.3 * width)
-    turned = any(width_of(name, 0.85 * size) > 0.9 * wide / max(len(columns), 1) for name in columns)
-    under = max([width_of(name, 0.85 * size) for name in columns], default=0.0) if turned else size
+    turned = any(style.width_of(name, 0.85 * size) > 0.9 * wide / max(len(columns), 1) for name in columns)
+    under = max([style.width_of(name, 0.85 * size) for name in columns], default=0.0) if turned else size
     tall = max(height - 0.75 * under - 4 * size, 0.3 * height)
 
     row_size, row_step = fitted(size, tall / max(len(rows), 1))
@@ -54,19 +51,16 @@ def draw_matrix(
     slant: dict[str, Any] = {"rotation": 45, "ha": "right", "va": "top", "rotation_mode": "anchor"} if turned else {}
     ax.set_xticks(range(0, len(columns), column_step), columns[::column_step], **slant)
     ax.set_yticks(range(0, len(rows), row_step), rows[::row_step])
-    thinned = [
-        f"one {what} in {step} is named"
-        for what, step in (("row", row_step), ("column", column_step))
-        if step > 1
-    ]  # fmt: skip
-    dress(ax, title=heading(result), note="; ".join([*([result.note] if result.note else []), *thinned]))
+    steps = {"row": row_step, "column": column_step}
+    thinned = [f"one {what} in {step} is named" for what, step in steps.items() if step > 1]
+    style.dress(ax, title=heading(result), note="; ".join([*([result.note] if result.note else []), *thinned]))
     ax.tick_params(axis="x", labelsize=column_size)
     ax.tick_params(axis="y", labelsize=row_size)
     if bar and ax.figure is not None:
         # inside the axes' own place: beside a wide legend of another picture it would stand far off
         strip = ax.inset_axes((1.02, 0.0, min(1.2 * size / wide, 0.06), 1.0))
         scale = ax.figure.colorbar(image, cax=strip)
-        scale.set_label(plain(result.unit), fontsize=0.85 * size)
+        scale.set_label(style.plain(result.unit), fontsize=0.85 * size)
         scale.ax.tick_params(labelsize=0.75 * size, length=0.3 * size)
         scale.outline.set_linewidth(0.07 * size)
     if finite.size and result.values.size <= NUMBERS:
@@ -85,7 +79,7 @@ def fitted(size: float, room: float) -> tuple[float, int]:
 def write_numbers(ax: Axes, values: np.ndarray, image: Any, size: float, width: float, height: float) -> None:
     """Every cell's number, in the tone that stands out; none at all where they have no room to be read."""
     texts = {place: f"{value:.2g}" if not np.isnan(value) else "–" for place, value in np.ndenumerate(values)}
-    longest = max(width_of(text, 10.0) for text in texts.values()) / 10
+    longest = max(style.width_of(text, 10.0) for text in texts.values()) / 10
     least = max(SMALLEST * size, 4.5)
     size = min(0.8 * size, 0.9 * width / longest, 0.8 * height)
     if size < least:

@@ -1,6 +1,6 @@
 """What is recorded of a run over its steps, as lines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ka_explore.errors import InputError
+from ka_explore.plots import style
 from ka_explore.plots.comparing import run_colour
 from ka_explore.plots.lines import draw_curves
 from ka_explore.probes.results import Curves
@@ -24,24 +25,12 @@ def draw_history(histories: Mapping[str, Sequence[Mapping[str, Any]]], term: str
 
     Raises InputError where no run has the term.
     """
-    x, y, colours = {}, {}, {}
-    for index, (name, rows) in enumerate(histories.items()):
-        colours[name] = run_colour(index)
-        steps, values = smoothed(rows, term)
-        if len(steps):
-            x[name], y[name] = steps, values
-    if not x:
+    lines = {name: smoothed(rows, term) for name, rows in histories.items()}
+    having = {name: rows for name, rows in histories.items() if len(lines[name][0])}
+    if not having:
         raise InputError(f"no run has a term {term!r} in its history.")
-    curves = Curves(
-        x,
-        y,
-        unit=term,
-        title=f"{term} over the steps",
-        marks=boundaries({name: histories[name] for name in x}),
-        log=(False, logarithmic(y)),
-        note=smoothing(x),
-    )
-    return draw_curves(curves, ax, colours=colours, legend=True)
+    shown = {name: lines[name] for name in having}
+    return draw_lines(shown, ax, histories, unit=term, title=f"{term} over the steps", marks=boundaries(having))
 
 
 def draw_terms(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None, *, title: str = "") -> Axes:
@@ -54,21 +43,23 @@ def draw_terms(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None, *, tit
 
     Raises InputError where there is no term.
     """
-    x, y = {}, {}
-    for term in dict.fromkeys(term for row in rows for term in row["terms"]):
-        x[term], y[term] = smoothed(rows, term)
-    if not x:
+    lines = {term: smoothed(rows, term) for term in dict.fromkeys(term for row in rows for term in row["terms"])}
+    if not lines:
         raise InputError("the history has no term: advance the run by a step at least.")
-    curves = Curves(
-        x,
-        y,
-        unit="unweighted term",
-        title=title or "terms of the loss",
-        marks=boundaries({"": rows}),
-        log=(False, logarithmic(y)),
-        note=smoothing(x),
-    )
-    return draw_curves(curves, ax, colours={t: run_colour(i) for i, t in enumerate(x)}, legend=True)
+    title = title or "terms of the loss"
+    return draw_lines(lines, ax, lines, unit="unweighted term", title=title, marks=boundaries({"": rows}))
+
+
+def draw_lines(
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]], ax: Axes | None, among: Iterable[str], **about: Any
+) -> Axes:
+    """Steps and smoothed values in the colours of runs; a log axis where some are above zero and none below."""
+    x, y = ({name: line[i] for name, line in lines.items()} for i in (0, 1))
+    finite = style.finite(y.values())
+    log = bool(finite.size and finite.max() > 0 and finite.min() >= 0)
+    note = f"running mean over {WINDOW} steps of a stage" if max(map(len, x.values())) > 1 else ""
+    colours = {name: run_colour(i) for i, name in enumerate(among)}
+    return draw_curves(Curves(x, y, log=(False, log), note=note, **about), ax, colours=colours, legend=True)
 
 
 def boundaries(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
@@ -86,18 +77,6 @@ def boundaries(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str
     return marks
 
 
-def logarithmic(values: Mapping[str, np.ndarray]) -> bool:
-    """Whether a log axis shows the values: some are above zero, none below."""
-    everything = np.concatenate([*values.values(), np.zeros(0)])
-    finite = everything[np.isfinite(everything)]
-    return bool(finite.size and finite.max() > 0 and finite.min() >= 0)
-
-
-def smoothing(x: Mapping[str, np.ndarray]) -> str:
-    """What was done to the lines, in words."""
-    return f"running mean over {WINDOW} steps of a stage" if max(map(len, x.values())) > 1 else ""
-
-
 def smoothed(rows: Sequence[Mapping[str, Any]], term: str) -> tuple[np.ndarray, np.ndarray]:
     """A term's steps and running means, stage by stage: what one stage did must not leak into the next.
 
@@ -106,14 +85,11 @@ def smoothed(rows: Sequence[Mapping[str, Any]], term: str) -> tuple[np.ndarray, 
     x: list[float] = []
     y: list[float] = []
     for _, part in groupby(rows, key=lambda row: row["stage"]):
-        kept = [(row["step"], row["loss"] if term == "loss" else row["terms"].get(term)) for row in part]
-        kept = [(step, value) for step, value in kept if value is not None]
+        said = [(float(row["step"]), row["loss"] if term == "loss" else row["terms"].get(term)) for row in part]
+        kept = {step: value for step, value in said if value is not None}
         if kept:
-            if x:
-                x.append(x[-1])
-                y.append(float("nan"))
-            x += [float(step) for step, _ in kept]
-            y += smooth([value for _, value in kept]).tolist()
+            x += [*x[-1:], *kept]
+            y += [*([float("nan")] if y else []), *smooth([*kept.values()]).tolist()]
     return np.array(x), np.array(y)
 
 

@@ -16,6 +16,7 @@ Node = str | tuple[int, int]  # a box by its name, or where an arrow passes a la
 Link = tuple[Node, Node]
 
 SWEEPS = 12
+GAP = 8.0  # points between the nodes of a layer
 NARROW = 10.0  # points across that a line takes which only passes by
 
 
@@ -80,7 +81,7 @@ def laid_out(
         return Layout({}, [], 0.0, 0.0, down)
     along, across = (1, 0) if down else (0, 1)
     layer = layers_of(list(sizes), [(a, b) for a, b, _ in arrows])
-    end = max(layer.values(), default=0)
+    end = max(layer.values())
     pointing = {a for a, _, _ in arrows}
     layer |= {name: end for name in last if name not in pointing}
 
@@ -99,8 +100,7 @@ def laid_out(
     nodes = ordered(nodes, links)
 
     size = {node: (sizes[node][across] if isinstance(node, str) else NARROW) for row in nodes for node in row}
-    gap = 8.0
-    spot = spread(nodes, links, size, gap)
+    spot = spread(nodes, links, size)
 
     thick = [max([sizes[n][along] for n in row if isinstance(n, str)], default=0.0) for row in nodes]
     gaps = [
@@ -116,28 +116,19 @@ def laid_out(
     centres = {name: point(middle[name], spot[name]) for name in sizes}
     paths = []
     for chain in chains:
-        corners = []
+        sides = []  # of every node that which the arrow enters by and that which it leaves by
         for node in chain:
             half = sizes[node][along] / 2 if isinstance(node, str) else thick[node[1]] / 2
-            if node is not chain[0]:
-                corners.append(point(middle[node] - half, spot[node]))
-            if node is not chain[-1]:
-                corners.append(point(middle[node] + half, spot[node]))
-        paths.append(np.array(corners))
-    main = float(starts[-1]) if thick else 0.0
-    other = max((spot[node] + size[node] / 2 for node in spot), default=0.0)
-    width, height = point(main, other)
+            sides += [point(middle[node] - half, spot[node]), point(middle[node] + half, spot[node])]
+        paths.append(np.array(sides[1:-1]))
+    width, height = point(float(starts[-1]), max(spot[node] + size[node] / 2 for node in spot))
     return Layout(centres, paths, width, height, down)
 
 
 def ordered(nodes: list[list[Node]], links: Sequence[Link]) -> list[list[Node]]:
     """The nodes of every layer in the order with the fewest crossings found."""
     best, fewest = nodes, crossings(nodes, links)
-    above: dict[Node, list[Node]] = {}
-    below: dict[Node, list[Node]] = {}
-    for a, b in links:
-        below.setdefault(a, []).append(b)
-        above.setdefault(b, []).append(a)
+    below, above = joined(links), joined((b, a) for a, b in links)
     for sweep in range(SWEEPS):
         nodes = [list(row) for row in nodes]
         neighbours = above if sweep % 2 == 0 else below
@@ -151,50 +142,44 @@ def ordered(nodes: list[list[Node]], links: Sequence[Link]) -> list[list[Node]]:
     return best
 
 
+def joined(links: Iterable[Link]) -> dict[Node, list[Node]]:
+    """By the first node of links, the second ones."""
+    found: dict[Node, list[Node]] = {}
+    for a, b in links:
+        found.setdefault(a, []).append(b)
+    return found
+
+
 def crossings(nodes: Sequence[Sequence[Node]], links: Sequence[Link]) -> int:
     """How many pairs of links cross."""
     rank = {node: (layer, i) for layer, row in enumerate(nodes) for i, node in enumerate(row)}
-    count = 0
-    for layer in range(len(nodes)):
-        ends = [(rank[a][1], rank[b][1]) for a, b in links if rank[a][0] == layer]
-        count += sum((a - c) * (b - d) < 0 for (a, b), (c, d) in combinations(ends, 2))
-    return count
+    ends = [(*rank[a], rank[b][1]) for a, b in links]
+    return sum(one == two and (a - c) * (b - d) < 0 for (one, a, b), (two, c, d) in combinations(ends, 2))
 
 
-def spread(
-    nodes: Sequence[Sequence[Node]], links: Sequence[Link], size: Mapping[Node, float], gap: float
-) -> dict[Node, float]:
+def spread(nodes: Sequence[Sequence[Node]], links: Sequence[Link], size: Mapping[Node, float]) -> dict[Node, float]:
     """A place across for every node: near the middle of its neighbours, none upon another."""
-    spot: dict[Node, float] = {}
-    for row in nodes:
-        edge = 0.0
-        for node in row:
-            spot[node] = edge + size[node] / 2
-            edge += size[node] + gap
-    tallest = max((sum(size[n] + gap for n in row) for row in nodes), default=0.0)
-    for row in nodes:
-        shift = (tallest - sum(size[n] + gap for n in row)) / 2
-        for node in row:
-            spot[node] += shift
-    near: dict[Node, list[Node]] = {}
-    for a, b in links:
-        near.setdefault(a, []).append(b)
-        near.setdefault(b, []).append(a)
+    edges = [np.cumsum([0.0, *(size[node] + GAP for node in row)]).tolist() for row in nodes]
+    tallest = max(ends[-1] for ends in edges)
+    spot = {
+        node: edge + size[node] / 2 + (tallest - ends[-1]) / 2
+        for row, ends in zip(nodes, edges, strict=True)
+        for node, edge in zip(row, ends, strict=False)
+    }
+    near = joined(end for a, b in links for end in ((a, b), (b, a)))
     for sweep in range(SWEEPS):
         for row in nodes if sweep % 2 == 0 else nodes[::-1]:
             wanted = [float(np.mean([spot[m] for m in near[n]])) if n in near else spot[n] for n in row]
-            needed = [0.0, *((size[a] + size[b]) / 2 + gap for a, b in pairwise(row))]
+            needed = [0.0, *((size[a] + size[b]) / 2 + GAP for a, b in pairwise(row))]
             spot |= dict(zip(row, separated(wanted, np.cumsum(needed)), strict=True))
-    first = min((spot[n] - size[n] / 2 for n in spot), default=0.0)
+    first = min(spot[n] - size[n] / 2 for n in spot)
     return {node: middle - first for node, middle in spot.items()}
 
 
 def separated(wanted: Sequence[float], offsets: np.ndarray) -> list[float]:
     """Least squares places near the wanted ones, each at least so far after the one before: pool adjacent violators.
 
-    Args:
-        wanted: in order.
-        offsets: running sum of the least distances.
+    ``offsets`` are the running sum of the least distances.
     """
     blocks: list[tuple[float, int]] = []  # mean, count
     for value in np.asarray(wanted, dtype=float) - offsets:

@@ -9,21 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from ka_explore.plots.style import (
-    DASHES,
-    QUIET,
-    Rectangle,
-    axes_of,
-    beside,
-    colour_of,
-    dress,
-    meet,
-    plain,
-    room_of,
-    shortened,
-    type_of,
-    width_of,
-)
+from ka_explore.plots import style
 from ka_explore.probes.results import Curves, heading
 
 ROWS = 3  # of marks' names above the axes
@@ -41,41 +27,37 @@ def draw_curves(
     """Lines with levels and marks; a line that is called as a net has its colour.
 
     Args:
-        result: what is drawn.
-        ax: where.
         nets: all nets of the problem, where the lines are only some of them; by default the lines' names.
         colours: by line, where they stand for something else than nets.
         legend: whether lines are named beside it; by default where there are several.
     """
-    ax = axes_of(ax)
-    size, (width, _) = type_of(ax), room_of(ax)
+    ax = style.axes_of(ax)
+    size, (width, _) = style.type_of(ax), style.room_of(ax)
     known = list(nets) or list(result.x)
     lines = []
-    for name, dashes in zip(result.x, cycle(DASHES), strict=False):
-        colour = (colours or {}).get(name) or colour_of(name, known if name in known else [*known, name])
+    for name, dashes in zip(result.x, cycle(style.DASHES), strict=False):
+        colour = (colours or {}).get(name) or style.colour_of(name, known if name in known else [*known, name])
         x, y = np.asarray(result.x[name], dtype=float), np.asarray(result.y[name], dtype=float)
         alone = isolated(y)
         lines += ax.plot(
-            x, y, color=colour, ls=dashes, lw=0.16 * size, label=plain(name),
+            x, y, color=colour, ls=dashes, lw=0.16 * size, label=style.plain(name),
             marker="o" if alone else None, markevery=alone or None, ms=0.4 * size,
         )  # fmt: skip
-    shown = np.concatenate([*(np.asarray(y, dtype=float) for y in result.y.values()), np.zeros(0)])
-    across = np.concatenate([*(np.asarray(x, dtype=float) for x in result.x.values()), np.zeros(0)])
-    if result.log[0] and np.any(across > 0):
+    if result.log[0] and any(np.any(np.asarray(x) > 0) for x in result.x.values()):
         ax.set_xscale("log")
-    if result.log[1] and np.any(shown > 0):
+    if result.log[1] and any(np.any(np.asarray(y) > 0) for y in result.y.values()):
         ax.set_yscale("log")
     spell_out(ax)
     homeless = write_levels(ax, result.levels, size)
     rows, key = write_marks(ax, result.marks, 0.75 * size)
     note = "; ".join(part for part in (result.note, key) if part)
-    dress(ax, title=heading(result), x=result.across, y=result.unit, note=note, above=rows * 0.75 * size * 1.25)
-    ax.spines[["top", "right"]].set_visible(False)
+    above = rows * 0.75 * size * 1.25
+    style.dress(ax, title=heading(result), x=result.across, y=result.unit, note=note, above=above, framed=False)
     if legend or homeless or (legend is None and len(lines) > 1):
         named = [line for line in (*lines, *homeless) if str(line.get_label()).strip()]
         for line in named:
-            line.set_label(shortened(str(line.get_label()), 0.3 * width, 0.8 * size))
-        beside(ax, named)
+            line.set_label(style.shortened(str(line.get_label()), 0.3 * width, 0.8 * size))
+        style.beside(ax, named)
     return ax
 
 
@@ -103,12 +85,12 @@ def write_levels(ax: Axes, levels: Mapping[str, float], size: float) -> list[Lin
     log = ax.get_yscale() == "log"
     finite = {name: value for name, value in levels.items() if np.isfinite(value) and (value > 0 or not log)}
     lines = {
-        name: ax.axhline(value, color=QUIET, lw=0.09 * size, ls=LEVELS[i % len(LEVELS)], zorder=1.5)
+        name: ax.axhline(value, color=style.QUIET, lw=0.09 * size, ls=LEVELS[i % len(LEVELS)], zorder=1.5)
         for i, (name, value) in enumerate(finite.items())
     }
     ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # as they are: what follows is measured in them
     small = 0.7 * size
-    wide, tall = (0.5 * room for room in room_of(ax))  # at least
+    wide, tall = (0.5 * room for room in style.room_of(ax))  # at least
     inside = ax.transScale + ax.transLimits  # from data to shares of the axes
     drawn = [
         inside.transform(np.column_stack([line.get_xdata(), line.get_ydata()]))
@@ -117,27 +99,27 @@ def write_levels(ax: Axes, levels: Mapping[str, float], size: float) -> list[Lin
     ]
     dense = [between(points) for points in drawn]
     heights = {name: float(inside.transform((ax.get_xlim()[0], value))[1]) for name, value in finite.items()}
-    taken: list[Rectangle] = []
+    taken: list[style.Rectangle] = []
     homeless = []
     for name, at in heights.items():
-        across, up = (width_of(plain(name), small) + small) / wide, 1.3 * small / tall
+        across, up = (style.width_of(style.plain(name), small) + small) / wide, 1.3 * small / tall
         for side, below in ((1, 0), (0, 0), (1, 1), (0, 1)):
             left, bottom = side * (1 - across), at - below * up
             box = (left, bottom, left + across, bottom + up)
             others = [y for other, y in heights.items() if other != name]
-            free = not any(meet(box, other) for other in taken)
+            free = not any(style.meet(box, other) for other in taken)
             free &= not any(bottom - 0.02 < y < bottom + up for y in others) and bottom >= 0 and bottom + up <= 1.08
             if free and not any(inside_of(points, box) for points in dense):
                 taken.append(box)
                 ax.annotate(
-                    plain(name), xy=(side, finite[name]), xycoords=("axes fraction", "data"),
+                    style.plain(name), xy=(side, finite[name]), xycoords=("axes fraction", "data"),
                     ha="right" if side else "left", va="top" if below else "bottom",
                     xytext=((-0.3 if side else 0.3) * small, (-0.15 if below else 0.15) * small),
-                    textcoords="offset points", fontsize=small, color=QUIET, zorder=4, annotation_clip=False,
+                    textcoords="offset points", fontsize=small, color=style.QUIET, zorder=4, annotation_clip=False,
                 )  # fmt: skip
                 break
         else:
-            lines[name].set_label(plain(f"{name} ({finite[name]:.2g})"))
+            lines[name].set_label(style.plain(f"{name} ({finite[name]:.2g})"))
             homeless.append(lines[name])
     return homeless
 
@@ -153,7 +135,7 @@ def between(points: np.ndarray) -> np.ndarray:
     return np.concatenate([points, np.column_stack([across, np.interp(across, points[:, 0], points[:, 1])])])
 
 
-def inside_of(points: np.ndarray, box: Rectangle) -> bool:
+def inside_of(points: np.ndarray, box: style.Rectangle) -> bool:
     """Whether one of the points is in the box."""
     x, y = points[:, 0], points[:, 1]
     return bool(np.any((x >= box[0]) & (x <= box[2]) & (y >= box[1] - 0.01) & (y <= box[3])))
@@ -176,13 +158,11 @@ def write_marks(ax: Axes, marks: Mapping[str, float], size: float) -> tuple[int,
     low, high = ax.get_xlim()
     low, high = min(low, ordered[0][0]), max(high, ordered[-1][0])
     ax.set_xlim(low, high)
-    wide = 0.6 * room_of(ax)[0]
-    places = [
-        float(np.log(x / low) / np.log(high / low)) * wide if log else (x - low) / (high - low) * wide
-        for x, _ in ordered
-    ]
-    names = [shortened(plain(name), 0.5 * wide, size) for _, name in ordered]
-    rows = arranged(places, [width_of(name, size) + 0.6 * size for name in names], wide)
+    wide = 0.6 * style.room_of(ax)[0]
+    share = (lambda x: np.log(x / low) / np.log(high / low)) if log else (lambda x: (x - low) / (high - low))
+    places = [float(share(x)) * wide for x, _ in ordered]
+    names = [style.shortened(style.plain(name), 0.5 * wide, size) for _, name in ordered]
+    rows = arranged(places, [style.width_of(name, size) + 0.6 * size for name in names], wide)
     key = ""
     if max(rows) >= ROWS:
         names = [str(i) for i in range(1, len(ordered) + 1)]
@@ -195,12 +175,12 @@ def write_marks(ax: Axes, marks: Mapping[str, float], size: float) -> tuple[int,
                 together.append((i, i))
         names = [names[a] if a == b else f"{names[a]}–{names[b]}" for a, b in together]
         ordered, places = [ordered[a] for a, _ in together], [places[a] for a, _ in together]
-        rows = arranged(places, [width_of(name, size) + 0.6 * size for name in names], wide)
+        rows = arranged(places, [style.width_of(name, size) + 0.6 * size for name in names], wide)
     for (x, _), name, row, place in zip(ordered, names, rows, places, strict=True):
-        late = place + width_of(name, size) > 1.25 * wide
+        late = place + style.width_of(name, size) > 1.25 * wide
         ax.annotate(
             name, xy=(x, 1.0), xycoords=("data", "axes fraction"), ha="right" if late else "left", va="bottom",
-            xytext=(0, (0.2 + 1.25 * row) * size), textcoords="offset points", fontsize=size, color=QUIET,
+            xytext=(0, (0.2 + 1.25 * row) * size), textcoords="offset points", fontsize=size, color=style.QUIET,
             annotation_clip=False,
         )  # fmt: skip
     return max(rows) + 1, key

@@ -13,19 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ka_explore.errors import InputError
-from ka_explore.plots.style import (
-    UNKNOWN,
-    axes_of,
-    beside,
-    colour_of,
-    dress,
-    label_colours,
-    marker_of,
-    plain,
-    room_of,
-    shortened,
-    type_of,
-)
+from ka_explore.plots import style
 from ka_explore.probes.results import Points, heading
 
 NAMED = 20  # classes that a legend can name
@@ -45,17 +33,15 @@ def draw_points(
     """A scatter: marker = net; colour = a value, a label (class, teacher, …), or the net where neither is known.
 
     Args:
-        result: what is drawn.
-        ax: where.
         legend: beside how many rows of pictures nets and labels are named, this one's first; 0 for not at all.
         limits: of both axes, to compare several; by default the points' own.
         range_: of the values that the colours span; by default the 2nd to the 98th percentile.
         bar: whether the colours of values are explained under it.
     """
-    ax = axes_of(ax)
-    size = type_of(ax)
+    ax = style.axes_of(ax)
+    size = style.type_of(ax)
     by_label = result.value is None and result.label is not None and len(result.labels) > 0
-    colours = label_colours(result.labels, result.legend) if by_label else []
+    colours = style.label_colours(result.labels, result.legend) if by_label else []
     by_value = ValueColours(result.value, range_) if result.value is not None else None
     if len(result.pairs):
         lines = result.xy[result.pairs]
@@ -64,13 +50,12 @@ def draw_points(
     area = (size / 2.2) ** 2 * (0.6 if len(result.xy) > 2000 else 1.0)
     for g, net in enumerate(result.groups):
         mine = result.group == g
-        own = colour_of(net, result.groups)
-        marker = marker_of(net, result.groups)
+        own, marker = style.colour_of(net, result.groups), style.marker_of(net, result.groups)
         face: Any = own
         if by_value is not None:
             face = by_value.to_colours(result.value[mine])  # type: ignore[index]
         elif by_label and result.label is not None:
-            face = [colours[i] if i >= 0 else UNKNOWN for i in result.label[mine]]
+            face = [colours[i] if i >= 0 else style.UNKNOWN for i in result.label[mine]]
         student = net == "student"
         ax.scatter(
             result.xy[mine, 0],
@@ -81,19 +66,21 @@ def draw_points(
             s=0.8 * area if student else 1.2 * area,
             linewidths=0.1 * size,
             alpha=0.85,
-            label=plain(net),
+            label=style.plain(net),
             zorder=3 if student else 2,
         )
         grey = "#444444" if by_label or by_value is not None else own
         fill = grey if student else "none"
         handles.append(
-            Line2D([], [], marker=marker, ls="", color=grey, markerfacecolor=fill, ms=0.6 * size, label=plain(net))
+            Line2D(
+                [], [], marker=marker, ls="", color=grey, markerfacecolor=fill, ms=0.6 * size, label=style.plain(net)
+            )
         )
     # a note says the quality in words already
     note = [result.note] if result.note else [f"{name} {value:.2f}" for name, value in result.quality.items()]
     if by_label and len(result.labels) > NAMED:
         note.append(f"{len(result.labels)} colours, too many to name")
-    dress(ax, title=heading(result), x=result.axes[0], y=result.axes[1], note="; ".join(note))
+    style.dress(ax, title=heading(result), x=result.axes[0], y=result.axes[1], note="; ".join(note))
     if limits is not None:
         ax.set(xlim=limits[0], ylim=limits[1])
     if legend:
@@ -107,24 +94,26 @@ def draw_points(
 
 def write_legends(ax: Axes, nets: Sequence[Line2D], names: Sequence[tuple[Any, str]], what: str, rows: int = 1) -> None:
     """Nets, then colours, in one list beside the axes: where it is long in smaller type, then in columns."""
-    width, height = room_of(ax)
-    size = 0.8 * type_of(ax)
+    width, height = style.room_of(ax)
+    size = 0.8 * style.type_of(ax)
     lines = len(nets) + (len(names) + 1 if names else 0)
-    room = rows * height - 11 * type_of(ax)  # what title, ticks, the axis' name and a note leave
+    room = rows * height - 11 * style.type_of(ax)  # what title, ticks, the axis' name and a note leave
     size = max(min(size, room / (1.35 * lines)), min(size, 4.5))
     columns = -(-lines // max(int(room / (1.35 * size)), 4))
     each = (0.22 if columns == 1 else 0.4 / columns) * width - 2 * size
     for line in nets:
-        line.set_label(shortened(str(line.get_label()), each, size))
+        line.set_label(style.shortened(str(line.get_label()), each, size))
         line.set_markersize(0.75 * size)
     handles = [*nets]
     if names:
-        handles.append(Line2D([], [], ls="", label=shortened(plain(what), each, size)))
+        handles.append(Line2D([], [], ls="", label=style.shortened(style.plain(what), each, size)))
         handles += [
-            Line2D([], [], marker="o", ls="", color=c, ms=0.75 * size, label=shortened(plain(n), each, size))
+            Line2D(
+                [], [], marker="o", ls="", color=c, ms=0.75 * size, label=style.shortened(style.plain(n), each, size)
+            )
             for c, n in names
         ]
-    legend = beside(ax, handles, columns=columns, size=size)
+    legend = style.beside(ax, handles, columns=columns, size=size)
     legend.set_zorder(5)
     if names:
         legend.get_texts()[len(nets)].set_fontstyle("italic")
@@ -134,12 +123,12 @@ class ValueColours:
     """Colours of values from the 2nd to the 98th percentile: one outlier must not make all others alike."""
 
     def __init__(self, values: np.ndarray, limits: tuple[float, float] | None = None):
-        finite = values[np.isfinite(values)]
+        finite = style.finite([values])
         low, high = limits or (tuple(np.percentile(finite, (2, 98))) if finite.size else (0.0, 1.0))
         self.norm = Normalize(low, high if high > low else low + 1)
         below, above = bool(finite.size and finite.min() < low), bool(finite.size and finite.max() > high)
         self.extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
-        self.map = colormaps["viridis"].with_extremes(bad=UNKNOWN)
+        self.map = colormaps["viridis"].with_extremes(bad=style.UNKNOWN)
 
     def to_colours(self, values: np.ndarray) -> np.ndarray:
         """One colour a value; grey where there is none."""
@@ -150,7 +139,7 @@ class ValueColours:
         figure: Any = axes[0].figure
         mappable = ScalarMappable(self.norm, self.map)
         bar = figure.colorbar(mappable, ax=axes, extend=self.extend, aspect=30, **where)
-        bar.set_label(plain(unit), fontsize=sizes[0])
+        bar.set_label(style.plain(unit), fontsize=sizes[0])
         bar.ax.tick_params(labelsize=sizes[1])
         axes_of_bar: Axes = bar.ax
         return axes_of_bar
@@ -167,16 +156,13 @@ def common_limits(frames: Sequence[Points]) -> Limits:
         return (0.0, 1.0), (0.0, 1.0)
     low, high = both.min(axis=0), both.max(axis=0)
     margin = np.where(high > low, 0.05 * (high - low), 0.5)
-    return (float(low[0] - margin[0]), float(high[0] + margin[0])), (
-        float(low[1] - margin[1]), float(high[1] + margin[1])
-    )  # fmt: skip
+    x, y = zip((low - margin).tolist(), (high + margin).tolist(), strict=True)
+    return x, y
 
 
 def common_range(frames: Sequence[Points]) -> tuple[float, float] | None:
     """The range of the values of all pictures: 2nd to 98th percentile; None where they have none."""
-    values = [frame.value for frame in frames if frame.value is not None]
-    finite = np.concatenate([*values, np.zeros(0)])
-    finite = finite[np.isfinite(finite)]
+    finite = style.finite(frame.value for frame in frames if frame.value is not None)
     return (float(np.percentile(finite, 2)), float(np.percentile(finite, 98))) if len(finite) else None
 
 
@@ -206,21 +192,21 @@ def draw_steps(frames: Sequence[Points] | Mapping[str, Points], figure: Figure |
     for index, (ax, frame) in enumerate(zip(grid.flat, shown, strict=False)):
         last = index == min(columns, len(shown)) - 1  # the legend stands at the first row's end
         draw_points(frame, ax, legend=rows if last else 0, limits=limits, range_=range_, bar=False)
-        size = type_of(ax)
-        ax.set_title(plain(own[index]), fontsize=size, pad=0.4 * size)
+        size = style.type_of(ax)
+        ax.set_title(style.plain(own[index]), fontsize=size, pad=0.4 * size)
         ax.tick_params(labelbottom=False, labelleft=False, length=0)
         ax.set_xlabel("")
         ax.set_ylabel("")
         if notes or not frame.note:
             for text in list(ax.texts):
                 text.remove()
-    size = 0.9 * type_of(grid.flat[0])
+    size = 0.9 * style.type_of(grid.flat[0])
     if shared:
-        figure.suptitle(plain(shared), fontsize=1.3 * size)
+        figure.suptitle(style.plain(shared), fontsize=1.3 * size)
     axes = [name for name in shown[0].axes if name]
     words = [" and ".join(dict.fromkeys(axes))] if axes else []
     words += [shown[0].note] if notes and shown[0].note else []
-    figure.supxlabel(plain("; ".join(["the same axes in each", *words])), fontsize=size, color="#555555")
+    figure.supxlabel(style.plain("; ".join(["the same axes in each", *words])), fontsize=size, color="#555555")
     if range_ is not None:
         by_value = ValueColours(np.concatenate([f.value for f in shown if f.value is not None]), range_)
         unit = next(f.unit for f in shown if f.value is not None)

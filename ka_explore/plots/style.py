@@ -6,10 +6,11 @@ in greyscale.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from matplotlib import color_sequences, colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
@@ -67,6 +68,12 @@ def hexadecimal(colour: Any) -> str:
 def plain(text: str) -> str:
     """A name as it stands: matplotlib would read ``$`` as mathematics and leave a leading ``_`` out of legends."""
     return (" " + text if text.startswith("_") else text).replace("$", r"\$")
+
+
+def finite(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """The finite values of arrays, in one row."""
+    values = np.concatenate([*map(np.ravel, arrays), np.zeros(0)])
+    return values[np.isfinite(values)]
 
 
 # Room and type
@@ -154,18 +161,12 @@ def shortened(text: str, width: float, size: float) -> str:
 # Around the axes
 
 
-def dress(ax: Axes, *, title: str = "", x: str = "", y: str = "", note: str = "", above: float = 0.0) -> float:
+def dress(
+    ax: Axes, *, title: str = "", x: str = "", y: str = "", note: str = "", above: float = 0.0, framed: bool = True
+) -> None:
     """Write what stands around the axes, in type that fits the figure.
 
-    Args:
-        ax: the axes.
-        title: above.
-        x: of the horizontal axis.
-        y: of the vertical axis.
-        note: under all of it, smaller.
-        above: room to leave between axes and title, in points.
-
-    Returns the size of type, in points.
+    The title stands so many points ``above``, the note smaller under all; lines above and right only where ``framed``.
     """
     size, (width, height) = type_of(ax), room_of(ax)
     ax.set_title(wrapped(plain(title), 0.85 * width, 1.1 * size), fontsize=1.1 * size, pad=above + 0.5 * size)
@@ -175,42 +176,32 @@ def dress(ax: Axes, *, title: str = "", x: str = "", y: str = "", note: str = ""
     for spine in ax.spines.values():
         spine.set_linewidth(0.07 * size)
         spine.set_color("#888888")
-    if note:
-        below(ax, note, 0.8 * size, max(width - 6 * size, 0.6 * width))
-    return size
+    if not framed:
+        ax.spines[["top", "right"]].set_visible(False)
+    if note:  # under the horizontal axis and its name, where no point can be
+        wide, size = max(width - 6 * size, 0.6 * width), 0.8 * size
+        ax.annotate(
+            wrapped(plain(note), wide, size),
+            xy=(0.0, 0.0),
+            xycoords=("axes fraction", ax.xaxis.label),
+            xytext=(0, -0.5 * size),
+            textcoords="offset points",
+            va="top",
+            fontsize=size,
+            color=QUIET,
+            annotation_clip=False,
+        )
 
 
-def below(ax: Axes, note: str, size: float, width: float) -> None:
-    """Write a note under the horizontal axis and its name, where no point can be."""
-    ax.annotate(
-        wrapped(plain(note), width, size),
-        xy=(0.0, 0.0),
-        xycoords=("axes fraction", ax.xaxis.label),
-        xytext=(0, -0.5 * size),
-        textcoords="offset points",
-        ha="left",
-        va="top",
-        fontsize=size,
-        color=QUIET,
-        annotation_clip=False,
-    )
-
-
-def beside(
-    ax: Axes, handles: Sequence[Any], *, title: str = "", columns: int = 1, size: float = 0.0, low: bool = False
-) -> Legend:
-    """A legend to the right of the axes, where it hides nothing; at their top, or at their lower end."""
-    size = size or 0.8 * type_of(ax)
+def beside(ax: Axes, handles: Sequence[Any], *, columns: int = 1, size: float = 0.0) -> Legend:
+    """A legend to the right of the axes, at their top, where it hides nothing."""
     return ax.legend(
         handles=list(handles),
-        loc="lower left" if low else "upper left",
-        bbox_to_anchor=(1.0, 0.0 if low else 1.0),
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
         borderaxespad=0.3,
         borderpad=0.2,
-        fontsize=size,
-        title=title or None,
-        title_fontsize=size,
-        alignment="left",
+        fontsize=size or 0.8 * type_of(ax),
         frameon=False,
         ncols=columns,
         handletextpad=0.5,
