@@ -33,9 +33,9 @@ from torch.nn import functional
 from ka_explore.errors import InputError
 from ka_explore.methods.base import Batches, Stage, StepOutput, share_of
 from ka_explore.methods.compress import Coded, CodedConfig, Map, identity, moments
-from ka_explore.methods.config import option
+from ka_explore.methods.config import factor, option
 from ka_explore.methods.fold import assign, fold, linear_end
-from ka_explore.methods.losses import SoftTarget, variance
+from ka_explore.methods.losses import SoftTarget, errors_by_image, variance
 from ka_explore.problem.layers import Outputs, to_map
 from ka_explore.problem.pool import Batch
 from ka_explore.problem.student import Chain
@@ -51,17 +51,11 @@ class LayerWiseConfig(CodedConfig):
         "of the joint stage: score_distance: squared distance of the logits (the paper); stacked, restricted, "
         "joint_posterior: cross-entropies",
     )
-    temperature: float = option(
-        0.5, "divides the logits of teacher and student in the joint stage", low=0.05, high=100.0, log=True
-    )
+    temperature: float = factor(0.5, "divides the logits of teacher and student in the joint stage", low=0.05)
     compress_share: float = option(0.15, "share of the steps that compress, all layers together", low=0.0, high=1.0)
     regress_share: float = option(0.35, "share of the steps that regress, all layers together", low=0.0, high=1.0)
-    compress_rate: float = option(
-        10.0, "factor on the learning rate of the auto-encoders", low=0.0, high=1000.0, log=True
-    )
-    regress_rate: float = option(
-        3.0, "factor on the learning rate of the layer-wise regression", low=0.0, high=1000.0, log=True
-    )
+    compress_rate: float = factor(10.0, "factor on the learning rate of the auto-encoders", high=1000.0)
+    regress_rate: float = factor(3.0, "factor on the learning rate of the layer-wise regression", high=1000.0)
 
 
 class LayerWise(Coded):
@@ -116,7 +110,7 @@ class LayerWise(Coded):
         return StepOutput(
             {"reconstruction": error, "unexplained": error / variance(stacked)},
             lambda: (
-                self.errors(compressor.rebuilt(compressor.code(features)), features)
+                errors_by_image(self.teaching, compressor.rebuilt(compressor.code(features)), features)
                 | {f"code/{layer}": code.mean(dim=(2, 3))}
             ),
         )
@@ -155,7 +149,7 @@ class LayerWise(Coded):
             assign(norm.weight, covariance.diagonal().clamp_min(0).sqrt())
             assign(norm.bias, mean)
             return
-        now, spread = moments(self.regressed(batch, layer) for batch in batches())
+        now, spread = moments(to_map(self.onward(batch, layer)) for batch in batches())
         factor = (covariance.diagonal() / spread.diagonal().clamp_min(1e-12)).clamp_min(0).sqrt()
         assert linear.bias is not None
         assign(linear.bias, (linear.bias.double() - now) * factor + mean)
@@ -171,26 +165,20 @@ class LayerWise(Coded):
             return StepOutput({"regression": error, "unexplained": error / spread})
         with torch.no_grad():
             target = self.code(batch, layer)
-        regressed = self.regressed(batch, layer)
+        regressed = to_map(self.onward(batch, layer))
         error = functional.mse_loss(regressed, target)
         return StepOutput(
             {"regression": error, "unexplained": error / variance(target)},
             lambda: {f"code/{layer}": target.mean(dim=(2, 3)), f"regressed/{layer}": regressed.mean(dim=(2, 3))},
         )
 
-    def regressed(self, batch: Batch, layer: str) -> Map:
-        """F̂_a^l."""
-        return to_map(self.onward(batch, layer))
-
     def onward(self, batch: Batch, layer: str | None) -> Tensor:
         """The code of the layer before (or the images) through its adaption module and the student's next segments."""
         before = self.before(layer)
-        if before is None:
-            feature = self.input_of(batch.images)
-        else:
-            with torch.no_grad():
-                code = self.code(batch, before)
-            feature = self.adapted(before, code)
+        with torch.no_grad():
+            feature = self.input_of(batch.images) if before is None else self.code(batch, before)
+        if before is not None:
+            feature = self.adapted(before, feature)
         for module in self.between(before, layer, heads=False):
             feature = module(feature)
         return feature

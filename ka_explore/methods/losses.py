@@ -4,7 +4,7 @@ Codes named here: the authors' code of Luo et al. 2019 (VainF/CommonFeatureLearn
 (zju-vipa/KamalEngine).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -332,6 +332,20 @@ def channel_error(
     """
     own = feature.var(dim=(0, 2, 3), unbiased=False)
     return (rebuilt - feature).square().mean(dim=(2, 3)) / own.clamp_min(1e-3 * float(variance(feature)))
+
+
+def errors_by_image(names: Iterable[str], rebuilt: Iterable[Tensor], features: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Reconstruction error of every teacher a sample, and a channel, relative to the feature's variance."""
+    found = {}
+    for name, made, feature in zip(names, rebuilt, features, strict=True):
+        found[f"error/{name}"] = (made - feature).square().mean(dim=(1, 2, 3)) / variance(feature)
+        found[f"channel_error/{name}"] = channel_error(made, feature)
+    return found
+
+
+def averaged_to(feature: Float[Tensor, "batch _ _ _"], size: tuple[int, int]) -> Float[Tensor, "batch _ _ _"]:
+    """A map averaged to a smaller height and width."""
+    return feature if tuple(feature.shape[2:]) == size else functional.adaptive_avg_pool2d(feature, size)
 
 
 def variance(feature: Float[Tensor, "batch channel height width"]) -> Float[Tensor, ""]:
