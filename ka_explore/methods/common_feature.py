@@ -77,11 +77,9 @@ class CommonFeatureConfig(AmalgamationConfig):
         0, "channels of the common space (0: a quarter of the student's, KamalEngine; code: 128)", low=0, high=4096
     )
     adaption_width: int = option(
-        0,
-        "channels after adaption (code: 256; 0: twice the width; -1: the width itself, KamalEngine)",
-        low=-1,
-        high=4096,
-    )
+        0, "channels after adaption (code: 256; 0: twice the width; -1: the width itself, KamalEngine)",
+        low=-1, high=4096,
+    )  # fmt: skip
     blocks: int = option(
         3, "residual blocks of the shared extractor (code and paper: 3, KamalEngine: 2)", low=1, high=16
     )

@@ -125,11 +125,8 @@ def checked(field: Option, value: Any) -> Any:
         raise InputError(f"{field.name}={value!r}: expected {field.kind.__name__}, got {type(value).__name__}.")
     for each in value if isinstance(value, tuple) else (value,):
         if isinstance(each, (int, float)) and not isinstance(each, bool):
-            low, high = (
-                (-math.inf if field.low is None else field.low),
-                (math.inf if field.high is None else field.high),
-            )
-            if not low <= each <= high:  # as a NaN is not
+            low = -math.inf if field.low is None else field.low
+            if not low <= each <= (math.inf if field.high is None else field.high):  # as a NaN is not
                 raise InputError(f"{field.name}={value!r}: expected {field.low} to {field.high}.")
     return value
 

