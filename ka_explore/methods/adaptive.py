@@ -257,11 +257,8 @@ class Adaptive(Method):
     ) -> Float[Tensor, "batch"]:
         """How far the student's logits for a task are from an answer, an image.
 
-        Args:
-            student: for all classes of the task that are taught.
-            answer: of a teacher or component.
-            known: which of the classes the answer is about.
-            bridge: has the scale m.
+        The student's are for all classes of the task that are taught, the answer for those known; the bridge has the
+        scale m.
         """
         if self.config.soft_target == "score_distance":
             target = torch.zeros_like(student)

@@ -48,14 +48,10 @@ class Coded(Method, ABC):
         self.layers = self.blocks_named(self.config.layers)
         sample = problem.pool.images[:2]
         self.shapes = {name: f.shape[1:] for name, f in self.student(sample).features.items()}
-        self.check_student(sample)
         self.compressors = nn.ModuleDict({layer: self.make_compressor(layer) for layer in self.layers})
         self.adaptions = nn.ModuleDict(
             {layer: identity(self.shapes[layer][0]) for layer in self.layers} if self.config.adaption else {}
         )
-
-    def check_student(self, images: Map) -> None:
-        """Raises InputError for a student that cannot be taught so."""
 
     def teacher_layers(self) -> Mapping[str, Sequence[str]]:
         """The blocks of every teacher that teaches which are matched to the student's layers."""
@@ -103,13 +99,7 @@ class Coded(Method, ABC):
 
 
 class Compressor(nn.Module):
-    """The linear auto-encoders of one layer: one for all teachers, or a chain of them, one teacher after the other.
-
-    Args:
-        channels: of every teacher's feature.
-        width: of the code.
-        order: ``direct`` or ``incremental``.
-    """
+    """The linear auto-encoders of one layer: one for all teachers, or (incremental) one teacher after the other."""
 
     def __init__(self, channels: Sequence[int], width: int, *, order: str):
         super().__init__()

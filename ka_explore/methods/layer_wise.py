@@ -33,11 +33,12 @@ from torch.nn import functional
 from ka_explore.errors import InputError
 from ka_explore.methods.base import Batches, Stage, StepOutput, share_of
 from ka_explore.methods.compress import Coded, CodedConfig, Map, identity, moments
-from ka_explore.methods.config import factor, option
+from ka_explore.methods.config import TrainingConfig, factor, option
 from ka_explore.methods.fold import assign, fold, linear_end
 from ka_explore.methods.losses import SoftTarget, errors_by_image, variance
 from ka_explore.problem.layers import Outputs, to_map
 from ka_explore.problem.pool import Batch
+from ka_explore.problem.problem import Problem
 from ka_explore.problem.student import Chain
 
 
@@ -68,6 +69,34 @@ class LayerWise(Coded):
         "incremental": {"order": "incremental"},
         "without_adaption": {"adaption": False},
     }
+
+    student: Chain
+
+    def __init__(self, problem: Problem, config: TrainingConfig):
+        super().__init__(problem, config)
+        self.vectors: dict[str, bool] = {}  # by layer, whether its output is one
+        feature = self.input_of(problem.pool.images[:2])
+        for name, segment in self.student.segments.items():
+            feature = segment(feature)
+            if name in self.layers:
+                if feature.ndim not in (2, 4):
+                    raise InputError(
+                        f"layer {name!r} of the student puts out {tuple(feature.shape)}: layer-wise regression takes "
+                        "maps (batch, channel, height, width) and vectors (batch, channel)."
+                    )
+                self.vectors[name] = feature.ndim == 2
+                if self.config.adaption:
+                    linear_end(name, segment)
+
+    def make_student(self) -> Chain:
+        """The problem's own student. Raises InputError unless it is a chain, as regression needs its segments."""
+        student = super().make_student()
+        if isinstance(student, Chain):
+            return student
+        raise InputError(
+            "layer-wise regression trains a student segment by segment: make it with Student.chain, or use the "
+            "method 'one_stage', which takes any student."
+        )
 
     # The table of contents.
 
@@ -124,7 +153,7 @@ class LayerWise(Coded):
         finish, folded = None, []
         if before is not None and self.config.adaption:
             trains.append(self.adaptions[before])
-            finish, folded = partial(self.fold, layer=before), [self.chain.segments[before], self.adaptions[before]]
+            finish, folded = partial(self.fold, layer=before), [self.student.segments[before], self.adaptions[before]]
         return Stage(
             name=f"regress {layer or 'scores'}",
             forward=partial(self.regress, layer=layer),
@@ -143,7 +172,7 @@ class LayerWise(Coded):
         Ours: a fresh layer puts out values of another size than the code, and learning the size alone takes hundreds
         of steps at the rate the rest can bear.
         """
-        linear, norm = linear_end(layer, self.chain.segments[layer])
+        linear, norm = linear_end(layer, self.student.segments[layer])
         mean, covariance = moments(self.code(batch, layer) for batch in batches())
         if norm is not None:
             assign(norm.weight, covariance.diagonal().clamp_min(0).sqrt())
@@ -185,7 +214,7 @@ class LayerWise(Coded):
 
     def fold(self, batches: Batches, *, layer: str) -> None:
         """W'_i = Σ_j A_ij W_j, b'_i = a_i + Σ_j A_ij b_j; the adaption module is the identity from here on."""
-        linear, norm = linear_end(layer, self.chain.segments[layer])
+        linear, norm = linear_end(layer, self.student.segments[layer])
         adaption = self.adaptions[layer]
         assert isinstance(adaption, nn.Conv2d)
         inputs: list[Tensor] = []
@@ -212,33 +241,6 @@ class LayerWise(Coded):
 
     # What the student is made of.
 
-    @property
-    def chain(self) -> Chain:
-        """The student; regression needs its segments."""
-        assert isinstance(self.student, Chain)
-        return self.student
-
-    def check_student(self, images: Map) -> None:
-        """Raises InputError for a student that is no chain of segments; notes whose output is a vector."""
-        if not isinstance(self.student, Chain):
-            raise InputError(
-                "layer-wise regression trains a student segment by segment: make it with Student.chain, or use the "
-                "method 'one_stage', which takes any student."
-            )
-        self.vectors: dict[str, bool] = {}
-        feature = self.input_of(images)
-        for name, segment in self.student.segments.items():
-            feature = segment(feature)
-            if name in self.layers:
-                if feature.ndim not in (2, 4):
-                    raise InputError(
-                        f"layer {name!r} of the student puts out {tuple(feature.shape)}: layer-wise regression takes "
-                        "maps (batch, channel, height, width) and vectors (batch, channel)."
-                    )
-                self.vectors[name] = feature.ndim == 2
-                if self.config.adaption:
-                    linear_end(name, segment)
-
     def before(self, layer: str | None) -> str | None:
         """The chosen layer before this one (None: the images; of None: the last)."""
         if layer is None:
@@ -248,21 +250,21 @@ class LayerWise(Coded):
 
     def between(self, before: str | None, layer: str | None, *, heads: bool = True) -> Iterator[nn.Module]:
         """The student's segments after ``before`` up to ``layer``; with None all to the end, and the heads."""
-        names = list(self.chain.segments)
+        names = list(self.student.segments)
         start = 0 if before is None else names.index(before) + 1
         end = len(names) if layer is None else names.index(layer) + 1
         for name in names[start:end]:
-            yield self.chain.segments[name]
+            yield self.student.segments[name]
         if layer is None and heads:
-            yield self.chain.heads
+            yield self.student.heads
 
     def input_of(self, images: Map) -> Tensor:
         """What the first segment is given."""
-        return images if self.chain.preprocess is None else self.chain.preprocess(images)
+        return images if self.student.preprocess is None else self.student.preprocess(images)
 
     def heads(self, feature: Tensor) -> Float[Tensor, "batch column"]:
         """The logits of all heads."""
-        return torch.cat([head(feature) for head in self.chain.heads.values()], dim=1)
+        return torch.cat([head(feature) for head in self.student.heads.values()], dim=1)
 
     def adapted(self, layer: str, feature: Tensor) -> Tensor:
         """The feature (or code) of a layer through its adaption module, as the next segment takes it."""
@@ -276,11 +278,11 @@ class LayerWise(Coded):
             return self.student(images)
         feature = self.input_of(images)
         features = {}
-        for name, segment in self.chain.segments.items():
+        for name, segment in self.student.segments.items():
             feature = segment(feature)
             if name in self.layers:
                 feature = self.adapted(name, feature)
-            features[name] = to_map(feature.clone() if self.chain.in_place else feature)
+            features[name] = to_map(feature.clone() if self.student.in_place else feature)
         return Outputs(self.heads(feature), features)
 
     def code(self, batch: Batch, layer: str) -> Map:

@@ -139,11 +139,8 @@ def gate(
 ) -> Float[Tensor, "teacher"]:
     """The losses of the images that each teacher teaches.
 
-    Args:
-        losses: of every image with every teacher.
-        weights: of the selection.
-        weighting: ``sample``: mean over images of the weighted losses. ``teacher``: each teacher's weighted mean over
-            its images; one that teaches none in the batch adds nothing.
+    By ``sample``: mean over images of the weighted losses. By ``teacher``: each teacher's weighted mean over its
+    images; one that teaches none in the batch adds nothing.
     """
     taught = (losses * weights).sum(dim=0)
     return taught / (len(losses) if weighting == "sample" else weights.sum(dim=0).clamp_min(1e-8))
@@ -269,11 +266,7 @@ def classwise_mmd(
     1/C · Σ_c MMD²({h_S}_c, {h_T}_c), the class-wise part of DDFA (Information Sciences 613, 2022) as its abstract
     describes it; the formula is ours. A class with a single image has no distribution and is left out.
 
-    Args:
-        student: rows of the student.
-        teachers: rows of each teacher.
-        label: the class each image seems to have, by the teachers' answers.
-        owner: which of ``teachers`` knows that class.
+    The label is the class each image seems to have, by the teachers' answers, its owner which of them knows it.
     """
     parts = []
     for value in label.unique().tolist():

@@ -139,11 +139,7 @@ def fork_command(folder: object, name: str, at: int | None, changes: Mapping[str
 
 
 def run_command(about: Mapping[str, Any]) -> str:
-    """The command that makes a run anew, where its problem is one of ours, or forks it from its parent.
-
-    Args:
-        about: what ``run.json`` holds.
-    """
+    """The command that makes a run anew, where its problem is one of ours, or forks it from its parent."""
     name, configs = str(about["name"]), about["configs"]
     if about["parent"] is not None:
         parent, at = about["parent"]

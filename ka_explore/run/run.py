@@ -22,13 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError
-from ka_explore.methods.base import AmalgamationConfig, Batches, Method, Stage
+from ka_explore.methods.base import Batches, Method, Stage
 from ka_explore.methods.config import TrainingConfig
 from ka_explore.problem.cache import TeacherCache
 from ka_explore.problem.pool import Batch
 from ka_explore.problem.problem import Problem
 from ka_explore.problem.progress import progress_bar
-from ka_explore.problem.targets import TargetKind
 from ka_explore.run.about import (
     TEMPORARY,
     about_method,
@@ -403,8 +402,7 @@ class Run:
     def snapshot(self) -> Snapshot:
         """Named arrays on the probe set, as they are now; it changes nothing. See `ka_explore.run.snapshot`."""
         with self._in_eval_mode():
-            batch = self._batch(self.problem.pool.probe_index, augment_step=None)
-            return take_snapshot(self.method, self.stage, self.step, batch, self._teacher_outputs, self._targets)
+            return take_snapshot(self.method, self.stage, self.step, self._teacher_outputs)
 
     # One step.
 
@@ -413,9 +411,8 @@ class Run:
         begun = time.perf_counter()
         stage, within = self._state.stage_at(self.step)
         optimizer = self._state.optimizer_of(stage)
-        batch = self._batch(
-            self.problem.pool.at(self.seed, self.step, self.method.config.batch_size), augment_step=self.step
-        )
+        index = self.problem.pool.at(self.seed, self.step, self.method.config.batch_size)
+        batch = self._batch(index, augment_step=self.step)
         prepare(self.method, stage)
         rate = rate_at(self.method.config, within, stage.steps)
         self._dirty = True
@@ -439,9 +436,8 @@ class Run:
 
     def _batches(self) -> Iterator[Batch]:
         """The whole pool in order, never augmented."""
-        everything = np.arange(len(self.problem.pool))
-        for start in range(0, len(everything), 256):
-            yield self._batch(everything[start : start + 256], augment_step=None)
+        for index in self.problem.pool.in_order():
+            yield self._batch(index, augment_step=None)
 
     def _commit(self, row: Row, seconds: float) -> None:
         """Record the step that was done, or compare it with its record."""
@@ -485,24 +481,13 @@ class Run:
 
     def _batch(self, index: np.ndarray, *, augment_step: int | None) -> Batch:
         """The images of these indices and what the teachers say of them: from the cache, or live when augmented."""
-        return self._teacher_outputs.batch(
-            index,
-            self.method.teacher_layers(),
-            targets=self._targets,
-            without=self.method.without,
-            augment=None if augment_step is None else fold_in(self.seed, augment_step),
-        )
+        augment = None if augment_step is None else fold_in(self.seed, augment_step)
+        return self._teacher_outputs.batch(index, self.method, augment=augment)
 
     @property
     def cache(self) -> TeacherCache:
         """What the teachers say of the pool."""
         return self._teacher_outputs.cache(self.method.teacher_layers())
-
-    @property
-    def _targets(self) -> TargetKind:
-        """What stands in for the teachers' own answers under the options in force."""
-        config = self.method.config
-        return config.targets if isinstance(config, AmalgamationConfig) else "own"
 
     # State.
 

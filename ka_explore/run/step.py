@@ -56,11 +56,7 @@ def training_step(
 ) -> tuple[dict[str, Any], list[str]]:
     """Forward, loss, backward, update: what a row says of it, and what was not finite, in which case nothing changed.
 
-    Args:
-        method: as `prepare` left it.
-        optimizer: of what the stage trains.
-        rate: the learning rate.
-        precision: see `Run`.
+    The method is as `prepare` left it.
     """
     with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         output = stage.forward(batch)
@@ -132,8 +128,7 @@ def seeded(seed: int, step: int, device: torch.device, *, draws: bool = True) ->
     whose fused operations take no other generator, the device's global one is set, and set back afterwards: another
     thread that draws on the same GPU meanwhile disturbs and is disturbed.
 
-    Args:
-        draws: whether anything on the CPU may draw at all; where nothing can, nothing needs to be watched.
+    Where nothing on the CPU ``draws``, nothing needs to be watched.
     """
     gpu = device.type == "cuda"
     chosen = fold_in(seed, step) if gpu or draws else 0

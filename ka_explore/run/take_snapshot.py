@@ -8,24 +8,23 @@ from torch import Tensor
 from torch.nn import functional
 
 from ka_explore.methods.base import Method, Stage
-from ka_explore.problem.pool import Batch
 from ka_explore.problem.targets import TargetKind
 from ka_explore.run.gradients import gradients
 from ka_explore.run.snapshot import Snapshot
-from ka_explore.run.teacher_outputs import TeacherOutputs
+from ka_explore.run.teacher_outputs import TeacherOutputs, targets_of
 
 CHANNEL_ROWS = 128  # images whose errors are kept by channel
 
 
-def take_snapshot(
-    method: Method, stage: Stage | None, step: int, batch: Batch, asked: TeacherOutputs, targets: TargetKind
-) -> Snapshot:
+def take_snapshot(method: Method, stage: Stage | None, step: int, asked: TeacherOutputs) -> Snapshot:
     """Named arrays on the probe set; see `ka_explore.run.snapshot`.
 
     The method is in eval mode, gradients off; the stage is that of the next step, None for a method that trains
-    nothing; the batch is the probe set.
+    nothing.
     """
-    problem = asked.problem
+    problem, targets = asked.problem, targets_of(method)
+    index = problem.pool.probe_index
+    batch = asked.batch(index, method)
     if stage is None:
         arrays = {"scores": method.predict(batch.images)}
     else:
@@ -41,7 +40,6 @@ def take_snapshot(
         count = min(method.config.batch_size, len(batch.index))
         found, rest = gradients(method, stage, batch.first(count)), (0, len(batch.index) - count)
         arrays |= {name: functional.pad(values, rest, value=math.nan) for name, values in found.items()}
-    index = problem.pool.probe_index
     labels, truth = problem.labels, problem.pool.labels
     named = {name: as_stored(name, array) for name, array in arrays.items()} | asked.on_probe_set()
     if targets != "own":

@@ -52,13 +52,8 @@ class Asked:
         With ``validation`` a default that no longer fits shrinks to two thirds, first the pool's, then, if teachers and
         pool would still share images, the teachers'.
 
-        Args:
-            defaults: how many unlabelled and labelled images, and how much label noise.
-            room: images that there are.
-            own: for each teacher the indices among them that it can learn from.
-
-        Raises:
-            InputError: for a number out of range.
+        The defaults are how many unlabelled and labelled images, and how much label noise; ``own`` for each teacher the
+        indices among all images that it can learn from. Raises InputError for a number out of range.
         """
         most = min(map(len, own))
         unlabelled, labelled, noise = defaults
@@ -132,19 +127,14 @@ def build(
     """The problem of that name: images are set aside, every teacher is taught its lesson, the rest is for the student.
 
     Args:
-        asked: what it is asked for.
         defaults: how many unlabelled and labelled images, and how much label noise, where it is not asked.
-        recipes: of the teachers.
-        rest: images for teachers and pool.
-        test: images to mark on.
+        rest: images for teachers and pool; ``test`` are those to mark on.
         own: the indices of the images that the teacher of a number can learn from.
         lesson: what it is shown of those it is dealt, given its number, the share of wrong labels and its randomness.
         marked: what the images of ``pool`` or ``test`` look like, and their labels, which are for marking.
-        make_student: of the problem.
-        options: what it takes besides.
+        options: what the problem takes besides.
 
-    Raises:
-        InputError: for options out of range.
+    Raises InputError for options out of range.
     """
     seed = int(asked.seed)
     rest, test = set_aside(rest, test, validation=asked.validation)

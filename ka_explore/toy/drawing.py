@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
-from ka_explore.toy.checks import check_seed, whole_number
+from ka_explore.toy.checks import MOST_SEED, whole_number
 
 TASKS: dict[str, tuple[str, ...]] = {
     "shape": ("triangle", "L", "comb", "notched square"),
@@ -68,12 +68,9 @@ def sprite_images(
 
 
 def draw(count: int, size: int, seed: int) -> Sprites:
-    """That many sprites of size × size pixels.
-
-    Raises InputError as `sprite_images` does.
-    """
+    """That many sprites of size × size pixels. Raises InputError as `sprite_images` does."""
     count, size = whole_number("count", count, 1, 2**24), whole_number("size", size, 12, 512)
-    check_seed(seed)
+    whole_number("seed", seed, 0, MOST_SEED)
     # A stream of random numbers for each thing that varies: more images, or another size, leave all others be.
     streams: Iterator[np.random.Generator] = (np.random.default_rng([seed, 77, stream]) for stream in range(99))
 
@@ -141,14 +138,8 @@ def coverage(
 ) -> Float32[np.ndarray, "image size size"]:
     """How much of every pixel a polygon covers, 0 to 1, by the distance of its middle to the outline.
 
-    The distance is the least to any edge; a point is inside if a ray from it crosses an odd number of edges.
-
-    Args:
-        corners: the polygon, of area one around the origin.
-        centre: x and y, in pixels.
-        side: of a square of the same area, in pixels.
-        angle: clockwise as seen, in radians.
-        size: pixels a side of the image.
+    The distance is the least to any edge; a point is inside if a ray from it crosses an odd number of edges. The
+    polygon is of area one around the origin, ``side`` that of a square of its area, the angle in radians, clockwise.
     """
     pixel = np.arange(size, dtype=np.float32) + 0.5
     right = pixel[None, None, :] - centre[:, 0, None, None].astype(np.float32)
