@@ -42,10 +42,7 @@ class GradNorm(nn.Module):
         self.initial.copy_(torch.stack([terms[name] for name in self.terms]).abs().clamp_min(1e-8))
 
     def forward(
-        self,
-        terms: Mapping[str, Float[Tensor, ""]],
-        weights: Mapping[str, float],
-        shared: Iterable[nn.Parameter],
+        self, terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float], shared: Iterable[nn.Parameter]
     ) -> Float[Tensor, ""]:
         """Σ_k λ_k w_k L_k; its gradient reaches the net through the L_k and θ through GradNorm's own loss.
 

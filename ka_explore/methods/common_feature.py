@@ -25,19 +25,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ka_explore.methods import losses
 from ka_explore.methods.base import AmalgamationConfig, Method, Stage, StepOutput
 from ka_explore.methods.config import TrainingConfig, factor, option, weight
-from ka_explore.methods.losses import (
-    BANDWIDTHS,
-    averaged_to,
-    classwise_mmd,
-    errors_by_image,
-    mmd,
-    mmd_by_sample,
-    mmd_sum,
-    paired,
-    reconstruction,
-)
 from ka_explore.problem.layers import Outputs
 from ka_explore.problem.pool import Batch
 from ka_explore.problem.problem import Problem
@@ -65,7 +55,7 @@ class CommonFeatureConfig(AmalgamationConfig):
         "relative", "error divided by the feature's variance (ours), mean over elements (code), squared norm (paper)"
     )
     bandwidths: tuple[float, ...] = option(
-        BANDWIDTHS, "σ of the MMD's Gaussian kernels, summed (code)", low=1e-6, high=1e3
+        losses.BANDWIDTHS, "σ of the MMD's Gaussian kernels, summed (code)", low=1e-6, high=1e3
     )
     # Where the nets meet.
     pooling: Literal["flatten", "mean", "vector"] = option(
@@ -162,17 +152,18 @@ class CommonFeature(Method):
         )
         self.decoders = nn.ModuleList(decoder(width, f.shape[1], options) for f in features)
         self.weights = options.weights
+        self.adaption_of: dict[str, nn.Module] = dict(zip(("student", *problem.names), self.adaptions, strict=True))
+        self.decoder_of: dict[str, nn.Module] = dict(zip(problem.names, self.decoders, strict=True))
 
     def stages(self) -> Sequence[Stage]:
         """One stage. What no weight reaches does not learn: no alignment, no student's adaption, and so on."""
         align = self.weights["mmd"] + self.weights["paired"] + self.weights["classwise"]
         rebuild = self.weights["reconstruction"]
-        adaptions, decoders = self.adaption_of, self.decoder_of
-        trains: list[nn.Module] = [self.student, *([adaptions["student"]] if align else [])]
+        trains: list[nn.Module] = [self.student, *([self.adaption_of["student"]] if align else [])]
         if align or rebuild:
-            trains += [*(adaptions[name] for name in self.teaching), self.extractor]
+            trains += [*(self.adaption_of[name] for name in self.teaching), self.extractor]
         if rebuild:
-            trains += [decoders[name] for name in self.teaching]
+            trains += [self.decoder_of[name] for name in self.teaching]
         rates = (1.0,) + (self.config.common_rate,) * (len(trains) - 1)
         return [Stage("joint", self.joint, tuple(trains), self.config.steps, self.weights, rates=rates)]
 
@@ -191,15 +182,15 @@ class CommonFeature(Method):
         @cache
         def by_image() -> Tensor:
             """What every image adds, by teacher and bandwidth."""
-            return mmd_by_sample(own, others, self.config.bandwidths)
+            return losses.mmd_by_sample(own, others, self.config.bandwidths)
 
         # Of a large probe set one Gram matrix of all nets need not fit: without gradients it is taken in blocks.
-        by_bandwidth = mmd(own, others, self.config.bandwidths) if own.requires_grad else by_image().mean(dim=2)
+        by_bandwidth = losses.mmd(own, others, self.config.bandwidths) if own.requires_grad else by_image().mean(dim=2)
         terms = {
             "soft": self.soft_target(student.logits, batch),
-            "mmd": mmd_sum(by_bandwidth),
-            "reconstruction": reconstruction(rebuilt, targets, kind=self.config.reconstruction),
-            "paired": paired(own, others),
+            "mmd": losses.mmd_sum(by_bandwidth),
+            "reconstruction": losses.reconstruction(rebuilt, targets, kind=self.config.reconstruction),
+            "paired": losses.paired(own, others),
         }
         if self.config.classwise_weight:
             terms["classwise"] = self.classwise(rows, batch)
@@ -208,7 +199,7 @@ class CommonFeature(Method):
             """Where the common space puts every net, also those that do not teach; errors; the MMD of every image."""
             everyone = self.common(self.features(student, batch.teachers)) if self.without else common
             found = {f"common/{name}": h.mean(dim=(2, 3)) for name, h in everyone.items()}
-            found |= errors_by_image(self.teaching, rebuilt.values(), targets.values())
+            found |= losses.errors_by_image(self.teaching, rebuilt.values(), targets.values())
             for i, name in enumerate(targets):
                 found |= {f"mmd/{name}/{b:g}": by_image()[i, k] for k, b in enumerate(self.config.bandwidths)}
             return found
@@ -222,7 +213,7 @@ class CommonFeature(Method):
         chosen = [t for t in self.problem.teachers if names is None or t.name in names]
         raw = {"student": student.features[self.student.feature_layer]}
         raw |= {t.name: teachers[t.name].features[t.feature_layer] for t in chosen}
-        return {name: averaged_to(f, self.size) for name, f in raw.items()}
+        return {name: losses.averaged_to(f, self.size) for name, f in raw.items()}
 
     def classwise(self, rows: Mapping[str, Float[Tensor, "batch feature"]], batch: Batch) -> Float[Tensor, ""]:
         """The MMD a class, mean over tasks; the class of an image is the best-scored of all teachers' columns."""
@@ -232,20 +223,9 @@ class CommonFeature(Method):
             logits = [batch.teachers[name].logits for name in names]
             owner = torch.cat([torch.full((z.shape[1],), i, device=z.device) for i, z in enumerate(logits)])
             label = torch.cat(logits, dim=1).argmax(dim=1)
-            parts.append(
-                classwise_mmd(rows["student"], [rows[n] for n in names], label, owner[label], self.config.bandwidths)
-            )
+            others = [rows[name] for name in names]
+            parts.append(losses.classwise_mmd(rows["student"], others, label, owner[label], self.config.bandwidths))
         return torch.stack(parts).mean()
-
-    @property
-    def adaption_of(self) -> dict[str, nn.Module]:
-        """The adaption of every net."""
-        return dict(zip(("student", *self.problem.names), self.adaptions, strict=True))
-
-    @property
-    def decoder_of(self) -> dict[str, nn.Module]:
-        """The decoder of every teacher."""
-        return dict(zip(self.problem.names, self.decoders, strict=True))
 
     def common(
         self, features: Mapping[str, Float[Tensor, "batch _ _ _"]]
@@ -255,8 +235,7 @@ class CommonFeature(Method):
         One pass also means that batch norm sees all nets together; a pass a net would mix their running averages
         into statistics that fit none.
         """
-        adaptions = self.adaption_of
-        adapted = [adaptions[name](f) for name, f in features.items()]
+        adapted = [self.adaption_of[name](f) for name, f in features.items()]
         parts = self.extractor(torch.cat(adapted)).split(len(adapted[0]))
         return dict(zip(features, parts, strict=True))
 

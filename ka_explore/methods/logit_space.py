@@ -138,19 +138,14 @@ def branch(feature: Sequence[int], last: Sequence[int], *, columns: int) -> nn.S
         strides = [2 if now > end else 1 for now, end in zip(size, last[1:], strict=True)]
         size = [-(-now // stride) for now, stride in zip(size, strides, strict=True)]
         wider = max(channels, min(2 * channels, last[0]))
-        parts.append(separable(channels, wider, (strides[0], strides[1]), normed=size[0] * size[1] > 1))
+        normed = size[0] * size[1] > 1  # the batch of one image has no variance on a map of one place
+        parts.append(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, (strides[0], strides[1]), padding=1, groups=channels, bias=False),
+                nn.Conv2d(channels, wider, 1, bias=not normed),
+                *([nn.BatchNorm2d(wider)] if normed else []),
+                nn.ReLU(),
+            )
+        )
         channels = wider
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, columns))
-
-
-def separable(channels: int, width: int, strides: tuple[int, int], *, normed: bool) -> nn.Sequential:
-    """A 3×3 convolution a channel, a 1×1 convolution across them, batch norm and ReLU.
-
-    Without a norm for maps of one place: their batch of one image has no variance.
-    """
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, stride=strides, padding=1, groups=channels, bias=False),
-        nn.Conv2d(channels, width, 1, bias=not normed),
-        *([nn.BatchNorm2d(width)] if normed else []),
-        nn.ReLU(),
-    )

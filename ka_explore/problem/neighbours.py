@@ -37,9 +37,7 @@ def neighbour_space(
     return torch.cat(vectors, dim=1)
 
 
-def thumbnails(
-    images: Float[Tensor, "image channel height width"],
-) -> Float[Tensor, "image channel height2 width2"]:
+def thumbnails(images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image channel height2 width2"]:
     """Images averaged to at most 14 pixels a side, all that neighbours are found by; small ones stay as they are."""
     size = (min(SIDE, images.shape[2]), min(SIDE, images.shape[3]))
     return functional.adaptive_avg_pool2d(images.float(), size)

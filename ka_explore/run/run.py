@@ -11,7 +11,7 @@ state and the record. What can be said without them stands beside it: `about`, `
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -220,7 +220,7 @@ class Run:
     @property
     def steps(self) -> int:
         """Steps of all stages together."""
-        return self._state.steps
+        return self._state.starts[-1]
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -347,43 +347,41 @@ class Run:
             NotApplicable: a change that does not fit at that step: other shapes, other stages before it.
         """
         with self._lock:
-            return self._fork(name, self.step if at is None else at, folder, changes)
-
-    def _fork(self, name: str, at: int, folder: str | Path | None, changes: Mapping[str, Any]) -> "Run":
-        if not is_whole(at) or at > self.recorded:
-            raise InputError(f"fork(at={at!r}): expected a recorded step, 0 to {self.recorded}.")
-        if not name or Path(name).name != name:
-            raise InputError(f"fork({name!r}): expected a plain name, which becomes a folder's.")
-        try:
-            config = self.config_at(at).replace(**changes)
-        except InputError as error:
-            raise InputError(f"{self._state.kind.__name__}: {error}") from None
-        before = [(step, kept) for step, kept in self._state.configs if step < at]
-        new = self._state.build(config)  # before there is a folder: options may not fit the problem
-        if at > 0:
-            check_applicable(self._state.build(self.config_at(at - 1)), new, at, changes)
-        if folder is None and not self.temporary:
-            folder = self.folder.parent / name
-        about = self.store.about | {
-            "name": name,
-            "configs": [[step, asdict(kept)] for step, kept in [*before, (at, config)]],
-            "parent": [self.name, at],
-            **about_method(new),
-        }
-        other = Run.__new__(Run)
-        store = self.store.copy(folder_of(other, folder), about, rows=at)
-        other._start(store, self.problem, self._state.kind, new if at == 0 else None)
-        other._teacher_outputs = self._teacher_outputs  # of the same problem on the same device
-        try:
-            with other.store.lock(), other._threads():
-                if at == 0:
-                    other._save()  # other options may have made other weights
-                other._go_to(at)
-                other._save()
-        except BaseException:
-            shutil.rmtree(other.folder, ignore_errors=True)
-            raise
-        return other
+            at = self.step if at is None else at
+            if not is_whole(at) or at > self.recorded:
+                raise InputError(f"fork(at={at!r}): expected a recorded step, 0 to {self.recorded}.")
+            if not name or Path(name).name != name:
+                raise InputError(f"fork({name!r}): expected a plain name, which becomes a folder's.")
+            try:
+                config = self.config_at(at).replace(**changes)
+            except InputError as error:
+                raise InputError(f"{self._state.kind.__name__}: {error}") from None
+            before = [(step, kept) for step, kept in self._state.configs if step < at]
+            new = self._state.build(config)  # before there is a folder: options may not fit the problem
+            if at > 0:
+                check_applicable(self._state.build(self.config_at(at - 1)), new, at, changes)
+            if folder is None and not self.temporary:
+                folder = self.folder.parent / name
+            about = self.store.about | {
+                "name": name,
+                "configs": [[step, asdict(kept)] for step, kept in [*before, (at, config)]],
+                "parent": [self.name, at],
+                **about_method(new),
+            }
+            other = Run.__new__(Run)
+            store = self.store.copy(folder_of(other, folder), about, rows=at)
+            other._start(store, self.problem, self._state.kind, new if at == 0 else None)
+            other._teacher_outputs = self._teacher_outputs  # of the same problem on the same device
+            try:
+                with other.store.lock(), other._threads():
+                    if at == 0:
+                        other._save()  # other options may have made other weights
+                    other._go_to(at)
+                    other._save()
+            except BaseException:
+                shutil.rmtree(other.folder, ignore_errors=True)
+                raise
+            return other
 
     def save(self) -> None:
         """Write a checkpoint of this very step, so that opening the run needs no replay."""

@@ -47,11 +47,6 @@ class State:
         """The options in force for the step after ``step`` steps."""
         return next(config for start, config in reversed(self.configs) if start <= step or start == 0)
 
-    @property
-    def steps(self) -> int:
-        """Steps of all stages together."""
-        return self.starts[-1]
-
     def stage_at(self, step: int) -> tuple[Stage, int]:
         """The stage of the step after ``step`` steps, and how far into it that is; the last stage at the end."""
         for stage, start, end in zip(self.stages, self.starts, self.starts[1:], strict=False):

@@ -35,17 +35,11 @@ CHUNK = 1 << 20  # pixels drawn at once
 
 @dataclass(frozen=True)
 class Sprites:
-    """Images of sprites and what is true of them.
-
-    Attributes:
-        images: red, green and blue.
-        labels: by task, an index into its names in `TASKS`.
-        dark: whether the background is dark; no task asks for it, but a teacher may have seen only one kind.
-    """
+    """Images of sprites and what is true of them."""
 
     images: UInt8[np.ndarray, "image 3 size size"]
-    labels: dict[str, Int64[np.ndarray, "image"]]
-    dark: Bool[np.ndarray, "image"]
+    labels: dict[str, Int64[np.ndarray, "image"]]  # by task, an index into its names in `TASKS`
+    dark: Bool[np.ndarray, "image"]  # the background; no task asks for it, but a teacher may have seen only one kind
 
     def __len__(self) -> int:
         return len(self.images)
@@ -81,13 +75,8 @@ def draw(count: int, size: int, seed: int) -> Sprites:
     dark = between(0, 1) < 0.5
     angle = np.radians(90 * labels["rotation"] + between(-12, 12))
     side = np.array(SIDES)[labels["size"]] * np.sqrt(between(0.9, 1.1)) * size
-    centre = np.stack(
-        [
-            (np.array(CENTRES)[labels["position"] % 2] + between(-0.05, 0.05)) * size,
-            (np.array(CENTRES)[labels["position"] // 2] + between(-0.05, 0.05)) * size,
-        ],
-        axis=1,
-    )
+    across_and_down = labels["position"] % 2, labels["position"] // 2
+    centre = np.stack([(np.array(CENTRES)[way] + between(-0.05, 0.05)) * size for way in across_and_down], axis=1)
     hue = np.array(HUES)[labels["colour"]] + between(-9, 9)
     colour = rgb(hue, saturation=between(0.75, 1), value=between(0.7, 1))
     grey = np.where(dark, between(0.05, 0.3), between(0.7, 0.95))
