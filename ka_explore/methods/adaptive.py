@@ -287,11 +287,8 @@ class Adaptive(Method):
 class Bridge(nn.Module):
     """The transfer bridge between one source and the net it teaches: 1×1 maps a block, and a scale of the logits.
 
-    Args:
-        net: channels of the taught net's blocks.
-        source: channels of the source's blocks.
-        width: of the common space, relative to the net's; None: the source is not projected (step 2).
-        scaled: whether there is a scale m of the logits.
+    It is made of the channels of the taught net's blocks and of the source's, and the width of the common space
+    relative to the net's; None: the source is not projected (step 2).
     """
 
     def __init__(self, net: Sequence[int], source: Sequence[int], width: float | None, *, scaled: bool):

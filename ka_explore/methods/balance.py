@@ -19,9 +19,6 @@ class GradNorm(nn.Module):
     G_k = λ_k ‖∇ w_k L_k‖ over the shared parameters; r_k = (L_k / L_k(0)) / mean of these; the factors follow the
     gradient of Σ_k |G_k − mean(G) · r_k^1.5|, and nothing else does. Where the published algorithm renormalises λ after
     each step, here λ = K softmax(θ) throughout, so that a step stays a function of the weights.
-
-    Args:
-        terms: their names.
     """
 
     initial: Tensor

@@ -19,11 +19,7 @@ def option(
 ) -> Any:
     """A field of a Config: its default, what it means and where it comes from, and the range it may have.
 
-    Args:
-        low: the smallest value allowed.
-        high: the largest value allowed.
-        log: whether a slider should be logarithmic.
-        weighs: the term of the loss whose weight it is.
+    With ``log`` a slider is logarithmic; ``weighs`` is the term of the loss whose weight it is.
     """
     about = {"text": text, "low": low, "high": high, "log": log, "weighs": weighs}
     return dataclasses.field(default=default, metadata=about)

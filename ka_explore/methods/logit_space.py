@@ -126,11 +126,9 @@ def enhanced_cross_entropy(
 def branch(feature: Sequence[int], last: Sequence[int], *, columns: int) -> nn.Sequential:
     """From a block's feature to logits: separable convolutions down to the last block's size, spatial mean, linear.
 
-    Args:
-        feature: channels, height and width of the block's feature.
-        last: the same of the last block; each convolution halves the map until it is no larger, and doubles the
-            channels until there are as many. There is at least one; on a small map it does not stride.
-        columns: of the logits.
+    Of the block's and the last block's channels, height and width: each convolution halves the map until it is no
+    larger than the last, and doubles the channels until there are as many. There is at least one; on a small map it
+    does not stride.
     """
     channels, *size = feature
     parts: list[nn.Module] = []

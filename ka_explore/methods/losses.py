@@ -297,8 +297,6 @@ def reconstruction(
     """The reconstruction error of every teacher's features (Luo 2019, L_R).
 
     Args:
-        rebuilt: what the decoders gave, by teacher.
-        features: the teachers' features.
         kind: ``mean``: squared error, mean over all elements (published code). ``sum``: squared norm a sample, batch
             mean (the paper's ‖·‖²). ``relative``: the mean divided by the features' variance about their channel
             means in the batch, so that 1 means "no better than the mean" and teachers of different scale count alike

@@ -55,8 +55,7 @@ def progress_bar(
 ) -> AbstractContextManager[Any]:
     """A tqdm bar: a widget in a notebook with ipywidgets, text elsewhere.
 
-    Args:
-        show: True or False to decide; None shows it in a notebook and on a terminal, never in a log file.
+    Where ``show`` is None it is shown in a notebook and on a terminal, never in a log file.
     """
     watcher = WATCHER.get()
     if watcher is not None:
