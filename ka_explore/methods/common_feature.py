@@ -174,9 +174,7 @@ class CommonFeature(Method):
         common = self.common(features)
         rebuilt = {name: self.decoder_of[name](common[name]) for name in self.teaching}
         targets = {name: features[name] for name in self.teaching}
-        # One row an image: h's mean over space, or the whole map, in an order that needs no copy.
-        mean = self.config.pooling == "mean"
-        rows = {n: h.mean(dim=(2, 3)) if mean else h.permute(0, 2, 3, 1).flatten(1) for n, h in common.items()}
+        rows = {name: self.row(h) for name, h in common.items()}
         own, others = rows["student"], [rows[name] for name in self.teaching]
 
         @cache
@@ -226,6 +224,10 @@ class CommonFeature(Method):
             others = [rows[name] for name in names]
             parts.append(losses.classwise_mmd(rows["student"], others, label, owner[label], self.config.bandwidths))
         return torch.stack(parts).mean()
+
+    def row(self, common: Float[Tensor, "batch width height width2"]) -> Float[Tensor, "batch feature"]:
+        """h of a net as one row an image: its mean over space, or the whole map, in an order that needs no copy."""
+        return common.mean(dim=(2, 3)) if self.config.pooling == "mean" else common.permute(0, 2, 3, 1).flatten(1)
 
     def common(
         self, features: Mapping[str, Float[Tensor, "batch _ _ _"]]
