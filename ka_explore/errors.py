@@ -1,7 +1,7 @@
 """What can go wrong, by name: every message says what was expected, what was got, and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class KaError(Exception):
@@ -44,3 +44,9 @@ def unknown(kind: str, name: object, known: Iterable[object], *, where: str = ""
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return InputError(f"unknown {kind} {str(name)!r}{where}.{hint} Known: {', '.join(names) or '(none)'}.")
+
+
+def check_known(kind: str, name: object, known: Collection[object], *, where: str = "") -> None:
+    """Raises InputError for a name that is not in a collection; see `unknown`."""
+    if name not in known:
+        raise unknown(kind, name, known, where=where)

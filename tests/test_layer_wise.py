@@ -104,7 +104,7 @@ def test_stages_follow_the_paper(problem):
     chosen = Run(problem, "layer_wise", layers=["conv2"], **SHORT).method
     assert [s.name for s in chosen.stages()] == ["compress conv2", "regress conv2", "regress scores", "joint"]
     (trained,) = [s.trains for s in chosen.stages() if s.name == "regress conv2"]
-    assert trained == (chosen.chain.segments["conv1"], chosen.chain.segments["conv2"])
+    assert trained == (chosen.student.segments["conv1"], chosen.student.segments["conv2"])
 
 
 def test_incremental_stages_name_the_teacher_that_joins(problem):
@@ -127,7 +127,7 @@ def test_a_layer_regresses_from_the_code_before_it_and_not_from_the_students_own
     batch = run._batch(problem.pool.at(0, 0, 16), augment_step=None)
     before = stages["regress conv3"].forward(batch).terms["regression"]
     with torch.no_grad():
-        for parameter in run.method.chain.segments["conv1"].parameters():
+        for parameter in run.method.student.segments["conv1"].parameters():
             parameter.zero_()
     assert torch.equal(before, stages["regress conv3"].forward(batch).terms["regression"])
     assert not torch.equal(before, stages["regress conv2"].forward(batch).terms["regression"])

@@ -133,9 +133,9 @@ def test_forks_of_one_family_advance_in_threads_as_one_after_the_other(problem):
     base = small(problem, **options).advance(6)
     alone = [base.fork(f"alone {i}", mmd_weight=i).advance(None) for i in range(2)]
     again = small(problem, **options).advance(6)
-    again._answers._caches.clear()
-    again._answers._targets.clear()
-    again._answers._probe = {}
+    again._teacher_outputs._caches.clear()
+    again._teacher_outputs._targets.clear()
+    again._teacher_outputs._probe = {}
     forks = [again.fork(f"fork {i}", mmd_weight=i) for i in range(2)]
     at_once(*[lambda fork=fork: fork.advance(None) for fork in forks])
     for one, other in zip(alone, forks, strict=True):

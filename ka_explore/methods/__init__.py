@@ -1,44 +1,24 @@
 """The methods by name: the one table. A method's module, and torch with it, is imported when it is first asked for."""
 
 import importlib
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections import UserDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ka_explore.methods.base import Method
 
 
-class Table(MutableMapping[str, "type[Method]"]):
-    """Methods by name, in the order of their rows.
-
-    Args:
-        rows: of each the module in `ka_explore.methods` and the class in it.
-    """
-
-    def __init__(self, rows: dict[str, str]):
-        self._rows: dict[str, str | type[Method]] = dict(rows)
+class Table(UserDict[str, Any]):
+    """Methods by name, in the order of their rows: of each the module in `ka_explore.methods` and the class in it."""
 
     def __getitem__(self, name: str) -> "type[Method]":
-        row = self._rows[name]
+        row = self.data[name]
         if isinstance(row, str):
             module, _, kind = row.partition(":")
-            row = self._rows[name] = getattr(importlib.import_module(f"ka_explore.methods.{module}"), kind)
-        return row
-
-    def __setitem__(self, name: str, method: "type[Method]") -> None:
-        self._rows[name] = method
-
-    def __delitem__(self, name: str) -> None:
-        del self._rows[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._rows
+            row = self.data[name] = getattr(importlib.import_module(f"ka_explore.methods.{module}"), kind)
+        method: type[Method] = row
+        return method
 
 
 METHODS = Table(

@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ka_explore.methods.base import AmalgamationConfig, Method, Stage, StepOutput, share_of
-from ka_explore.methods.config import TrainingConfig, option
-from ka_explore.methods.losses import SoftTarget, entropy, gate, selection_weights, variance
+from ka_explore.methods.config import TrainingConfig, factor, option, weight
+from ka_explore.methods.losses import SoftTarget, averaged_to, entropy, gate, selection_weights, variance
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.layers import Outputs
 from ka_explore.problem.pool import Batch
@@ -55,8 +55,8 @@ class AdaptiveConfig(AmalgamationConfig):
         "who teaches an image: hard: the teacher of least entropy (the paper); soft: all, weighted by it (ours); "
         "claim: all, by their share of the joint softmax (ours); none: all alike",
     )
-    selection_temperature: float = option(
-        0.1, "of the soft selection, in nats: towards 0 it becomes the hard one", low=1e-4, high=100.0, log=True
+    selection_temperature: float = factor(
+        0.1, "of the soft selection, in nats: towards 0 it becomes the hard one", low=1e-4
     )
     weighting: Literal["sample", "teacher"] = option(
         "sample", "every image weighs the same, or every teacher does, whatever it won (code)"
@@ -70,19 +70,13 @@ class AdaptiveConfig(AmalgamationConfig):
         "the task; restricted or joint_posterior: within the classes that the teacher knows",
     )
     component_share: float = option(0.5, "share of the steps for step 1, all components together", low=0.0, high=1.0)
-    component_width: float = option(
-        1.0, "channels of components, relative to the student", low=0.1, high=16.0, log=True
+    component_width: float = factor(1.0, "channels of components, relative to the student", low=0.1, high=16.0)
+    bridge_width: float = factor(
+        0.5, "channels of a bridge's common space, relative to the component's", low=0.01, high=4.0
     )
-    bridge_width: float = option(
-        0.5, "channels of a bridge's common space, relative to the component's", low=0.01, high=4.0, log=True
-    )
-    bridge_weight: float = option(
-        0.1, "weight of the bridges' distance", low=0.0, high=1000.0, log=True, weighs="bridges"
-    )
-    logit_weight: float = option(1.0, "weight of the soft target", low=0.0, high=1000.0, log=True, weighs="logits")
-    norm_weight: float = option(
-        1.0, "weight of the unit-norm penalty on the bridges", low=0.0, high=1000.0, log=True, weighs="norm"
-    )
+    bridge_weight: float = weight(0.1, "weight of the bridges' distance", "bridges")
+    logit_weight: float = weight(1.0, "weight of the soft target", "logits")
+    norm_weight: float = weight(1.0, "weight of the unit-norm penalty on the bridges", "norm")
 
 
 class Adaptive(Method):
@@ -107,32 +101,21 @@ class Adaptive(Method):
         self.check_blocks("adaptive amalgamation")
         images = problem.pool.images[:2]
         target = self.student(images).features
-        self.components, self.bridges = nn.ModuleList(), nn.ModuleList()
-        self.target_bridges = nn.ModuleList()
+        own = [target[block].shape[1] for block in self.student.blocks]
+        self.components, self.bridges, self.target_bridges = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        scaled = options.soft_target == "score_distance"
         for task in self.labels.tasks:
             space = LabelSpace.of({task: (task, self.labels.class_names(task))})
             component = problem.make_student(space, width=options.component_width)
             features = component(images).features
+            taught = [features[block].shape[1] for block in component.blocks]
+            bridges = nn.ModuleList()
+            for name in problem.labels.teachers_of(task):
+                source = [problem.examples[name].features[b].shape[1] for b in problem.teacher(name).blocks]
+                bridges.append(Bridge(taught, source, options.bridge_width, scaled=scaled))
             self.components.append(component)
-            self.bridges.append(
-                nn.ModuleList(
-                    Bridge(
-                        [features[block].shape[1] for block in component.blocks],
-                        [problem.examples[name].features[b].shape[1] for b in problem.teacher(name).blocks],
-                        options.bridge_width,
-                        scaled=options.soft_target == "score_distance",
-                    )
-                    for name in problem.labels.teachers_of(task)
-                )
-            )
-            self.target_bridges.append(
-                Bridge(
-                    [target[block].shape[1] for block in self.student.blocks],
-                    [features[block].shape[1] for block in component.blocks],
-                    None,
-                    scaled=options.soft_target == "score_distance",
-                )
-            )
+            self.bridges.append(bridges)
+            self.target_bridges.append(Bridge(own, taught, None, scaled=scaled))
         self.weights = {
             "bridges": options.bridge_weight,
             "logits": options.logit_weight,
@@ -151,8 +134,7 @@ class Adaptive(Method):
         parts: list[Stage] = []
         for index, task in enumerate(tasks):
             bridges = self.bridges_to(task) if self.without else [self.bridges[index]]
-            trains = self.trained(self.components[index], bridges)
-            forward = partial(self.component, task=task)
+            trains, forward = self.trained(self.components[index], bridges), partial(self.component, task=task)
             parts.append(Stage(component_stage(task), forward, trains, each, self.weights, "logits"))
         last = max(self.config.steps - each * len(tasks), min(self.config.steps, 1))
         trains = self.trained(self.student, [self.target_bridges])
@@ -221,18 +203,18 @@ class Adaptive(Method):
         with torch.no_grad():
             nets = [self.component_of(task)[0] for task in self.labels.tasks]
             parts: list[Outputs] = [net(batch.images) for net in nets]
+        answers = [self.answered(part.logits, task) for task, part in zip(self.labels.tasks, parts, strict=True)]
         weights = torch.ones(len(batch.images), len(parts), device=batch.images.device)
         if self.config.select_components:
-            answers = [self.answered(part.logits, task) for task, part in zip(self.labels.tasks, parts, strict=True)]
-            weights = selection_weights(answers, "hard", 1.0)
+            weights = selection_weights(answers, "hard")
         own = [outputs.features[block] for block in self.student.blocks]
         sources = [[part.features[block] for block in net.blocks] for net, part in zip(nets, parts, strict=True)]
         bridges = [bridge for bridge in self.target_bridges if isinstance(bridge, Bridge)]
         features, logits = [], []
-        for task, part, source, bridge in zip(self.labels.tasks, parts, sources, bridges, strict=True):
+        for task, answer, source, bridge in zip(self.labels.tasks, answers, sources, bridges, strict=True):
             features.append(bridge.distance(own, source))
             head = self.answered(outputs.logits[:, self.labels.task_columns(task)], task)
-            logits.append(self.answer_loss(head, self.answered(part.logits, task), list(range(head.shape[1])), bridge))
+            logits.append(self.answer_loss(head, answer, list(range(head.shape[1])), bridge))
         terms = {
             "bridges": gate(torch.stack(features, dim=1), weights, "sample").sum(),
             "logits": gate(torch.stack(logits, dim=1), weights, "sample").sum(),
@@ -275,11 +257,8 @@ class Adaptive(Method):
     ) -> Float[Tensor, "batch"]:
         """How far the student's logits for a task are from an answer, an image.
 
-        Args:
-            student: for all classes of the task that are taught.
-            answer: of a teacher or component.
-            known: which of the classes the answer is about.
-            bridge: has the scale m.
+        The student's are for all classes of the task that are taught, the answer for those known; the bridge has the
+        scale m.
         """
         if self.config.soft_target == "score_distance":
             target = torch.zeros_like(student)
@@ -308,11 +287,8 @@ class Adaptive(Method):
 class Bridge(nn.Module):
     """The transfer bridge between one source and the net it teaches: 1×1 maps a block, and a scale of the logits.
 
-    Args:
-        net: channels of the taught net's blocks.
-        source: channels of the source's blocks.
-        width: of the common space, relative to the net's; None: the source is not projected (step 2).
-        scaled: whether there is a scale m of the logits.
+    It is made of the channels of the taught net's blocks and of the source's, and the width of the common space
+    relative to the net's; None: the source is not projected (step 2).
     """
 
     def __init__(self, net: Sequence[int], source: Sequence[int], width: float | None, *, scaled: bool):
@@ -327,32 +303,25 @@ class Bridge(nn.Module):
 
     def distance(self, net: Sequence[Map], source: Sequence[Map]) -> Float[Tensor, "batch"]:
         """Σ_l mean squared distance in the common space, an image."""
-        pairs = self.pairs(net, source)
-        return torch.stack([(own - other).square().mean(dim=(1, 2, 3)) for own, other in pairs]).sum(dim=0)
+        return torch.stack([(a - b).square().mean(dim=(1, 2, 3)) for a, b in self.pairs(net, source)]).sum(dim=0)
 
     def remainder(self, net: Sequence[Map], source: Sequence[Map]) -> list[Float[Tensor, "batch"]]:
         """The distance a block, relative to the variance of the source's side: 1 is "no better than the mean"."""
-        pairs = self.pairs(net, source)
-        return [(own - other).square().mean(dim=(1, 2, 3)) / variance(other) for own, other in pairs]
+        return [(a - b).square().mean(dim=(1, 2, 3)) / variance(b) for a, b in self.pairs(net, source)]
 
     def pairs(self, net: Sequence[Map], source: Sequence[Map]) -> Iterator[tuple[Map, Map]]:
         """Both sides of every block in the common space; larger maps are averaged to the smaller size."""
         for index, (own, other) in enumerate(zip(net, source, strict=True)):
             size = (min(own.shape[2], other.shape[2]), min(own.shape[3], other.shape[3]))
-            own, other = (
-                f if tuple(f.shape[2:]) == size else functional.adaptive_avg_pool2d(f, size) for f in (own, other)
-            )
+            own, other = averaged_to(own, size), averaged_to(other, size)
             if len(self.source_side):
                 other = self.source_side[index](other)
             yield self.net_side[index](own), other
 
     def norm_penalty(self) -> Float[Tensor, ""]:
         """Σ_l mean over output channels o of (‖w_o‖² − 1)², w_o the rows of the source's side."""
-        parts = []
-        for layer in self.source_side:
-            assert isinstance(layer, nn.Conv2d)
-            parts.append((layer.weight.flatten(1).square().sum(dim=1) - 1).square().mean())
-        return torch.stack(parts).sum()
+        rows = [layer.get_parameter("weight").flatten(1) for layer in self.source_side]
+        return torch.stack([(w.square().sum(dim=1) - 1).square().mean() for w in rows]).sum()
 
 
 def component_stage(task: str) -> str:

@@ -19,9 +19,6 @@ class GradNorm(nn.Module):
     G_k = λ_k ‖∇ w_k L_k‖ over the shared parameters; r_k = (L_k / L_k(0)) / mean of these; the factors follow the
     gradient of Σ_k |G_k − mean(G) · r_k^1.5|, and nothing else does. Where the published algorithm renormalises λ after
     each step, here λ = K softmax(θ) throughout, so that a step stays a function of the weights.
-
-    Args:
-        terms: their names.
     """
 
     initial: Tensor
@@ -42,17 +39,11 @@ class GradNorm(nn.Module):
         self.initial.copy_(torch.stack([terms[name] for name in self.terms]).abs().clamp_min(1e-8))
 
     def forward(
-        self,
-        terms: Mapping[str, Float[Tensor, ""]],
-        weights: Mapping[str, float],
-        shared: Iterable[nn.Parameter],
+        self, terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float], shared: Iterable[nn.Parameter]
     ) -> Float[Tensor, ""]:
         """Σ_k λ_k w_k L_k; its gradient reaches the net through the L_k and θ through GradNorm's own loss.
 
-        Args:
-            terms: L_k by name.
-            weights: w_k by name.
-            shared: the parameters whose gradients are balanced; K more backward passes reach them.
+        Balanced are the gradients of the shared parameters, which K more backward passes reach.
         """
         used = torch.stack([weights[name] * terms[name] for name in self.terms])
         factors = self.factors
@@ -70,10 +61,8 @@ class GradNorm(nn.Module):
 
 def gradient_norm(term: Float[Tensor, ""], weights: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
     """‖∇ term‖ over the weights, a constant; zero for a term that does not reach them."""
-    gradients = (
-        torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
-        if term.requires_grad and weights
-        else ()
-    )
+    if not term.requires_grad or not weights:
+        return term.new_zeros(())
+    gradients = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
     squares = [g.square().sum() for g in gradients if g is not None]
     return torch.stack(squares).sum().sqrt().detach() if squares else term.new_zeros(())

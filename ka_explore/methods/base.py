@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ka_explore.errors import InputError, unknown
-from ka_explore.methods.config import TrainingConfig, option
+from ka_explore.errors import InputError, check_known
+from ka_explore.methods.config import TrainingConfig, factor, option
 from ka_explore.methods.losses import SoftTarget, soft_target
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.layers import Outputs
@@ -85,7 +85,7 @@ class AmalgamationConfig(TrainingConfig):
         "stacked: one softmax over all teachers' logits; restricted: a softmax a teacher; joint_posterior: the same "
         "with classes that several teachers know taken as one (UHC); score_distance: squared distance of the logits",
     )
-    temperature: float = option(1.0, "divides the logits of teacher and student", low=0.05, high=100.0, log=True)
+    temperature: float = factor(1.0, "divides the logits of teacher and student", low=0.05)
     targets: TargetKind = option(
         "own",
         "own: each teacher's own answer; standardised: its largest logit standardised over the pool; consistent: "
@@ -201,6 +201,12 @@ class Method(nn.Module, ABC):
             return logits
         return logits[:, [i for i, c in enumerate(self.problem.labels.columns) if c.teacher in self.teaching]]
 
+    def blocks_named(self, layers: Sequence[str]) -> tuple[str, ...]:
+        """The student's blocks of these names, in its order; all for none. Raises InputError for an unknown name."""
+        for layer in layers:
+            check_known("layer", layer, self.student.blocks, where=" of the student")
+        return tuple(block for block in self.student.blocks if block in (layers or self.student.blocks))
+
     def check_blocks(self, what: str) -> None:
         """Raises InputError unless every teacher has as many blocks as the student."""
         blocks = self.student.blocks
@@ -218,8 +224,8 @@ class Method(nn.Module, ABC):
 
         Raises InputError for an unknown form or option, or a value that does not fit.
         """
-        if form is not None and form not in cls.forms:
-            raise unknown("form", form, cls.forms, where=f" of {cls.__name__}")
+        if form is not None:
+            check_known("form", form, cls.forms, where=f" of {cls.__name__}")
         try:
             return cls.Config.of(dict(cls.forms[form] if form else {}) | dict(options))
         except InputError as error:
@@ -232,8 +238,7 @@ def left_out(problem: Problem, without: Sequence[str]) -> tuple[str, ...]:
     Raises InputError for an unknown teacher, or when a task has no teacher left.
     """
     for name in without:
-        if name not in problem.names:
-            raise unknown("teacher", name, problem.names, where=" in without")
+        check_known("teacher", name, problem.names, where=" in without")
     for task in problem.labels.tasks:
         names = problem.labels.teachers_of(task)
         if set(names) <= set(without):

@@ -25,19 +25,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ka_explore.methods import losses
 from ka_explore.methods.base import AmalgamationConfig, Method, Stage, StepOutput
-from ka_explore.methods.config import TrainingConfig, option
-from ka_explore.methods.losses import (
-    BANDWIDTHS,
-    channel_error,
-    classwise_mmd,
-    mmd,
-    mmd_by_sample,
-    mmd_sum,
-    paired,
-    reconstruction,
-    variance,
-)
+from ka_explore.methods.config import TrainingConfig, factor, option, weight
 from ka_explore.problem.layers import Outputs
 from ka_explore.problem.pool import Batch
 from ka_explore.problem.problem import Problem
@@ -48,19 +38,15 @@ class CommonFeatureConfig(AmalgamationConfig):
     """Options of `CommonFeature`; "code" is the authors' code of Luo 2019."""
 
     # The loss.
-    soft_weight: float = option(
-        1.0, "weight of the soft target (code: 1)", low=0.0, high=1000.0, log=True, weighs="soft"
+    soft_weight: float = weight(1.0, "weight of the soft target (code: 1)", "soft")
+    mmd_weight: float = weight(0.1, "weight of the MMD, L_M (code: 10)", "mmd")
+    reconstruction_weight: float = weight(0.1, "weight of the reconstruction, L_R (code: 10)", "reconstruction")
+    paired_weight: float = weight(
+        0.0, "weight of the paired distance in the common space (ours; sees which feature is of which image)", "paired"
     )
-    mmd_weight: float = option(0.1, "weight of the MMD, L_M (code: 10)", low=0.0, high=1000.0, log=True, weighs="mmd")
-    reconstruction_weight: float = option(
-        0.1, "weight of the reconstruction, L_R (code: 10)", low=0.0, high=1000.0, log=True, weighs="reconstruction"
+    classwise_weight: float = weight(
+        0.0, "weight of the MMD a class, of student and the teacher that knows it (after DDFA)", "classwise"
     )
-    paired_weight: float = option(
-        0.0, "weight of the paired distance in the common space (ours; sees which feature is of which image)",
-        low=0.0, high=1000.0, log=True, weighs="paired")  # fmt: skip
-    classwise_weight: float = option(
-        0.0, "weight of the MMD a class, of student and the teacher that knows it (after DDFA)",
-        low=0.0, high=1000.0, log=True, weighs="classwise")  # fmt: skip
     alpha: float | None = option(
         None, "the paper's α: if set, the weights are α for the soft target, 1−α for MMD and reconstruction",
         low=0.0, high=1.0,
@@ -69,7 +55,7 @@ class CommonFeatureConfig(AmalgamationConfig):
         "relative", "error divided by the feature's variance (ours), mean over elements (code), squared norm (paper)"
     )
     bandwidths: tuple[float, ...] = option(
-        BANDWIDTHS, "σ of the MMD's Gaussian kernels, summed (code)", low=1e-6, high=1e3
+        losses.BANDWIDTHS, "σ of the MMD's Gaussian kernels, summed (code)", low=1e-6, high=1e3
     )
     # Where the nets meet.
     pooling: Literal["flatten", "mean", "vector"] = option(
@@ -81,11 +67,9 @@ class CommonFeatureConfig(AmalgamationConfig):
         0, "channels of the common space (0: a quarter of the student's, KamalEngine; code: 128)", low=0, high=4096
     )
     adaption_width: int = option(
-        0,
-        "channels after adaption (code: 256; 0: twice the width; -1: the width itself, KamalEngine)",
-        low=-1,
-        high=4096,
-    )
+        0, "channels after adaption (code: 256; 0: twice the width; -1: the width itself, KamalEngine)",
+        low=-1, high=4096,
+    )  # fmt: skip
     blocks: int = option(
         3, "residual blocks of the shared extractor (code and paper: 3, KamalEngine: 2)", low=1, high=16
     )
@@ -102,20 +86,16 @@ class CommonFeatureConfig(AmalgamationConfig):
         "wide: 3×3 to the teacher's width, ReLU, 1×1 (code); narrow: 1×1 at the common width, norm, ReLU, 1×1 "
         "(KamalEngine, maps); pointwise: 1×1 to the teacher's width, ReLU, 1×1 (KamalEngine, vectors)",
     )
-    common_rate: float = option(
-        1.0,
-        "factor on the learning rate of adaption, extractor and decoders (code: 5 to 10)",
-        low=0.0,
-        high=100.0,
-        log=True,
-    )
+    common_rate: float = factor(1.0, "factor on the learning rate of adaption, extractor and decoders (code: 5 to 10)")
 
     @property
-    def weights(self) -> tuple[float, float, float]:
-        """Weights of soft target, MMD and reconstruction; α decides where it is set."""
+    def weights(self) -> dict[str, float]:
+        """L = w_C L_C + w_M L_M + w_R L_R; the paper's α L_C + (1−α)(L_M + L_R) where α is set. Beside them, ours."""
+        luo = self.soft_weight, self.mmd_weight, self.reconstruction_weight
         if self.alpha is not None:
-            return self.alpha, 1 - self.alpha, 1 - self.alpha
-        return self.soft_weight, self.mmd_weight, self.reconstruction_weight
+            luo = self.alpha, 1 - self.alpha, 1 - self.alpha
+        named = dict(zip(("soft", "mmd", "reconstruction"), luo, strict=True))
+        return named | {"paired": self.paired_weight, "classwise": self.classwise_weight}
 
 
 class CommonFeature(Method):
@@ -152,45 +132,38 @@ class CommonFeature(Method):
         super().__init__(problem, config)
         options = self.config
         student = self.student(problem.pool.images[:2]).features[self.student.feature_layer]
-        features = {t.name: problem.examples[t.name].features[t.feature_layer] for t in problem.teachers}
-        nets = {"student": student, **features}
-        self.size = (min(f.shape[2] for f in nets.values()), min(f.shape[3] for f in nets.values()))
+        features = [problem.examples[t.name].features[t.feature_layer] for t in problem.teachers]
+        self.size = (min(f.shape[2] for f in [student, *features]), min(f.shape[3] for f in [student, *features]))
         if options.pooling == "vector":
             self.size = (1, 1)
 
         width = options.width or max(student.shape[1] // 4, 1)
         between = {0: 2 * width, -1: width}.get(options.adaption_width, options.adaption_width)
         self.adaptions = nn.ModuleList(
-            adaption(f.shape[1], between, norm=options.norm, bias=options.bias) for f in nets.values()
+            nn.Sequential(*convolution(f.shape[1], between, norm=options.norm, bias=options.bias), nn.ReLU())
+            for f in [student, *features]
         )
         self.extractor = (
-            residual_blocks(between, width, options.blocks, norm=options.norm)
+            nn.Sequential(
+                *(ResidualBlock(width if i else between, width, norm=options.norm) for i in range(options.blocks))
+            )
             if options.extractor == "residual"
             else nn.Sequential(nn.Conv2d(between, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
         )
-        self.decoders = nn.ModuleList(decoder(options.decoder, width, f.shape[1], options) for f in features.values())
-        w_soft, w_mmd, w_rebuild = options.weights
-        # L = w_C L_C + w_M L_M + w_R L_R; the paper's α L_C + (1−α)(L_M + L_R) where α is set. Beside them, ours.
-        self.weights = {
-            "soft": w_soft,
-            "mmd": w_mmd,
-            "reconstruction": w_rebuild,
-            "paired": options.paired_weight,
-            "classwise": options.classwise_weight,
-        }
+        self.decoders = nn.ModuleList(decoder(width, f.shape[1], options) for f in features)
+        self.weights = options.weights
+        self.adaption_of: dict[str, nn.Module] = dict(zip(("student", *problem.names), self.adaptions, strict=True))
+        self.decoder_of: dict[str, nn.Module] = dict(zip(problem.names, self.decoders, strict=True))
 
     def stages(self) -> Sequence[Stage]:
         """One stage. What no weight reaches does not learn: no alignment, no student's adaption, and so on."""
         align = self.weights["mmd"] + self.weights["paired"] + self.weights["classwise"]
         rebuild = self.weights["reconstruction"]
-        adaptions, decoders = self.adaption_of, self.decoder_of
-        trains: list[nn.Module] = [self.student]
-        if align:
-            trains.append(adaptions["student"])
+        trains: list[nn.Module] = [self.student, *([self.adaption_of["student"]] if align else [])]
         if align or rebuild:
-            trains += [*(adaptions[name] for name in self.teaching), self.extractor]
+            trains += [*(self.adaption_of[name] for name in self.teaching), self.extractor]
         if rebuild:
-            trains += [decoders[name] for name in self.teaching]
+            trains += [self.decoder_of[name] for name in self.teaching]
         rates = (1.0,) + (self.config.common_rate,) * (len(trains) - 1)
         return [Stage("joint", self.joint, tuple(trains), self.config.steps, self.weights, rates=rates)]
 
@@ -207,15 +180,15 @@ class CommonFeature(Method):
         @cache
         def by_image() -> Tensor:
             """What every image adds, by teacher and bandwidth."""
-            return mmd_by_sample(own, others, self.config.bandwidths)
+            return losses.mmd_by_sample(own, others, self.config.bandwidths)
 
         # Of a large probe set one Gram matrix of all nets need not fit: without gradients it is taken in blocks.
-        by_bandwidth = mmd(own, others, self.config.bandwidths) if own.requires_grad else by_image().mean(dim=2)
+        by_bandwidth = losses.mmd(own, others, self.config.bandwidths) if own.requires_grad else by_image().mean(dim=2)
         terms = {
             "soft": self.soft_target(student.logits, batch),
-            "mmd": mmd_sum(by_bandwidth),
-            "reconstruction": reconstruction(rebuilt, targets, kind=self.config.reconstruction),
-            "paired": paired(own, others),
+            "mmd": losses.mmd_sum(by_bandwidth),
+            "reconstruction": losses.reconstruction(rebuilt, targets, kind=self.config.reconstruction),
+            "paired": losses.paired(own, others),
         }
         if self.config.classwise_weight:
             terms["classwise"] = self.classwise(rows, batch)
@@ -224,9 +197,8 @@ class CommonFeature(Method):
             """Where the common space puts every net, also those that do not teach; errors; the MMD of every image."""
             everyone = self.common(self.features(student, batch.teachers)) if self.without else common
             found = {f"common/{name}": h.mean(dim=(2, 3)) for name, h in everyone.items()}
-            for i, (name, f) in enumerate(targets.items()):
-                found[f"error/{name}"] = (rebuilt[name] - f).square().mean(dim=(1, 2, 3)) / variance(f)
-                found[f"channel_error/{name}"] = channel_error(rebuilt[name], f)
+            found |= losses.errors_by_image(self.teaching, rebuilt.values(), targets.values())
+            for i, name in enumerate(targets):
                 found |= {f"mmd/{name}/{b:g}": by_image()[i, k] for k, b in enumerate(self.config.bandwidths)}
             return found
 
@@ -236,16 +208,10 @@ class CommonFeature(Method):
         self, student: Outputs, teachers: Mapping[str, Outputs], names: Sequence[str] | None = None
     ) -> dict[str, Float[Tensor, "batch _ _ _"]]:
         """F of every net (or of the student and these teachers), maps of different size averaged to the smallest."""
+        chosen = [t for t in self.problem.teachers if names is None or t.name in names]
         raw = {"student": student.features[self.student.feature_layer]}
-        raw |= {
-            t.name: teachers[t.name].features[t.feature_layer]
-            for t in self.problem.teachers
-            if names is None or t.name in names
-        }
-        return {
-            name: f if f.shape[2:] == self.size else functional.adaptive_avg_pool2d(f, self.size)
-            for name, f in raw.items()
-        }
+        raw |= {t.name: teachers[t.name].features[t.feature_layer] for t in chosen}
+        return {name: losses.averaged_to(f, self.size) for name, f in raw.items()}
 
     def classwise(self, rows: Mapping[str, Float[Tensor, "batch feature"]], batch: Batch) -> Float[Tensor, ""]:
         """The MMD a class, mean over tasks; the class of an image is the best-scored of all teachers' columns."""
@@ -255,20 +221,9 @@ class CommonFeature(Method):
             logits = [batch.teachers[name].logits for name in names]
             owner = torch.cat([torch.full((z.shape[1],), i, device=z.device) for i, z in enumerate(logits)])
             label = torch.cat(logits, dim=1).argmax(dim=1)
-            parts.append(
-                classwise_mmd(rows["student"], [rows[n] for n in names], label, owner[label], self.config.bandwidths)
-            )
+            others = [rows[name] for name in names]
+            parts.append(losses.classwise_mmd(rows["student"], others, label, owner[label], self.config.bandwidths))
         return torch.stack(parts).mean()
-
-    @property
-    def adaption_of(self) -> dict[str, nn.Module]:
-        """The adaption of every net."""
-        return dict(zip(("student", *self.problem.names), self.adaptions, strict=True))
-
-    @property
-    def decoder_of(self) -> dict[str, nn.Module]:
-        """The decoder of every teacher."""
-        return dict(zip(self.problem.names, self.decoders, strict=True))
 
     def row(self, common: Float[Tensor, "batch width height width2"]) -> Float[Tensor, "batch feature"]:
         """h of a net as one row an image: its mean over space, or the whole map, in an order that needs no copy."""
@@ -282,21 +237,15 @@ class CommonFeature(Method):
         One pass also means that batch norm sees all nets together; a pass a net would mix their running averages
         into statistics that fit none.
         """
-        adaptions = self.adaption_of
-        adapted = [adaptions[name](f) for name, f in features.items()]
+        adapted = [self.adaption_of[name](f) for name, f in features.items()]
         parts = self.extractor(torch.cat(adapted)).split(len(adapted[0]))
         return dict(zip(features, parts, strict=True))
 
 
-def adaption(channels: int, width: int, *, norm: str, bias: bool) -> nn.Sequential:
-    """1×1 convolution to the shared width, and ReLU."""
-    convolution = nn.Conv2d(channels, width, 1, bias=bias)
-    return nn.Sequential(convolution, *([nn.BatchNorm2d(width)] if norm == "batch" else []), nn.ReLU())
-
-
-def residual_blocks(channels: int, width: int, blocks: int, *, norm: str) -> nn.Sequential:
-    """Residual blocks of stride 1, the first from ``channels`` to ``width``."""
-    return nn.Sequential(*(ResidualBlock(channels if i == 0 else width, width, norm=norm) for i in range(blocks)))
+def convolution(channels: int, width: int, size: int = 1, *, norm: str, bias: bool = False) -> list[nn.Module]:
+    """A convolution that keeps the map's size, and a batch norm if there is to be one."""
+    layer = nn.Conv2d(channels, width, size, padding=size // 2, bias=bias)
+    return [layer, *([nn.BatchNorm2d(width)] if norm == "batch" else [])]
 
 
 class ResidualBlock(nn.Module):
@@ -304,13 +253,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, width: int, *, norm: str):
         super().__init__()
-
-        def normed(convolution: nn.Conv2d) -> nn.Sequential:
-            return nn.Sequential(convolution, *([nn.BatchNorm2d(width)] if norm == "batch" else []))
-
-        self.first = normed(nn.Conv2d(channels, width, 3, padding=1, bias=False))
-        self.second = normed(nn.Conv2d(width, width, 3, padding=1, bias=False))
-        self.shortcut = nn.Identity() if channels == width else normed(nn.Conv2d(channels, width, 1, bias=False))
+        self.first = nn.Sequential(*convolution(channels, width, 3, norm=norm))
+        self.second = nn.Sequential(*convolution(width, width, 3, norm=norm))
+        same = channels == width
+        self.shortcut = nn.Identity() if same else nn.Sequential(*convolution(channels, width, norm=norm))
 
     def forward(self, feature: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch _ height width"]:
         """The feature plus its correction."""
@@ -318,14 +264,9 @@ class ResidualBlock(nn.Module):
         return functional.relu(self.second(inner) + self.shortcut(feature))
 
 
-def decoder(kind: str, width: int, channels: int, options: CommonFeatureConfig) -> nn.Sequential:
+def decoder(width: int, channels: int, options: CommonFeatureConfig) -> nn.Sequential:
     """From the common space back to a teacher's feature."""
-    norm: list[nn.Module] = []
-    if kind == "narrow":
-        first, hidden = nn.Conv2d(width, width, 1, bias=options.bias), width
-        norm = [nn.BatchNorm2d(width)] if options.norm == "batch" else []
-    elif kind == "pointwise":
-        first, hidden = nn.Conv2d(width, channels, 1, bias=options.bias), channels
-    else:
-        first, hidden = nn.Conv2d(width, channels, 3, padding=1, bias=options.bias), channels
-    return nn.Sequential(first, *norm, nn.ReLU(), nn.Conv2d(hidden, channels, 1, bias=options.bias))
+    narrow, bias = options.decoder == "narrow", options.bias
+    hidden, norm = (width, options.norm) if narrow else (channels, "none")
+    first = convolution(width, hidden, 3 if options.decoder == "wide" else 1, norm=norm, bias=bias)
+    return nn.Sequential(*first, nn.ReLU(), nn.Conv2d(hidden, channels, 1, bias=bias))

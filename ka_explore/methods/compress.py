@@ -11,12 +11,11 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError
 from ka_explore.methods.base import AmalgamationConfig, Batches, Method, Stage
 from ka_explore.methods.config import TrainingConfig, option
-from ka_explore.methods.losses import channel_error, variance
+from ka_explore.methods.losses import averaged_to
 from ka_explore.problem.layers import Outputs
 from ka_explore.problem.problem import Problem
 
@@ -45,23 +44,14 @@ class Coded(Method, ABC):
 
     def __init__(self, problem: Problem, config: TrainingConfig):
         super().__init__(problem, config)
-        options = self.config
-        blocks = self.student.blocks
         self.check_blocks("layer-wise amalgamation")
-        for layer in options.layers:
-            if layer not in blocks:
-                raise unknown("layer", layer, blocks, where=" of the student")
-        self.layers = tuple(block for block in blocks if block in (options.layers or blocks))
+        self.layers = self.blocks_named(self.config.layers)
         sample = problem.pool.images[:2]
         self.shapes = {name: f.shape[1:] for name, f in self.student(sample).features.items()}
-        self.check_student(sample)
         self.compressors = nn.ModuleDict({layer: self.make_compressor(layer) for layer in self.layers})
         self.adaptions = nn.ModuleDict(
-            {layer: identity(self.shapes[layer][0]) for layer in self.layers} if options.adaption else {}
+            {layer: identity(self.shapes[layer][0]) for layer in self.layers} if self.config.adaption else {}
         )
-
-    def check_student(self, images: Map) -> None:
-        """Raises InputError for a student that cannot be taught so."""
 
     def teacher_layers(self) -> Mapping[str, Sequence[str]]:
         """The blocks of every teacher that teaches which are matched to the student's layers."""
@@ -74,9 +64,8 @@ class Coded(Method, ABC):
     def take_components(self, batches: Batches, *, layer: str, level: int) -> None:
         """Encoder and decoder become the principal components of the stacked channels over the whole pool."""
         compressor = self.compressor(layer)
-        compressor.solve(
-            level, (compressor.stacked(self.features(batch.teachers, layer), level) for batch in batches())
-        )
+        features = (self.features(batch.teachers, layer) for batch in batches())
+        compressor.solve(level, (compressor.stacked(of_batch, level) for of_batch in features))
 
     def make_compressor(self, layer: str) -> "Compressor":
         """The auto-encoder of a layer. Raises InputError when a teacher's map is smaller than the student's."""
@@ -104,27 +93,13 @@ class Coded(Method, ABC):
 
     def features(self, teachers: Mapping[str, Outputs], layer: str) -> list[Map]:
         """F_i^l of every teacher that teaches, averaged to the student's size."""
-        size = tuple(self.shapes[layer][1:])
+        _, height, width = self.shapes[layer]
         raw = [teachers[name].features[self.block_of(name, layer)] for name in self.teaching]
-        return [f if tuple(f.shape[2:]) == size else functional.adaptive_avg_pool2d(f, size) for f in raw]
-
-    def errors(self, rebuilt: Sequence[Map], features: Sequence[Map]) -> dict[str, Tensor]:
-        """Reconstruction error of every teacher a sample, and a channel, relative to the feature's variance."""
-        found = {}
-        for name, r, f in zip(self.teaching, rebuilt, features, strict=True):
-            found[f"error/{name}"] = (r - f).square().mean(dim=(1, 2, 3)) / variance(f)
-            found[f"channel_error/{name}"] = channel_error(r, f)
-        return found
+        return [averaged_to(feature, (height, width)) for feature in raw]
 
 
 class Compressor(nn.Module):
-    """The linear auto-encoders of one layer: one for all teachers, or a chain of them, one teacher after the other.
-
-    Args:
-        channels: of every teacher's feature.
-        width: of the code.
-        order: ``direct`` or ``incremental``.
-    """
+    """The linear auto-encoders of one layer: one for all teachers, or (incremental) one teacher after the other."""
 
     def __init__(self, channels: Sequence[int], width: int, *, order: str):
         super().__init__()
@@ -169,24 +144,19 @@ class Compressor(nn.Module):
         A component's sign is free; its largest entry is made positive. Where the code is wider than the data, the
         rest of it is zero.
         """
-        encoder, decoder = self.encoders[level], self.decoders[level]
-        assert isinstance(encoder, nn.Conv2d)
-        assert isinstance(decoder, nn.Conv2d)
-        assert encoder.bias is not None
-        assert decoder.bias is not None
+        encoder, decoder = (dict(side[level].named_parameters()) for side in (self.encoders, self.decoders))
         mean, covariance = moments(batches)
         _, vectors = torch.linalg.eigh(covariance)
-        components = vectors.flip(1)[:, : encoder.out_channels]
+        components = vectors.flip(1)[:, : len(encoder["weight"])]
         largest = components.gather(0, components.abs().argmax(dim=0, keepdim=True))
-        components = (components * largest.sign()).to(encoder.weight)
+        components = (components * largest.sign()).to(encoder["weight"])
         rank = components.shape[1]
-        for layer in (encoder, decoder):
-            layer.weight.zero_()
-        encoder.weight[:rank, :, 0, 0] = components.T
-        encoder.bias.zero_()
-        encoder.bias[:rank] = -(components.T @ mean.to(components))
-        decoder.weight[:, :rank, 0, 0] = components
-        decoder.bias.copy_(mean)
+        for values in (encoder["weight"], encoder["bias"], decoder["weight"]):
+            values.zero_()
+        encoder["weight"][:rank, :, 0, 0] = components.T
+        encoder["bias"][:rank] = -(components.T @ mean.to(components))
+        decoder["weight"][:, :rank, 0, 0] = components
+        decoder["bias"].copy_(mean)
 
 
 def moments(batches: Iterable[Tensor]) -> tuple[Float[Tensor, "channel"], Float[Tensor, "channel channel"]]:
@@ -205,8 +175,7 @@ def pointwise(channels: int, width: int) -> nn.Conv2d:
     """A linear map of the channels at each place; uniform ±√(3 / channels), bias 0 (the lab's code)."""
     layer = nn.Conv2d(channels, width, 1)
     nn.init.uniform_(layer.weight, -((3 / channels) ** 0.5), (3 / channels) ** 0.5)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.get_parameter("bias"))
     return layer
 
 
@@ -214,6 +183,5 @@ def identity(width: int) -> nn.Conv2d:
     """A feature adaption module that does nothing yet."""
     layer = nn.Conv2d(width, width, 1)
     nn.init.dirac_(layer.weight)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.get_parameter("bias"))
     return layer

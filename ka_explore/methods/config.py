@@ -5,33 +5,34 @@ is made from these fields, so a choice stands in one place.
 """
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, check_known
 
 
 def option(
-    default: Any,
-    text: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    log: bool = False,
-    weighs: str = "",
+    default: Any, text: str, *, low: float | None = None, high: float | None = None, log: bool = False, weighs: str = ""
 ) -> Any:
     """A field of a Config: its default, what it means and where it comes from, and the range it may have.
 
-    Args:
-        low: the smallest value allowed.
-        high: the largest value allowed.
-        log: whether a slider should be logarithmic.
-        weighs: the term of the loss whose weight it is.
+    With ``log`` a slider is logarithmic; ``weighs`` is the term of the loss whose weight it is.
     """
     about = {"text": text, "low": low, "high": high, "log": log, "weighs": weighs}
     return dataclasses.field(default=default, metadata=about)
+
+
+def weight(default: float, text: str, term: str) -> Any:
+    """A field of a Config that weighs a term of the loss, 0 to 1000."""
+    return factor(default, text, high=1000.0, weighs=term)
+
+
+def factor(default: float, text: str, *, low: float = 0.0, high: float = 100.0, weighs: str = "") -> Any:
+    """A field of a Config that multiplies or divides something; its slider is logarithmic."""
+    return option(default, text, low=low, high=high, log=True, weighs=weighs)
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,7 @@ class TrainingConfig:
     )
     weight_decay: float = option(1e-4, "L2 penalty on the weights, added to the gradient", low=0.0, high=1.0, log=True)
     optimizer: Literal["adam", "sgd"] = option("adam", "Adam, or SGD with momentum 0.9")
-    student_width: float = option(
-        1.0, "channels of the student relative to the problem's own", low=0.1, high=16.0, log=True
-    )
+    student_width: float = factor(1.0, "channels of the student relative to the problem's own", low=0.1, high=16.0)
 
     def __post_init__(self) -> None:
         for name, field in options_of(type(self)).items():
@@ -62,8 +61,7 @@ class TrainingConfig:
     def of(cls, values: Mapping[str, Any]) -> Self:
         """A config from options by name. Raises InputError for an unknown one, with the nearest known name."""
         for name in values:
-            if name not in options_of(cls):
-                raise unknown("option", name, options_of(cls))
+            check_known("option", name, options_of(cls))
         return cls(**values)
 
     def replace(self, **changes: Any) -> Self:
@@ -123,9 +121,8 @@ def checked(field: Option, value: Any) -> Any:
         raise InputError(f"{field.name}={value!r}: expected {field.kind.__name__}, got {type(value).__name__}.")
     for each in value if isinstance(value, tuple) else (value,):
         if isinstance(each, (int, float)) and not isinstance(each, bool):
-            below = field.low is not None and not each >= field.low
-            above = field.high is not None and not each <= field.high
-            if below or above or each != each:
+            low = -math.inf if field.low is None else field.low
+            if not low <= each <= (math.inf if field.high is None else field.high):  # as a NaN is not
                 raise InputError(f"{field.name}={value!r}: expected {field.low} to {field.high}.")
     return value
 

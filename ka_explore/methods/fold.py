@@ -47,11 +47,8 @@ def fold(
     *new* convolution's output as running averages and the scale and shift that undo them, so that nothing changes in
     eval mode, and next to nothing when training goes on with batch statistics.
 
-    Args:
-        linear: changed in place.
-        norm: the batch norm after it, changed in place.
-        adaption: the module to fold in; left as it is.
-        inputs: what ``linear`` is given, batch by batch; asked for only where there is a norm.
+    The first two are changed in place. ``inputs`` is what ``linear`` is given, batch by batch; asked for only where
+    there is a norm.
     """
     mix = adaption.weight.flatten(1).double()
     shift = torch.zeros(len(mix), dtype=torch.float64) if adaption.bias is None else adaption.bias.double()

@@ -33,11 +33,12 @@ from torch.nn import functional
 from ka_explore.errors import InputError
 from ka_explore.methods.base import Batches, Stage, StepOutput, share_of
 from ka_explore.methods.compress import Coded, CodedConfig, Map, identity, moments
-from ka_explore.methods.config import option
+from ka_explore.methods.config import TrainingConfig, factor, option
 from ka_explore.methods.fold import assign, fold, linear_end
-from ka_explore.methods.losses import SoftTarget, variance
+from ka_explore.methods.losses import SoftTarget, errors_by_image, variance
 from ka_explore.problem.layers import Outputs, to_map
 from ka_explore.problem.pool import Batch
+from ka_explore.problem.problem import Problem
 from ka_explore.problem.student import Chain
 
 
@@ -51,17 +52,11 @@ class LayerWiseConfig(CodedConfig):
         "of the joint stage: score_distance: squared distance of the logits (the paper); stacked, restricted, "
         "joint_posterior: cross-entropies",
     )
-    temperature: float = option(
-        0.5, "divides the logits of teacher and student in the joint stage", low=0.05, high=100.0, log=True
-    )
+    temperature: float = factor(0.5, "divides the logits of teacher and student in the joint stage", low=0.05)
     compress_share: float = option(0.15, "share of the steps that compress, all layers together", low=0.0, high=1.0)
     regress_share: float = option(0.35, "share of the steps that regress, all layers together", low=0.0, high=1.0)
-    compress_rate: float = option(
-        10.0, "factor on the learning rate of the auto-encoders", low=0.0, high=1000.0, log=True
-    )
-    regress_rate: float = option(
-        3.0, "factor on the learning rate of the layer-wise regression", low=0.0, high=1000.0, log=True
-    )
+    compress_rate: float = factor(10.0, "factor on the learning rate of the auto-encoders", high=1000.0)
+    regress_rate: float = factor(3.0, "factor on the learning rate of the layer-wise regression", high=1000.0)
 
 
 class LayerWise(Coded):
@@ -74,6 +69,34 @@ class LayerWise(Coded):
         "incremental": {"order": "incremental"},
         "without_adaption": {"adaption": False},
     }
+
+    student: Chain
+
+    def __init__(self, problem: Problem, config: TrainingConfig):
+        super().__init__(problem, config)
+        self.vectors: dict[str, bool] = {}  # by layer, whether its output is one
+        feature = self.input_of(problem.pool.images[:2])
+        for name, segment in self.student.segments.items():
+            feature = segment(feature)
+            if name in self.layers:
+                if feature.ndim not in (2, 4):
+                    raise InputError(
+                        f"layer {name!r} of the student puts out {tuple(feature.shape)}: layer-wise regression takes "
+                        "maps (batch, channel, height, width) and vectors (batch, channel)."
+                    )
+                self.vectors[name] = feature.ndim == 2
+                if self.config.adaption:
+                    linear_end(name, segment)
+
+    def make_student(self) -> Chain:
+        """The problem's own student. Raises InputError unless it is a chain, as regression needs its segments."""
+        student = super().make_student()
+        if isinstance(student, Chain):
+            return student
+        raise InputError(
+            "layer-wise regression trains a student segment by segment: make it with Student.chain, or use the "
+            "method 'one_stage', which takes any student."
+        )
 
     # The table of contents.
 
@@ -116,7 +139,7 @@ class LayerWise(Coded):
         return StepOutput(
             {"reconstruction": error, "unexplained": error / variance(stacked)},
             lambda: (
-                self.errors(compressor.rebuilt(compressor.code(features)), features)
+                errors_by_image(self.teaching, compressor.rebuilt(compressor.code(features)), features)
                 | {f"code/{layer}": code.mean(dim=(2, 3))}
             ),
         )
@@ -130,7 +153,7 @@ class LayerWise(Coded):
         finish, folded = None, []
         if before is not None and self.config.adaption:
             trains.append(self.adaptions[before])
-            finish, folded = partial(self.fold, layer=before), [self.chain.segments[before], self.adaptions[before]]
+            finish, folded = partial(self.fold, layer=before), [self.student.segments[before], self.adaptions[before]]
         return Stage(
             name=f"regress {layer or 'scores'}",
             forward=partial(self.regress, layer=layer),
@@ -149,13 +172,13 @@ class LayerWise(Coded):
         Ours: a fresh layer puts out values of another size than the code, and learning the size alone takes hundreds
         of steps at the rate the rest can bear.
         """
-        linear, norm = linear_end(layer, self.chain.segments[layer])
+        linear, norm = linear_end(layer, self.student.segments[layer])
         mean, covariance = moments(self.code(batch, layer) for batch in batches())
         if norm is not None:
             assign(norm.weight, covariance.diagonal().clamp_min(0).sqrt())
             assign(norm.bias, mean)
             return
-        now, spread = moments(self.regressed(batch, layer) for batch in batches())
+        now, spread = moments(to_map(self.onward(batch, layer)) for batch in batches())
         factor = (covariance.diagonal() / spread.diagonal().clamp_min(1e-12)).clamp_min(0).sqrt()
         assert linear.bias is not None
         assign(linear.bias, (linear.bias.double() - now) * factor + mean)
@@ -171,33 +194,27 @@ class LayerWise(Coded):
             return StepOutput({"regression": error, "unexplained": error / spread})
         with torch.no_grad():
             target = self.code(batch, layer)
-        regressed = self.regressed(batch, layer)
+        regressed = to_map(self.onward(batch, layer))
         error = functional.mse_loss(regressed, target)
         return StepOutput(
             {"regression": error, "unexplained": error / variance(target)},
             lambda: {f"code/{layer}": target.mean(dim=(2, 3)), f"regressed/{layer}": regressed.mean(dim=(2, 3))},
         )
 
-    def regressed(self, batch: Batch, layer: str) -> Map:
-        """F̂_a^l."""
-        return to_map(self.onward(batch, layer))
-
     def onward(self, batch: Batch, layer: str | None) -> Tensor:
         """The code of the layer before (or the images) through its adaption module and the student's next segments."""
         before = self.before(layer)
-        if before is None:
-            feature = self.input_of(batch.images)
-        else:
-            with torch.no_grad():
-                code = self.code(batch, before)
-            feature = self.adapted(before, code)
+        with torch.no_grad():
+            feature = self.input_of(batch.images) if before is None else self.code(batch, before)
+        if before is not None:
+            feature = self.adapted(before, feature)
         for module in self.between(before, layer, heads=False):
             feature = module(feature)
         return feature
 
     def fold(self, batches: Batches, *, layer: str) -> None:
         """W'_i = Σ_j A_ij W_j, b'_i = a_i + Σ_j A_ij b_j; the adaption module is the identity from here on."""
-        linear, norm = linear_end(layer, self.chain.segments[layer])
+        linear, norm = linear_end(layer, self.student.segments[layer])
         adaption = self.adaptions[layer]
         assert isinstance(adaption, nn.Conv2d)
         inputs: list[Tensor] = []
@@ -224,33 +241,6 @@ class LayerWise(Coded):
 
     # What the student is made of.
 
-    @property
-    def chain(self) -> Chain:
-        """The student; regression needs its segments."""
-        assert isinstance(self.student, Chain)
-        return self.student
-
-    def check_student(self, images: Map) -> None:
-        """Raises InputError for a student that is no chain of segments; notes whose output is a vector."""
-        if not isinstance(self.student, Chain):
-            raise InputError(
-                "layer-wise regression trains a student segment by segment: make it with Student.chain, or use the "
-                "method 'one_stage', which takes any student."
-            )
-        self.vectors: dict[str, bool] = {}
-        feature = self.input_of(images)
-        for name, segment in self.student.segments.items():
-            feature = segment(feature)
-            if name in self.layers:
-                if feature.ndim not in (2, 4):
-                    raise InputError(
-                        f"layer {name!r} of the student puts out {tuple(feature.shape)}: layer-wise regression takes "
-                        "maps (batch, channel, height, width) and vectors (batch, channel)."
-                    )
-                self.vectors[name] = feature.ndim == 2
-                if self.config.adaption:
-                    linear_end(name, segment)
-
     def before(self, layer: str | None) -> str | None:
         """The chosen layer before this one (None: the images; of None: the last)."""
         if layer is None:
@@ -260,21 +250,21 @@ class LayerWise(Coded):
 
     def between(self, before: str | None, layer: str | None, *, heads: bool = True) -> Iterator[nn.Module]:
         """The student's segments after ``before`` up to ``layer``; with None all to the end, and the heads."""
-        names = list(self.chain.segments)
+        names = list(self.student.segments)
         start = 0 if before is None else names.index(before) + 1
         end = len(names) if layer is None else names.index(layer) + 1
         for name in names[start:end]:
-            yield self.chain.segments[name]
+            yield self.student.segments[name]
         if layer is None and heads:
-            yield self.chain.heads
+            yield self.student.heads
 
     def input_of(self, images: Map) -> Tensor:
         """What the first segment is given."""
-        return images if self.chain.preprocess is None else self.chain.preprocess(images)
+        return images if self.student.preprocess is None else self.student.preprocess(images)
 
     def heads(self, feature: Tensor) -> Float[Tensor, "batch column"]:
         """The logits of all heads."""
-        return torch.cat([head(feature) for head in self.chain.heads.values()], dim=1)
+        return torch.cat([head(feature) for head in self.student.heads.values()], dim=1)
 
     def adapted(self, layer: str, feature: Tensor) -> Tensor:
         """The feature (or code) of a layer through its adaption module, as the next segment takes it."""
@@ -288,11 +278,11 @@ class LayerWise(Coded):
             return self.student(images)
         feature = self.input_of(images)
         features = {}
-        for name, segment in self.chain.segments.items():
+        for name, segment in self.student.segments.items():
             feature = segment(feature)
             if name in self.layers:
                 feature = self.adapted(name, feature)
-            features[name] = to_map(feature.clone() if self.chain.in_place else feature)
+            features[name] = to_map(feature.clone() if self.student.in_place else feature)
         return Outputs(self.heads(feature), features)
 
     def code(self, batch: Batch, layer: str) -> Map:

@@ -14,6 +14,7 @@ was no worse than plain distillation on average and one of 1 was, with γ = 1 an
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -21,9 +22,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ka_explore.errors import unknown
 from ka_explore.methods.base import AmalgamationConfig, Method, Stage, StepOutput
-from ka_explore.methods.config import TrainingConfig, option
+from ka_explore.methods.config import TrainingConfig, factor, option, weight
 from ka_explore.problem.pool import Batch
 from ka_explore.problem.problem import Problem
 
@@ -33,22 +33,15 @@ class LogitSpaceConfig(AmalgamationConfig):
     """Options of `LogitSpace`."""
 
     layers: tuple[str, ...] = option((), "the student's blocks that have an exit branch; none named: all")
-    soft_weight: float = option(
-        1.0, "weight of the soft target of the student's own logits", low=0.0, high=1000.0, log=True, weighs="soft"
-    )
-    branch_weight: float = option(
-        0.1,
-        "weight of the exit branches' loss, mean over branches (paper: 1, a sum)",
-        low=0.0,
-        high=1000.0,
-        log=True,
-        weighs="branches",
+    soft_weight: float = weight(1.0, "weight of the soft target of the student's own logits", "soft")
+    branch_weight: float = weight(
+        0.1, "weight of the exit branches' loss, mean over branches (paper: 1, a sum)", "branches"
     )
     gamma: float = option(
         1.0, "γ of the enhanced target: above 1 the teachers' best class counts more (paper: 1 to 1.5)",
         low=0.1, high=10.0,
     )  # fmt: skip
-    branch_rate: float = option(1.0, "factor on the learning rate of the branches", low=0.0, high=100.0, log=True)
+    branch_rate: float = factor(1.0, "factor on the learning rate of the branches")
 
 
 class LogitSpace(Method):
@@ -60,26 +53,17 @@ class LogitSpace(Method):
 
     def __init__(self, problem: Problem, config: TrainingConfig):
         super().__init__(problem, config)
-        blocks = self.student.blocks
-        for layer in self.config.layers:
-            if layer not in blocks:
-                raise unknown("layer", layer, blocks, where=" of the student")
+        self.layers = self.blocks_named(self.config.layers)
         features = self.student(problem.pool.images[:2]).features
-        last = features[blocks[-1]]
-        self.branches = nn.ModuleDict()
-        self.layers = tuple(block for block in blocks if block in (self.config.layers or blocks))
-        for index, layer in enumerate(self.layers):
-            # a layer's name may hold dots, a module's may not
-            self.branches[str(index)] = branch(
-                features[layer].shape[1:], last.shape[1:], columns=len(self.labels.columns)
-            )
+        last = features[self.student.blocks[-1]].shape[1:]
+        # By number: a layer's name may hold dots, a module's may not.
+        branches = [branch(features[name].shape[1:], last, columns=len(self.labels.columns)) for name in self.layers]
+        self.branches = nn.ModuleDict({str(index): made for index, made in enumerate(branches)})
         self.weights = {"soft": self.config.soft_weight, "branches": self.config.branch_weight}
 
     def stages(self) -> Sequence[Stage]:
         """One stage: the student, and its branches where they have any weight."""
-        trains: tuple[nn.Module, ...] = (self.student,)
-        if self.weights["branches"]:
-            trains += (self.branches,)
+        trains: tuple[nn.Module, ...] = (self.student, self.branches) if self.weights["branches"] else (self.student,)
         rates = (1.0, self.config.branch_rate)[: len(trains)]
         return [Stage("joint", self.joint, trains, self.config.steps, self.weights, rates=rates)]
 
@@ -90,7 +74,8 @@ class LogitSpace(Method):
     def joint(self, batch: Batch) -> StepOutput:
         """The soft target of the student's logits, and the enhanced one of every branch."""
         student = self.student(batch.images)
-        logits = self.answers(student.features)
+        features = [student.features[layer] for layer in self.layers]
+        logits = {n: exit_(f) for n, exit_, f in zip(self.layers, self.branches.values(), features, strict=True)}
         # L = w_C L_C + w_B · mean over blocks of L_OFA
         terms = {
             "soft": self.soft_target(student.logits, batch),
@@ -98,23 +83,11 @@ class LogitSpace(Method):
         }
         return StepOutput(terms, lambda: {f"branch/{layer}": z for layer, z in logits.items()}, student=student)
 
-    def answers(self, features: Mapping[str, Float[Tensor, "batch _ _ _"]]) -> dict[str, Float[Tensor, "batch column"]]:
-        """The logits of every branch, by layer."""
-        return {
-            layer: exit_branch(features[layer])
-            for layer, exit_branch in zip(self.layers, self.branches.values(), strict=True)
-        }
-
     def enhanced(self, logits: Float[Tensor, "batch column"], batch: Batch) -> Float[Tensor, ""]:
         """L_OFA of one branch, mean over tasks."""
-        losses = []
-        for task in self.labels.tasks:
-            parts = [
-                enhanced_cross_entropy(own, answer, self.config.temperature, self.config.gamma)
-                for own, answer in self.compared(task, logits, batch)
-            ]
-            losses.append(torch.stack(parts).mean())
-        return torch.stack(losses).mean()
+        loss = partial(enhanced_cross_entropy, temperature=self.config.temperature, gamma=self.config.gamma)
+        pairs = [self.compared(task, logits, batch) for task in self.labels.tasks]
+        return torch.stack([torch.stack([loss(*pair) for pair in of_task]).mean() for of_task in pairs]).mean()
 
     def compared(self, task: str, logits: Tensor, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
         """A branch's logits and the teachers' over the same columns, as the kind of soft target pairs them.
@@ -141,12 +114,7 @@ def enhanced_cross_entropy(
     """−T² Σ_c [(p_c + 1_{c=y})^γ − 1_{c=y}] log p^S_c with p = softmax(target / T), y its argmax; batch mean, in nats.
 
     Hao et al. 2023, their true label replaced by the target's own best class. For γ = 1 it is the cross-entropy.
-
-    Args:
-        student: logits.
-        target: logits of the teachers; no gradient goes to them.
-        temperature: T.
-        gamma: γ.
+    Both are logits; no gradient goes to the target.
     """
     probabilities = functional.softmax(target.detach() / temperature, dim=1)
     best = functional.one_hot(target.argmax(dim=1), target.shape[1]).to(probabilities)
@@ -158,11 +126,9 @@ def enhanced_cross_entropy(
 def branch(feature: Sequence[int], last: Sequence[int], *, columns: int) -> nn.Sequential:
     """From a block's feature to logits: separable convolutions down to the last block's size, spatial mean, linear.
 
-    Args:
-        feature: channels, height and width of the block's feature.
-        last: the same of the last block; each convolution halves the map until it is no larger, and doubles the
-            channels until there are as many. There is at least one; on a small map it does not stride.
-        columns: of the logits.
+    Of the block's and the last block's channels, height and width: each convolution halves the map until it is no
+    larger than the last, and doubles the channels until there are as many. There is at least one; on a small map it
+    does not stride.
     """
     channels, *size = feature
     parts: list[nn.Module] = []
@@ -170,19 +136,14 @@ def branch(feature: Sequence[int], last: Sequence[int], *, columns: int) -> nn.S
         strides = [2 if now > end else 1 for now, end in zip(size, last[1:], strict=True)]
         size = [-(-now // stride) for now, stride in zip(size, strides, strict=True)]
         wider = max(channels, min(2 * channels, last[0]))
-        parts.append(separable(channels, wider, (strides[0], strides[1]), normed=size[0] * size[1] > 1))
+        normed = size[0] * size[1] > 1  # the batch of one image has no variance on a map of one place
+        parts.append(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, (strides[0], strides[1]), padding=1, groups=channels, bias=False),
+                nn.Conv2d(channels, wider, 1, bias=not normed),
+                *([nn.BatchNorm2d(wider)] if normed else []),
+                nn.ReLU(),
+            )
+        )
         channels = wider
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, columns))
-
-
-def separable(channels: int, width: int, strides: tuple[int, int], *, normed: bool) -> nn.Sequential:
-    """A 3×3 convolution a channel, a 1×1 convolution across them, batch norm and ReLU.
-
-    Without a norm for maps of one place: their batch of one image has no variance.
-    """
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, stride=strides, padding=1, groups=channels, bias=False),
-        nn.Conv2d(channels, width, 1, bias=not normed),
-        *([nn.BatchNorm2d(width)] if normed else []),
-        nn.ReLU(),
-    )

@@ -4,7 +4,7 @@ Codes named here: the authors' code of Luo et al. 2019 (VainF/CommonFeatureLearn
 (zju-vipa/KamalEngine).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -139,11 +139,8 @@ def gate(
 ) -> Float[Tensor, "teacher"]:
     """The losses of the images that each teacher teaches.
 
-    Args:
-        losses: of every image with every teacher.
-        weights: of the selection.
-        weighting: ``sample``: mean over images of the weighted losses. ``teacher``: each teacher's weighted mean over
-            its images; one that teaches none in the batch adds nothing.
+    By ``sample``: mean over images of the weighted losses. By ``teacher``: each teacher's weighted mean over its
+    images; one that teaches none in the batch adds nothing.
     """
     taught = (losses * weights).sum(dim=0)
     return taught / (len(losses) if weighting == "sample" else weights.sum(dim=0).clamp_min(1e-8))
@@ -269,11 +266,7 @@ def classwise_mmd(
     1/C · Σ_c MMD²({h_S}_c, {h_T}_c), the class-wise part of DDFA (Information Sciences 613, 2022) as its abstract
     describes it; the formula is ours. A class with a single image has no distribution and is left out.
 
-    Args:
-        student: rows of the student.
-        teachers: rows of each teacher.
-        label: the class each image seems to have, by the teachers' answers.
-        owner: which of ``teachers`` knows that class.
+    The label is the class each image seems to have, by the teachers' answers, its owner which of them knows it.
     """
     parts = []
     for value in label.unique().tolist():
@@ -304,8 +297,6 @@ def reconstruction(
     """The reconstruction error of every teacher's features (Luo 2019, L_R).
 
     Args:
-        rebuilt: what the decoders gave, by teacher.
-        features: the teachers' features.
         kind: ``mean``: squared error, mean over all elements (published code). ``sum``: squared norm a sample, batch
             mean (the paper's ‖·‖²). ``relative``: the mean divided by the features' variance about their channel
             means in the batch, so that 1 means "no better than the mean" and teachers of different scale count alike
@@ -332,6 +323,20 @@ def channel_error(
     """
     own = feature.var(dim=(0, 2, 3), unbiased=False)
     return (rebuilt - feature).square().mean(dim=(2, 3)) / own.clamp_min(1e-3 * float(variance(feature)))
+
+
+def errors_by_image(names: Iterable[str], rebuilt: Iterable[Tensor], features: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Reconstruction error of every teacher a sample, and a channel, relative to the feature's variance."""
+    found = {}
+    for name, made, feature in zip(names, rebuilt, features, strict=True):
+        found[f"error/{name}"] = (made - feature).square().mean(dim=(1, 2, 3)) / variance(feature)
+        found[f"channel_error/{name}"] = channel_error(made, feature)
+    return found
+
+
+def averaged_to(feature: Float[Tensor, "batch _ _ _"], size: tuple[int, int]) -> Float[Tensor, "batch _ _ _"]:
+    """A map averaged to a smaller height and width."""
+    return feature if tuple(feature.shape[2:]) == size else functional.adaptive_avg_pool2d(feature, size)
 
 
 def variance(feature: Float[Tensor, "batch channel height width"]) -> Float[Tensor, ""]:

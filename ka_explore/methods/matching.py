@@ -32,18 +32,12 @@ Weights = dict[str, Tensor]  # of one module, in float64
 
 @dataclass(frozen=True)
 class Part:
-    """A module with weights, and whose units it works on: -1 for the image's channels, else the place of a layer.
-
-    Attributes:
-        name: in the teacher's module.
-        before: whose units it is given.
-        after: whose units it puts out; for a norm the same.
-    """
+    """A module with weights, and whose units it works on: -1 for the image's channels, else the place of a layer."""
 
     name: str
     module: nn.Module
-    before: int
-    after: int
+    before: int  # whose units it is given
+    after: int  # whose units it puts out; for a norm the same
 
     @property
     def units(self) -> int:
@@ -54,27 +48,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plain net read as a chain.
+    """A plain net read as a chain."""
 
-    Attributes:
-        weighty: its modules with weights in order; the last is the linear layer that gives the logits.
-        seen: by layer, the module whose output the activation is given.
-        kinds: all modules with their arguments, but for the number of logits: nets with the same are alike.
-    """
-
-    weighty: tuple[Part, ...]
-    seen: tuple[str, ...]
-    kinds: tuple[str, ...]
-
-    @property
-    def layers(self) -> list[Part]:
-        """The convolutions and linear layers, the last among them."""
-        return [part for part in self.weighty if isinstance(part.module, (nn.Conv2d, nn.Linear))]
+    weighty: tuple[Part, ...]  # its modules with weights in order; the last is the linear layer that gives the logits
+    seen: tuple[str, ...]  # by layer, the module whose output the activation is given
+    kinds: tuple[str, ...]  # all modules with their arguments, but for the number of logits: the same in nets alike
 
     @property
     def hidden(self) -> list[Part]:
-        """All layers but the last: those whose units can be renamed."""
-        return self.layers[:-1]
+        """The convolutions and linear layers but the last: those whose units can be renamed."""
+        return [part for part in self.weighty if isinstance(part.module, (nn.Conv2d, nn.Linear))][:-1]
 
 
 def plan_of(teacher: Teacher) -> Plan:
@@ -141,10 +124,7 @@ def chain_of(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modu
 def children_of(module: nn.Module) -> dict[str, nn.Module]:
     """The parts of the outermost nn.Sequential that has more than one."""
     parts = {name: part for name, part in module._modules.items() if part is not None}
-    while len(parts) == 1:
-        (only,) = parts.values()
-        parts = {name: part for name, part in only._modules.items() if part is not None}
-    return parts
+    return children_of(*parts.values()) if len(parts) == 1 else parts
 
 
 def check_alike(teachers: Sequence[Teacher], plans: Sequence[Plan]) -> None:
@@ -217,13 +197,7 @@ def matched(
 ) -> list[Int64[Tensor, "_"]]:
     """By layer, the unit of a net that each unit of the first is matched with.
 
-    Args:
-        plan: of both.
-        first: weights of the first, a module with weights each.
-        net: of the other.
-        correlation: corr(A_l).
-        share: a; below 1 the sweeps start from the matching by activations alone, else from the order as it is.
-        sweeps: over the layers, at most.
+    With a share a below 1 the sweeps start from the matching by activations alone, else from the order as it is.
     """
     orders = [assignment(c) if share < 1 else torch.arange(len(c)) for c in correlation]
     for _ in range(sweeps if share else 0):
@@ -325,8 +299,6 @@ class Moments:
     def correlation(self) -> Float[Tensor, "unit unit"]:
         """Pearson's, of the first net's units with the other's; 0 for a unit that never varies."""
         product, one, other, one_squared, other_squared = (part / self.samples for part in self.sums)
-        own, others = (
-            torch.where(square - mean.square() > 1e-12, square - mean.square(), torch.inf).rsqrt()
-            for mean, square in ((one, one_squared), (other, other_squared))
-        )
+        spreads = one_squared - one.square(), other_squared - other.square()
+        own, others = (torch.where(spread > 1e-12, spread, torch.inf).rsqrt() for spread in spreads)
         return (product - one[:, None] * other) * own[:, None] * others

@@ -74,6 +74,7 @@ class PermutationMerging(Method):
 
     Config = MergingConfig
     config: MergingConfig
+    student: Chain
     forms: ClassVar[Mapping[str, Mapping[str, Any]]] = {"unaligned": {"alignment": "none"}}
 
     def __init__(self, problem: Problem, config: TrainingConfig):
@@ -158,7 +159,7 @@ class PermutationMerging(Method):
             {name: torch.stack([s * w[name] for s, w in zip(shares, same, strict=True)]).sum(dim=0) for name in same[0]}
             for same in list(zip(*nets, strict=True))[:-1]
         ]
-        self.fill(self.chain, body, nets)
+        self.fill(self.student, body, nets)
 
     def fill(self, chain: Chain, body: Sequence[Weights], nets: Sequence[Sequence[Weights]]) -> None:
         """Give the student a body, and each task's head the last layer's rows of the task's teachers."""
@@ -194,12 +195,6 @@ class PermutationMerging(Method):
 
     # What the student is made of.
 
-    @property
-    def chain(self) -> Chain:
-        """The student."""
-        assert isinstance(self.student, Chain)
-        return self.student
-
     def side_by_side(self, labels: LabelSpace) -> Chain:
         """A chain of copies of the first teacher's parts; its last part, one a task, ends with all rows of the task."""
         parts = children_of(self.problem.teachers[0].module)
@@ -221,13 +216,9 @@ class PermutationMerging(Method):
 
 
 class Matching(nn.Module):
-    """Which units of the further teachers stand for the first's, by layer.
+    """Which units of the further teachers stand for the first's, by layer."""
 
-    Attributes:
-        correlation: mean correlation of the matched units, by further teacher and layer.
-    """
-
-    correlation: Tensor
+    correlation: Tensor  # mean of the matched units', by further teacher and layer
 
     def __init__(self, units: Sequence[int], teachers: int):
         super().__init__()

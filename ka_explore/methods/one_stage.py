@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from ka_explore.methods.base import Batches, Stage, StepOutput
 from ka_explore.methods.compress import Coded, CodedConfig, Map
-from ka_explore.methods.config import TrainingConfig, option
-from ka_explore.methods.losses import variance
+from ka_explore.methods.config import TrainingConfig, factor, option, weight
+from ka_explore.methods.losses import errors_by_image, variance
 from ka_explore.problem.pool import Batch
 from ka_explore.problem.problem import Problem
 
@@ -30,24 +30,12 @@ from ka_explore.problem.problem import Problem
 class OneStageConfig(CodedConfig):
     """Options of `OneStage`."""
 
-    temperature: float = option(4.0, "divides the logits of teacher and student", low=0.05, high=100.0, log=True)
-    soft_weight: float = option(1.0, "weight of the soft target", low=0.0, high=1000.0, log=True, weighs="soft")
-    feature_weight: float = option(
-        3.0,
-        "weight of the distance to the codes, sum over layers (KamalEngine: 1)",
-        low=0.0,
-        high=1000.0,
-        log=True,
-        weighs="feature",
+    temperature: float = factor(4.0, "divides the logits of teacher and student", low=0.05)
+    soft_weight: float = weight(1.0, "weight of the soft target", "soft")
+    feature_weight: float = weight(
+        3.0, "weight of the distance to the codes, sum over layers (KamalEngine: 1)", "feature"
     )
-    reconstruction_weight: float = option(
-        1.0,
-        "weight of the auto-encoders' error, sum over layers",
-        low=0.0,
-        high=1000.0,
-        log=True,
-        weighs="reconstruction",
-    )
+    reconstruction_weight: float = weight(1.0, "weight of the auto-encoders' error, sum over layers", "reconstruction")
     feature_error: Literal["relative", "mean"] = option(
         "relative", "squared errors divided by the code's (or feature's) variance (ours), or their mean (KamalEngine)"
     )
@@ -106,11 +94,8 @@ class OneStage(Coded):
         features = {layer: self.features(batch.teachers, layer) for layer in self.layers}
         codes = {layer: self.compressor(layer).code(own) for layer, own in features.items()}
         rebuilt = {layer: self.compressor(layer).rebuilt(code) for layer, code in codes.items()}
-        adapted = {
-            layer: self.adaptions[layer](f) if layer in self.adaptions else f
-            for layer, f in student.features.items()
-            if layer in self.layers
-        }
+        own = {layer: f for layer, f in student.features.items() if layer in self.layers}
+        adapted = {layer: self.adaptions[layer](f) if layer in self.adaptions else f for layer, f in own.items()}
         distances = [self.error(adapted[layer], code.detach()) for layer, code in codes.items()]
         errors = [self.error(torch.cat(rebuilt[n], dim=1), torch.cat(own, dim=1)) for n, own in features.items()]
         terms = {
@@ -123,7 +108,7 @@ class OneStage(Coded):
             """The codes, what the student makes of them, and the auto-encoders' errors at the last layer."""
             found = {f"code/{layer}": code.mean(dim=(2, 3)) for layer, code in codes.items()}
             found |= {f"regressed/{layer}": f.mean(dim=(2, 3)) for layer, f in adapted.items()}
-            return found | self.errors(rebuilt[self.layers[-1]], features[self.layers[-1]])
+            return found | errors_by_image(self.teaching, rebuilt[self.layers[-1]], features[self.layers[-1]])
 
         return StepOutput(terms, seen, student=student)
 

@@ -97,7 +97,7 @@ class TeacherCache:
     def write(self, group: Sequence[Teacher], images: Images, bar: Any) -> None:
         """One module's answers for the teachers that share it."""
         paths = {(t.name, what): path for t in group for what, path in self.paths(t.name).items()}
-        spread: dict[str, tuple[Tensor, Tensor]] = {}
+        extremes: dict[str, list[Tensor]] = {teacher.name: [] for teacher in group}
         layers = {layer: t.layers[layer] for t in group for layer in self.layers[t.name]}
         with array_files(paths, len(images)) as append:
             for start in range(0, len(images), CHUNK):
@@ -106,15 +106,13 @@ class TeacherCache:
                 for teacher in group:
                     outputs = teacher.answer(raw)
                     self.check(teacher, outputs, start)
-                    low, high = torch.aminmax(outputs.logits, dim=0)
-                    before = spread.get(teacher.name, (low, high))
-                    spread[teacher.name] = (torch.minimum(low, before[0]), torch.maximum(high, before[1]))
+                    extremes[teacher.name] += torch.aminmax(outputs.logits, dim=0)
                     append((teacher.name, ""), outputs.logits)
                     for layer in self.layers[teacher.name]:
                         append((teacher.name, layer), outputs.features[layer].permute(0, 2, 3, 1))
                 bar.update(len(part))
             for teacher in group:
-                low, high = spread[teacher.name]
+                low, high = torch.aminmax(torch.stack(extremes[teacher.name]), dim=0)
                 if len(images) > 1 and bool((high - low <= 1e-6 * high.abs().clamp_min(1e-6)).all()):
                     raise InputError(
                         f"teacher {teacher.name!r} gives the same logits for every one of {len(images)} images: "

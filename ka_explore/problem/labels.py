@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, check_known
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,12 @@ class LabelSpace:
     def without(self, teachers: Sequence[str]) -> "LabelSpace":
         """The columns of all other teachers, and what these stand for. Raises InputError for an unknown teacher."""
         for teacher in teachers:
-            if teacher not in self.teachers:
-                raise unknown("teacher", teacher, self.teachers)
+            check_known("teacher", teacher, self.teachers)
         return LabelSpace(tuple(column for column in self.columns if column.teacher not in teachers))
 
     def class_names(self, task: str) -> tuple[str, ...]:
         """The labels of one task in order."""
-        if task not in self.tasks:
-            raise unknown("task", task, self.tasks)
+        check_known("task", task, self.tasks)
         return tuple(label for t, label in self.classes if t == task)
 
     def task_columns(self, task: str) -> slice:
@@ -138,6 +136,5 @@ class LabelSpace:
 
 def stretch(kind: str, name: str, owners: Sequence[str]) -> slice:
     """From the first to the last of a task's or teacher's. Raises InputError where none of these is of that name."""
-    if name not in owners:
-        raise unknown(kind, name, tuple(dict.fromkeys(owners)))
+    check_known(kind, name, dict.fromkeys(owners))
     return slice(owners.index(name), len(owners) - owners[::-1].index(name))

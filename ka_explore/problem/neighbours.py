@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, check_known
 
 ByTeacher = Mapping[str, Float[Tensor, "_ _"]]
 """By teacher, one row an image of the pool."""
@@ -23,8 +23,7 @@ def neighbour_space(
 ) -> Float[Tensor, "image coordinate"]:
     """Vectors whose Euclidean distance says how alike two images are. Raises InputError without any."""
     for teacher in features:
-        if teacher not in teachers:
-            raise unknown("teacher", teacher, teachers, where=" among the features")
+        check_known("teacher", teacher, teachers, where=" among the features")
         check_rows(f"features of teacher {teacher!r}", features[teacher], count, "(image, channel)")
     units = [unit(functional.normalize(features[t].float(), dim=1)) for t in teachers if t in features]
     vectors = [unit(torch.cat(units, dim=1))] if units else []
@@ -38,9 +37,7 @@ def neighbour_space(
     return torch.cat(vectors, dim=1)
 
 
-def thumbnails(
-    images: Float[Tensor, "image channel height width"],
-) -> Float[Tensor, "image channel height2 width2"]:
+def thumbnails(images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image channel height2 width2"]:
     """Images averaged to at most 14 pixels a side, all that neighbours are found by; small ones stay as they are."""
     size = (min(SIDE, images.shape[2]), min(SIDE, images.shape[3]))
     return functional.adaptive_avg_pool2d(images.float(), size)

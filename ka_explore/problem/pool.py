@@ -175,6 +175,10 @@ class Pool:
         epoch, batch = divmod(step, len(self) // size)
         return permutation(len(self), seed, epoch)[batch * size : (batch + 1) * size]
 
+    def in_order(self) -> list[Int64[np.ndarray, "_"]]:
+        """The indices of the whole pool, 256 at a time: whole maps of all images need not fit into memory."""
+        return np.split(np.arange(len(self)), range(256, len(self), 256))
+
     @property
     def probe_index(self) -> Int64[np.ndarray, "probe"]:
         """The probe set: a fixed part of the pool, the same for every run."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, check_known
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.layers import Outputs
 from ka_explore.problem.pool import Images, Pool, as_labels
@@ -175,8 +175,7 @@ class Problem:
         """
         wanted = tuple(tasks)
         for task in wanted:
-            if task not in self.labels.tasks:
-                raise unknown("task", task, self.labels.tasks)
+            check_known("task", task, self.labels.tasks)
         if isinstance(tasks, str) or not wanted or len(set(wanted)) < len(wanted):
             raise InputError(f"tasks={tasks!r}: expected a list of different tasks of {', '.join(self.labels.tasks)}.")
         pool, test = self.pool, self.test

@@ -55,19 +55,19 @@ def progress_bar(
 ) -> AbstractContextManager[Any]:
     """A tqdm bar: a widget in a notebook with ipywidgets, text elsewhere.
 
-    Args:
-        show: True or False to decide; None shows it in a notebook and on a terminal, never in a log file.
+    Where ``show`` is None it is shown in a notebook and on a terminal, never in a log file.
     """
     watcher = WATCHER.get()
     if watcher is not None:
         return WatchedBar(watcher if show is not False else lambda _what, _share: None, total, description)
     options: dict[str, Any] = {"total": total, "desc": description, "unit": unit, "leave": False, "delay": 0.5}
+    bar: AbstractContextManager[Any]
     if in_notebook() and find_spec("ipywidgets") is not None and show is not False:
         from tqdm.notebook import tqdm as notebook_bar
 
-        bar: AbstractContextManager[Any] = notebook_bar(**options)
-        return bar
-    from tqdm import tqdm
+        bar = notebook_bar(**options)
+    else:
+        from tqdm import tqdm
 
-    text: AbstractContextManager[Any] = tqdm(**options, disable=None if show is None else not show, file=sys.stderr)
-    return text
+        bar = tqdm(**options, disable=None if show is None else not show, file=sys.stderr)
+    return bar

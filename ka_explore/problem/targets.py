@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, check_known
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.neighbours import ByTeacher, OfPool, check_rows, nearest_images, neighbour_space
 from ka_explore.problem.neighbours import thumbnails as thumbnails  # found here too
@@ -128,8 +128,8 @@ def consistent(labels: LabelSpace, logits: ByTeacher, features: ByTeacher, image
     nearest = nearest_images(space, MOST)
     found = {task: smooth_over_neighbours(blocks_of(labels, logits, task), nearest) for task in labels.tasks}
     evidence = {
-        "balanced": responsibility_of(labels, {task: smoothed.balanced for task, smoothed in found.items()}),
-        "neighbours": responsibility_of(labels, {task: smoothed.neighbours for task, smoothed in found.items()}),
+        name: responsibility_of(labels, {task: getattr(smoothed, name) for task, smoothed in found.items()})
+        for name in ("balanced", "neighbours")
     }
     asked = max(int(smoothed.chosen["neighbours"]) for smoothed in found.values())
     chosen = {
@@ -145,8 +145,7 @@ def make_targets(
     kind: TargetKind, labels: LabelSpace, logits: ByTeacher, features: ByTeacher, images: OfPool | None
 ) -> Targets:
     """The targets of a name: `own_answers`, `standardised` or `consistent`. Raises InputError for another name."""
-    if kind not in get_args(TargetKind):
-        raise unknown("kind of targets", kind, get_args(TargetKind))
+    check_known("kind of targets", kind, get_args(TargetKind))
     if kind == "consistent":
         return consistent(labels, logits, features, images)
     return (own_answers if kind == "own" else standardised)(labels, logits)
@@ -168,7 +167,7 @@ def smooth_over_neighbours(
     """Target of one task from its teachers' logits; the formulas stand at `consistent`."""
     raw = torch.cat(list(blocks), dim=1)
     best = mix_with_neighbours(raw.softmax(dim=1), nearest)
-    most = weight_of(best.chosen["correlation"]) * support(raw)
+    most = min(1.0, 2.0 * best.chosen["correlation"]) * support(raw)
     found = {"balance": 0.0, "scale": 0.0}
     if most > 0:
         for scale in (0.0, most) if len(blocks) > 1 else (0.0,):
@@ -178,11 +177,6 @@ def smooth_over_neighbours(
                 if tried.chosen["correlation"] > best.chosen["correlation"]:
                     best, found = tried, {"balance": share * most, "scale": scale}
     return replace(best, chosen={**found, **best.chosen})
-
-
-def weight_of(explained: float) -> float:
-    """How far neighbours of this correlation are asked: not at all at 0, fully from a half on."""
-    return min(1.0, 2.0 * explained)
 
 
 def support(joint: Float[Tensor, "image column"]) -> float:
@@ -203,7 +197,7 @@ def mix_with_neighbours(answers: Float[Tensor, "image column"], nearest: Int64[T
             mean, count = total / number, number
     growth = growth_in_half(singly)
     explained = correlation(answers, mean) if count else 0.0
-    trust = weight_of(explained) * (1.0 - growth)
+    trust = min(1.0, 2.0 * explained) * (1.0 - growth)
     chosen = {"neighbours": count, "trust": trust, "correlation": explained, "growth": growth}
     if count:
         chosen |= {"error": min(together), "error of the nearest": singly[0]}
@@ -307,20 +301,14 @@ def responsibility_of(
     labels: LabelSpace, joint: Mapping[str, Float[Tensor, "image column"]]
 ) -> Float[Tensor, "image teacher"]:
     """The share of each image that lies in the columns of each teacher, in the order of ``labels.teachers``."""
-    shares = {}
-    for task in labels.tasks:
-        start = labels.task_columns(task).start
-        for teacher in labels.teachers_of(task):
-            columns = labels.columns_of(teacher)
-            shares[teacher] = joint[task][:, columns.start - start : columns.stop - start].sum(dim=1)
-    return torch.stack([shares[teacher] for teacher in labels.teachers], dim=1)
+    stacked = torch.cat([joint[task] for task in labels.tasks], dim=1)
+    return torch.stack([stacked[:, labels.columns_of(t)].sum(dim=1) for t in labels.teachers], dim=1)
 
 
 def check_logits(labels: LabelSpace, logits: Mapping[str, Tensor]) -> None:
     """Raises InputError unless there are finite logits of every teacher, for the same images and its own columns."""
     for teacher in logits:
-        if teacher not in labels.teachers:
-            raise unknown("teacher", teacher, labels.teachers, where=" among the logits")
+        check_known("teacher", teacher, labels.teachers, where=" among the logits")
     missing = [teacher for teacher in labels.teachers if teacher not in logits]
     if missing:
         raise InputError(f"no logits of teacher {missing[0]!r}: expected those of {', '.join(labels.teachers)}.")

@@ -53,7 +53,7 @@ def draw_layer_wise(method: LayerWise, sketch: Sketch) -> None:
     for layer in (*method.layers, None):
         earlier = method.before(layer)
         modules = tuple(method.between(earlier, layer))
-        names = [name for name, segment in method.chain.segments.items() if any(segment is m for m in modules)]
+        names = [name for name, segment in method.student.segments.items() if any(segment is m for m in modules)]
         text = lines(", ".join(names) if names != [layer] else "", count(*modules))
         name = f"student: {layer or 'heads'}"
         segments[layer] = sketch.add(name, "student", *modules, text=text, after=before)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ka_explore.errors import InputError, StoreError, unknown
+from ka_explore.errors import InputError, StoreError, check_known
 from ka_explore.methods import METHODS, of_version_1
 from ka_explore.methods.base import Method
 from ka_explore.methods.config import options_of
@@ -34,8 +34,7 @@ def asked_for(
     if (name, now) != (method, form):
         old, new = (f"{n!r}" + (f", form={f!r}" if f else "") for n, f in ((method, form), (name, now)))
         warnings.warn(f"{old} is {new} since version 0.2.", FutureWarning, stacklevel=3)
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
+    check_known("method", name, METHODS)
     return name, METHODS[name], now, options
 
 
@@ -51,8 +50,7 @@ def kind_of(about: Mapping[str, Any], method: type[Method] | None, folder: Path)
                 f"the run in {folder} is of a method made by hand: give its class, Run.open(folder, problem, method=…)."
             )
         return method
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
+    check_known("method", name, METHODS)
     if method not in (None, METHODS[name]):
         raise InputError(f"the run in {folder} is of method {name!r}, got {method!r}: leave method out.")
     return METHODS[name]

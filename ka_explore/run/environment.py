@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, check_known
 
 
 def choose_device(device: str) -> torch.device:
     """A device by name. Raises InputError for an unknown one, or a GPU that is not there."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise unknown("device", device, ("auto", "cpu", "cuda"))
+    check_known("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device='cuda': torch sees no GPU here; use 'auto' or 'cpu'.")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
@@ -23,8 +22,7 @@ def choose_device(device: str) -> torch.device:
 
 def check_precision(precision: str, device: torch.device) -> None:
     """Raises InputError for an unknown precision, or mixed precision on a CPU, where it is slower."""
-    if precision not in ("float32", "bfloat16"):
-        raise unknown("precision", precision, ("float32", "bfloat16"))
+    check_known("precision", precision, ("float32", "bfloat16"))
     if precision == "bfloat16" and device.type != "cuda":
         raise InputError("precision='bfloat16' is for a GPU: on most CPUs it is several times slower. Use 'float32'.")
 
@@ -63,8 +61,3 @@ def computing(threads: int | None) -> Iterator[None]:
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Mixed precision, where asked for."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

@@ -40,19 +40,14 @@ STANDARD: dict[str, Callable[..., nn.Module]] = {
 
 
 class Classifier(nn.Module):
-    """A deployed student: images as in the pool in, scores of the classes out.
-
-    Attributes:
-        classes: (task, label) of every column.
-        names: readable class names.
-    """
+    """A deployed student: images as in the pool in, scores of the classes out."""
 
     def __init__(self, student: Student, labels: LabelSpace):
         super().__init__()
         self.student = student
         self.labels = labels
-        self.classes = labels.classes
-        self.names = labels.names
+        self.classes = labels.classes  # (task, label) of every column
+        self.names = labels.names  # readable
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch class"]:
         """Scores; a softmax over a task's classes gives probabilities."""

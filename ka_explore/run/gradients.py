@@ -19,10 +19,7 @@ from ka_explore.run.loss import weights_in_force
 def gradients(method: Method, stage: Stage, batch: Batch) -> dict[str, Float[Tensor, "batch"]]:
     """Size of every term's gradient at the student's feature, a sample, and its inner product with the soft target's.
 
-    Args:
-        method: in eval mode.
-        stage: whose loss is differentiated.
-        batch: as in training; its size matters, as terms are means over it.
+    The method is in eval mode; the batch's size matters, as terms are means over it.
 
     Returns:
         ``gradient/<term>`` and ``along/<term>``, the same with ``/<teacher>`` for a term of one number a

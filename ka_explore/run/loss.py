@@ -22,7 +22,7 @@ def add_balances(method: Method) -> None:
         for stage in method.stages():
             terms = [name for name, weight in stage.weights.items() if weight]
             if len(terms) > 1:
-                method.balances[balance_name(stage)] = GradNorm(terms)
+                method.balances[stage.name.replace(".", "-")] = GradNorm(terms)  # no module's name has a dot
 
 
 def stages_of(method: Method) -> list[Stage]:
@@ -50,14 +50,9 @@ def begin_balanced(stage: Stage, balance: GradNorm, batches: Batches) -> None:
 
 def balance_of(method: Method, stage: Stage) -> GradNorm | None:
     """What moves the weights of a stage's terms; None where they are as given."""
-    balance = dict(method.balances.items()).get(balance_name(stage))
+    balance = dict(method.balances.items()).get(stage.name.replace(".", "-"))
     assert balance is None or isinstance(balance, GradNorm)
     return balance
-
-
-def balance_name(stage: Stage) -> str:
-    """A stage's name as the name of a module."""
-    return stage.name.replace(".", "-")
 
 
 def sums(output: StepOutput) -> dict[str, Float[Tensor, ""]]:

@@ -86,9 +86,7 @@ def open_lines(*folders: object) -> str:
 def from_scratch(about: Mapping[str, Any], *, names: Mapping[int, str] | None = None) -> str:
     """The lines that make a run anew: the problem, the run, and a fork wherever other options came into force.
 
-    Args:
-        about: what ``run.json`` holds.
-        names: of the runs on the way, by the step at which they were forked; 0 for the first.
+    The names of the runs on the way are by the step at which they were forked; 0 for the first.
     """
     names, configs = dict(names or {}), about["configs"]
     last = configs[-1][0]
@@ -139,11 +137,7 @@ def fork_command(folder: object, name: str, at: int | None, changes: Mapping[str
 
 
 def run_command(about: Mapping[str, Any]) -> str:
-    """The command that makes a run anew, where its problem is one of ours, or forks it from its parent.
-
-    Args:
-        about: what ``run.json`` holds.
-    """
+    """The command that makes a run anew, where its problem is one of ours, or forks it from its parent."""
     name, configs = str(about["name"]), about["configs"]
     if about["parent"] is not None:
         parent, at = about["parent"]

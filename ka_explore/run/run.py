@@ -11,10 +11,9 @@ state and the record. What can be said without them stands beside it: `about`, `
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -23,13 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError
-from ka_explore.methods.base import AmalgamationConfig, Batches, Method, Stage
+from ka_explore.methods.base import Batches, Method, Stage
 from ka_explore.methods.config import TrainingConfig
 from ka_explore.problem.cache import TeacherCache
 from ka_explore.problem.pool import Batch
 from ka_explore.problem.problem import Problem
 from ka_explore.problem.progress import progress_bar
-from ka_explore.problem.targets import TargetKind
 from ka_explore.run.about import (
     TEMPORARY,
     about_method,
@@ -46,7 +44,7 @@ from ka_explore.run.lock import FairLock
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.state import State
 from ka_explore.run.step import build, check_applicable, fold_in, in_eval_mode, prepare, rate_at, seeded, training_step
-from ka_explore.run.store import Store
+from ka_explore.run.store import Store, is_whole
 from ka_explore.run.take_snapshot import take_snapshot
 from ka_explore.run.teacher_outputs import TeacherOutputs
 
@@ -140,6 +138,8 @@ class Run:
         self.device = choose_device(about["device"] if there else "cpu")
         configs = [(int(step), kind.Config.of(config)) for step, config in about["configs"]]
         self._state = State(kind, problem, configs, self.seed, self.device, first)
+        small = sum(p.numel() for p in self.student.parameters()) < SMALL
+        self._usual_threads = 1 if small else None
         self._teacher_outputs = TeacherOutputs(problem, self.device)
         self._lock = FairLock()
         self._dirty = False  # a step was interrupted between its parts: go back before going on
@@ -220,7 +220,7 @@ class Run:
     @property
     def steps(self) -> int:
         """Steps of all stages together."""
-        return self._state.steps
+        return self._state.starts[-1]
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -291,11 +291,10 @@ class Run:
             ReplayMismatch: a replayed row differs from the recorded one; nothing is changed.
             StoreError: the disk refuses; the run goes on from where it stands once it does not.
         """
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
+        if n is not None and not is_whole(n):
             raise InputError(f"advance({n!r}): expected a number of steps from 0 on, or None for all that are left.")
         with self._lock, self.store.lock(), self._threads():
-            left = self.steps - self.step
-            count = left if n is None else min(n, left)
+            count = self.steps - self.step if n is None else min(n, self.steps - self.step)
             self._recover()
             self._watch()
             # Whoever goes step by step needs no bar each time.
@@ -318,7 +317,7 @@ class Run:
         Raises InputError for a step that is not recorded.
         """
         with self._lock:
-            if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= self.recorded:
+            if not is_whole(step) or step > self.recorded:
                 raise InputError(f"seek({step!r}): expected a recorded step, 0 to {self.recorded}.")
             with self.store.lock(), self._threads():
                 self._go_to(step)
@@ -348,43 +347,41 @@ class Run:
             NotApplicable: a change that does not fit at that step: other shapes, other stages before it.
         """
         with self._lock:
-            return self._fork(name, self.step if at is None else at, folder, changes)
-
-    def _fork(self, name: str, at: int, folder: str | Path | None, changes: Mapping[str, Any]) -> "Run":
-        if isinstance(at, bool) or not isinstance(at, int) or not 0 <= at <= self.recorded:
-            raise InputError(f"fork(at={at!r}): expected a recorded step, 0 to {self.recorded}.")
-        if not name or Path(name).name != name:
-            raise InputError(f"fork({name!r}): expected a plain name, which becomes a folder's.")
-        try:
-            config = self.config_at(at).replace(**changes)
-        except InputError as error:
-            raise InputError(f"{self._state.kind.__name__}: {error}") from None
-        before = [(step, kept) for step, kept in self._state.configs if step < at]
-        new = self._state.build(config)  # before there is a folder: options may not fit the problem
-        if at > 0:
-            check_applicable(self._state.build(self.config_at(at - 1)), new, at, changes)
-        if folder is None and not self.temporary:
-            folder = self.folder.parent / name
-        about = self.store.about | {
-            "name": name,
-            "configs": [[step, asdict(kept)] for step, kept in [*before, (at, config)]],
-            "parent": [self.name, at],
-            **about_method(new),
-        }
-        other = Run.__new__(Run)
-        store = self.store.copy(folder_of(other, folder), about, rows=at)
-        other._start(store, self.problem, self._state.kind, new if at == 0 else None)
-        other._teacher_outputs = self._teacher_outputs  # of the same problem on the same device
-        try:
-            with other.store.lock(), other._threads():
-                if at == 0:
-                    other._save()  # other options may have made other weights
-                other._go_to(at)
-                other._save()
-        except BaseException:
-            shutil.rmtree(other.folder, ignore_errors=True)
-            raise
-        return other
+            at = self.step if at is None else at
+            if not is_whole(at) or at > self.recorded:
+                raise InputError(f"fork(at={at!r}): expected a recorded step, 0 to {self.recorded}.")
+            if not name or Path(name).name != name:
+                raise InputError(f"fork({name!r}): expected a plain name, which becomes a folder's.")
+            try:
+                config = self.config_at(at).replace(**changes)
+            except InputError as error:
+                raise InputError(f"{self._state.kind.__name__}: {error}") from None
+            before = [(step, kept) for step, kept in self._state.configs if step < at]
+            new = self._state.build(config)  # before there is a folder: options may not fit the problem
+            if at > 0:
+                check_applicable(self._state.build(self.config_at(at - 1)), new, at, changes)
+            if folder is None and not self.temporary:
+                folder = self.folder.parent / name
+            about = self.store.about | {
+                "name": name,
+                "configs": [[step, asdict(kept)] for step, kept in [*before, (at, config)]],
+                "parent": [self.name, at],
+                **about_method(new),
+            }
+            other = Run.__new__(Run)
+            store = self.store.copy(folder_of(other, folder), about, rows=at)
+            other._start(store, self.problem, self._state.kind, new if at == 0 else None)
+            other._teacher_outputs = self._teacher_outputs  # of the same problem on the same device
+            try:
+                with other.store.lock(), other._threads():
+                    if at == 0:
+                        other._save()  # other options may have made other weights
+                    other._go_to(at)
+                    other._save()
+            except BaseException:
+                shutil.rmtree(other.folder, ignore_errors=True)
+                raise
+            return other
 
     def save(self) -> None:
         """Write a checkpoint of this very step, so that opening the run needs no replay."""
@@ -403,8 +400,7 @@ class Run:
     def snapshot(self) -> Snapshot:
         """Named arrays on the probe set, as they are now; it changes nothing. See `ka_explore.run.snapshot`."""
         with self._in_eval_mode():
-            batch = self._batch(self.problem.pool.probe_index, augment_step=None)
-            return take_snapshot(self.method, self.stage, self.step, batch, self._teacher_outputs, self._targets)
+            return take_snapshot(self.method, self.stage, self.step, self._teacher_outputs)
 
     # One step.
 
@@ -413,9 +409,8 @@ class Run:
         begun = time.perf_counter()
         stage, within = self._state.stage_at(self.step)
         optimizer = self._state.optimizer_of(stage)
-        batch = self._batch(
-            self.problem.pool.at(self.seed, self.step, self.method.config.batch_size), augment_step=self.step
-        )
+        index = self.problem.pool.at(self.seed, self.step, self.method.config.batch_size)
+        batch = self._batch(index, augment_step=self.step)
         prepare(self.method, stage)
         rate = rate_at(self.method.config, within, stage.steps)
         self._dirty = True
@@ -439,9 +434,8 @@ class Run:
 
     def _batches(self) -> Iterator[Batch]:
         """The whole pool in order, never augmented."""
-        everything = np.arange(len(self.problem.pool))
-        for start in range(0, len(everything), 256):
-            yield self._batch(everything[start : start + 256], augment_step=None)
+        for index in self.problem.pool.in_order():
+            yield self._batch(index, augment_step=None)
 
     def _commit(self, row: Row, seconds: float) -> None:
         """Record the step that was done, or compare it with its record."""
@@ -485,24 +479,13 @@ class Run:
 
     def _batch(self, index: np.ndarray, *, augment_step: int | None) -> Batch:
         """The images of these indices and what the teachers say of them: from the cache, or live when augmented."""
-        return self._teacher_outputs.batch(
-            index,
-            self.method.teacher_layers(),
-            targets=self._targets,
-            without=self.method.without,
-            augment=None if augment_step is None else fold_in(self.seed, augment_step),
-        )
+        augment = None if augment_step is None else fold_in(self.seed, augment_step)
+        return self._teacher_outputs.batch(index, self.method, augment=augment)
 
     @property
     def cache(self) -> TeacherCache:
         """What the teachers say of the pool."""
         return self._teacher_outputs.cache(self.method.teacher_layers())
-
-    @property
-    def _targets(self) -> TargetKind:
-        """What stands in for the teachers' own answers under the options in force."""
-        config = self.method.config
-        return config.targets if isinstance(config, AmalgamationConfig) else "own"
 
     # State.
 
@@ -522,18 +505,13 @@ class Run:
         for at in reversed(self.store.checkpoint_steps()):
             if at <= step and at not in self._unreadable:
                 try:
-                    return self._load(at)
+                    self._state.restore(at, self.store.load_checkpoint(at))
+                    self._dirty = False
+                    return
                 except StoreError as error:
                     self._unreadable.add(at)
-                    self.store.notes.append(f"{error} An earlier checkpoint is used.")
+                    self.store.notes.append(f"{self.folder}: {error} An earlier checkpoint is used.")
         raise StoreError(f"no checkpoint at or before step {step} in {self.folder} can be read. {' '.join(self.notes)}")
-
-    def _load(self, step: int) -> None:
-        try:
-            self._state.restore(step, self.store.load_checkpoint(step))
-        except StoreError as error:
-            raise StoreError(f"{self.folder}: {error}") from error
-        self._dirty = False
 
     def _go_to(self, step: int) -> None:
         """The checkpoint before a step, then replay."""
@@ -549,11 +527,7 @@ class Run:
 
     def _threads(self) -> AbstractContextManager[None]:
         """Torch's threads while the run computes."""
-        return computing(self.store.about["threads"] or (1 if self._small else None))
-
-    @cached_property
-    def _small(self) -> bool:
-        return sum(p.numel() for p in self.method.student.parameters()) < SMALL
+        return computing(self.store.about["threads"] or self._usual_threads)
 
     @contextmanager
     def _in_eval_mode(self) -> Iterator[None]:

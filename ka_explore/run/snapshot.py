@@ -44,25 +44,12 @@ from ka_explore.errors import InputError
 SOFT_TERMS = ("soft", "logits", "cross_entropy")
 
 VOCABULARY = (
-    r"scores",
-    r"logits/[^/]+",
-    r"feature/[^/]+/.+",
-    r"common/[^/]+",
-    r"error/[^/]+",
-    r"channel_error/[^/]+",
-    r"mmd/[^/]+/[^/]+",
-    r"gradient/[^/]+(/[^/]+)?",
-    r"along/[^/]+(/[^/]+)?",
-    r"bridge/[^/]+/.+",
-    r"code/[^/]+",
-    r"regressed/[^/]+",
-    r"entropy/[^/]+",
-    r"weight/[^/]+",
-    r"selected/.+",
-    r"component/.+",
-    r"branch/.+",
-    r"claim/[^/]+/[^/]+",
-    r"neighbours",
+    r"scores|neighbours",
+    r"(logits|common|error|channel_error|code|regressed|entropy|weight)/[^/]+",
+    r"(mmd|claim)/[^/]+/[^/]+",
+    r"(gradient|along)/[^/]+(/[^/]+)?",
+    r"(feature|bridge)/[^/]+/.+",
+    r"(selected|component|branch)/.+",
 )
 
 

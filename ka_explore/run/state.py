@@ -19,15 +19,9 @@ from ka_explore.run.step import build, make_optimizer, shapes
 
 
 class State:
-    """A method, and where it stands.
+    """A method, and where it stands; ``configs`` are (step from which they are in force, options) in order.
 
-    Args:
-        kind: the method's class.
-        problem: what is amalgamated.
-        configs: (step from which they are in force, options), in order of the steps.
-        seed: of the initial weights.
-        device: where it trains.
-        method: with the initial weights, if it is built already.
+    It is built with the initial weights of the seed, unless a method that has them is given.
     """
 
     def __init__(
@@ -52,11 +46,6 @@ class State:
     def config_at(self, step: int) -> TrainingConfig:
         """The options in force for the step after ``step`` steps."""
         return next(config for start, config in reversed(self.configs) if start <= step or start == 0)
-
-    @property
-    def steps(self) -> int:
-        """Steps of all stages together."""
-        return self.starts[-1]
 
     def stage_at(self, step: int) -> tuple[Stage, int]:
         """The stage of the step after ``step`` steps, and how far into it that is; the last stage at the end."""

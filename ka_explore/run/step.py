@@ -17,7 +17,6 @@ from ka_explore.methods.base import Method, Stage
 from ka_explore.methods.config import TrainingConfig
 from ka_explore.problem.pool import Batch
 from ka_explore.problem.problem import Problem
-from ka_explore.run.environment import autocast
 from ka_explore.run.loss import add_balances, loss_of, sums, weights_in_force
 from ka_explore.run.rng import LocalGenerator
 
@@ -57,13 +56,9 @@ def training_step(
 ) -> tuple[dict[str, Any], list[str]]:
     """Forward, loss, backward, update: what a row says of it, and what was not finite, in which case nothing changed.
 
-    Args:
-        method: as `prepare` left it.
-        optimizer: of what the stage trains.
-        rate: the learning rate.
-        precision: see `Run`.
+    The method is as `prepare` left it.
     """
-    with autocast(precision, batch.images.device):
+    with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         output = stage.forward(batch)
         by_name = sums(output)
         loss = loss_of(method, stage, by_name)
@@ -94,15 +89,13 @@ def make_optimizer(method: Method, stage: Stage, state: Mapping[str, Any]) -> to
         seen.update(parameters)
         if parameters:
             groups.append({"params": parameters, "factor": factor})
-    config = method.config
-    options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    optimizer: torch.optim.Optimizer
     if not groups:
         return torch.optim.SGD([torch.zeros(())], lr=0.0)
-    if config.optimizer == "adam":
-        optimizer = torch.optim.Adam(groups, **options, fused=True)
-    else:
-        optimizer = torch.optim.SGD(groups, **options, momentum=0.9)
+    config = method.config
+    adam = config.optimizer == "adam"
+    options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    options |= {"fused": True} if adam else {"momentum": 0.9}
+    optimizer: torch.optim.Optimizer = (torch.optim.Adam if adam else torch.optim.SGD)(groups, **options)
     names = dict(method.named_parameters())
     for name, values in state.items():
         if name in names and names[name] in seen:
@@ -135,16 +128,13 @@ def seeded(seed: int, step: int, device: torch.device, *, draws: bool = True) ->
     whose fused operations take no other generator, the device's global one is set, and set back afterwards: another
     thread that draws on the same GPU meanwhile disturbs and is disturbed.
 
-    Args:
-        draws: whether anything on the CPU may draw at all; where nothing can, nothing needs to be watched.
+    Where nothing on the CPU ``draws``, nothing needs to be watched.
     """
-    if device.type != "cuda" and not draws:
-        yield
-        return
-    chosen = fold_in(seed, step)
-    before = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    gpu = device.type == "cuda"
+    chosen = fold_in(seed, step) if gpu or draws else 0
+    before = torch.cuda.get_rng_state(device) if gpu else None
     try:
-        if before is not None:
+        if gpu:
             torch.cuda.manual_seed(chosen)
         with LocalGenerator(chosen) if draws else nullcontext():
             yield

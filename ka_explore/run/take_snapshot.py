@@ -8,29 +8,23 @@ from torch import Tensor
 from torch.nn import functional
 
 from ka_explore.methods.base import Method, Stage
-from ka_explore.problem.pool import Batch
 from ka_explore.problem.targets import TargetKind
 from ka_explore.run.gradients import gradients
 from ka_explore.run.snapshot import Snapshot
-from ka_explore.run.teacher_outputs import TeacherOutputs
+from ka_explore.run.teacher_outputs import TeacherOutputs, targets_of
 
 CHANNEL_ROWS = 128  # images whose errors are kept by channel
 
 
-def take_snapshot(
-    method: Method, stage: Stage | None, step: int, batch: Batch, asked: TeacherOutputs, targets: TargetKind
-) -> Snapshot:
+def take_snapshot(method: Method, stage: Stage | None, step: int, asked: TeacherOutputs) -> Snapshot:
     """Named arrays on the probe set; see `ka_explore.run.snapshot`.
 
-    Args:
-        method: in eval mode, gradients off.
-        stage: of the next step; None for a method that trains nothing.
-        step: steps done.
-        batch: the probe set.
-        asked: the teachers.
-        targets: what stands in for their own logits.
+    The method is in eval mode, gradients off; the stage is that of the next step, None for a method that trains
+    nothing.
     """
-    problem = asked.problem
+    problem, targets = asked.problem, targets_of(method)
+    index = problem.pool.probe_index
+    batch = asked.batch(index, method)
     if stage is None:
         arrays = {"scores": method.predict(batch.images)}
     else:
@@ -41,8 +35,11 @@ def take_snapshot(
         arrays = {"scores": scores, "logits/student": student.logits}
         arrays |= {f"feature/student/{layer}": f.mean(dim=(2, 3)) for layer, f in student.features.items()}
         arrays |= output.seen()
-        arrays |= asked_of_the_feature(method, stage, batch)
-    index = problem.pool.probe_index
+        # What each term asks of the student's feature, of as many images as a step has: terms are means over a batch,
+        # and the MMD depends on its size.
+        count = min(method.config.batch_size, len(batch.index))
+        found, rest = gradients(method, stage, batch.first(count)), (0, len(batch.index) - count)
+        arrays |= {name: functional.pad(values, rest, value=math.nan) for name, values in found.items()}
     labels, truth = problem.labels, problem.pool.labels
     named = {name: as_stored(name, array) for name, array in arrays.items()} | asked.on_probe_set()
     if targets != "own":
@@ -57,18 +54,6 @@ def take_snapshot(
         arrays=named,
         soft_term=stage.soft_term if stage else "",
     )
-
-
-def asked_of_the_feature(method: Method, stage: Stage, batch: Batch) -> dict[str, Tensor]:
-    """What each term asks of the student's feature on the first images of the probe set, as many as a step has.
-
-    As many as a step has, because terms are means over a batch, and the MMD depends on its size.
-    """
-    count = min(method.config.batch_size, len(batch.index))
-    found = gradients(method, stage, batch.first(count))
-    return {
-        name: functional.pad(values, (0, len(batch.index) - count), value=math.nan) for name, values in found.items()
-    }
 
 
 def evidence(

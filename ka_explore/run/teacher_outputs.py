@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ka_explore.methods.base import AmalgamationConfig, Method
 from ka_explore.problem.cache import TeacherCache
 from ka_explore.problem.layers import Outputs
 from ka_explore.problem.neighbours import thumbnails
@@ -21,13 +22,13 @@ from ka_explore.problem.targets import TargetKind, Targets, make_targets
 from ka_explore.run.rng import LocalGenerator
 
 
-class TeacherOutputs:
-    """The teachers of a problem, asked about its pool.
+def targets_of(method: Method) -> TargetKind:
+    """What stands in for the teachers' own answers under a method's options."""
+    return method.config.targets if isinstance(method.config, AmalgamationConfig) else "own"
 
-    Args:
-        problem: its teachers and pool.
-        device: where batches lie.
-    """
+
+class TeacherOutputs:
+    """The teachers of a problem, asked about its pool; batches lie on the device."""
 
     def __init__(self, problem: Problem, device: torch.device):
         self.problem = problem
@@ -37,22 +38,12 @@ class TeacherOutputs:
         self._probe: dict[str, np.ndarray] = {}
         self._making = RLock()
 
-    def batch(
-        self,
-        index: np.ndarray,
-        layers: Mapping[str, Sequence[str]],
-        *,
-        targets: TargetKind = "own",
-        without: tuple[str, ...] = (),
-        augment: int | None = None,
-    ) -> Batch:
-        """The images of these indices and what the teachers say of them.
+    def batch(self, index: np.ndarray, method: Method, *, augment: int | None = None) -> Batch:
+        """The images of these indices and what the teachers say of them, as the method asks for it.
+
+        The logits of teachers that do not teach stay their own, whatever stands in for the others'.
 
         Args:
-            index: in the pool.
-            layers: of every teacher, whose features are wanted.
-            targets: what stands in for the teachers' own logits; see `ka_explore.problem.targets`.
-            without: teachers that are not heard when targets are made; their logits stay their own.
             augment: the seed of the pool's augmentation, if it has one; None leaves the images as they are. An
                 augmented image has the target of the image it was made from.
         """
@@ -62,10 +53,11 @@ class TeacherOutputs:
             images = pool.augment(images, torch.Generator().manual_seed(augment))
             teachers: Mapping[str, Outputs] = {t.name: t(images) for t in self.problem.teachers}
         else:
-            teachers = self.cache(layers)[index]
+            teachers = self.cache(method.teacher_layers())[index]
         rows = torch.from_numpy(np.array(index))
+        targets = targets_of(method)
         if targets != "own":
-            logits = self.targets(targets, without).logits
+            logits = self.targets(targets, method.without).logits
             teachers = {
                 name: replace(outputs, logits=logits[name][rows].to(self.device)) if name in logits else outputs
                 for name, outputs in teachers.items()
@@ -86,11 +78,8 @@ class TeacherOutputs:
     def targets(self, kind: TargetKind, without: tuple[str, ...] = ()) -> Targets:
         """What stands in for the teachers' own answers.
 
-        A function of the teachers and the pool alone, so it is in no checkpoint; it is made on first use.
-
-        Args:
-            kind: see `ka_explore.problem.targets`.
-            without: teachers that are not heard: the targets are those of the problem of the others.
+        A function of the teachers and the pool alone, so it is in no checkpoint; it is made on first use. The targets
+        are those of the problem of the teachers that are heard.
         """
         with self._making:
             if (kind, without) not in self._targets:
@@ -103,8 +92,7 @@ class TeacherOutputs:
         logits: dict[str, list[Tensor]] = {name: [] for name in problem.names if name not in without}
         features: dict[str, list[Tensor]] = {name: [] for name in logits}
         small = []
-        for start in range(0, len(problem.pool), 256):  # whole maps of the whole pool need not fit into memory
-            index = np.arange(start, min(start + 256, len(problem.pool)))
+        for index in problem.pool.in_order():
             said = cache[index]
             for name in logits:
                 logits[name].append(said[name].logits.cpu())

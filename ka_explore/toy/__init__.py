@@ -20,35 +20,38 @@ Raises:
 from collections.abc import Callable
 
 from ka_explore.problem.problem import Problem
-from ka_explore.toy.broken import Answer, broken, broken_answer
-from ka_explore.toy.drawing import sprite_images
-from ka_explore.toy.multitask import sprites
-from ka_explore.toy.nets import plain_net, residual_net, student
-from ka_explore.toy.pictures import (
-    CLOTHES,
-    DIGITS,
-    Pictures,
-    fashion_folder,
-    fashion_pictures,
-    find_idx,
-    join,
-    mnist_pictures,
-    read_idx,
-    sklearn_pictures,
-    with_wrong_labels,
-)
-from ka_explore.toy.problems import (
-    OTHER_CLOTHES,
-    PRESETS,
-    TOPS,
-    digits,
-    digits_and_clothes,
-    fashion,
-    four_teachers,
-    mnist,
-)
-from ka_explore.toy.shared import shared_digits
-from ka_explore.toy.teaching import Recipe, one_thread, teach, train
+from ka_explore.toy.broken import Answer as Answer
+from ka_explore.toy.broken import broken as broken
+from ka_explore.toy.broken import broken_answer as broken_answer
+from ka_explore.toy.drawing import sprite_images as sprite_images
+from ka_explore.toy.multitask import sprites as sprites
+from ka_explore.toy.nets import plain_net as plain_net
+from ka_explore.toy.nets import residual_net as residual_net
+from ka_explore.toy.nets import student as student
+from ka_explore.toy.pictures import CLOTHES as CLOTHES
+from ka_explore.toy.pictures import DIGITS as DIGITS
+from ka_explore.toy.pictures import Pictures as Pictures
+from ka_explore.toy.pictures import fashion_folder as fashion_folder
+from ka_explore.toy.pictures import fashion_pictures as fashion_pictures
+from ka_explore.toy.pictures import find_idx as find_idx
+from ka_explore.toy.pictures import join as join
+from ka_explore.toy.pictures import mnist_pictures as mnist_pictures
+from ka_explore.toy.pictures import read_idx as read_idx
+from ka_explore.toy.pictures import sklearn_pictures as sklearn_pictures
+from ka_explore.toy.pictures import with_wrong_labels as with_wrong_labels
+from ka_explore.toy.problems import OTHER_CLOTHES as OTHER_CLOTHES
+from ka_explore.toy.problems import PRESETS as PRESETS
+from ka_explore.toy.problems import TOPS as TOPS
+from ka_explore.toy.problems import digits as digits
+from ka_explore.toy.problems import digits_and_clothes as digits_and_clothes
+from ka_explore.toy.problems import fashion as fashion
+from ka_explore.toy.problems import four_teachers as four_teachers
+from ka_explore.toy.problems import mnist as mnist
+from ka_explore.toy.shared import shared_digits as shared_digits
+from ka_explore.toy.teaching import Recipe as Recipe
+from ka_explore.toy.teaching import one_thread as one_thread
+from ka_explore.toy.teaching import teach as teach
+from ka_explore.toy.teaching import train as train
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "mnist": mnist,
@@ -59,39 +62,3 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     "shared_digits": shared_digits,
     "sprites": sprites,
 }
-
-__all__ = [
-    "CLOTHES",
-    "DIGITS",
-    "OTHER_CLOTHES",
-    "PRESETS",
-    "PROBLEMS",
-    "TOPS",
-    "Answer",
-    "Pictures",
-    "Recipe",
-    "broken",
-    "broken_answer",
-    "digits",
-    "digits_and_clothes",
-    "fashion",
-    "fashion_folder",
-    "fashion_pictures",
-    "find_idx",
-    "four_teachers",
-    "join",
-    "mnist",
-    "mnist_pictures",
-    "one_thread",
-    "plain_net",
-    "read_idx",
-    "residual_net",
-    "shared_digits",
-    "sklearn_pictures",
-    "sprite_images",
-    "sprites",
-    "student",
-    "teach",
-    "train",
-    "with_wrong_labels",
-]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ka_explore.errors import unknown
+from ka_explore.errors import check_known
 from ka_explore.problem.pool import Pool
 from ka_explore.problem.preprocess import Preprocess
 from ka_explore.problem.problem import Labelled, Problem
@@ -31,8 +31,8 @@ def broken(name: str, *, seed: int = 0) -> tuple[Problem, dict[str, Any]]:
     Raises:
         InputError: for another name.
     """
-    make, _ = case_of(name)
-    return make(digits(seed=seed))
+    check_known("broken problem", name, CASES)
+    return CASES[name][0](digits(seed=seed))
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Answer:
 
 def broken_answer(name: str) -> Answer:
     """What was done to a prepared run of `broken`. Raises InputError for another name."""
-    return case_of(name)[1]
+    check_known("broken problem", name, CASES)
+    return CASES[name][1]
 
 
 # What was done: do not read on before you have looked.
@@ -120,13 +121,6 @@ CASES: Mapping[str, tuple[Callable[[Problem], Made], Answer]] = {
         ),
     ),
 }
-
-
-def case_of(name: str) -> tuple[Callable[[Problem], Made], Answer]:
-    """A row of the table. Raises InputError for a name that is not in it."""
-    if name not in CASES:
-        raise unknown("broken problem", name, CASES)
-    return CASES[name]
 
 
 def with_teacher(problem: Problem, name: str, **changes: Any) -> Problem:

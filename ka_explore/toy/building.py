@@ -6,7 +6,7 @@ share images only when together they ask for more than there are.
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -52,13 +52,8 @@ class Asked:
         With ``validation`` a default that no longer fits shrinks to two thirds, first the pool's, then, if teachers and
         pool would still share images, the teachers'.
 
-        Args:
-            defaults: how many unlabelled and labelled images, and how much label noise.
-            room: images that there are.
-            own: for each teacher the indices among them that it can learn from.
-
-        Raises:
-            InputError: for a number out of range.
+        The defaults are how many unlabelled and labelled images, and how much label noise; ``own`` for each teacher the
+        indices among all images that it can learn from. Raises InputError for a number out of range.
         """
         most = min(map(len, own))
         unlabelled, labelled, noise = defaults
@@ -92,7 +87,8 @@ def toy_problem(make: Callable[..., Problem]) -> Callable[..., Problem]:
     @wraps(make)
     def made(*arguments: Any, **options: Any) -> Problem:
         given = signature.bind(*arguments, **options).arguments
-        return make(Asked(**{name: given.pop(name) for name in asked if name in given}), **given)
+        problem = make(Asked(**{name: given.pop(name) for name in asked if name in given}), **given)
+        return replace(problem, name=f"ka_explore.toy:{make.__name__}")
 
     made.__signature__ = signature  # type: ignore[attr-defined]
     return made
@@ -111,12 +107,15 @@ def set_aside(images: Kind, test: Kind, *, validation: bool) -> tuple[Kind, Kind
         )
     if not validation:
         return images, test
-    third = min(len(images) // 3, len(test))
-    return images.at(slice(third, None)), images.at(slice(third))
+    return split(images, min(len(images) // 3, len(test)))
+
+
+def split(images: Kind, count: int) -> tuple[Kind, Kind]:
+    """All images but the first ones, and these."""
+    return images.at(slice(count, None)), images.at(slice(count))
 
 
 def build(
-    name: str,
     asked: Asked,
     defaults: tuple[int, int, float],
     recipes: Sequence[Recipe],
@@ -129,22 +128,17 @@ def build(
     make_student: Callable[..., Student] = student,
     **options: Any,
 ) -> Problem:
-    """The problem of that name: images are set aside, every teacher is taught its lesson, the rest is for the student.
+    """The problem: images are set aside, every teacher is taught its lesson, the rest is for the student.
 
     Args:
-        asked: what it is asked for.
         defaults: how many unlabelled and labelled images, and how much label noise, where it is not asked.
-        recipes: of the teachers.
-        rest: images for teachers and pool.
-        test: images to mark on.
+        rest: images for teachers and pool; ``test`` are those to mark on.
         own: the indices of the images that the teacher of a number can learn from.
         lesson: what it is shown of those it is dealt, given its number, the share of wrong labels and its randomness.
         marked: what the images of ``pool`` or ``test`` look like, and their labels, which are for marking.
-        make_student: of the problem.
-        options: what it takes besides.
+        options: what the problem takes besides.
 
-    Raises:
-        InputError: for options out of range.
+    Raises InputError for options out of range.
     """
     seed = int(asked.seed)
     rest, test = set_aside(rest, test, validation=asked.validation)
@@ -163,13 +157,11 @@ def build(
         Pool(images, labels=labels, probe=PROBE),
         make_student,
         test=Labelled(Images(test_images), test_labels),
-        name=f"ka_explore.toy:{name}",
         options={**options, "seed": seed, **settled},
     )
 
 
 def split_by_class(
-    name: str,
     asked: Asked,
     defaults: tuple[int, int, float],
     recipes: Sequence[Recipe],
@@ -189,7 +181,6 @@ def split_by_class(
         return dealt.images, {TASK: with_wrong_labels(dealt.index(labels), len(labels), noise, generator)}
 
     return build(
-        name,
         asked,
         defaults,
         recipes,

@@ -6,17 +6,14 @@ import numpy as np
 
 from ka_explore.errors import InputError
 
+MOST_SEED = 2**32 - 1
+
 
 def whole_number(name: str, value: Any, least: int, most: int) -> int:
     """The value, if it is a whole number in the range; InputError otherwise."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
         raise InputError(f"{name} must be a whole number from {least} to {most}, got {value!r}.")
     return int(value)
-
-
-def check_seed(seed: Any) -> None:
-    """Raises InputError unless the seed is a whole number from 0 on."""
-    whole_number("seed", seed, 0, 2**32 - 1)
 
 
 def share(name: str, value: Any) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
-from ka_explore.toy.checks import check_seed, whole_number
+from ka_explore.toy.checks import MOST_SEED, whole_number
 
 TASKS: dict[str, tuple[str, ...]] = {
     "shape": ("triangle", "L", "comb", "notched square"),
@@ -35,17 +35,11 @@ CHUNK = 1 << 20  # pixels drawn at once
 
 @dataclass(frozen=True)
 class Sprites:
-    """Images of sprites and what is true of them.
-
-    Attributes:
-        images: red, green and blue.
-        labels: by task, an index into its names in `TASKS`.
-        dark: whether the background is dark; no task asks for it, but a teacher may have seen only one kind.
-    """
+    """Images of sprites and what is true of them."""
 
     images: UInt8[np.ndarray, "image 3 size size"]
-    labels: dict[str, Int64[np.ndarray, "image"]]
-    dark: Bool[np.ndarray, "image"]
+    labels: dict[str, Int64[np.ndarray, "image"]]  # by task, an index into its names in `TASKS`
+    dark: Bool[np.ndarray, "image"]  # the background; no task asks for it, but a teacher may have seen only one kind
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,12 +62,9 @@ def sprite_images(
 
 
 def draw(count: int, size: int, seed: int) -> Sprites:
-    """That many sprites of size × size pixels.
-
-    Raises InputError as `sprite_images` does.
-    """
+    """That many sprites of size × size pixels. Raises InputError as `sprite_images` does."""
     count, size = whole_number("count", count, 1, 2**24), whole_number("size", size, 12, 512)
-    check_seed(seed)
+    whole_number("seed", seed, 0, MOST_SEED)
     # A stream of random numbers for each thing that varies: more images, or another size, leave all others be.
     streams: Iterator[np.random.Generator] = (np.random.default_rng([seed, 77, stream]) for stream in range(99))
 
@@ -84,13 +75,8 @@ def draw(count: int, size: int, seed: int) -> Sprites:
     dark = between(0, 1) < 0.5
     angle = np.radians(90 * labels["rotation"] + between(-12, 12))
     side = np.array(SIDES)[labels["size"]] * np.sqrt(between(0.9, 1.1)) * size
-    centre = np.stack(
-        [
-            (np.array(CENTRES)[labels["position"] % 2] + between(-0.05, 0.05)) * size,
-            (np.array(CENTRES)[labels["position"] // 2] + between(-0.05, 0.05)) * size,
-        ],
-        axis=1,
-    )
+    across_and_down = labels["position"] % 2, labels["position"] // 2
+    centre = np.stack([(np.array(CENTRES)[way] + between(-0.05, 0.05)) * size for way in across_and_down], axis=1)
     hue = np.array(HUES)[labels["colour"]] + between(-9, 9)
     colour = rgb(hue, saturation=between(0.75, 1), value=between(0.7, 1))
     grey = np.where(dark, between(0.05, 0.3), between(0.7, 0.95))
@@ -141,14 +127,8 @@ def coverage(
 ) -> Float32[np.ndarray, "image size size"]:
     """How much of every pixel a polygon covers, 0 to 1, by the distance of its middle to the outline.
 
-    The distance is the least to any edge; a point is inside if a ray from it crosses an odd number of edges.
-
-    Args:
-        corners: the polygon, of area one around the origin.
-        centre: x and y, in pixels.
-        side: of a square of the same area, in pixels.
-        angle: clockwise as seen, in radians.
-        size: pixels a side of the image.
+    The distance is the least to any edge; a point is inside if a ray from it crosses an odd number of edges. The
+    polygon is of area one around the origin, ``side`` that of a square of its area, the angle in radians, clockwise.
     """
     pixel = np.arange(size, dtype=np.float32) + 0.5
     right = pixel[None, None, :] - centre[:, 0, None, None].astype(np.float32)

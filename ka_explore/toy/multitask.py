@@ -3,10 +3,10 @@
 from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Int64
 
 from ka_explore.problem.problem import Problem
-from ka_explore.toy.building import Asked, Shown, build, toy_problem
+from ka_explore.toy.building import Asked, Shown, build, split, toy_problem
 from ka_explore.toy.drawing import TASKS, Sprites, draw
 from ka_explore.toy.nets import plain_net, residual_net, student
 from ka_explore.toy.pictures import with_wrong_labels
@@ -64,7 +64,12 @@ def sprites(asked: Asked, *, size: int = 24) -> Problem:
     ``label_noise`` among the right labels. With ``validation`` 1 500 images that are not the test's are marked on;
     teachers and pool's size are the same by default. Raises InputError for a number out of range.
     """
-    drawn = draw(TEST + REST, size, asked.seed)
+
+    def own(sprites: Sprites, number: int) -> Int64[np.ndarray, "_"]:
+        # All of its part, and some others by lot, drawn from the end on, where lessons are taken, so that a validation
+        # set leaves them be.
+        lot = np.random.default_rng([int(asked.seed), 78]).random(len(sprites))[::-1]
+        return np.flatnonzero((sprites.dark == DARK[number]) | (lot < FOREIGN / (1 - FOREIGN)))
 
     def lesson(dealt: Sprites, number: int, noise: float, generator: np.random.Generator) -> Shown:
         labels, foreign = {}, dealt.dark != DARK[number]
@@ -75,24 +80,13 @@ def sprites(asked: Asked, *, size: int = 24) -> Problem:
         return dealt.images, labels
 
     return build(
-        "sprites",
         asked,
         (1500, 1000, 0.0),
         RECIPES,
-        drawn.at(slice(TEST, None)),
-        drawn.at(slice(TEST)),
-        own=lambda sprites, number: learnable(sprites.dark == DARK[number], int(asked.seed)),
+        *split(draw(TEST + REST, size, asked.seed), TEST),
+        own=own,
         lesson=lesson,
         marked=lambda sprites, _: (sprites.images, sprites.labels),
         make_student=partial(student, channels=3),
         size=int(size),
     )
-
-
-def learnable(mine: Bool[np.ndarray, "image"], seed: int) -> Int64[np.ndarray, "_"]:
-    """The indices of the images that a net of this part may learn from: all of its part, and some others by lot.
-
-    The lots are drawn from the end on, where lessons are taken, so that a validation set leaves them be.
-    """
-    lot = np.random.default_rng([seed, 78]).random(len(mine))[::-1]
-    return np.flatnonzero(mine | (lot < FOREIGN / (1 - FOREIGN)))

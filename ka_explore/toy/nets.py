@@ -113,11 +113,7 @@ class Heads(nn.ModuleDict):
 
 @dataclass(frozen=True)
 class HeadOf:
-    """Reads one task's logits from what a net with `Heads` returns.
-
-    Attributes:
-        task: whose logits.
-    """
+    """Reads one task's logits from what a net with `Heads` returns."""
 
     task: str
 

@@ -22,7 +22,7 @@ from jaxtyping import Int64
 from ka_explore.errors import InputError
 from ka_explore.problem.folders import cache_root
 from ka_explore.run.store import replace_file
-from ka_explore.toy.checks import check_seed
+from ka_explore.toy.checks import MOST_SEED, whole_number
 
 DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -53,7 +53,7 @@ class Pictures:
         The classes take turns in an order of their own; once the smaller classes are used up, the rest follow.
         Raises InputError for a bad seed.
         """
-        check_seed(seed)
+        whole_number("seed", seed, 0, MOST_SEED)
         generator = np.random.default_rng([seed, 0])
         shuffled = generator.permutation(len(self))
         kinds, kind = np.unique(self.names[shuffled], return_inverse=True)

