@@ -29,6 +29,7 @@ from ka_explore import (
     toy,
 )
 from ka_explore.methods.base import AmalgamationConfig
+from ka_explore.run.reproduce import from_scratch
 from ka_explore.run.step import rate_at
 
 
@@ -467,6 +468,9 @@ def test_a_class_is_a_method_and_its_folder_wants_it_back(problem, tmp_path):
     assert isinstance(fork.method, Mine)
     with pytest.raises(InputError, match=r"made by hand: give its class, Run\.open\(folder, problem, method="):
         Run.open(run.folder, problem)
+    code = from_scratch(run.store.about)
+    assert "# Mine: the class of the method" in code
+    assert 'run = Run(problem, Mine, name="own"' in code
     again = Run.open(run.folder, problem, method=Mine).seek(1).advance_to_end()
     assert [row["loss"] for row in again.history()[:4]] == [row["loss"] for row in run.history()]
     assert Run(problem, METHODS["distillation"], steps=2).store.about["method"] == "distillation"

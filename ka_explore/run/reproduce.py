@@ -102,7 +102,11 @@ def from_scratch(about: Mapping[str, Any], *, names: Mapping[int, str] | None = 
     else:
         made_by_hand = "# problem: the teachers and images that the run was made with"
         lines = ["from ka_explore import Run", "", made_by_hand]
-    parts = ["problem", quoted(about["method"]), f"name={quoted(names.get(0, about['method']))}", called(options)]
+    method = quoted(about["method"])
+    if about["method"] not in METHODS:
+        method = "Mine"
+        lines.insert(2, "# Mine: the class of the method that the run was made with")
+    parts = ["problem", method, f"name={quoted(names.get(0, about['method']))}", called(options)]
     lines.append(f"run = Run({', '.join(filter(None, parts))})")
     step, before = 0, configs[0][1]
     for start, config in configs[1:]:
