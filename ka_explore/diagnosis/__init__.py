@@ -48,6 +48,14 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
 }
 """The checks by name, in the order in which they are told; to add one, name its function here."""
 
+# Why a check that could look found nothing to judge.
+NOTHING = {
+    "labels_permuted": "too few labelled images of any teacher's own classes.",
+    "teachers_disagree": "no two teachers share labels.",
+    "same_teacher_twice": "no two teachers have the same labels.",
+    "dominating_teacher": "the stages seen do not say what each teacher adds to a term.",
+}
+
 LEARNED = ("rate_too_low", "stopped_early", "student_too_small", "student_behind")
 SPACE = ("collapsed", "not_reconstructable", "inert_term", "mmd_saturated")
 PULL = ("dominating_term", "dominating_teacher")
@@ -91,22 +99,17 @@ def diagnose(run: "Run | Store | str | Path | Evidence") -> Findings:
     Raises:
         InputError: for anything else, or a folder without a run.
     """
-    return judge(evidence_of(run))
-
-
-def evidence_of(run: "Run | Store | str | Path | Evidence") -> Evidence:
-    """What is known of a run; see `diagnose`."""
     if isinstance(run, Evidence):
-        return run
+        return judge(run)
     if isinstance(run, (str, Path)):
         from ka_explore.run.store import Store
 
         run = Store(Path(run))
     given: Any = run  # Run and Store are known by what they have, as torch must not be imported to name them
     if hasattr(given, "load_snapshot"):
-        return stored(given)
+        return judge(stored(given))
     if hasattr(given, "problem") and hasattr(given, "store"):
-        return live(given)
+        return judge(live(given))
     raise InputError(f"diagnose takes a Run, a run's folder or Evidence, got {type(run).__name__}.")
 
 
@@ -151,13 +154,8 @@ def live(run: "Run") -> Evidence:
         except OSError as error:
             run.store.notes.append(f"the examination of the teachers could not be kept: {error}.")
     snapshots = [s for s in known.snapshots if s.step < run.step]
-    return replace(
-        known,
-        rows=run.history(),
-        snapshots=[*snapshots, run.snapshot()],
-        examination=found,
-        steps=run.steps,
-    )
+    snapshots.append(run.snapshot())
+    return replace(known, rows=run.history(), snapshots=snapshots, examination=found, steps=run.steps)
 
 
 def judge(evidence: Evidence) -> Findings:
@@ -174,6 +172,8 @@ def judge(evidence: Evidence) -> Findings:
         everything += found
         if found:
             checked[name] = measured(found)
+        elif name in NOTHING:
+            skipped[name] = NOTHING[name]
     ordered = sorted(demoted(everything), key=lambda f: (f.grade != "warning", -f.score))
     return Findings(tuple(ordered), checked, skipped, str(evidence.about.get("name", "")), tuple(everything))
 
@@ -202,12 +202,9 @@ def demoted(findings: Sequence[Finding]) -> list[Finding]:
 
 def explains(cause: Finding, effect: Finding) -> bool:
     """Whether one finding is the likely cause of another: it says so, and stands deeper."""
-    if cause.name == effect.name or cause.score <= effect.score:
-        return False
-    if effect.name not in EXPLAINS.get(cause.name, ()):
-        return False
     # What is said of one teacher alone is explained by what is wrong with that teacher.
-    return not (cause.subject and effect.subject and effect.name in OF_A_TEACHER and cause.subject != effect.subject)
+    other = cause.subject and effect.subject and effect.name in OF_A_TEACHER and cause.subject != effect.subject
+    return cause.score > effect.score and effect.name in EXPLAINS.get(cause.name, ()) and not other
 
 
 __all__ = [

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ka_explore.diagnosis.evidence import CannotCheck, Evidence, judged
+from ka_explore.diagnosis.evidence import Evidence, judged
 from ka_explore.diagnosis.findings import Attempt, Finding
 from ka_explore.diagnosis.numbers import finite_rows, number
 from ka_explore.diagnosis.thresholds import THRESHOLDS
@@ -14,6 +14,8 @@ from ka_explore.probes.logits import logsumexp, relative_entropy, softmax
 from ka_explore.probes.results import Distribution
 
 FEW = 8  # samples below which nothing is said of a distribution
+AGREE = "Let targets agree with the image's neighbours, as far as the pool supports it."
+WITHIN = "Compare answers within each teacher's classes only."
 
 
 def batch_dependence(evidence: Evidence) -> Iterator[Finding]:
@@ -42,12 +44,8 @@ def says_nothing(evidence: Evidence) -> Iterator[Finding]:
 
 def overconfident(evidence: Evidence) -> Iterator[Finding]:
     """Whether a teacher's logits drown those of the others of its task: over-confident beyond its own images."""
-    found = False
-    for name in evidence.teachers:
-        mates = evidence.mates(name)
-        if not mates:
-            continue
-        found = True
+    rivals = evidence.rivals(evidence.teachers)
+    for name, mates in rivals.items():
         logits = {t: finite_rows(evidence.logits(t))[0] for t in (name, *mates)}
         if min(len(z) for z in logits.values()) < FEW:
             continue
@@ -59,28 +57,21 @@ def overconfident(evidence: Evidence) -> Iterator[Finding]:
         ratio = scale[name] / max(usual, 1e-9)
         lead = (level[name] - float(np.median([level[t] for t in mates]))) / max(usual, scale[name], 1e-9)
         timid = max(certain[t] for t in mates) < 0.1 and sure < 0.95  # it is not loud, the others are hardly heard
-        alike = len({len(total) for total in totals.values()}) == 1
+        alike = len(set(map(len, totals.values()))) == 1
+        claimed = softmax(np.stack(list(totals.values()), axis=1))[:, 0].mean() if alike else np.nan
         finding = partial(
             judged,
             subject=name,
             ratio=ratio,
             evidence={
-                "share of the joint answer it claims": (
-                    float(softmax(np.stack(list(totals.values()), axis=1))[:, 0].mean()) if alike else float("nan")
-                ),
+                "share of the joint answer it claims": float(claimed),
                 "fair share": 1 / len(logits),
                 "scale of its logits": scale[name],
                 "median of the others'": usual,
                 "how sure it is of all images (1: certain)": sure,
             },
             attempts=(
-                *evidence.forks(
-                    (
-                        "Let targets agree with the image's neighbours, as far as the pool supports it.",
-                        {"targets": "consistent"},
-                    ),
-                    ("Compare answers within each teacher's classes only.", {"soft_target": "restricted"}),
-                ),
+                *evidence.forks((AGREE, {"targets": "consistent"}), (WITHIN, {"soft_target": "restricted"})),
                 Attempt(
                     f"Bring the logits of {name!r} to the others' scale.",
                     code=f"Teacher({name!r}, module, read=lambda output: logits_of(output) / {ratio:.3g}, …)",
@@ -91,21 +82,15 @@ def overconfident(evidence: Evidence) -> Iterator[Finding]:
         yield finding("claims_scale", ratio if sure > 0.5 and not timid else 0.0)
         yield finding("claims_level", lead)
         yield finding("claims_timid", max(usual, 1e-9) / max(scale[name], 1e-9) if sure < 0.1 else 0.0)
-    if not found:
-        raise CannotCheck("no task has two teachers.")
 
 
 def same_teacher_twice(evidence: Evidence) -> Iterator[Finding]:
     """Whether two teachers are one net under two names."""
-    pairs = 0
     for one, two in combinations(evidence.teachers, 2):
         if evidence.last.knows[one] != evidence.last.knows[two]:
             continue
         first, second = finite_rows(evidence.logits(one), evidence.logits(two))
         if len(first) < 3 or first.std() == 0 or second.std() == 0:
             continue
-        pairs += 1
         alike = float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
         yield judged("twins", alike, f"{one} / {two}", one=one, two=two)
-    if not pairs:
-        raise CannotCheck("no two teachers have the same labels.")

@@ -49,9 +49,7 @@ class Evidence:
     def options(self) -> Mapping[str, Any]:
         """The options in force at the last step."""
         configs = self.about.get("configs") or [[0, {}]]
-        step = len(self.rows)
-        held: Mapping[str, Any] = next((c for start, c in reversed(configs) if start <= step), configs[0][1])
-        return held
+        return dict(next((held for start, held in reversed(configs) if start <= len(self.rows)), configs[0][1]))
 
     @property
     def last(self) -> Snapshot:
@@ -82,6 +80,13 @@ class Evidence:
         """The other teachers of its task."""
         return [name for name, task in self.task_of.items() if task == self.task_of[teacher] and name != teacher]
 
+    def rivals(self, teachers: Sequence[str]) -> dict[str, list[str]]:
+        """Of these teachers those that share their task with others of them, by name. Raises CannotCheck for none."""
+        mates = {name: [mate for mate in self.mates(name) if mate in teachers] for name in teachers}
+        if not any(mates.values()):
+            raise CannotCheck("no task has two teachers.")
+        return {name: others for name, others in mates.items() if others}
+
     def logits(self, teacher: str) -> np.ndarray:
         """Of a teacher, (sample, label); raises CannotCheck where the snapshots hold none."""
         try:
@@ -95,22 +100,26 @@ class Evidence:
         Raises CannotCheck where the pool has no labels of the teacher's task.
         """
         last, task = self.last, self.task_of[teacher]
-        if not last.labels or task not in last.labels:
+        y = (last.labels or {}).get(task)
+        if y is None:
             raise CannotCheck("the pool has no labels (they would be used for marking only).")
-        start = min(i for i, (t, _) in enumerate(last.classes) if t == task)
-        y = np.asarray(last.labels[task])
+        start = [t for t, _ in last.classes].index(task)
         return np.where(y >= 0, y + start, -1)
 
     def examined(self) -> Mapping[str, Examined]:
         """What was found of every teacher. Raises CannotCheck when they were not examined."""
         if not self.examination or not self.examination.get("teachers"):
             raise CannotCheck("the teachers were not examined: diagnose the opened run, Run.open(folder), once.")
-        found: Mapping[str, Examined] = self.examination["teachers"]
+        return dict(self.examination["teachers"])
+
+    def found_of(self, teacher: str) -> Examined:
+        """What was found of a teacher; empty where it was not examined."""
+        found: Examined = (self.examination or {}).get("teachers", {}).get(teacher, {})
         return found
 
     def feature_layer(self, teacher: str) -> str:
         """The layer that is a teacher's feature; empty where it was not examined."""
-        return str((self.examination or {}).get("teachers", {}).get(teacher, {}).get("feature_layer", ""))
+        return str(self.found_of(teacher).get("feature_layer", ""))
 
     def layers_taken(self, teacher: str) -> Sequence[str]:
         """The layers of a teacher that the method takes, as it declared; its feature where that is not known."""
@@ -145,9 +154,9 @@ class Evidence:
 
     def answer_term(self) -> str:
         """The term of the last stage that carries the teachers' answers. Raises CannotCheck for none."""
-        rows = self.last_stage()
+        terms = self.last_stage()[-1]["terms"] if self.rows else ()
         for name in self.soft_terms:
-            if rows and name in rows[-1]["terms"]:
+            if name in terms:
                 return name
         raise CannotCheck("no step of the last stage has a term that carries the teachers' answers.")
 
@@ -166,7 +175,6 @@ def judged(
     *,
     attempts: Sequence[Attempt] = (),
     result: Result | None = None,
-    threshold: str = "",
     depth: float = math.nan,
     at_most: Grade = "warning",
     **told: Any,
@@ -174,13 +182,14 @@ def judged(
     """The finding of a value against its threshold, in the words of its row; ``fine`` where it stays below.
 
     Args:
-        key: of the row in `ka_explore.diagnosis.wording`; ``threshold`` and ``depth`` where they are not the row's.
+        key: of the row in `ka_explore.diagnosis.wording`.
+        depth: how deep it stands in the chain of causes, where it is not as the row says.
         attempts: what to try after what the row says.
         at_most: ``note`` where a second sign is missing that a warning needs.
         told: what the words need to know.
     """
     row = WORDS[key].filled(subject=subject, value=value, **told)
-    limit = THRESHOLDS[threshold or row.threshold]
+    limit = THRESHOLDS[row.threshold]
     grade = limit.grade(value)
     side = "from" if limit.above else "down to"
     return Finding(
@@ -193,6 +202,6 @@ def judged(
         (*([Attempt(row.attempt, code=row.code)] if row.attempt else []), *attempts),
         result,
         subject,
-        threshold=threshold or row.threshold,
+        threshold=row.threshold,
         value=float(value),
     )

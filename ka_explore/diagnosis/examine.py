@@ -57,8 +57,7 @@ def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
         nothing does, both as root mean square relative to the logits' deviation; ``training``: modules that stay in
         training mode; ``layers``: see `layers_of_teacher`; ``parameters``; ``failed``: what could not be asked, why.
     """
-    count = min(images, len(problem.pool))
-    index = permutation(len(problem.pool), 0, -1)[:count]
+    index = permutation(len(problem.pool), 0, -1)[:images]
     pictures = problem.pool.images[index]
     small = sum(p.numel() for t in problem.teachers for p in t.module.parameters()) < SMALL
     with computing(1 if small else None):
@@ -67,7 +66,7 @@ def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
             for teacher in problem.teachers
         }
     return {
-        "images": count,
+        "images": len(index),
         "shape": list(pictures.shape[1:]),
         "fingerprints": problem.fingerprints,
         "teachers": teachers,
@@ -86,12 +85,10 @@ def own_labels(problem: Problem, teacher: Teacher, index: np.ndarray) -> np.ndar
 
 @torch.no_grad()
 def examine_teacher(
-    teacher: Teacher, images: Float[Tensor, "image channel height width"], truth: np.ndarray | None = None
+    teacher: Teacher, images: Float[Tensor, "image channel height width"], truth: np.ndarray
 ) -> Numbers:
     """The numbers of one teacher, see `examine`; ``truth`` marks its answers, -1 for images that are not its own."""
-    truth = np.full(len(images), -1) if truth is None else truth
-    device = next((p.device for p in teacher.module.parameters()), images.device)
-    images = images.to(device)
+    images = images.to(next((p.device for p in teacher.module.parameters()), images.device))
     teacher.run(images[:2], teacher.layers)  # puts the net into eval mode, as every use of it does
     failed: dict[str, str] = {}
     inputs = images if teacher.preprocess is None else teacher.preprocess(images)

@@ -27,7 +27,6 @@ class Sign:
     threshold: str
     value: float
     best: str
-    measure: str
     at_most: Literal["warning", "note"] = "warning"
 
 
@@ -56,22 +55,17 @@ def norms_off(seen: Examined) -> Sign | None:
     sure = relief >= THRESHOLDS["feeding_relief"].warning or value >= THRESHOLDS["feeding_unlike"].warning
     # a net that says nothing however it is fed has another fault
     sure = sure and told >= 2 * THRESHOLDS["says_nothing"].warning
-    measure = "divergence of its batch norms' inputs from training"
-    return Sign("wrong_preprocessing", value, best, measure, "warning" if sure else "note")
+    return Sign("wrong_preprocessing", value, best, "warning" if sure else "note")
 
 
 def size_off(seen: Examined) -> Sign | None:
     """At another size its answers tell more, and its batch norms, if it has any, are nearer to training."""
-    given, found = seen["given"], []
-    for size in SIZES:
-        other = seen["alternatives"].get(size)
-        if other is None:
-            continue
+    given, others, found = seen["given"], seen["alternatives"], []
+    for size, other in ((size, others[size]) for size in SIZES if size in others):
         gain = number(other["spread"]) / max(number(given["spread"]), 1e-3)
         gain = max(gain, 0.8 * number(other["information"]) / max(number(given["information"]), 1e-3))
-        near = given["mismatch"] is None or number(other["mismatch"]) * 1.5 <= number(given["mismatch"])
-        if near:
-            found.append(Sign("feeding_size", gain, size, "times as much told at another size"))
+        if given["mismatch"] is None or number(other["mismatch"]) * 1.5 <= number(given["mismatch"]):
+            found.append(Sign("feeding_size", gain, size))
     return max(found, key=lambda sign: sign.value, default=None)
 
 
@@ -89,7 +83,7 @@ def labels_off(seen: Examined) -> Sign | None:
     by_chance = 4 * float(np.sqrt(0.25 / count))  # of so many ways one gains two deviations by chance
     if not best or gains[best] < by_chance:
         return None
-    return Sign("feeding_right", gains[best], best, "gain of right answers under another feeding")
+    return Sign("feeding_right", gains[best], best)
 
 
 def answers_off(seen: Examined) -> Sign | None:
@@ -101,7 +95,7 @@ def answers_off(seen: Examined) -> Sign | None:
     best = max(told, key=lambda k: told[k])
     more = number(others[best]["information"]) >= number(given["information"]) + 0.1
     gain = told[best] / max(number(given["spread"]), 1e-3)
-    return Sign("feeding_told", gain, best, "times as much told under another feeding", "warning" if more else "note")
+    return Sign("feeding_told", gain, best, "warning" if more else "note")
 
 
 def feeding_finding(name: str, seen: Examined, sign: Sign) -> Finding:
@@ -123,22 +117,18 @@ def feeding_finding(name: str, seen: Examined, sign: Sign) -> Finding:
             numbers |= {"right on its own images": number(given["right"]), "right then": number(others[best]["right"])}
     with_norms = given["mismatch"] is not None
     ways = {"given in the run": given, **others}
-    what = "of the wrong size" if sign.threshold == "feeding_size" else "that are not as it was trained on them"
     figure = Scalars(
         {k: number(a["mismatch"] if with_norms else a["spread"]) for k, a in ways.items()},
         unit="divergence from training" if with_norms else "share of log K",
         title=f"{name}: how other feedings suit it",
     )
     return judged(
-        "wrong_preprocessing",
+        sign.threshold,
         sign.value,
         name,
         numbers,
         result=figure,
-        threshold=sign.threshold,
         at_most=sign.at_most,
-        measure=sign.measure,
-        what=what,
         better=f"; {best} suits it better" if best else "",
         tried=f" (tried here with success: {best})" if best else "",
         rebuild=REBUILD.format(name=name, preprocess="Preprocess(size=…, mean=…, std=…)"),

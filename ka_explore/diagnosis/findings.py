@@ -58,13 +58,8 @@ class Attempt:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            "text": self.text,
-            "changes": dict(self.changes),
-            "at": self.at,
-            "python": self.python(),
-            "command": self.command(),
-        }
+        plain = {"text": self.text, "changes": dict(self.changes), "at": self.at}
+        return plain | {"python": self.python(), "command": self.command()}
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ class Finding:
     value: float = float("nan")
 
     def __str__(self) -> str:
-        mark = {"warning": "WARNING", "note": "note", "fine": "fine"}[self.grade]
+        mark = "WARNING" if self.grade == "warning" else self.grade
         lines = [f"{mark}: {self.title}  [{self.name}]"]
         lines += [f"    {what}: {shown(value)}" for what, value in self.evidence.items()]
         if self.because:
@@ -115,10 +110,8 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; without the figure."""
         plain = ("name", "title", "grade", "score", "subject", "why", "because")
-        return {what: getattr(self, what) for what in plain} | {
-            "evidence": dict(self.evidence),
-            "attempts": [attempt.to_dict() for attempt in self.attempts],
-        }
+        attempts = [attempt.to_dict() for attempt in self.attempts]
+        return {what: getattr(self, what) for what in plain} | {"evidence": dict(self.evidence), "attempts": attempts}
 
 
 @dataclass(frozen=True)
@@ -207,12 +200,8 @@ class Findings(Tabular, Sequence[Finding]):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            "run": self.name,
-            "findings": [finding.to_dict() for finding in self.found],
-            "checked": dict(self.checked),
-            "skipped": dict(self.skipped),
-        }
+        findings = [finding.to_dict() for finding in self.found]
+        return {"run": self.name, "findings": findings, "checked": dict(self.checked), "skipped": dict(self.skipped)}
 
 
 def count(number: int, what: str) -> str:

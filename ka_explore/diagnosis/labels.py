@@ -1,6 +1,7 @@
 """Whether a teacher's labels mean what they are called, the same as another's, and something that the pool shows."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -16,17 +17,16 @@ SURE = 0.8  # probability from which a teacher is sure of its answer
 
 def labels_permuted(evidence: Evidence) -> Iterator[Finding]:
     """Whether a teacher's columns stand for its labels in another order; needs true labels, for marking."""
-    last, checked = evidence.last, False
+    last = evidence.last
     for name in evidence.teachers:
         known, truth = list(last.knows[name]), evidence.truth(name)
         own = np.isin(truth, known)
         if own.sum() < max(10, 2 * len(known)) or len(known) < 2:
             continue
-        checked = True
         true = np.array([known.index(c) for c in truth[own]])
         table = counted(true, evidence.logits(name)[own].argmax(axis=1), len(known))
         fitting = renaming(table)
-        names = [last.classes[c][1] for c in known]
+        names = tuple(last.classes[c][1] for c in known)
         # a label counts as moved where most of its images, and no few, are called by the other label
         moved = [
             (r, c)
@@ -42,12 +42,8 @@ def labels_permuted(evidence: Evidence) -> Iterator[Finding]:
             {"right as named": float(before), "right if renamed": float(after), "labels moved": len(moved)},
             moved=", ".join(f"{names[c]} is {names[r]}" for r, c in moved),
             renamed=renamed,
-            result=Matrix(
-                table, tuple(names), tuple(names), title=f"{name}: images by true label (row) and answer (column)"
-            ),
+            result=Matrix(table, names, names, title=f"{name}: images by true label (row) and answer (column)"),
         )
-    if not checked:
-        raise CannotCheck("too few labelled images of any teacher's own classes.")
 
 
 def counted(rows: np.ndarray, columns: np.ndarray, size: int) -> np.ndarray:
@@ -64,7 +60,7 @@ def renaming(table: np.ndarray) -> list[int]:
 
 def teachers_disagree(evidence: Evidence) -> Iterator[Finding]:
     """Whether two teachers that know the same labels contradict each other: where both are sure, or by their names."""
-    last, compared = evidence.last, False
+    last = evidence.last
     surer = "" if evidence.method == "adaptive" else 'Run(problem, "adaptive")'
     for one, two in combinations(evidence.teachers, 2):
         shared = [c for c in last.knows[one] if c in last.knows[two]]
@@ -75,33 +71,27 @@ def teachers_disagree(evidence: Evidence) -> Iterator[Finding]:
         )
         if not len(first):
             continue
-        compared = True
         sure = np.minimum(*(softmax(z).max(axis=1) for z in (first, second))) >= SURE
         said_one, said_two = first.argmax(axis=1), second.argmax(axis=1)
         differ = float((said_one != said_two)[sure].mean()) if sure.sum() >= 10 else 0.0
         table = counted(said_one, said_two, len(shared))
         gain = float((table[range(len(shared)), renaming(table)].sum() - table.trace()) / table.sum())
         names = tuple(last.classes[c][1] for c in shared)
-        for key, value in (
-            ("teachers_disagree", differ),
-            ("teachers_renamed", gain if len(first) >= 5 * len(shared) else 0.0),
-        ):
-            yield judged(
-                key,
-                value,
-                f"{one} / {two}",
-                {
-                    "same answers (share of all images)": float(table.trace() / table.sum()),
-                    "images where both are sure": float(sure.sum()),
-                    "labels shared": float(len(shared)),
-                },
-                attempts=[Attempt("Let the surer teacher teach each image.", code=surer)] if surer else (),
-                result=Matrix(table, names, names, title=f"images by what {one} says (row) and {two} (column)"),
-                one=one,
-                two=two,
-            )
-    if not compared:
-        raise CannotCheck("no two teachers share labels.")
+        finding = partial(
+            judged,
+            subject=f"{one} / {two}",
+            evidence={
+                "same answers (share of all images)": float(table.trace() / table.sum()),
+                "images where both are sure": float(sure.sum()),
+                "labels shared": float(len(shared)),
+            },
+            attempts=[Attempt("Let the surer teacher teach each image.", code=surer)] if surer else (),
+            result=Matrix(table, names, names, title=f"images by what {one} says (row) and {two} (column)"),
+            one=one,
+            two=two,
+        )
+        yield finding("teachers_disagree", differ)
+        yield finding("teachers_renamed", gain if len(first) >= 5 * len(shared) else 0.0)
 
 
 def foreign_pool(evidence: Evidence) -> Iterator[Finding]:

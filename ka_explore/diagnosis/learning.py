@@ -45,25 +45,19 @@ def rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         if len(losses) > 1 and start > 0:
             leaps[stage] = float(np.nanmax(losses)) / start
     stage = max(leaps, key=lambda s: leaps[s], default="")
-    rates = [float(row["rate"]) for row in evidence.rows]
-    index = np.array([row["step"] for row in evidence.rows])
+    steps, values = ({"loss": np.array([row[what] for row in evidence.rows])} for what in ("step", "loss"))
+    rate = max(float(row["rate"]) for row in evidence.rows)
     yield judged(
         "rate_too_high",
         leaps.get(stage, float("nan")),
-        evidence={"largest learning rate": max(rates), "stage": stage},
+        evidence={"largest learning rate": rate, "stage": stage},
         stage=stage,
         leap=leaps.get(stage, 0),
         attempts=tuple(
-            Attempt(f"Take {rate:g}.", {"learning_rate": rate}, at=0)
-            for rate in (float(f"{max(rates) / 10:.3g}"), float(f"{max(rates) / 100:.3g}"))
+            Attempt(f"Take {lower:g}.", {"learning_rate": lower}, at=0)
+            for lower in (float(f"{rate / 10:.3g}"), float(f"{rate / 100:.3g}"))
         ),
-        result=Curves(
-            {"loss": index},
-            {"loss": np.array([row["loss"] for row in evidence.rows])},
-            unit="loss",
-            title="loss",
-            log=(False, True),
-        ),
+        result=Curves(steps, values, unit="loss", title="loss", log=(False, True)),
     )
 
 
@@ -79,9 +73,8 @@ def unlearned(evidence: Evidence) -> dict[str, float]:
     last = evidence.last
     if "scores" not in last.arrays:
         raise CannotCheck("the last snapshot has no scores.")
-    scores, found = last.arrays["scores"], {}
+    scores = last.arrays["scores"]
     alone = {t: left_over(evidence.logits(t), scores[:, list(known)]) for t, known in last.knows.items()}
-    found["alone"] = median(list(alone.values()))
     joint, surest = [], []
     for task in dict.fromkeys(evidence.task_of.values()):
         names = [t for t, its in evidence.task_of.items() if its == task]
@@ -98,7 +91,7 @@ def unlearned(evidence: Evidence) -> dict[str, float]:
         best = np.stack([entropy(evidence.logits(t)) for t in names]).argmin(axis=0)
         chosen = np.stack(list(wide.values()))[best, np.arange(len(best))]
         surest.append(left_over(chosen, scores[:, classes]))
-    found |= {"joint": median(joint), "surest": median(surest)}
+    found = {"alone": median(list(alone.values())), "joint": median(joint), "surest": median(surest)}
     found = {what: value for what, value in found.items() if value == value}
     if not found:
         raise CannotCheck("no teacher's answers tell anything.")
@@ -112,9 +105,8 @@ def not_learned(evidence: Evidence) -> Iterator[Finding]:
     if not rows:
         raise CannotCheck("no step was made.")
     answer = evidence.answer_term()
-    if (
-        evidence.about.get("uses_labels") or steps == 1
-    ):  # with the true labels, or with weights that are set and not trained
+    # with the true labels, or with weights that are set and not trained
+    if evidence.about.get("uses_labels") or steps == 1:
         raise CannotCheck("the method does not learn the teachers' answers step by step.")
     left = unlearned(evidence)
     term = evidence.term(answer)
@@ -127,7 +119,8 @@ def not_learned(evidence: Evidence) -> Iterator[Finding]:
     seen = evidence.examination or {}
     largest = max((float(its["parameters"]) for its in seen.get("teachers", {}).values()), default=0.0)
     size = float(seen.get("student", {}).get("parameters", float("nan"))) / (largest or float("nan"))
-    needed, has = needed_rank(evidence), student_channels(evidence)
+    features = list(group(evidence.last, "feature/student").values())
+    needed, has = needed_rank(evidence), float(features[-1].shape[1]) if features else float("nan")
     numbers: dict[str, float | str] = {
         "measured on the answers": min(left, key=lambda k: left[k]),
         "steps done": float(done),
@@ -187,11 +180,11 @@ def feature_moved(evidence: Evidence) -> float:
     if len(seen) < 2 or seen[0].step == seen[-1].step:
         return float("nan")
     first, last = group(seen[0], "feature/student"), group(seen[-1], "feature/student")
-    layer = next((name for name in reversed(last) if name in first), None)
-    if layer is None:
-        return float("nan")
-    both = {"feature/student/first": first[layer], "feature/student/last": last[layer]}
-    return 1 - float(cka(replace(seen[-1], arrays=both)).values[0, 1])
+    for layer in reversed(last):
+        if layer in first:
+            both = {"feature/student/first": first[layer], "feature/student/last": last[layer]}
+            return 1 - float(cka(replace(seen[-1], arrays=both)).values[0, 1])
+    return float("nan")
 
 
 def needed_rank(evidence: Evidence) -> float:
@@ -203,27 +196,17 @@ def needed_rank(evidence: Evidence) -> float:
     return rank(strengths(np.concatenate([z - z.mean(axis=1, keepdims=True) for z in parts], axis=1)))
 
 
-def student_channels(evidence: Evidence) -> float:
-    """Channels of the student's last feature; NaN where it is not seen."""
-    features = list(group(evidence.last, "feature/student").values())
-    return float(features[-1].shape[1]) if features else float("nan")
-
-
 def starved_teacher(evidence: Evidence) -> Iterator[Finding]:
     """Whether the selection lets a teacher teach nearly no image of its task."""
     kind = evidence.options.get("selection")
     if kind is None:
         raise CannotCheck("the method selects no teacher.")
-    found = False
-    for name in evidence.teaching:
-        mates = [mate for mate in evidence.mates(name) if mate in evidence.teaching]
-        if not mates:
-            continue
-        found = True
+    for name, mates in evidence.rivals(evidence.teaching).items():
         logits = finite_rows(*(evidence.logits(t) for t in (name, *mates)))
         if not len(logits[0]):
             continue
         surprise = np.stack([entropy(z) for z in logits], axis=1)
+        means = dict(zip((name, *mates), surprise.mean(axis=0).tolist(), strict=True))
         if kind == "hard":
             weight = (surprise.argmin(axis=1) == 0).astype(float)
         elif kind == "soft":
@@ -247,11 +230,5 @@ def starved_teacher(evidence: Evidence) -> Iterator[Finding]:
                 ("Let every teacher weigh the same, whatever it won.", {"weighting": "teacher"}),
                 ("Do without a selection.", {"selection": "none"}),
             ),
-            result=Scalars(
-                {t: float(m) for t, m in zip((name, *mates), surprise.mean(axis=0), strict=True)},
-                unit="nats",
-                title="mean entropy of the answers",
-            ),
+            result=Scalars(means, unit="nats", title="mean entropy of the answers"),
         )
-    if not found:
-        raise CannotCheck("no task has two teachers.")

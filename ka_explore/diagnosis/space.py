@@ -38,6 +38,8 @@ def collapsed(evidence: Evidence) -> Iterator[Finding]:
     used = median([rank for net, rank in ranks.items() if net != "student"])
     needed = median([own_rank(evidence, teacher) for teacher in evidence.teachers])
     room = min(width, needed) if needed == needed else width
+    decayed = float(evidence.options.get("weight_decay", 0)) > 1e-2
+    opened = {"mmd_weight": 0.1, "reconstruction_weight": 1.0, "paired_weight": 0.0}
     seen = {s.step: effective_rank(s, "common").values for s in evidence.snapshots if group(s, "common")}
     over = {net: np.array([r[net] for r in seen.values()]) for net in common if all(net in r for r in seen.values())}
     finding = partial(
@@ -46,18 +48,9 @@ def collapsed(evidence: Evidence) -> Iterator[Finding]:
         width=width,
         evidence={f"effective rank of {net}": rank for net, rank in ranks.items()}
         | {"width": float(width), "effective rank of the teachers' features (median)": needed},
-        attempts=(
-            *(
-                evidence.forks(("Decay the weights less.", {"weight_decay": 1e-4}))
-                if float(evidence.options.get("weight_decay", 0)) > 1e-2
-                else ()
-            ),
-            *evidence.forks(
-                (
-                    "Let the reconstruction hold the space open against the pull of the alignment.",
-                    {"mmd_weight": 0.1, "reconstruction_weight": 1.0, "paired_weight": 0.0},
-                )
-            ),
+        attempts=evidence.forks(
+            *([("Decay the weights less.", {"weight_decay": 1e-4})] if decayed else []),
+            ("Let the reconstruction hold the space open against the pull of the alignment.", opened),
         ),
         result=Curves(
             {net: np.array(list(seen)) for net in over},
@@ -83,17 +76,15 @@ def variation(rows: np.ndarray) -> float:
 def dead_channels(evidence: Evidence) -> Iterator[Finding]:
     """Whether channels of student, teachers or common space are silent: the same for every image."""
     last, found = evidence.last, {}
-    features, common = (dead_shares(last, kind).values if group(last, kind) else {} for kind in ("feature", "common"))
+    shares = {kind: dead_shares(last, kind).values if group(last, kind) else {} for kind in ("feature", "common")}
     for name in last.arrays:
         kind, _, rest = name.partition("/")
-        if kind == "feature":
-            found[rest] = features[rest]
-        elif kind == "common":
-            found[f"common space, {rest}"] = common[rest]
+        if kind in shares:
+            found[rest if kind == "feature" else f"common space, {rest}"] = shares[kind][rest]
     if len(last.index) < 2 or not found:
         raise CannotCheck("one sample, or no feature in the last snapshot.")
     for where, share in found.items():
-        net = where.split("/")[0]
+        net, feature = where.split("/")[0], last.arrays.get(f"feature/{where}")
         teacher = net in last.knows
         yield judged(
             "dead_channels",
@@ -102,7 +93,7 @@ def dead_channels(evidence: Evidence) -> Iterator[Finding]:
             depth=(7.2 if share < 0.95 else 6.0) if teacher else 3.6,  # a layer dead as a whole is the wrong layer
             subject=net if teacher else where,
             where=where,
-            evidence={"channels": float(last.arrays[f"feature/{where}"].shape[1])} if where in features else {},
+            evidence={"channels": float(feature.shape[1])} if feature is not None else {},
             attempts=(
                 (Attempt("Name a layer of the teacher that is alive, or check its weights.", code="Teacher(…)"),)
                 if teacher
@@ -129,6 +120,7 @@ def mmd_saturated(evidence: Evidence) -> Iterator[Finding]:
     values = [np.concatenate(list(found.y.values())) for found in seen]
     ratios = [v[np.isfinite(v)] / floor for v, floor in zip(values, floors, strict=True) if np.isfinite(v).any()]
     _, gradients = gradient_ratios(evidence)
+    around = {"bandwidths": (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)}
     finding = partial(
         judged,
         subject="mmd",
@@ -138,13 +130,9 @@ def mmd_saturated(evidence: Evidence) -> Iterator[Finding]:
             "samples": 2 / floors[-1],
             "gradient relative to the soft target's": median(gradients.get("mmd", [])),
         },
-        attempts=(
-            Attempt(
-                "Take bandwidths around the distances of the rows (unit rows lie 0 to 2 apart).",
-                {"bandwidths": (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)},
-                at=0,
-            ),
-        ),
+        attempts=[
+            Attempt("Take bandwidths around the distances of the rows (unit rows lie 0 to 2 apart).", around, at=0)
+        ],
         result=replace(last, across="bandwidth σ", title="MMD by bandwidth", log=(True, True), note=""),
     )
     farthest = max((float(np.abs(ratio - 1).max()) for ratio in ratios), default=float("nan"))

@@ -93,7 +93,6 @@ def dominating_teacher(evidence: Evidence) -> Iterator[Finding]:
     to one scale."""
     if len(evidence.teachers) < 2:
         raise CannotCheck("there is one teacher.")
-    found = False
     shares: dict[str, dict[str, list[float]]] = {}
     for snapshot in evidence.snapshots:
         for name, values in group(snapshot, "gradient").items():
@@ -104,7 +103,6 @@ def dominating_teacher(evidence: Evidence) -> Iterator[Finding]:
         typical = {t: median(v) for t, v in sizes.items()}
         if len(typical) < 2 or not max(typical.values()) > 0:
             continue
-        found = True
         loud, rest = loudest(typical)
         yield judged(
             "dominating_teacher",
@@ -117,9 +115,9 @@ def dominating_teacher(evidence: Evidence) -> Iterator[Finding]:
             result=Scalars(typical, unit="gradient", title=f"part of each teacher in {term}"),
         )
     for what, kinds in (("reconstruction", ("mean", "sum")), ("feature_error", ("mean",))):
-        powers = {t: feature_variance(evidence, t) for t in evidence.teaching}
+        layers = {t: evidence.found_of(t).get("layers", {}) for t in evidence.teaching}
+        powers = {t: number(its.get(evidence.feature_layer(t), {}).get("variance")) for t, its in layers.items()}
         if evidence.options.get(what) in kinds and min(powers.values()) > 0:
-            found = True
             loud, rest = loudest(powers)
             yield judged(
                 "dominating_feature",
@@ -129,20 +127,12 @@ def dominating_teacher(evidence: Evidence) -> Iterator[Finding]:
                 attempts=(Attempt("Divide each error by its feature's variance.", {what: "relative"}, at=0),),
                 result=Scalars(powers, unit="variance", title="variance of the teachers' features"),
             )
-    if not found:
-        raise CannotCheck("the stages seen do not say what each teacher adds to a term.")
 
 
 def loudest(values: dict[str, float]) -> tuple[str, float]:
     """The teacher of the largest value, and the median of the others'."""
     loud = max(values, key=lambda teacher: values[teacher])
     return loud, median([value for teacher, value in values.items() if teacher != loud])
-
-
-def feature_variance(evidence: Evidence, teacher: str) -> float:
-    """The variance of a teacher's feature map, as examined; NaN where it was not."""
-    seen = (evidence.examination or {}).get("teachers", {}).get(teacher, {}).get("layers", {})
-    return number(seen.get(evidence.feature_layer(teacher), {}).get("variance"))
 
 
 def inert_term(evidence: Evidence) -> Iterator[Finding]:
@@ -160,18 +150,15 @@ def inert_term(evidence: Evidence) -> Iterator[Finding]:
         ratio = median(ratios.get(term, []))
         size = average(np.array([abs(float(row["terms"][term])) for row in first]))
         share = weights[term] * size / max(total, 1e-300)
-        reaches = ratio > 0
-        value = ratio if reaches else share
+        seen = {"gradient relative to the soft target's": ratio, "relative to the first soft targets": share}
+        measure = [*seen][0 if ratio > 0 else 1]
+        value = seen[measure]
         yield judged(
             "inert_term",
             value,
             term,
-            {
-                "weight": weights[term],
-                "gradient relative to the soft target's": ratio,
-                "relative to the first soft targets": share,
-            },
+            {"weight": weights[term], **seen},
             weight=weights[term],
-            measure="gradient relative to the soft target's" if reaches else "relative to the first soft targets",
+            measure=measure,
             attempts=weighing(evidence, term, min(weights[term] * 0.3 / max(value, 1e-9), 1000.0)),
         )

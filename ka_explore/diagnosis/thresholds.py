@@ -6,6 +6,7 @@ the threshold stands well between. Where a healthy run may come close, the check
 reason names. Ranges are rounded; ``tests/diagnosis/healthy.py`` and ``faults.py`` print the numbers.
 """
 
+import operator
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,11 +34,10 @@ class Threshold:
 
     def grade(self, value: float) -> Grade:
         """``warning``, ``note`` or ``fine``; a value that is NaN is fine."""
-        limits: tuple[tuple[Grade, float | None], ...] = (("warning", self.warning), ("note", self.note))
-        for grade, limit in limits:
-            if limit is not None and (value >= limit if self.above else value <= limit):
-                return grade
-        return "fine"
+        worse = operator.ge if self.above else operator.le
+        if worse(value, self.warning):
+            return "warning"
+        return "note" if self.note is not None and worse(value, self.note) else "fine"
 
     def severity(self, value: float) -> float:
         """From 0 (far from the warning) to 1: one half at the warning's threshold, whatever the unit."""

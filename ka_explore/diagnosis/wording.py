@@ -47,12 +47,19 @@ noise 9.4 random_answers
     attempt: Switch dropout off in {subject!r}.
     code: module.eval()
 wrong_preprocessing 9
-    title: Teacher {subject!r} is fed images {what}{better}.
-    measure: {measure}
+    title: Teacher {subject!r} is fed images that are not as it was trained on them{better}.
+    measure: divergence of its batch norms' inputs from training
     why: A net that gets other means, contrasts or sizes than in training answers at random or always the same, and its
         features mean nothing; whatever is amalgamated from it is noise.
     attempt: Give {subject!r} the preprocessing it was trained with{tried}.
     code: {rebuild}
+feeding_right 9 wrong_preprocessing
+    measure: gain of right answers under another feeding
+feeding_told 9 wrong_preprocessing
+    measure: times as much told under another feeding
+feeding_size 9 wrong_preprocessing
+    title: Teacher {subject!r} is fed images of the wrong size{better}.
+    measure: times as much told at another size
 labels_permuted 8
     title: The label columns of teacher {subject!r} are permuted: what it calls {moved}.
     measure: right answers gained by renaming

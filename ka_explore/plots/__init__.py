@@ -85,9 +85,7 @@ draw.register(Diagram, draw_diagram)
 def figure_for(results: Result | Sequence[Result], size: Literal["column", "page", "projector"] = "page") -> Figure:
     """Results drawn in a figure whose size and type fit where it is shown.
 
-    Args:
-        results: one or several.
-        size: ``column`` (3.3 inches wide), ``page`` (6.9) or ``projector`` (10 × 5.6, one slide).
+    The ``size`` is ``column`` (3.3 inches wide), ``page`` (6.9) or ``projector`` (10 × 5.6, one slide).
 
     Raises InputError for no result or another size.
     """

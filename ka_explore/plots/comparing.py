@@ -26,20 +26,13 @@ def run_colour(index: int) -> str:
     return (style.STUDENT, *style.TEACHERS)[index % (1 + len(style.TEACHERS))]
 
 
-def run_marker(index: int) -> str:
-    """The marker of a run by its index among those compared."""
-    return ("o", *style.MARKERS)[index % (1 + len(style.MARKERS))]
-
-
 def draw_comparison(results: Mapping[str, Result], figure: Figure | None = None) -> Figure:
     """The same result of several runs in one figure.
 
     Numbers: a row a name, a dot a run. Matrices: side by side on one scale, and the difference where there are two.
     Points: side by side with the same limits. Curves: a panel a line, a line a run. Samples: a panel a group.
 
-    Args:
-        results: by run, all of one shape.
-        figure: an empty one; by default a new one of fitting size.
+    An empty figure may be handed in; by default it is a new one of fitting size.
 
     Raises InputError for no result or results of different shapes.
     """
@@ -47,7 +40,7 @@ def draw_comparison(results: Mapping[str, Result], figure: Figure | None = None)
     if len(kinds) != 1:
         found = ", ".join(sorted(kind.__name__ for kind in kinds)) or "nothing"
         raise InputError(f"a comparison needs results of one shape, got {found}.")
-    kind = kinds.pop()
+    (kind,) = kinds
     if kind not in COMPARISONS:
         raise InputError("can compare Scalars, Matrix, Points, Distribution, Curves and Diagram.")
     figure = COMPARISONS[kind](results, figure)
@@ -76,13 +69,13 @@ def compare_scalars(results: Mapping[str, Scalars], figure: Figure | None) -> Fi
     names = names_of([result.values for result in results.values()])
     figure, (ax,) = panels(figure, 1, wide=5.5, tall=1.4 + 0.3 * max(len(names), 3))
     size, (width, _) = style.type_of(ax), style.room_of(ax)
-    handles = []
-    for index, (run, result) in enumerate(results.items()):
+    handles, markers = [], cycle(("o", *style.MARKERS))
+    for index, (run, result, marker) in enumerate(zip(results, results.values(), markers, strict=False)):
         offset = (index - (len(results) - 1) / 2) * min(0.18, 0.7 / len(results))
         handles += ax.plot(
             [result.values.get(name, np.nan) for name in names],
             [i + offset for i in range(len(names))],
-            marker=run_marker(index), ls="", color=run_colour(index), ms=0.7 * size, label=style.plain(run), mew=0,
+            marker=marker, ls="", color=run_colour(index), ms=0.7 * size, label=style.plain(run), mew=0,
         )  # fmt: skip
     for i in range(len(names)):
         ax.axhline(i, color="#dddddd", lw=0.08 * size, zorder=0)

@@ -58,13 +58,9 @@ PAGE = """<!DOCTYPE html>
 def film_html(
     frames: Sequence[Points], path: str | Path | None = None, *, title: str = "common space", seconds: float = 0.5
 ) -> str:
-    """One self-contained page with a slider over the frames.
+    """One self-contained page with a slider over frames of the same nets, labels and kind of value.
 
-    Args:
-        frames: in order; all with the same nets, labels and kind of value.
-        path: where the page is written; None writes nothing.
-        title: of the page.
-        seconds: a frame while it plays.
+    It plays so many seconds a frame, and is written where a ``path`` is given.
 
     Raises InputError for no frame, frames that do not belong together, or a folder that is not there.
     """
@@ -92,12 +88,7 @@ def film_fragment(frames: Sequence[Points], *, title: str = "common space", seco
     )
 
 
-def film_gif(frames: Sequence[Points], path: str | Path, *, title: str = "", seconds: float = 0.5) -> Path:
-    """The frames as an animated GIF with the same axes throughout.
-
-    Raises InputError for no frame, another ending than ``.gif``, or a folder that is not there.
-    """
-    return save_film(frames, path, title=title, seconds=seconds)
+film_gif = save_film  # the other way to keep a film
 
 
 def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str, Any]:
@@ -138,8 +129,8 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
         }
         for frame in frames
     ]
-    by_label = len(first.labels) > 0 and any(frame.label is not None for frame in frames)
-    by_value = any(frame.value is not None for frame in frames)
+    valued = any(frame.value is not None for frame in frames)
+    labelled = len(first.labels) > 0 and any(frame.label is not None for frame in frames)
     return {
         "title": title,
         "axes": " and ".join(name for name in first.axes if name),
@@ -152,7 +143,7 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
         "legend": first.legend,
         "unit": first.unit,
         "range": common_range(frames) or (0.0, 1.0),
-        "by": [*(["value"] if by_value else []), *(["label"] if by_label else []), "net"],
+        "by": ["value"] * valued + ["label"] * labelled + ["net"],
         "seconds": seconds,
         "frames": shown,
         "arrays": arrays,

@@ -19,9 +19,7 @@ WINDOW = 9  # steps of the running mean
 def draw_history(histories: Mapping[str, Sequence[Mapping[str, Any]]], term: str, ax: Axes | None = None) -> Axes:
     """One term over the steps, a line a run, on a log axis; stage boundaries as thin lines with the stages' names.
 
-    Args:
-        histories: rows by run name, as ``run.history()`` gives them.
-        term: of the loss, or ``loss``.
+    The rows are those of ``run.history()``, by the run's name; the term is one of the loss, or ``loss`` itself.
 
     Raises InputError where no run has the term.
     """
@@ -36,12 +34,7 @@ def draw_history(histories: Mapping[str, Sequence[Mapping[str, Any]]], term: str
 def draw_terms(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None, *, title: str = "") -> Axes:
     """All terms of one run over the steps, unweighted, on one log axis; stage boundaries with the stages' names.
 
-    Args:
-        rows: as ``run.history()`` gives them.
-        ax: where.
-        title: by default ``terms of the loss``.
-
-    Raises InputError where there is no term.
+    The rows are those of ``run.history()``. Raises InputError where there is no term.
     """
     lines = {term: smoothed(rows, term) for term in dict.fromkeys(term for row in rows for term in row["terms"])}
     if not lines:

@@ -6,7 +6,7 @@ place of the neighbours, places by least squares under the order.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 
 import numpy as np
 
@@ -22,14 +22,10 @@ NARROW = 10.0  # points across that a line takes which only passes by
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything stands, in points at the size the boxes were measured at.
+    """Where everything stands, in points at the size the boxes were measured at, x to the right and y down.
 
-    Attributes:
-        centres: of every box, x to the right and y down.
-        paths: the corners of every arrow from box edge to box edge, as many as there are arrows.
-        width: of all of it.
-        height: of all of it.
-        down: whether the layers follow one another downwards, instead of to the right.
+    The paths are the corners of every arrow from box edge to box edge; the layers follow one another to the right,
+    or ``down``.
     """
 
     centres: Mapping[str, tuple[float, float]]
@@ -39,26 +35,21 @@ class Layout:
     down: bool
 
 
-def layers_of(names: Sequence[str], arrows: Iterable[tuple[str, str]]) -> dict[str, int]:
+def layers_of(names: Sequence[str], arrows: Sequence[tuple[str, str]]) -> dict[str, int]:
     """The layer of every box: one more than the latest of those that point to it.
 
     Raises InputError for an arrow to a box that is not there, or arrows in a circle.
     """
-    before: dict[str, list[str]] = {name: [] for name in names}
-    for start, end in arrows:
-        for name in (start, end):
-            if name not in before:
-                raise unknown("box", name, names, where=" in an arrow")
-        before[end].append(start)
+    for name in chain.from_iterable(arrows):
+        if name not in names:
+            raise unknown("box", name, names, where=" in an arrow")
+    before = {name: [start for start, end in arrows if end == name] for name in names}
     layer: dict[str, int] = {}
-    left = list(names)
-    while left:
-        ready = [name for name in left if all(other in layer for other in before[name])]
+    while left := [name for name in names if name not in layer]:
+        ready = [name for name in left if layer.keys() >= set(before[name])]
         if not ready:
             raise InputError(f"the arrows between {', '.join(left)} make a circle: expected none.")
-        for name in ready:
-            layer[name] = max((layer[other] + 1 for other in before[name]), default=0)
-        left = [name for name in left if name not in layer]
+        layer |= {name: max((layer[other] + 1 for other in before[name]), default=0) for name in ready}
     return layer
 
 
@@ -69,13 +60,9 @@ def laid_out(
     last: Iterable[str] = (),
     down: bool = False,
 ) -> Layout:
-    """Places of boxes and paths of arrows.
+    """Places of boxes and paths of arrows, layers to the right or ``down``; the ``last`` boxes in the last of them.
 
-    Args:
-        sizes: width and height of every box, in points.
-        arrows: from, to, and width and height of what is written on it.
-        last: boxes that belong in the last layer wherever their arrows come from.
-        down: whether layers follow downwards.
+    An arrow is from where, to where, and width and height of what is written on it; sizes are in points.
     """
     if not sizes:
         return Layout({}, [], 0.0, 0.0, down)
@@ -86,17 +73,13 @@ def laid_out(
     layer |= {name: end for name in last if name not in pointing}
 
     # every arrow as a chain of nodes, one a layer; a node is a box's name or (arrow, layer)
-    chains: list[list[Node]] = [
-        [a, *((i, between) for between in range(layer[a] + 1, layer[b])), b] for i, (a, b, _) in enumerate(arrows)
+    passed = [[(i, between) for between in range(layer[a] + 1, layer[b])] for i, (a, b, _) in enumerate(arrows)]
+    chains: list[list[Node]] = [[a, *between, b] for (a, b, _), between in zip(arrows, passed, strict=True)]
+    nodes: list[list[Node]] = [
+        [*(name for name in layer if layer[name] == number), *(n for row in passed for n in row if n[1] == number)]
+        for number in range(end + 1)
     ]
-    nodes: list[list[Node]] = [[] for _ in range(end + 1)]
-    for name, number in layer.items():
-        nodes[number].append(name)
-    for chain in chains:
-        for node in chain[1:-1]:
-            assert isinstance(node, tuple)
-            nodes[node[1]].append(node)
-    links = [link for chain in chains for link in pairwise(chain)]
+    links = [link for nodes_of in chains for link in pairwise(nodes_of)]
     nodes = ordered(nodes, links)
 
     size = {node: (sizes[node][across] if isinstance(node, str) else NARROW) for row in nodes for node in row}
@@ -115,9 +98,9 @@ def laid_out(
 
     centres = {name: point(middle[name], spot[name]) for name in sizes}
     paths = []
-    for chain in chains:
+    for nodes_of in chains:
         sides = []  # of every node that which the arrow enters by and that which it leaves by
-        for node in chain:
+        for node in nodes_of:
             half = sizes[node][along] / 2 if isinstance(node, str) else thick[node[1]] / 2
             sides += [point(middle[node] - half, spot[node]), point(middle[node] + half, spot[node])]
         paths.append(np.array(sides[1:-1]))

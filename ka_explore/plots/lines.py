@@ -82,8 +82,8 @@ def write_levels(ax: Axes, levels: Mapping[str, float], size: float) -> list[Lin
 
     The data must be drawn already, and the scales chosen.
     """
-    log = ax.get_yscale() == "log"
-    finite = {name: value for name, value in levels.items() if np.isfinite(value) and (value > 0 or not log)}
+    least = 0 if ax.get_yscale() == "log" else -np.inf
+    finite = {name: value for name, value in levels.items() if least < value < np.inf}
     lines = {
         name: ax.axhline(value, color=style.QUIET, lw=0.09 * size, ls=LEVELS[i % len(LEVELS)], zorder=1.5)
         for i, (name, value) in enumerate(finite.items())
@@ -92,12 +92,8 @@ def write_levels(ax: Axes, levels: Mapping[str, float], size: float) -> list[Lin
     small = 0.7 * size
     wide, tall = (0.5 * room for room in style.room_of(ax))  # at least
     inside = ax.transScale + ax.transLimits  # from data to shares of the axes
-    drawn = [
-        inside.transform(np.column_stack([line.get_xdata(), line.get_ydata()]))
-        for line in ax.lines
-        if line not in lines.values()
-    ]
-    dense = [between(points) for points in drawn]
+    drawn = [line.get_xydata() for line in ax.lines if line not in lines.values()]
+    dense = np.concatenate([np.zeros((0, 2)), *(between(inside.transform(np.asarray(line))) for line in drawn)])
     heights = {name: float(inside.transform((ax.get_xlim()[0], value))[1]) for name, value in finite.items()}
     taken: list[style.Rectangle] = []
     homeless = []
@@ -109,7 +105,8 @@ def write_levels(ax: Axes, levels: Mapping[str, float], size: float) -> list[Lin
             others = [y for other, y in heights.items() if other != name]
             free = not any(style.meet(box, other) for other in taken)
             free &= not any(bottom - 0.02 < y < bottom + up for y in others) and bottom >= 0 and bottom + up <= 1.08
-            if free and not any(inside_of(points, box) for points in dense):
+            near = (dense >= (left, bottom - 0.01)) & (dense <= (left + across, bottom + up))
+            if free and not near.all(axis=1).any():
                 taken.append(box)
                 ax.annotate(
                     style.plain(name), xy=(side, finite[name]), xycoords=("axes fraction", "data"),
@@ -133,12 +130,6 @@ def between(points: np.ndarray) -> np.ndarray:
     across = np.linspace(0, 1, 101)
     across = across[(across >= points[0, 0]) & (across <= points[-1, 0])]
     return np.concatenate([points, np.column_stack([across, np.interp(across, points[:, 0], points[:, 1])])])
-
-
-def inside_of(points: np.ndarray, box: style.Rectangle) -> bool:
-    """Whether one of the points is in the box."""
-    x, y = points[:, 0], points[:, 1]
-    return bool(np.any((x >= box[0]) & (x <= box[2]) & (y >= box[1] - 0.01) & (y <= box[3])))
 
 
 def write_marks(ax: Axes, marks: Mapping[str, float], size: float) -> tuple[int, str]:
@@ -167,12 +158,10 @@ def write_marks(ax: Axes, marks: Mapping[str, float], size: float) -> tuple[int,
     if max(rows) >= ROWS:
         names = [str(i) for i in range(1, len(ordered) + 1)]
         key = ", ".join(f"{i} {name}".replace(" ", "\u00a0") for i, (_, name) in enumerate(ordered, start=1))
-        together: list[tuple[int, int]] = []
+        together: list[tuple[int, int]] = []  # first and last of those that stand too near to one another
         for i, place in enumerate(places):
-            if together and place - places[together[-1][0]] < 1.6 * size:
-                together[-1] = together[-1][0], i
-            else:
-                together.append((i, i))
+            near = together and place - places[together[-1][0]] < 1.6 * size
+            together.append((together.pop()[0] if near else i, i))
         names = [names[a] if a == b else f"{names[a]}–{names[b]}" for a, b in together]
         ordered, places = [ordered[a] for a, _ in together], [places[a] for a, _ in together]
         rows = arranged(places, [style.width_of(name, size) + 0.6 * size for name in names], wide)
@@ -195,11 +184,8 @@ def arranged(places: Sequence[float], widths: Sequence[float], room: float) -> l
     rows = []
     for place, width in zip(places, widths, strict=True):
         begin = place - width if place + width > 1.25 * room else place
-        row = 0
-        while row < len(taken) and any(begin < end and begin + width > start for start, end in taken[row]):
-            row += 1
-        if row == len(taken):
-            taken.append([])
-        taken[row].append((begin, begin + width))
-        rows.append(row)
+        taken.append([])
+        free = (not any(begin < end and begin + width > start for start, end in row) for row in taken)
+        rows.append(list(free).index(True))
+        taken[rows[-1]].append((begin, begin + width))
     return rows

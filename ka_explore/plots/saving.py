@@ -25,14 +25,10 @@ UNDATED: dict[str, dict[str, Any]] = {
 
 
 def save(figure: Figure, path: str | Path, *, dpi: float = 150) -> Path:
-    """Write a figure as SVG, PNG or PDF, by the file's ending; text stays text in SVG and PDF.
+    """Write a figure as SVG, PNG (with so many dots an inch) or PDF, by the file's ending; text stays text in others.
 
-    Args:
-        figure: what is saved.
-        path: the file; one that is there is replaced once the new one is whole.
-        dpi: dots an inch, of PNG.
-
-    Raises InputError for another ending or a folder that is not there.
+    A file that is there is replaced once the new one is whole. Raises InputError for another ending or a folder that
+    is not there.
     """
     path = Path(path)
     ending = path.suffix.lower()
@@ -48,13 +44,8 @@ def save(figure: Figure, path: str | Path, *, dpi: float = 150) -> Path:
 def save_film(frames: Sequence[Points], path: str | Path, *, seconds: float = 0.5, title: str = "") -> Path:
     """Write pictures of points one after the other as an animated GIF with the same axes throughout.
 
-    Args:
-        frames: in order.
-        path: ends in ``.gif``.
-        seconds: a frame.
-        title: before each frame's own.
-
-    Raises InputError for no frame, another ending or a folder that is not there.
+    The ``title`` stands before each frame's own. Raises InputError for no frame, another ending than ``.gif``, no
+    ``seconds`` a frame, or a folder that is not there.
     """
     path = Path(path)
     if not frames:

@@ -57,24 +57,16 @@ def draw_points(
         elif by_label and result.label is not None:
             face = [colours[i] if i >= 0 else style.UNKNOWN for i in result.label[mine]]
         student = net == "student"
-        ax.scatter(
-            result.xy[mine, 0],
-            result.xy[mine, 1],
-            c=face if student else "none",
-            edgecolors="none" if student else face,
-            marker=marker,
-            s=0.8 * area if student else 1.2 * area,
-            linewidths=0.1 * size,
-            alpha=0.85,
-            label=style.plain(net),
-            zorder=3 if student else 2,
-        )
+        x, y = result.xy[mine].T
+        look: Any = {"c": face, "edgecolors": "none", "s": 0.8 * area, "zorder": 3}
+        if not student:
+            look = {"c": "none", "edgecolors": face, "s": 1.2 * area, "zorder": 2}
+        label = style.plain(net)
+        ax.scatter(x, y, marker=marker, linewidths=0.1 * size, alpha=0.85, label=label, **look)
         grey = "#444444" if by_label or by_value is not None else own
         fill = grey if student else "none"
         handles.append(
-            Line2D(
-                [], [], marker=marker, ls="", color=grey, markerfacecolor=fill, ms=0.6 * size, label=style.plain(net)
-            )
+            Line2D([], [], marker=marker, ls="", color=grey, markerfacecolor=fill, ms=0.6 * size, label=label)
         )
     # a note says the quality in words already
     note = [result.note] if result.note else [f"{name} {value:.2f}" for name, value in result.quality.items()]
@@ -105,14 +97,9 @@ def write_legends(ax: Axes, nets: Sequence[Line2D], names: Sequence[tuple[Any, s
         line.set_label(style.shortened(str(line.get_label()), each, size))
         line.set_markersize(0.75 * size)
     handles = [*nets]
-    if names:
-        handles.append(Line2D([], [], ls="", label=style.shortened(style.plain(what), each, size)))
-        handles += [
-            Line2D(
-                [], [], marker="o", ls="", color=c, ms=0.75 * size, label=style.shortened(style.plain(n), each, size)
-            )
-            for c, n in names
-        ]
+    for marker, colour, name in [("", "none", what), *(("o", *pair) for pair in names)] if names else []:
+        label = style.shortened(style.plain(name), each, size)
+        handles.append(Line2D([], [], marker=marker, ls="", color=colour, ms=0.75 * size, label=label))
     legend = style.beside(ax, handles, columns=columns, size=size)
     legend.set_zorder(5)
     if names:
@@ -126,7 +113,7 @@ class ValueColours:
         finite = style.finite([values])
         low, high = limits or (tuple(np.percentile(finite, (2, 98))) if finite.size else (0.0, 1.0))
         self.norm = Normalize(low, high if high > low else low + 1)
-        below, above = bool(finite.size and finite.min() < low), bool(finite.size and finite.max() > high)
+        below, above = bool(np.any(finite < low)), bool(np.any(finite > high))
         self.extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
         self.map = colormaps["viridis"].with_extremes(bad=style.UNKNOWN)
 
@@ -134,18 +121,13 @@ class ValueColours:
         """One colour a value; grey where there is none."""
         return self.map(self.norm(np.ma.masked_invalid(values)))
 
-    def explain(self, axes: Sequence[Axes], unit: str, sizes: tuple[float, float], **where: Any) -> Axes:
+    def explain(self, axes: Sequence[Axes], unit: str, sizes: tuple[float, float], **where: Any) -> Any:
         """A colour bar with the unit, in type of two sizes; arrows where values go beyond it. Returns its axes."""
         figure: Any = axes[0].figure
-        mappable = ScalarMappable(self.norm, self.map)
-        bar = figure.colorbar(mappable, ax=axes, extend=self.extend, aspect=30, **where)
+        bar = figure.colorbar(ScalarMappable(self.norm, self.map), ax=axes, extend=self.extend, aspect=30, **where)
         bar.set_label(style.plain(unit), fontsize=sizes[0])
         bar.ax.tick_params(labelsize=sizes[1])
-        axes_of_bar: Axes = bar.ax
-        return axes_of_bar
-
-
-# Over the steps
+        return bar.ax
 
 
 def common_limits(frames: Sequence[Points]) -> Limits:
@@ -167,13 +149,9 @@ def common_range(frames: Sequence[Points]) -> tuple[float, float] | None:
 
 
 def draw_steps(frames: Sequence[Points] | Mapping[str, Points], figure: Figure | None = None) -> Figure:
-    """Small multiples: one picture beside the other with the same axes and one legend.
+    """Small multiples: one picture beside the other with the same axes and one legend; keys become titles.
 
-    Args:
-        frames: in order; of a mapping the keys become the titles.
-        figure: an empty one; by default a new one of fitting size.
-
-    Raises InputError for no picture.
+    An empty figure may be handed in; by default it is a new one of fitting size. Raises InputError for no picture.
     """
     if not frames:
         raise InputError("nothing to draw: give at least one picture.")
@@ -195,22 +173,18 @@ def draw_steps(frames: Sequence[Points] | Mapping[str, Points], figure: Figure |
         size = style.type_of(ax)
         ax.set_title(style.plain(own[index]), fontsize=size, pad=0.4 * size)
         ax.tick_params(labelbottom=False, labelleft=False, length=0)
-        ax.set_xlabel("")
-        ax.set_ylabel("")
-        if notes or not frame.note:
-            for text in list(ax.texts):
-                text.remove()
+        ax.set(xlabel="", ylabel="")
+        for text in list(ax.texts) if notes or not frame.note else ():
+            text.remove()
     size = 0.9 * style.type_of(grid.flat[0])
     if shared:
         figure.suptitle(style.plain(shared), fontsize=1.3 * size)
-    axes = [name for name in shown[0].axes if name]
-    words = [" and ".join(dict.fromkeys(axes))] if axes else []
-    words += [shown[0].note] if notes and shown[0].note else []
-    figure.supxlabel(style.plain("; ".join(["the same axes in each", *words])), fontsize=size, color="#555555")
+    axes = " and ".join(dict.fromkeys(filter(None, shown[0].axes)))
+    words = "; ".join(filter(None, ["the same axes in each", axes, shown[0].note if notes else ""]))
+    figure.supxlabel(style.plain(words), fontsize=size, color=style.QUIET)
     if range_ is not None:
-        by_value = ValueColours(np.concatenate([f.value for f in shown if f.value is not None]), range_)
-        unit = next(f.unit for f in shown if f.value is not None)
-        by_value.explain(figure.axes, unit, (size, 0.85 * size), pad=0.01)
+        values, units = zip(*((f.value, f.unit) for f in shown if f.value is not None), strict=True)
+        ValueColours(np.concatenate(values), range_).explain(figure.axes, units[0], (size, 0.85 * size), pad=0.01)
     return figure
 
 

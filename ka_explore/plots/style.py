@@ -7,7 +7,7 @@ in greyscale.
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,6 @@ MARKERS = ("^", "s", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", ":", "-.")
 UNKNOWN = "#bbbbbb"  # what has no class, no value
 QUIET = "#555555"  # notes, levels, marks
-
-
-# Nets and classes
 
 
 def colour_of(net: str, nets: Sequence[str]) -> str:
@@ -76,9 +73,6 @@ def finite(arrays: Iterable[np.ndarray]) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-# Room and type
-
-
 def axes_of(ax: Axes | None, size: tuple[float, float] = (6.0, 4.5)) -> Axes:
     """The axes handed in, or those of a new figure that belongs to nobody else."""
     return ax if ax is not None else Figure(figsize=size, layout="constrained").add_subplot()
@@ -89,8 +83,7 @@ def room_of(ax: Axes) -> tuple[float, float]:
     width, height = whole(ax)
     spec = ax.get_subplotspec()
     if spec is None:
-        box = ax.get_position()
-        return width * box.width, height * box.height
+        return width * ax.get_position().width, height * ax.get_position().height
     rows, columns = spec.get_gridspec().get_geometry()
     return width * len(spec.colspan) / columns, height * len(spec.rowspan) / rows
 
@@ -114,10 +107,7 @@ def type_of(ax: Axes) -> float:
     return float(min(max(3.6 + 1.04 * inches, 6.0), 16.0))
 
 
-@lru_cache(maxsize=1)
-def ruler() -> RendererAgg:
-    """What measures text: 72 dots an inch, so that a dot is a point."""
-    return RendererAgg(16, 16, 72)
+ruler = lru_cache(partial(RendererAgg, 16, 16, 72))  # measures text: 72 dots an inch, so that a dot is a point
 
 
 @lru_cache(maxsize=4096)
@@ -150,15 +140,9 @@ def shortened(text: str, width: float, size: float) -> str:
     if width_of(text, size) <= width:
         return text
     bare = text.replace(r"\$", "$")
-    for kept in range(len(bare) - 1, 1, -1):
-        start = (kept + 1) // 2
-        short = (bare[:start] + "…" + bare[len(bare) - (kept - start) :]).replace("$", r"\$")
-        if width_of(short, size) <= width:
-            return short
-    return bare[:1].replace("$", r"\$") + "…"
-
-
-# Around the axes
+    halves = (((kept + 1) // 2, len(bare) - kept // 2) for kept in range(len(bare) - 1, 1, -1))
+    shorter = ((bare[:start] + "…" + bare[end:]).replace("$", r"\$") for start, end in halves)
+    return next((short for short in shorter if width_of(short, size) <= width), bare[:1].replace("$", r"\$") + "…")
 
 
 def dress(
