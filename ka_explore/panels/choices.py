@@ -10,12 +10,7 @@ from ka_explore.probes.classes import tasks_of
 from ka_explore.probes.results import Result
 from ka_explore.run.snapshot import Snapshot
 
-NAMES = {
-    "error_by_class": "reconstruction error by class",
-    "cka": "CKA",
-    "mmd": "MMD",
-    "mmd_curve": "MMD by bandwidth",
-}
+NAMES = {"error_by_class": "reconstruction error by class", "cka": "CKA", "mmd": "MMD", "mmd_curve": "MMD by bandwidth"}
 PREFERRED = ("error_by_class", "agreement_by_class")
 WITH_TEACHER = ("confusion_with", "worst_channels")  # a table a teacher
 WITH_TASK = ("error_by_class", "confusion")  # a table a task
