@@ -57,8 +57,7 @@ class Branch:
         if self.run is None:
             return False
         with self._lock:
-            recorded = self.run.recorded
-            if recorded <= len(self.rows):
+            if (recorded := self.run.recorded) <= len(self.rows):
                 return False
             self.store.rows_kept = recorded  # whole rows are in the file before they are counted
             self.rows.extend(self.store.rows(len(self.rows), recorded))
@@ -91,8 +90,7 @@ class Branch:
 
     def snapshot(self, step: int) -> Snapshot | None:
         """A snapshot; None where there is none of that step, or it is damaged."""
-        live = self.live
-        if live is not None and live.step == step:
+        if (live := self.live) is not None and live.step == step:
             return live
         with self._lock:
             found = self._snapshots.pop(step, None)
@@ -148,18 +146,9 @@ def parent_of(branch: Branch, branches: Iterable[Branch]) -> Branch | None:
         beside = other.folder.parent == branch.folder.parent
         return other.about["seed"] == mine["seed"] and theirs == before, beside, other.name == name
 
-    found = [
-        other
-        for other in branches
-        if other is not branch
-        and other.about["name"] == name
-        and other.about["method"] == mine["method"]
-        and other.about["fingerprints"] == mine["fingerprints"]
-    ]
+    called = [other for other in branches if other is not branch and other.about["name"] == name]
+    found = [other for other in called if all(other.about[key] == mine[key] for key in ("method", "fingerprints"))]
     return max(found, key=fits, default=None)
-
-
-# What branches are called
 
 
 def plain_name(name: str) -> str:

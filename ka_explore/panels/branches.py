@@ -73,9 +73,6 @@ class Branches(Panel):
             self.session.soon(self._look_on)
 
 
-# What the browser asks
-
-
 def answer_branches(session: Session) -> None:
     """Let a session answer what its trees ask; what goes wrong is said in the trees."""
     verbs: dict[str, Callable[[Message], Future[Any] | None]] = {
@@ -108,9 +105,6 @@ def answer_branches(session: Session) -> None:
     session.verbs |= dict.fromkeys(verbs, answered)
 
 
-# The tree of forks
-
-
 def tree_of(session: Session, agreements: Mapping[Branch, tuple[int, dict[str, float]]]) -> list[dict[str, Any]]:
     """A line a branch: forks below what they were forked from, in the order of the session."""
     branches = list(session.branches.values())
@@ -140,33 +134,22 @@ def line_of(
 ) -> dict[str, Any]:
     """What the tree says of a branch."""
     about, rows, run = branch.about, branch.rows, branch.run
-    total = run.steps if run is not None else max(int(about["configs"][-1][1].get("steps", 0)), len(rows))
     agreed_at, shares = agreed or (None, {})
     above, at = branch.parent or ("", None)
+    # Of one that stays how it is opened; one that goes with the kernel is made anew.
+    code = open_lines(branch.folder) if branch.kept else from_scratch(about, names=differing_names(session, branch))
     return {
-        "name": branch.name,
-        "method": about["method"],
-        "seed": about["seed"],
-        "colour": run_colour(index),
-        "index": index,
-        "from": above,
-        "at": at,
+        "name": branch.name, "method": about["method"], "seed": about["seed"], "from": above, "at": at,
+        "index": index, "colour": run_colour(index),
         "changes": [f"{name} {said(old)} → {said(new)}" for name, (old, new) in changes_of(branch, parent).items()],
-        "step": branch.step,
-        "recorded": len(rows),
-        "steps": total,
+        "step": branch.step, "recorded": len(rows),
+        "steps": run.steps if run is not None else max(int(about["configs"][-1][1].get("steps", 0)), len(rows)),
         "loss": float(rows[-1]["loss"]) if rows and np.isfinite(rows[-1]["loss"]) else None,
         "agreement": float(np.mean(list(shares.values()))) if shares else None,
         "agreements": [f"{teacher} {100 * share:.0f} %" for teacher, share in shares.items()],
-        "agreed_at": agreed_at,
-        "active": branch.name == session.active,
-        "shown": branch.name in session.shown,
-        "kept": branch.kept,
-        "folder": str(branch.folder) if branch.kept else "",
-        "code": open_lines(branch.folder)  # of one that stays; one that goes with the kernel is made anew
-        if branch.kept
-        else from_scratch(about, names=differing_names(session, branch)),
-    }
+        "agreed_at": agreed_at, "active": branch.name == session.active, "shown": branch.name in session.shown,
+        "kept": branch.kept, "folder": str(branch.folder) if branch.kept else "", "code": code,
+    }  # fmt: skip
 
 
 def changes_of(branch: Branch, parent: Branch | None) -> dict[str, tuple[Any, Any]]:

@@ -53,9 +53,8 @@ def side_of(snapshot: Snapshot, probe: str, whose: str, name: str, axis: int) ->
         return teacher_images(snapshot, name)
     if probe == "error_by_class":
         return class_images(snapshot, task, name, said=True)
-    if name in class_names(snapshot):
-        return class_images(snapshot, *snapshot.classes[class_names(snapshot).index(name)])
-    return None
+    names = class_names(snapshot)
+    return class_images(snapshot, *snapshot.classes[names.index(name)]) if name in names else None
 
 
 def class_names(snapshot: Snapshot) -> list[str]:
@@ -72,12 +71,7 @@ def answered(logits: np.ndarray, index: int) -> Mask:
 def class_images(
     snapshot: Snapshot, task: str, label: str, *, student: bool = False, said: bool = False
 ) -> Mask | None:
-    """The images of a class: truly, or where nobody knows as the student answers.
-
-    Args:
-        student: as the student answers in any case.
-        said: where there are no labels, as the teachers together name them, which is what the table counts.
-    """
+    """The images of a class: truly; for ``student`` or without labels as it answers (``said``: as the teachers do)."""
     names = names_of(snapshot, task)
     if label not in names:
         return None

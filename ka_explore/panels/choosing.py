@@ -13,12 +13,9 @@ from ka_explore.run.snapshot import Snapshot
 
 HANDFUL = 24  # images where nothing is selected
 MODES: Mapping[str, str] = {
-    "handful": "some of every class",
-    "error": "worst reconstructed",
-    "disagree": "least as the teachers say",
-    "unsure": "student least sure",
-    "wrong": "surest wrong answers",
-}
+    "handful": "some of every class", "error": "worst reconstructed", "disagree": "least as the teachers say",
+    "unsure": "student least sure", "wrong": "surest wrong answers",
+}  # fmt: skip
 """What is shown where nothing is selected, in words."""
 
 

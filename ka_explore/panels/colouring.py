@@ -26,16 +26,11 @@ WAYS = {
 
 
 class Colours:
-    """The colours of all frames of a plane, one way at a time.
-
-    Attributes:
-        by: one of ``ways``; until the first snapshot what was asked for, empty for the class where it is known.
-        ways: what there is to colour by, in words.
-    """
+    """The colours of all frames of a plane, one way at a time."""
 
     def __init__(self, by: str, plane: Plane):
-        self.by = by
-        self.ways: dict[str, str] = {}
+        self.by = by  # one of the ways; until the first snapshot what was asked for, empty for the class if it is known
+        self.ways: dict[str, str] = {}  # what there is to colour by, in words
         self._plane = plane
         self._meaning: Points | None = None  # a picture whose labels or values the numbers are
 

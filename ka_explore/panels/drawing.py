@@ -21,16 +21,12 @@ MOST_DRAWN = 12  # frames of such a film
 class Drawing:
     """Frames of these steps of every branch of a plane, being drawn as ``tsne``, ``umap`` or ``aligned_umap``.
 
-    Attributes:
-        frames: positions and what there is to note, by branch and step, once it is finished.
-        embedding: the process.
-
     Raises KaError where it cannot be begun.
     """
 
     def __init__(self, how: str, plane: Plane, steps: Mapping[Branch, Sequence[int]]):
         self.how = how
-        self.frames: dict[Branch, dict[int, Mapping[str, Any]]] = {}
+        self.frames: dict[Branch, dict[int, Mapping[str, Any]]] = {}  # positions and notes, once it is finished
         self._plane = plane
         self._parts: list[tuple[Branch, int, int]] = []  # which picture of the film the frame of a step is
         chosen: dict[tuple[int, bytes], Snapshot] = {}
@@ -43,7 +39,7 @@ class Drawing:
                     if key not in chosen:
                         chosen[key], name = seen(snapshot, plane.of)
                     self._parts.append((branch, step, list(chosen).index(key)))
-        self.embedding = embed([*chosen.values()], how, name)
+        self.embedding = embed([*chosen.values()], how, name)  # the process
 
     @property
     def about(self) -> dict[str, Any]:

@@ -45,17 +45,13 @@ class FilmPanel(Panel):
 
     The script ``lengths.js`` reads the nearest frame that is there, an object with ``step`` and what Python gave::
 
-        export default {
-          render({model, el}) {
-            const session = sessionOf(model), film = filmOf(model);
-            const {root, undo, end} = panelIn(el, "lengths", "lengths of features", session);
-            undo.push(film.follow(session, step => {
-              const frame = film.at(0, step);
-              root.textContent = frame ? `${frame.stage}: ${Math.max(...frame.lengths)}` : "no snapshot yet";
-            }));
-            return end;
-          },
-        };
+        export default panel("lengths", "lengths of features", ({model, session, root, undo}) => {
+          const film = filmOf(model);
+          undo.push(film.follow(session, step => {
+            const frame = film.at(0, step);
+            root.textContent = frame ? `${frame.stage}: ${Math.max(...frame.lengths)}` : "no snapshot yet";
+          }));
+        });
 
     Floats arrive as ``Float32Array``, whole numbers as ``Int32Array``, bytes as ``Uint8Array``, with a ``shape`` each.
     What users ask in the browser with ``film.ask({…})`` comes to `asked`.

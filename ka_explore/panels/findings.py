@@ -60,14 +60,8 @@ class Findings(ForkingPanel):
     def state(self, changed: Iterable[str]) -> dict[str, Any]:
         """The findings, of which step they are, and whether something is examined just now."""
         branch, examined = self.session.branch, EXAMINED.get(self.session)
-        state: dict[str, Any] = {
-            "now": {
-                "branch": branch.name,
-                "step": branch.step,
-                "examining": "" if examined is None else examined.name,
-                "teachers": len(branch.about.get("teachers", ())),
-            }
-        }
+        now = {"branch": branch.name, "step": branch.step, "teachers": len(branch.about.get("teachers", ()))}
+        state: dict[str, Any] = {"now": {**now, "examining": "" if examined is None else examined.name}}
         if {"findings", "branches"} & set(changed):
             report = REPORTS.get(branch)
             state["report"] = {} if report is None else written(report, branch)
@@ -76,8 +70,7 @@ class Findings(ForkingPanel):
 
     def summary(self) -> str:
         """How many warnings and notes there are, and the worst."""
-        report = REPORTS.get(self.session.branch)
-        if report is None:
+        if (report := REPORTS.get(self.session.branch)) is None:
             return "findings: not diagnosed yet"
         worst = f" Worst: {report.found[0].title}" if report.found.warnings else ""
         return f"findings at step {report.step}: {report.found.summary}{worst}"
@@ -132,8 +125,7 @@ class Findings(ForkingPanel):
     def attempt(self, message: Message) -> None:
         """Fork the active branch as a finding suggests; the fork plays at once."""
         branch = self.session.branches.get(str(message.get("of", ""))) or self.session.branch
-        report = REPORTS.get(branch)
-        if report is None:
+        if (report := REPORTS.get(branch)) is None:
             raise InputError(f"{branch.name!r} was not diagnosed: press diagnose first.")
         attempt = report.found[int(message["finding"])].attempts[int(message["attempt"])]
         changes, told = attempt.changes, {"of": branch.name, "play": True, "number": message.get("number", 0)}
@@ -150,8 +142,7 @@ class Findings(ForkingPanel):
 
     def drawn(self, ax: Axes) -> None:
         """The findings as a list, worst first. Raises InputError where nothing was diagnosed yet."""
-        report = REPORTS.get(self.session.branch)
-        if report is None:
+        if (report := REPORTS.get(self.session.branch)) is None:
             raise InputError("not diagnosed yet: press diagnose.")
         ax.set_axis_off()
         lines = [f"{GRADES[finding.grade]} {finding.grade}: {finding.title}" for finding in report.found[:8]]
@@ -168,8 +159,7 @@ def png_of(result: Result) -> str:
         size = 7.0, min(max(1.1 + 0.32 * len(result.values), 1.8), 6.0)
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     draw(result, figure.add_subplot())
-    target = io.BytesIO()
-    figure.savefig(target, format="png")
+    figure.savefig(target := io.BytesIO(), format="png")
     return f"data:image/png;base64,{base64.b64encode(target.getvalue()).decode()}"
 
 
@@ -177,27 +167,20 @@ def written(report: Report, branch: Branch) -> dict[str, Any]:
     """A report for the browser."""
     found = report.found
     return {
-        "key": f"{branch.name} {report.step} {id(report)}",
-        "branch": branch.name,
-        "step": report.step,
-        "summary": found.summary,
-        "warnings": len(found.warnings),
-        "checks": len(found.checked),
+        "key": f"{branch.name} {report.step} {id(report)}", "branch": branch.name, "step": report.step,
+        "summary": found.summary, "warnings": len(found.warnings), "checks": len(found.checked),
         "findings": [finding_of(finding) for finding in found],
         "checked": [[name.replace("_", " "), what] for name, what in found.checked.items()],
         "skipped": [[name.replace("_", " "), why] for name, why in found.skipped.items()],
-    }
+    }  # fmt: skip
 
 
 def finding_of(finding: Finding) -> dict[str, Any]:
     """A finding for the browser."""
-    return {
-        **{name: getattr(finding, name) for name in ("name", "grade", "title", "subject", "because", "why")},
-        "glyph": GRADES[finding.grade],
-        "evidence": [[what, shown(value)] for what, value in finding.evidence.items()],
-        "picture": finding.result is not None,
-        "attempts": [attempt_of(attempt) for attempt in finding.attempts],
-    }
+    said = {name: getattr(finding, name) for name in ("name", "grade", "title", "subject", "because", "why")}
+    evidence = [[what, shown(value)] for what, value in finding.evidence.items()]
+    about = {"glyph": GRADES[finding.grade], "evidence": evidence, "picture": finding.result is not None}
+    return {**said, **about, "attempts": [attempt_of(attempt) for attempt in finding.attempts]}
 
 
 def attempt_of(attempt: Attempt) -> dict[str, Any]:

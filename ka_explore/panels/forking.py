@@ -67,8 +67,7 @@ class ForkingPanel(Panel):
         def done(made: "Future[Run]") -> None:
             if made.cancelled():
                 return
-            error = made.exception()
-            if error is not None:
+            if (error := made.exception()) is not None:
                 if session.error == str(error):
                     session.driver.dismiss()  # it is told where it was asked
                 self.tell(problem_of(error, message), view)
@@ -79,13 +78,9 @@ class ForkingPanel(Panel):
         return future
 
 
-# Values
-
-
 def kind_of(branch: Branch) -> type[TrainingConfig]:
     """The class of a branch's options. Raises InputError for a method that is not known here."""
-    method = branch.about["method"]
-    if method not in METHODS:
+    if (method := branch.about["method"]) not in METHODS:
         raise unknown("method", method, METHODS)
     return METHODS[method].Config
 
@@ -109,9 +104,6 @@ def read(kind: type[TrainingConfig], changes: Mapping[str, Any]) -> dict[str, An
         name: parse(tuples[name], value) if name in tuples and isinstance(value, str) else plain_value(value)
         for name, value in changes.items()
     }
-
-
-# Forks
 
 
 def wanted(

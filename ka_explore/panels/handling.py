@@ -64,11 +64,8 @@ def rename(session: Session, name: str, new: str) -> "Future[Any]":
             fork.amend(parent=(wanted, at))
         branch.name = wanted
         called = {old: wanted if old == name else old for old in session.branches}
-        session.arrange(
-            {called[old]: other for old, other in session.branches.items()},
-            active=called[session.active],
-            shown=[called[old] for old in session.shown],
-        )
+        branches = {called[old]: other for old, other in session.branches.items()}
+        session.arrange(branches, active=called[session.active], shown=[called[old] for old in session.shown])
 
     return session.driver.do(job)
 
@@ -76,11 +73,8 @@ def rename(session: Session, name: str, new: str) -> "Future[Any]":
 def keep(branch: Branch, target: Path) -> Path:
     """Copy a branch's folder to where it stays; from then on the branch is the copy, and goes on in it.
 
-    The copy appears whole or not at all. Call it between two steps.
-
-    Raises:
-        InputError: something is there already.
-        StoreError: it cannot be written; the branch is as it was.
+    The copy appears whole or not at all. Call it between two steps. Raises InputError where something is there already,
+    and StoreError where it cannot be written; the branch is then as it was.
     """
     part = target.parent / f".{uuid4().hex}.part"
     with writing(target.parent):
@@ -281,7 +275,6 @@ def show_or_hide(session: Session, name: str, shown: bool) -> None:
         return
     others = [other for other in session.shown if other != name]
     if len(others) >= MOST:
-        gone = next(other for other in others if other != session.active)
-        others.remove(gone)
+        others.remove(gone := next(other for other in others if other != session.active))
         session.say(f"at most {MOST} are compared: {gone!r} is not shown any more")
     session.show(*others, *([name] if shown else []))

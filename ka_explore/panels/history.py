@@ -107,17 +107,13 @@ class History(FilmPanel):
 class Record:
     """What is recorded of a branch as columns, step by step.
 
-    Attributes:
-        terms: a column each, the loss, then its terms as they first appear; NaN where a stage has no such term.
-        steps: of every row.
-        stages: (first step, name) in order.
-        begun: how often it began anew.
+    First the loss, then its terms as they first appear; NaN where a stage has no such term.
     """
 
     terms: "dict[str, array[float]]" = field(default_factory=lambda: {LOSS: array("f")})
-    steps: "array[int]" = field(default_factory=lambda: array("q"))
-    stages: list[tuple[int, str]] = field(default_factory=list)
-    begun: int = 0
+    steps: "array[int]" = field(default_factory=lambda: array("q"))  # of every row
+    stages: list[tuple[int, str]] = field(default_factory=list)  # (first step, name) in order
+    begun: int = 0  # how often it began anew
 
     def follow(self, rows: Sequence[Row]) -> None:
         """Take in the rows that are new; a shorter list is another history and is taken in from its beginning."""

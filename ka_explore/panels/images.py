@@ -10,10 +10,10 @@ from jaxtyping import Float32, Int64, UInt8
 from ka_explore.errors import InputError
 from ka_explore.panels.session import Session
 
+Images = Float32[np.ndarray, "image channel height width"]
 
-def images_of(
-    session: Session, index: Int64[np.ndarray, "image"]
-) -> Float32[np.ndarray, "image channel height width"] | None:
+
+def images_of(session: Session, index: Int64[np.ndarray, "image"]) -> Images | None:
     """Some images of the pool, by their index; None where no branch that is compared has its problem at hand."""
     problem = next((branch.run.problem for branch in session.compared if branch.run is not None), session.problem)
     if problem is None or index.max(initial=-1) >= len(problem.pool):
@@ -21,7 +21,7 @@ def images_of(
     return np.asarray(problem.pool.images[index])
 
 
-def shrunk(images: Float32[np.ndarray, "image channel height width"], side: int) -> UInt8[np.ndarray, "..."]:
+def shrunk(images: Images, side: int) -> UInt8[np.ndarray, "..."]:
     """Images as bytes, (image, height, width) in grey or with three colours last, at most so many pixels a side."""
     shown = images[:, :3] if images.shape[1] >= 3 else images[:, :1]
     step = math.ceil(max(shown.shape[2:]) / side)
@@ -35,9 +35,7 @@ def shrunk(images: Float32[np.ndarray, "image channel height width"], side: int)
     return np.ascontiguousarray(grey.transpose(0, 2, 3, 1) if grey.shape[1] == 3 else grey[:, 0])
 
 
-def sheet_of(
-    images: Float32[np.ndarray, "image channel height width"], side: int, most: float = math.inf
-) -> tuple[bytes, dict[str, int]]:
+def sheet_of(images: Images, side: int, most: float = math.inf) -> tuple[bytes, dict[str, int]]:
     """All images as one PNG, ``side`` pixels at most each, side by side in rows, and how they lie in it.
 
     No PNG where it would be of more than ``most`` bytes. Raises InputError for no image.

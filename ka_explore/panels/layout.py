@@ -34,11 +34,8 @@ class Row(NamedTuple):
 def grid_rows(rooms: Mapping[str, Room], layout: str) -> list[Row]:
     """The rows of these panels, in order."""
     # Who stands beside whom; beside one that itself stands beside another there is no room.
-    left_of = {
-        name: room.beside
-        for name, room in rooms.items()
-        if room.beside in rooms and rooms[room.beside].beside not in rooms
-    }
+    beside_one = {name: room.beside for name, room in rooms.items() if room.beside in rooms}
+    left_of = {name: left for name, left in beside_one.items() if left not in beside_one}
     rows: list[Row] = []
     for name in [name for name in rooms if name not in left_of]:
         beside = [other for other, left in left_of.items() if left == name]
@@ -54,8 +51,7 @@ def grid_rows(rooms: Mapping[str, Room], layout: str) -> list[Row]:
 def arranged(panels: Mapping[str, Widget], rooms: Mapping[str, Room], layout: str) -> Box:
     """The panels in a grid."""
     rows = grid_rows(rooms, layout)
-    areas = {name: f"panel-{index}" for index, name in enumerate(panels)}
-    left, right = WIDTHS[layout]
+    areas, (left, right) = {name: f"panel-{index}" for index, name in enumerate(panels)}, WIDTHS[layout]
     for name, panel in panels.items():
         panel.layout.grid_area = areas[name]
     box = Box(list(panels.values()))

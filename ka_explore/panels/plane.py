@@ -23,28 +23,18 @@ NO_NET = "#808080"  # of what is no net: a teachers' code
 
 
 class Plane:
-    """What the branches that are compared are drawn on: axes fitted to the longest of them.
-
-    Attributes:
-        of: the space; empty until the first snapshot where nobody chose one.
-        spaces: all that some snapshot has.
-        index: which images of the pool.
-        nets: those that the space has.
-        basis: the axes; None while no snapshot has the space.
-        fit: how often axes were fitted: frames of other axes do not belong.
-        known: what the browser is told of the images: classes, true ones, and what teachers answer.
-    """
+    """What the branches that are compared are drawn on: axes fitted to the longest of them."""
 
     def __init__(self, of: str):
-        self.of = of
-        self.spaces: tuple[str, ...] = ()
-        self.index: np.ndarray = np.zeros(0, np.int64)
+        self.of = of  # the space; empty until the first snapshot where nobody chose one
+        self.spaces: tuple[str, ...] = ()  # all that some snapshot has
+        self.index: np.ndarray = np.zeros(0, np.int64)  # which images of the pool
         self.teachers: tuple[str, ...] = ()
-        self.nets: tuple[str, ...] = ()
+        self.nets: tuple[str, ...] = ()  # those that the space has
         self.branches: list[Branch] = []
-        self.basis: Basis | None = None
-        self.fit = 0
-        self.known: dict[str, Any] = {}
+        self.basis: Basis | None = None  # the axes; None while no snapshot has the space
+        self.fit = 0  # how often axes were fitted: frames of other axes do not belong
+        self.known: dict[str, Any] = {}  # what the browser is told of the images: classes, true ones, teachers' answers
         self._fitted_to = 0  # snapshots there were
 
     @property

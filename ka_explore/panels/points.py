@@ -46,10 +46,6 @@ class Points(FilmPanel):
         by: what points are coloured by: ``class`` (``class/<task>`` of several tasks), ``net``, ``teacher``, ``error``,
             ``agreement`` or ``entropy``; by default the class where it is known.
         of: the space; by default the common space, and the answers where there is none.
-
-    Attributes:
-        how: ``pca``, or the way that is shown instead of the plane.
-        films: what was drawn in other ways.
     """
 
     _esm = source(
@@ -74,8 +70,8 @@ class Points(FilmPanel):
     def __init__(self, session: Session, *, how: str = "pca", by: str | None = None, of: str | None = None):
         self.plane = Plane(of or "")
         self.colours = Colours(by or "", self.plane)
-        self.how = "pca"
-        self.films: dict[str, Drawing] = {}
+        self.how = "pca"  # or the way that is shown instead of the plane
+        self.films: dict[str, Drawing] = {}  # what was drawn in other ways
         self._drawing: Drawing | None = None
         self._fit_asked = False
         super().__init__(session)
@@ -157,7 +153,6 @@ class Points(FilmPanel):
                 self.assign({"job": {}, "trouble": str(error).split("\n\n")[0]})
 
     def _cancel(self) -> None:
-        """End what is being drawn."""
         if self._drawing is not None:
             self._drawing.embedding.cancel()
             self._drawing = None
@@ -246,7 +241,6 @@ class Points(FilmPanel):
                 self.assign({"sheet": sheet, "sheet_about": about})
 
     def _begin(self) -> None:
-        """Everything anew: space, nets, axes."""
         if (snapshot := newest(self.compared)) is not None:
             self._flatten()
             self.plane.begin(self.compared, snapshot)
@@ -261,7 +255,6 @@ class Points(FilmPanel):
         return {} if self.how == "pca" else self.films[self.how].frames.get(branch, {})
 
     def _shown(self) -> list[tuple[Branch, int]]:
-        """All frames that are there."""
         return [(branch, step) for branch, steps in self.there().items() for step in steps]
 
     def _tinted(self, branch: Branch, step: int) -> Frame:
@@ -358,8 +351,7 @@ class Points(FilmPanel):
 
     def drawn(self, ax: Axes) -> None:
         """What is shown of the active branch, or of the first; raises InputError where there is nothing to see."""
-        found = self.result()
-        if not found:
+        if not (found := self.result()):
             raise InputError(f"points: {self._empty() or 'no frame yet.'}")
         draw(found.get(self.session.active, next(iter(found.values()))), ax)
 

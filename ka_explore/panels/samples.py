@@ -66,8 +66,7 @@ class Samples(FilmPanel):
         elif "all" in message:
             self._own(np.union1d(session.selection, self._samples))
         elif "invert" in message:
-            snapshot = self._snapshot()
-            count = 0 if snapshot is None else len(snapshot.index)
+            count = 0 if (snapshot := self._snapshot()) is None else len(snapshot.index)
             session.select(np.setdiff1d(np.arange(count), session.selection))
         elif "clear" in message:
             session.select([])
@@ -156,8 +155,7 @@ class Samples(FilmPanel):
             return
         stays = self.session.busy and self._chosen_for is not None and self._chosen_for[0] == self._shows
         if self._chosen_for != (self._shows, self._shows != "handful" and snapshot.step) and not stays:
-            chosen = ranked(snapshot, self._shows)
-            if chosen is None:
+            if (chosen := ranked(snapshot, self._shows)) is None:
                 self._shows = self._mode = "handful"
                 chosen = ranked(snapshot, "handful")
             self._chosen_for = (self._shows, self._shows != "handful" and snapshot.step)

@@ -33,9 +33,7 @@ MOST = 3  # branches that are compared
 class Session:
     """What all panels of a workbench share; they never know each other.
 
-    Args:
-        branches: at least one, of one problem.
-        problem: for folders that are driven on: what they are of, where it is not one of ``ka_explore.toy``.
+    It has at least one branch; folders are driven on with ``problem``, where theirs is not one of ``ka_explore.toy``.
     """
 
     def __init__(self, branches: Sequence[Branch], problem: "Problem | None" = None):
@@ -110,19 +108,11 @@ class Session:
         rows, target, rate = branch.rows, driver.target, driver.rate
         stage = (run.stage.name if run.stage else "") if run is not None else str(rows[-1]["stage"]) if rows else ""
         return Status(
-            run=self.active,
-            step=branch.step,
-            steps=len(rows) if run is None else run.steps,
-            recorded=len(rows),
-            stage=stage,
-            target=target,
-            rate=rate,
-            elapsed=branch.elapsed,
+            run=self.active, step=branch.step, steps=len(rows) if run is None else run.steps, recorded=len(rows),
+            stage=stage, target=target, rate=rate, elapsed=branch.elapsed, seen=self.seen, open=run is not None,
             remaining=None if target is None or not rate else max(target - branch.step, 0) / rate,
-            seen=self.seen,
-            open=run is not None,
             **{name: getattr(driver, name) for name in ("doing", "error", "note", "progress")},
-        )
+        )  # fmt: skip
 
     def free_name(self, wanted: str, beside: Branch | None = None) -> str:
         """A name that no branch has, and no run beside a kept one: the wanted one, or with a number."""
@@ -155,8 +145,7 @@ class Session:
         it answers this verb, else by what `answer` was told.
         """
         verb = str(message.get("do", ""))
-        number = message.get("number", 0)
-        if isinstance(number, int):
+        if isinstance(number := message.get("number", 0), int):
             self.seen = max(self.seen, number)
         panel = self.panels.get(str(message.get("panel", "")))
         try:

@@ -153,8 +153,7 @@ class Tables(FilmPanel):
 
     def drawn(self, ax: Axes) -> None:
         """The table of the first branch that has it; raises InputError where none has."""
-        found = self._shown()
-        if not found:
+        if not (found := self._shown()):
             raise InputError("no snapshot has such a table yet: press play.")
         branch, step, table = found[0]
         own = f"{branch.name}: " if len(self.session.compared) > 1 else ""

@@ -117,8 +117,7 @@ class StatusThread(Loop):
 
     def _tell(self) -> None:
         self._due = math.inf
-        now = self._status()
-        if now == self._last:
+        if (now := self._status()) == self._last:
             return
         self._last, self._told = now, time.monotonic()
         for reference in list(self._listeners):

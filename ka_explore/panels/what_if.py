@@ -43,11 +43,8 @@ class WhatIf(ForkingPanel):
             if branch is not self._branch:
                 self._branch = branch
                 state["problem"] = {}
-            state["branch"] = {
-                "name": branch.name,
-                "method": branch.about["method"],
-                "configs": [[start, values_of(config)] for start, config in branch.about["configs"]],
-            }
+            configs = [[start, values_of(config)] for start, config in branch.about["configs"]]
+            state["branch"] = {"name": branch.name, "method": branch.about["method"], "configs": configs}
             state["controls"] = controls_of(branch)
         return state
 
@@ -62,18 +59,13 @@ class WhatIf(ForkingPanel):
         branch = session.branches.get(str(message.get("of", ""))) or session.branch
         at = int(message.get("at", branch.step))
         changes, wrong, name = wanted(session, branch, at, message)
-        others = differing_names(session, branch)
-        about = with_fork(branch.about, name, at, changes)
+        names = {start: other for start, other in differing_names(session, branch).items() if start < at}
         self.proposal = {
-            "view": message.get("view", ""),
-            "name": name,
+            "view": message.get("view", ""), "name": name,
             "errors": {option: str(error) for option, error in wrong.items()},
             "code": f"# run is {branch.name!r}\n{fork_lines(name, at, changes)}\n",
-            "whole": from_scratch(about, names={start: other for start, other in others.items() if start < at}),
-        }
-
-
-# Controls
+            "whole": from_scratch(with_fork(branch.about, name, at, changes), names=names),
+        }  # fmt: skip
 
 
 def controls_of(branch: Branch) -> dict[str, Any]:
@@ -81,35 +73,22 @@ def controls_of(branch: Branch) -> dict[str, Any]:
     options = options_of(kind_of(branch))
     configs = [config for _, config in branch.about["configs"]]
     names = [teacher["name"] for teacher in branch.about.get("teachers", ())]
-    controls = [
-        control_of(option, [config.get(name, option.default) for config in configs])
-        for name, option in options.items()
-        if name != WITHOUT
-    ]
+    had = {name: [config.get(name, option.default) for config in configs] for name, option in options.items()}
+    controls = [control_of(option, had[name]) for name, option in options.items() if name != WITHOUT]
     teachers = [{"name": name, "marker": marker_of(name, names), "colour": colour_of(name, names)} for name in names]
-    return {
-        "method": branch.about["method"],
-        "options": controls,
-        "teachers": teachers if WITHOUT in options else [],
-        "without": options[WITHOUT].text if WITHOUT in options else "",
-    }
+    told, without = (teachers, options[WITHOUT].text) if WITHOUT in options else ([], "")
+    return {"method": branch.about["method"], "options": controls, "teachers": told, "without": without}
 
 
 def control_of(option: Option, values: Iterable[Any] = ()) -> dict[str, Any]:
     """A control for one option; ``values`` are those that it has had, which a slider must reach."""
     kind = "choice" if option.choices else option.kind.__name__ if option.kind in (bool, int, float) else "text"
     return {
-        "name": option.name,
-        "kind": kind,
-        "choices": list(option.choices or ()),
-        "optional": option.optional,
-        "default": value_of(option.default),
-        "text": option.text,
-        "low": finite(option.low),
-        "high": finite(option.high),
-        "slider": slider_range(option, values),
-        "first": bool(option.weighs) or option.name in FIRST,
-    }
+        "name": option.name, "kind": kind, "choices": list(option.choices or ()), "optional": option.optional,
+        "text": option.text, "default": value_of(option.default),
+        "low": finite(option.low), "high": finite(option.high),
+        "slider": slider_range(option, values), "first": bool(option.weighs) or option.name in FIRST,
+    }  # fmt: skip
 
 
 def slider_range(option: Option, values: Iterable[Any] = ()) -> dict[str, Any] | None:

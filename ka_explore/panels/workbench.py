@@ -37,15 +37,9 @@ if TYPE_CHECKING:
     from ka_explore.problem.problem import Problem
 
 PANELS: dict[str, type[Panel]] = {
-    "player": Player,
-    "points": Points,
-    "history": History,
-    "tables": Tables,
-    "samples": Samples,
-    "what_if": WhatIf,
-    "branches": Branches,
-    "findings": Findings,
-}
+    "player": Player, "points": Points, "history": History, "tables": Tables, "samples": Samples,
+    "what_if": WhatIf, "branches": Branches, "findings": Findings,
+}  # fmt: skip
 """The parts of a workbench by name, in the order in which they stand: one row a panel."""
 
 EVERY = 2.0  # seconds between two static pictures at least
@@ -226,18 +220,11 @@ def session_of(runs: Sequence[Run | str | Path], problem: "Problem | None") -> S
     """The session of these runs: the one that is open, or a new one."""
     parts: list[tuple[Run | None, Path]] = []
     for run in runs:
-        if isinstance(run, Run):
-            parts.append((run, run.folder))
-        else:
-            parts += [(None, folder) for folder in folders_in(Path(run))]
+        parts += [(run, run.folder)] if isinstance(run, Run) else [(None, each) for each in folders_in(Path(run))]
     key = tuple(str(folder.resolve()) for _, folder in parts)
-    found = SESSIONS.get(key)
-    if found is None or found.closed:
+    if (found := SESSIONS.get(key)) is None or found.closed:
         found = SESSIONS[key] = Session([Branch(run, folder) for run, folder in parts], problem)
     return found
-
-
-# What a saved notebook shows where no kernel is
 
 
 class Static:
@@ -260,8 +247,7 @@ class Static:
         """Draw it anew where the session stands still, if anything is new: soon, where cells follow quickly."""
         if self._session.busy or self.handle is None or self._seen() == self._state:
             return
-        left = self._drawn_at + EVERY - time.monotonic()
-        if left > 0:
+        if (left := self._drawn_at + EVERY - time.monotonic()) > 0:
             self._session.soon(self.refresh, after=left)
         else:
             self.handle.update(self.bundle(), raw=True)
@@ -273,13 +259,11 @@ class Static:
 
     def bundle(self) -> dict[str, str]:
         """HTML with the picture in it, the picture alone, and the words alone."""
-        self._drawn_at = time.monotonic()
-        self._state = self._seen()
+        self._drawn_at, self._state = time.monotonic(), self._seen()
         text = "\n".join(line for panel in self._panels.values() for line in panel.summary().splitlines() if line)
         caption = "A static picture of what the panels showed last; run the cell for the live ones."
-        png = self._picture()
         inside, bundle = f"<pre>{html.escape(text)}</pre>", {"text/plain": text}
-        if png:
+        if png := self._picture():
             inside = f'<img style="max-width:100%" alt="{html.escape(text)}" src="data:image/png;base64,{png}">'
             bundle["image/png"] = png
         of = f"ka-static ka-static-{self._session.id}"
@@ -298,6 +282,5 @@ class Static:
             except KaError as error:  # there is nothing to draw yet: the reason
                 ax.set_axis_off()
                 dress(ax, title=type(panel).__name__, note=str(error))
-        target = io.BytesIO()
-        figure.savefig(target, format="png")
+        figure.savefig(target := io.BytesIO(), format="png")
         return base64.b64encode(target.getvalue()).decode()
