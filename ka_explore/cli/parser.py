@@ -56,30 +56,21 @@ def command(module: str, *examples: str, opens: str = "") -> Callable[[Options],
 
 def make_parser(only: str | None = None) -> Parser:
     """The commands, and the options of one or of all: those of training name problems, whose import takes seconds."""
-    parser = argparse.ArgumentParser(
-        prog="ka-explore",
-        description="Explore knowledge amalgamation: several frozen teachers, no label, one small student.",
-        epilog="ka-explore COMMAND --help tells more. Start with: ka-explore demo",
-    )
+    what = "Explore knowledge amalgamation: several frozen teachers, no label, one small student."
+    more = "ka-explore COMMAND --help tells more. Start with: ka-explore demo"
+    parser = argparse.ArgumentParser(prog="ka-explore", description=what, epilog=more)
     parser.add_argument("--version", action="version", version=f"ka-explore {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (module, options, examples) in COMMANDS.items():
         lines = "\n".join(f"  ka-explore {name} {example}" for example in examples)
         text = str(options.__doc__)
-        sub = commands.add_parser(
-            name,
-            help=text[0].lower() + text[1:].rstrip("."),
-            description=text,
-            epilog=f"examples:\n{lines}" if examples else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        brief, epilog = text[0].lower() + text[1:].rstrip("."), f"examples:\n{lines}" if examples else None
+        shape = argparse.RawDescriptionHelpFormatter
+        sub = commands.add_parser(name, help=brief, description=text, epilog=epilog, formatter_class=shape)
         sub.set_defaults(module=module, command=f"command_{name}")
         if only in (None, name):
             options(sub)
     return parser
-
-
-# What trains
 
 
 @command("training")
@@ -129,11 +120,9 @@ def trial(parser: Parser) -> None:
     """Methods over seeds on one problem, paired, as a table."""
     choices = sorted(names_in("toy", "PROBLEMS")) or None
     parser.add_argument("problem", choices=choices, nargs="?", default="mnist", help="default: %(default)s")
-    parser.add_argument(
-        "--methods",
-        help="names with commas, each perhaps with a form or options, as in layer_wise/paired or common_feature:"
-        "mmd_weight=1+norm=none (default: common_feature,distillation,ensemble,oracle)",
-    )
+    text = "names with commas, each perhaps with a form or options, as in layer_wise/paired or common_feature:"
+    text += "mmd_weight=1+norm=none (default: common_feature,distillation,ensemble,oracle)"
+    parser.add_argument("--methods", help=text)
     share(parser, "--seeds", "--jobs")
     parser.add_argument("--folder", type=Path, help="keep the runs here")
     share(parser, "--json")
@@ -164,9 +153,6 @@ def methods(parser: Parser) -> None:
     parser.add_argument("method", nargs="?", help=", ".join(names_in("methods", "METHODS")))
 
 
-# What looks at runs
-
-
 @command("viewing", opens="runs")
 def compare(parser: Parser) -> None:
     """Mark runs on the test images, with the teachers beside them."""
@@ -184,12 +170,8 @@ def report(parser: Parser) -> None:
     """Write runs up as one page with everything there is to see."""
     parser.add_argument("-o", "--output", type=Path, help="the file (default: report.html or report.md)")
     parser.add_argument("--format", choices=("html", "md"), help="default: by the file's ending, else html")
-    parser.add_argument(
-        "--embedding",
-        choices=("pca", "tsne", "umap"),
-        default="pca",
-        help="draw features in this way too, besides PCA: seconds to minutes, kept on disk (default: %(default)s)",
-    )
+    text = "draw features in this way too, besides PCA: seconds to minutes, kept on disk (default: %(default)s)"
+    parser.add_argument("--embedding", choices=("pca", "tsne", "umap"), default="pca", help=text)
 
 
 @command("viewing", "runs/base", "runs/base --json", opens="run")

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from ka_explore.benchmark.evaluate import compare
 from ka_explore.benchmark.tables import SECTIONS, section
@@ -27,16 +28,10 @@ def command_run(chosen: argparse.Namespace) -> None:
     """Train a student."""
     options = settings(chosen.method, chosen.set)  # before the teachers are trained, as it takes no time
     problem = make_problem(chosen.problem, chosen.option)
-    run = Run(
-        problem,
-        chosen.method,
-        folder=chosen.folder or Path("runs") / f"{chosen.method}-{chosen.seed}",
-        tasks=None if chosen.tasks is None else [task.strip() for task in chosen.tasks.split(",")],
-        snapshot_every=chosen.snapshots,
-        **{name: getattr(chosen, name) for name in ("form", "seed", "device", "threads", "precision")},
-        **options,
-    )
-    finish(run)
+    given = {name: getattr(chosen, name) for name in ("form", "seed", "device", "threads", "precision")}
+    given["folder"] = chosen.folder or Path("runs") / f"{chosen.method}-{chosen.seed}"
+    given["tasks"] = None if chosen.tasks is None else [task.strip() for task in chosen.tasks.split(",")]
+    finish(Run(problem, chosen.method, snapshot_every=chosen.snapshots, **given, **options))
 
 
 def command_resume(chosen: argparse.Namespace) -> None:
@@ -67,14 +62,10 @@ def command_export(chosen: argparse.Namespace) -> None:
 
 def command_trial(chosen: argparse.Namespace) -> None:
     """Methods over seeds."""
-    result = trial(
-        chosen.problem,
-        options=problem_options(chosen.option),
-        candidates=[candidate(text.strip()) for text in chosen.methods.split(",")] if chosen.methods else DEFAULT,
-        seeds=range(positive("seeds", chosen.seeds)),
-        folder=chosen.folder,
-        jobs=positive("jobs", chosen.jobs),
-    )
+    given: dict[str, Any] = {"options": problem_options(chosen.option), "folder": chosen.folder}
+    candidates = [candidate(text.strip()) for text in chosen.methods.split(",")] if chosen.methods else DEFAULT
+    given |= {"seeds": range(positive("seeds", chosen.seeds)), "jobs": positive("jobs", chosen.jobs)}
+    result = trial(chosen.problem, candidates=candidates, **given)
     print_json(result.to_dict()) if chosen.json else print(table(result))
 
 
@@ -85,8 +76,7 @@ def command_tables(chosen: argparse.Namespace) -> None:
             raise unknown("table", name, SECTIONS)
     seeds = range(chosen.first, chosen.first + positive("seeds", chosen.seeds))
     for name in chosen.problems or SECTIONS:
-        jobs = positive("jobs", chosen.jobs)
-        print(section(name, seeds=seeds, jobs=jobs, validation=chosen.validation), flush=True)
+        print(section(name, seeds=seeds, jobs=positive("jobs", chosen.jobs), validation=chosen.validation), flush=True)
 
 
 def command_demo(chosen: argparse.Namespace) -> None:

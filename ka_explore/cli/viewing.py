@@ -71,8 +71,7 @@ def command_report(chosen: argparse.Namespace) -> None:
         from ka_explore.report import write_report
     runs = all_opened(chosen.runs, chosen.problem)
     with needing(f"--embedding {chosen.embedding}"):
-        path = write_report(runs, output, kind=kind, embedding=chosen.embedding, progress=None)
-    print(f"written: {path}")
+        print(f"written: {write_report(runs, output, kind=kind, embedding=chosen.embedding, progress=None)}")
 
 
 def command_diagnose(chosen: argparse.Namespace) -> None:
@@ -120,9 +119,6 @@ def command_plot(chosen: argparse.Namespace) -> None:
     print(f"written: {written}")
 
 
-# Snapshots and probes
-
-
 def run_or_store(folder: Path, problem: str | None) -> "Run | Store":
     """The run where its problem can be made here, else what is stored of it; why is told."""
     store = Store(folder)  # says what is wrong with a folder before anything is imported
@@ -168,8 +164,7 @@ def chosen_probe(chosen: argparse.Namespace) -> Ask:
 def listed(store: Store, chosen: argparse.Namespace) -> str:
     """All probes by what they do; those that no snapshot of the run has anything for stand below."""
     found = snapshots_of(store, chosen)
-    able: list[str] = []
-    unable: list[str] = []
+    able, unable = list[str](), list[str]()
     for name, probe in PROBES.items():
         line = f"  {name:22} {(probe.__doc__ or '').splitlines()[0]}"
         try:
@@ -181,9 +176,6 @@ def listed(store: Store, chosen: argparse.Namespace) -> str:
     head = f"{chosen.run}: snapshots of steps {', '.join(map(str, steps))}" if steps else f"{chosen.run}: none stored"
     below = ["", "For runs of other methods:", *unable] if unable else []
     return "\n".join([head, "", *able, *below, "", f"ka-explore probe {chosen.run} NAME prints one."])
-
-
-# Results as text
 
 
 def as_text(result: Result, head: list[str], rows: list[list[Any]]) -> str:
@@ -204,9 +196,6 @@ def as_text(result: Result, head: list[str], rows: list[list[Any]]) -> str:
     if not isinstance(result, (Scalars, Distribution)):  # theirs is in the heading
         lines += filter(None, [getattr(result, "note", "")])
     return "\n".join(lines)
-
-
-# Pictures
 
 
 def figure_of(store: Store, chosen: argparse.Namespace) -> Any:

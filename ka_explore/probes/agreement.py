@@ -42,12 +42,8 @@ def agreement_by_class(snapshot: Snapshot) -> Matrix:
 def confusion_with(snapshot: Snapshot, teacher: str | None = None) -> Matrix:
     """What a teacher says (rows) and the student's answer within its classes (columns), as shares of the row.
 
-    Needs no label. A row is NaN where the teacher says so of no image.
-
-    Args:
-        teacher: which; by default the first.
-
-    Raises InputError for an unknown teacher.
+    Needs no label. A row is NaN where the teacher says so of no image. By default of the first teacher; raises
+    InputError for an unknown one.
     """
     if teacher is not None and teacher not in snapshot.knows:
         raise unknown("teacher", teacher, snapshot.teachers)
@@ -62,10 +58,7 @@ def confusion_with(snapshot: Snapshot, teacher: str | None = None) -> Matrix:
 def confusion(snapshot: Snapshot, task: str | None = None) -> Matrix:
     """The true class (rows) and the student's answer (columns), as shares of the row; a row without images is NaN.
 
-    Args:
-        task: which; by default the first that has labels.
-
-    Raises InputError for an unknown task.
+    By default of the first task that has labels; raises InputError for an unknown one.
     """
     task, y = truth(snapshot, task, "confusion_with")
     scores, names = snapshot.arrays["scores"][:, columns_of(snapshot, task)], names_of(snapshot, task)
@@ -83,8 +76,7 @@ def accuracy(snapshot: Snapshot) -> Scalars:
     for task, y in labels.items():
         mine = scores[:, columns_of(snapshot, task)]
         kept = finite(mine)
-        name = "joint" if len(labels) == 1 else f"joint {task}"
-        values[name] = average((mine.argmax(axis=1) == y)[kept & (y >= 0)])
+        values["joint" if len(labels) == 1 else f"joint {task}"] = average((mine.argmax(axis=1) == y)[kept & (y >= 0)])
         masks.append(kept)
     for teacher, classes in snapshot.knows.items():
         task = task_of(snapshot, teacher)

@@ -24,12 +24,8 @@ def basis_of(store: Store | Path | str, space: str = "common") -> Basis:
 
     Fitted to the first, the last and some snapshots between of those stored so far; kept in the run's folder, which
     forks copy. A file that is damaged is fitted anew; in a folder that cannot be written the axes are fitted each time.
-
-    Args:
-        store: the run's store, or its folder.
-        space: one of `ka_explore.probes.embedding.spaces`.
-
-    Raises InputError when there is no run, or no snapshot has such arrays.
+    ``space`` is one of `ka_explore.probes.embedding.spaces`. Raises InputError when there is no run, or no snapshot has
+    such arrays.
     """
     store = store if isinstance(store, Store) else Store(Path(store))
     found = read_basis(view_path(store.folder, space), space)

@@ -35,14 +35,11 @@ def reliability(snapshot: Snapshot, task: str | None = None, bins: int = 15) -> 
     points = {name: binned(sure, right, bins)[:2] for name, (sure, right) in found.items()}
     points[DIAGONAL] = np.array([0.0, 1.0]), np.array([0.0, 1.0])
     against = "the true class" if labelled else "the teacher's answer (no labels)"
-    return Curves(
-        {name: confidence for name, (confidence, _) in points.items()},
-        {name: share for name, (_, share) in points.items()},
-        across="confidence (probability of the answer)",
-        unit="share right" if labelled else "share that agrees with the teacher",
-        title=f"reliability against {against}{told_task(snapshot, task)}",
-        note=left_out(kept, behind=f"below the diagonal: surer than right, against {against}"),
-    )
+    x, y = ({name: point[i] for name, point in points.items()} for i in (0, 1))
+    unit = "share right" if labelled else "share that agrees with the teacher"
+    title = f"reliability against {against}{told_task(snapshot, task)}"
+    note = left_out(kept, behind=f"below the diagonal: surer than right, against {against}")
+    return Curves(x, y, "confidence (probability of the answer)", unit, title, note=note)
 
 
 @probe(labels="needed")
@@ -50,12 +47,8 @@ def calibration_error(snapshot: Snapshot, bins: int = 15) -> Scalars:
     """Expected calibration error: Σ over bins of share of images · |share right − mean confidence|; 0 is best.
 
     Guo et al. 2017, "On calibration of modern neural networks", eq. 3. Of the student, a task, and of every teacher on
-    the images of its own classes.
-
-    Args:
-        bins: of equal width between 0 and 1, (low, high].
-
-    NaN for a net without such images. Raises InputError for fewer than one bin.
+    the images of its own classes; NaN for a net without such images. Bins are of equal width between 0 and 1,
+    (low, high]. Raises InputError for fewer than one bin.
     """
     truth(snapshot, None, "reliability")
     values, masks = {}, []
@@ -74,9 +67,8 @@ def calibration_error(snapshot: Snapshot, bins: int = 15) -> Scalars:
 def entropies(snapshot: Snapshot, relative: bool = False) -> Distribution:
     """Entropy of every answer, −Σ p log p: the student's (a task) and each teacher's; 0 is sure.
 
-    Args:
-        relative: as a share of its largest value, log(labels), so that nets with different numbers of labels compare;
-            0 for a single label. Otherwise in nats.
+    In nats; with ``relative`` as a share of its largest value, log(labels), so that nets with different numbers of
+    labels compare; 0 for a single label.
     """
     tasks, scores = tasks_of(snapshot), snapshot.arrays["scores"]
     names = {task: "student" if len(tasks) == 1 else f"student {task}" for task in tasks}

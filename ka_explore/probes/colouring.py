@@ -84,11 +84,8 @@ def claimed(snapshot: Snapshot, task: str | None = None) -> Int64[np.ndarray, "s
     """Which teacher, by place, has each image: −1 where that cannot be said.
 
     By the weight that the stage's selection gave, where it selects among this task's teachers; elsewhere by the share
-    of the task's joint softmax in a teacher's columns.
-
-    Args:
-        snapshot: any; the teachers' logits are always there.
-        task: whose teachers; by default the task of the selection, or the first that several teachers share.
+    of the task's joint softmax in a teacher's columns. By default of the task of the selection, or the first that
+    several teachers share.
     """
     teachers = snapshot.teachers
     tasks = {t: task_of(snapshot, t) for t in teachers}
@@ -100,8 +97,7 @@ def claimed(snapshot: Snapshot, task: str | None = None) -> Int64[np.ndarray, "s
         asked = {t: snapshot.arrays[f"logits/{t}"] for t in teachers if tasks[t] == wanted}
         if not asked:
             raise InputError(f"no teacher has task {wanted!r}: nobody claims its images.")
-        table = shares(snapshot, asked)
-        weights = {t: table[:, index] for index, t in enumerate(asked)}
+        weights = dict(zip(asked, shares(snapshot, asked).T, strict=True))
     indices = np.array([teachers.index(t) for t in weights])
     values = np.stack([np.asarray(a, np.float64) for a in weights.values()], axis=1)
     known = np.isfinite(values).all(axis=1)

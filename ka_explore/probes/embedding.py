@@ -20,24 +20,8 @@ from ka_explore.probes.spaces import Rows, Space, class_labels, rows_of, rows_to
 from ka_explore.probes.ways import NAMES, OPTIONS, Options, Watch, announced_seconds, checked_options
 from ka_explore.run.snapshot import Snapshot
 
-__all__ = [
-    "OPTIONS",
-    "Basis",
-    "aligned_umap",
-    "announced_seconds",
-    "colour",
-    "film",
-    "fit_basis",
-    "join_pairs",
-    "pair_length",
-    "pca",
-    "procrustes",
-    "published",
-    "rows_of",
-    "spaces",
-    "tsne",
-    "umap",
-]
+__all__ = ["OPTIONS", "Basis", "aligned_umap", "announced_seconds", "colour", "film", "fit_basis", "join_pairs"]
+__all__ += ["pair_length", "pca", "procrustes", "published", "rows_of", "spaces", "tsne", "umap"]
 
 LEAST = 10  # different points that t-SNE and UMAP need to make any sense
 
@@ -132,8 +116,7 @@ def lay_out(
         positions = aligned_positions(frames, chosen, tell)
         return [judged(rows, xy, how, chosen) for rows, xy in zip(frames, positions, strict=True)]
     draw = tsne_positions if how == "tsne" else umap_positions
-    found: list[Points] = []
-    previous = start
+    found, previous = list[Points](), start
     for done, rows in enumerate(frames):
         counted = f"picture {done + 1} of {len(frames)}: " if len(frames) > 1 else ""
 

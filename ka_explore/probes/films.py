@@ -94,10 +94,8 @@ def read_film(path: Path, frames: Sequence[Rows]) -> list[Points] | None:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
             positions = [file[f"xy{i}"] for i in range(len(frames))]
-        film = [
-            rows.drawn(xy, **words | {"axes": tuple(words["axes"])})
-            for xy, rows, words in zip(positions, frames, about, strict=True)
-        ]
+        parts = zip(positions, frames, about, strict=True)
+        film = [rows.drawn(xy, **words | {"axes": tuple(words["axes"])}) for xy, rows, words in parts]
     except Exception:  # damaged bytes can raise anything
         return None
     whole = all(p.xy.shape == (len(p.sample), 2) and p.xy.dtype == np.float64 for p in film)

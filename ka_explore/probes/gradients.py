@@ -63,10 +63,8 @@ def soft_target_of(snapshot: Snapshot, sizes: dict[str, np.ndarray]) -> str:
         if name in sizes:
             return name
     terms = ", ".join(name for name in sizes if "/" not in name)
-    raise InputError(
-        f"this snapshot (stage {snapshot.stage!r}) has no gradient of a soft target ({', '.join(SOFT_TERMS)}): its "
-        f"terms are {terms}. gradient_size needs none."
-    )
+    what = f"this snapshot (stage {snapshot.stage!r}) has no gradient of a soft target ({', '.join(SOFT_TERMS)})"
+    raise InputError(f"{what}: its terms are {terms}. gradient_size needs none.")
 
 
 def norm(size: np.ndarray) -> float:

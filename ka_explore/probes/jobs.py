@@ -37,6 +37,7 @@ from ka_explore.run.snapshot import Snapshot
 
 __all__ = ["Embedding", "EmbeddingFailed", "Progress", "embed", "forget", "kept"]
 
+ROOM = "Make room, or set KA_EXPLORE_CACHE to another folder."
 THREADS = ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB", "NUMEXPR")
 
 
@@ -90,8 +91,7 @@ def embed(
         raise unknown("way to draw", how, [name for name in NAMES if name != "pca"])
     if start is not None and how == "aligned_umap":
         raise InputError("aligned UMAP draws all steps at once: it cannot go on from a picture.")
-    chosen = checked_options(how, options)
-    return Embedding(several, how, space, chosen, start)
+    return Embedding(several, how, space, checked_options(how, options), start)
 
 
 @space_was_of
@@ -126,8 +126,7 @@ class Embedding:
         self._error: KaError | None = None
         self._last = Progress(0.0, "starting")
         self.path = kept_folder() / f"{fingerprint(frames, how, options, start)}.npz"
-        self._film = self._opened()
-        self.announced = 0.0
+        self._film, self.announced = self._opened(), 0.0
         self.process: int | None = None
         if self._film is None:
             self.announced = announced_seconds(how, max(len(rows.values) for rows in frames), len(frames))
@@ -141,9 +140,7 @@ class Embedding:
             inputs = self._frames, self._how, options, start, self.path
             (folder / "inputs.pickle").write_bytes(pickle.dumps(inputs))  # for our own process alone
         except OSError as error:
-            raise StoreError(
-                f"cannot write in {self.path.parent}: {error}. Make room, or set KA_EXPLORE_CACHE to another folder."
-            ) from error
+            raise StoreError(f"cannot write in {self.path.parent}: {error}. {ROOM}") from error
         try:
             with (folder / "printed.txt").open("wb") as printed:
                 self._process: subprocess.Popen[bytes] = subprocess.Popen(
@@ -233,9 +230,8 @@ class Embedding:
             while not self._settle():
                 now = self.progress
                 if time.monotonic() >= until:
-                    raise TimeoutError(
-                        f"{NAMES[self._how]} is at {now.share:.0%} after {timeout:g} s and goes on: ask again later."
-                    )
+                    at = f"{NAMES[self._how]} is at {now.share:.0%} after {timeout:g} s"
+                    raise TimeoutError(f"{at} and goes on: ask again later.")
                 bar.set_postfix_str(now.words, refresh=False)
                 bar.update(int(100 * now.share) - bar.n)
                 time.sleep(max(0.0, min(pause, until - time.monotonic())))
@@ -269,9 +265,7 @@ def what_happened(folder: Path, code: int, name: str) -> KaError:
         if left["kind"] == "InputError":
             return InputError(left["message"])
         if left["kind"] == "OSError":
-            return StoreError(
-                f"cannot keep the picture: {left['message']}. Make room, or set KA_EXPLORE_CACHE to another folder."
-            )
+            return StoreError(f"cannot keep the picture: {left['message']}. {ROOM}")
         return EmbeddingFailed(f"{name} failed: {left['message']}\n\nIn the worker:\n{left['trace']}")
     if code < 0:
         return EmbeddingFailed(f"the process of {name} was ended from outside (signal {-code}): too little memory?")
@@ -279,9 +273,6 @@ def what_happened(folder: Path, code: int, name: str) -> KaError:
     with suppress(OSError):
         printed = (folder / "printed.txt").read_text(encoding="utf-8", errors="replace")[-2000:].strip()
     return EmbeddingFailed(f"the process of {name} ended with code {code}: {printed or 'it said nothing'}")
-
-
-# The worker
 
 
 def work() -> None:
@@ -296,8 +287,7 @@ def work() -> None:
         def watch(share: float, words: str) -> None:
             (folder / "progress.json").write_text(json.dumps([float(share), words]))
 
-        film = lay_out(frames, how, options, start=start, watch=watch)
-        write_film(folder / "film.npz", film)
+        write_film(folder / "film.npz", lay_out(frames, how, options, start=start, watch=watch))
         os.replace(folder / "film.npz", path)
     except Exception as error:
         kind = next((k.__name__ for k in (InputError, OSError) if isinstance(error, k)), "other")

@@ -29,16 +29,9 @@ def tsne_positions(values: Space, begin: Plane | None, chosen: Options, watch: W
         begin = begin / begin[:, 0].std() * 1e-4  # small, as scikit-learn does: large ones hinder the first iterations
     else:
         iterations, exaggeration = max(250, iterations // 4), 1.0
-    model = TSNE(
-        2,
-        perplexity=min(chosen["perplexity"], (len(values) - 1) / 3),
-        early_exaggeration=exaggeration,
-        max_iter=iterations,
-        init=np.ascontiguousarray(begin, np.float32),
-        random_state=int(chosen["seed"]),
-        n_jobs=1,
-        verbose=2 if watch else 0,
-    )
+    options = {"perplexity": min(chosen["perplexity"], (len(values) - 1) / 3), "early_exaggeration": exaggeration}
+    options |= {"max_iter": iterations, "random_state": int(chosen["seed"]), "n_jobs": 1, "verbose": 2 if watch else 0}
+    model = TSNE(2, init=np.ascontiguousarray(begin, np.float32), **options)
     listening = redirect_stdout(Listener(r"Iteration (\d+):", iterations, watch, 0.05)) if watch else nullcontext()
     with threadpool_limits(1), listening:  # sums of several threads differ in their last bits
         return np.asarray(model.fit_transform(values))
@@ -66,24 +59,17 @@ def umap_positions(values: Space, begin: Plane | None, chosen: Options, watch: W
         # umap-learn expects a point as its own first neighbour, also where another is as near.
         nearest = np.column_stack([np.arange(len(values)), nearest[:, : neighbours - 1]])
         distances = np.column_stack([np.zeros(len(values)), distances[:, : neighbours - 1]])
-        model = UMAP(
-            n_neighbors=neighbours,
-            min_dist=chosen["min_dist"],
-            n_epochs=epochs,
-            init=np.ascontiguousarray(begin, np.float32),
-            random_state=int(chosen["seed"]),
-            n_jobs=1,
-            precomputed_knn=(nearest, distances.astype(np.float32)),
-            tqdm_kwds=bar,
-        )
+        options = {"n_neighbors": neighbours, "min_dist": chosen["min_dist"], "n_epochs": epochs}
+        options |= {"random_state": int(chosen["seed"]), "n_jobs": 1}
+        begin, known = np.ascontiguousarray(begin, np.float32), (nearest, distances.astype(np.float32))
+        model = UMAP(init=begin, precomputed_knn=known, tqdm_kwds=bar, **options)
         return np.asarray(model.fit_transform(values))
 
 
 def aligned_positions(frames: Sequence[Rows], chosen: Options, tell: Watch) -> list[Plane]:
     """umap-learn's AlignedUMAP of all steps; it cannot say how far it is, so only its parts are told."""
     if len(frames) == 1:
-        plain = {name: chosen[name] for name in OPTIONS["umap"]}
-        return [umap_positions(frames[0].values, None, plain, tell)]
+        return [umap_positions(frames[0].values, None, {name: chosen[name] for name in OPTIONS["umap"]}, tell)]
     from sklearn.metrics import pairwise_distances
 
     tell(0.02, "distances of all pairs")
@@ -99,15 +85,11 @@ def aligned_positions(frames: Sequence[Rows], chosen: Options, tell: Watch) -> l
         warnings.simplefilter("ignore")  # no TensorFlow; one thread because of the seed; distances instead of rows
         from umap import AlignedUMAP
 
-        model = AlignedUMAP(
-            n_neighbors=min(int(chosen["neighbours"]), min(len(table) for table in tables) - 1),
-            min_dist=chosen["min_dist"],
-            n_epochs=int(chosen["epochs"]),
-            alignment_regularisation=chosen["alignment"],
-            alignment_window_size=int(chosen["window"]),
-            metric="precomputed",
-            random_state=int(chosen["seed"]),
-        )
+        options = {"n_neighbors": min(int(chosen["neighbours"]), min(len(table) for table in tables) - 1)}
+        options |= {"n_epochs": int(chosen["epochs"]), "random_state": int(chosen["seed"])}
+        weights = {"min_dist": chosen["min_dist"], "alignment_regularisation": chosen["alignment"]}
+        window = int(chosen["window"])
+        model = AlignedUMAP(alignment_window_size=window, metric="precomputed", **weights, **options)
         model.fit(tables, relations=relations)
     tell(0.95, "how far they can be trusted")
     found = [np.array(xy) for xy in model.embeddings_]
@@ -131,8 +113,7 @@ class Listener(io.TextIOBase):
         found = re.search(self.pattern, text)
         if found:
             done = min(int(found[1]), self.total)
-            share = self.first + (self.last - self.first) * done / self.total
-            self.watch(share, f"iteration {done} of {self.total}")
+            self.watch(self.first + (self.last - self.first) * done / self.total, f"iteration {done} of {self.total}")
         return len(text)
 
 

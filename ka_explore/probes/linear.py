@@ -108,8 +108,7 @@ def pca(snapshot: Snapshot, basis: Basis | None = None, space: str = "common", *
 
     Raises InputError when they are of different widths, or the basis is of another width.
     """
-    rows = rows_together(snapshot, space)
-    return dress([flat(rows, basis, quality=quality)], [snapshot], space)[0]
+    return dress([flat(rows_together(snapshot, space), basis, quality=quality)], [snapshot], space)[0]
 
 
 def flat(rows: Rows, basis: Basis | None = None, *, quality: bool = False, before: str = "") -> Points:
@@ -117,9 +116,8 @@ def flat(rows: Rows, basis: Basis | None = None, *, quality: bool = False, befor
     parts = rows.parts
     basis = basis or principal_axes([parts])
     if basis.mean.shape[0] != rows.values.shape[1]:
-        raise InputError(
-            f"this basis is of width {basis.mean.shape[0]}, the rows of {rows.values.shape[1]}: fit one to these rows."
-        )
+        widths = f"this basis is of width {basis.mean.shape[0]}, the rows of {rows.values.shape[1]}"
+        raise InputError(f"{widths}: fit one to these rows.")
     xy, kept = project(parts, basis)
     words = "all rows are the same: nothing to see" if np.isnan(kept) else f"keeps {kept:.0%} of the variance"
     if basis.steps:

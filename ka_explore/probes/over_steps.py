@@ -44,14 +44,10 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
     for snapshot in ordered:
         beginnings.setdefault(snapshot.stage, float(snapshot.step))
     last, left = found[-1][1], len(ordered) - len(found)
-    return Curves(
-        {name: np.array([step for step, _ in points]) for name, points in lines.items()},
-        {name: np.array([value for _, value in points]) for name, points in lines.items()},
-        unit=getattr(last, "unit", ""),
-        title=("median " if isinstance(last, Distribution) else "") + last.title,
-        marks=beginnings if len(beginnings) > 1 else {},
-        note=f"{left} of {len(ordered)} snapshots are of stages without it" if left else "",
-    )
+    x, y = ({name: np.array([p[i] for p in points]) for name, points in lines.items()} for i in (0, 1))
+    title, unit = ("median " if isinstance(last, Distribution) else "") + last.title, getattr(last, "unit", "")
+    note = f"{left} of {len(ordered)} snapshots are of stages without it" if left else ""
+    return Curves(x, y, unit=unit, title=title, marks=beginnings if len(beginnings) > 1 else {}, note=note)
 
 
 def first_answer(probe: Callable[..., R], snapshots: Iterable[Snapshot], **options: Any) -> R:
@@ -75,7 +71,5 @@ def numbers(result: Result) -> dict[str, float]:
     if isinstance(result, Distribution):
         finite = {name: values[np.isfinite(values)] for name, values in result.values.items()}
         return {name: float(np.median(values)) if len(values) else float("nan") for name, values in finite.items()}
-    raise InputError(
-        f"a probe that gives {type(result).__name__} has no lines over steps: choose one that gives Scalars, Matrix or "
-        "Distribution."
-    )
+    why = f"a probe that gives {type(result).__name__} has no lines over steps"
+    raise InputError(f"{why}: choose one that gives Scalars, Matrix or Distribution.")

@@ -45,12 +45,7 @@ class Probe(Generic[P, R]):
 def probe(
     *needs: str, labels: Literal["unread", "used", "needed"] = "unread"
 ) -> Callable[[Callable[Concatenate[Snapshot, P], R]], Probe[P, R]]:
-    """Make a function a probe.
-
-    Args:
-        needs: arrays it needs, as ``common/*``; of several one is enough.
-        labels: whether it reads the true labels, or is nothing without.
-    """
+    """Make a function a probe that needs arrays (as ``common/*``; of several one is enough) and reads labels or not."""
     return lambda function: Probe(function, needs, labels)
 
 

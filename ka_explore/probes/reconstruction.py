@@ -18,19 +18,16 @@ def reconstruction_error(snapshot: Snapshot) -> Distribution:
     """Reconstruction error a sample and teacher, relative to the feature's variance: 1 is "no better than the mean"."""
     errors = snapshot.group("error")
     values = {teacher: error[finite(error)] for teacher, error in errors.items()}
-    note = left_out(finite(*errors.values()))
-    return Distribution(values, unit=UNIT, title="reconstruction error", note=note)
+    return Distribution(values, unit=UNIT, title="reconstruction error", note=left_out(finite(*errors.values())))
 
 
 @probe("error/*", labels="used")
 def error_by_class(snapshot: Snapshot, task: str | None = None) -> Matrix:
     """Mean reconstruction error, a teacher and class: which images a teacher's feature does not come back for.
 
-    Args:
-        task: whose classes; by default the first that has labels, or the first. Where it has no labels the class is
-            what its teachers name together (see `ka_explore.probes.classes.classes_said`), and the note says so.
-
-    Raises InputError for an unknown task.
+    Of a task, by default the first that has labels, or the first. Where it has no labels the class is what its teachers
+    name together (see `ka_explore.probes.classes.classes_said`), and the note says so. Raises InputError for an unknown
+    task.
     """
     errors = snapshot.group("error")
     task, labelled = labelled_task(snapshot, task)
@@ -58,16 +55,12 @@ def error_by_channel(snapshot: Snapshot) -> Distribution:
 def worst_channels(snapshot: Snapshot, teacher: str | None = None, count: int = 8) -> Scalars:
     """The channels of a teacher's feature that come back worst, worst first: mean error by ``channel <index>``.
 
-    Args:
-        teacher: whose; by default the first.
-        count: how many channels at most; those without any finite error are left out.
-
-    Raises InputError when there is none of that teacher.
+    By default of the first teacher; channels without any finite error are left out. Raises InputError when there is
+    none of that teacher.
     """
     errors = snapshot.group("channel_error")
     teacher = one_of(errors, teacher)
-    worst = list(ranked(averages(errors[teacher])).items())[:count]
-    values = {f"channel {index}": value for index, value in worst}
+    values = {f"channel {index}": value for index, value in list(ranked(averages(errors[teacher])).items())[:count]}
     return Scalars(values, unit=CHANNEL_UNIT, title=f"channels of {teacher} worst reconstructed")
 
 
@@ -75,12 +68,8 @@ def worst_channels(snapshot: Snapshot, teacher: str | None = None, count: int = 
 def worst_reconstructed(snapshot: Snapshot, teacher: str | None = None, count: int = 8) -> Matrix:
     """The images worst reconstructed, worst first: a row an image, a column a teacher.
 
-    Args:
-        teacher: whose error ranks them; by default the mean over teachers.
-        count: how many images at most.
-
-    The rows' names are the images' places in the pool: ``[int(row) for row in result.rows]``.
-    Raises InputError when there is none of that teacher.
+    Ranked by a teacher's error, by default by the mean over teachers. The rows' names are the images' places in the
+    pool: ``[int(row) for row in result.rows]``. Raises InputError when there is none of that teacher.
     """
     errors = snapshot.group("error")
     table = np.stack(list(errors.values()), axis=1).astype(np.float64)
@@ -102,10 +91,8 @@ def bridges(snapshot: Snapshot) -> Matrix:
     left = {tuple(name.split("/", 1)): average(values) for name, values in group.items()}
     sources, blocks = (tuple(dict.fromkeys(names)) for names in zip(*left, strict=True))
     values = np.array([[left.get((source, block), np.nan) for block in blocks] for source in sources])
-    note = left_out(finite(*group.values()))
-    return Matrix(
-        values, sources, blocks, unit="share of the source's variance", title="what transfer bridges leave", note=note
-    )
+    unit, note = "share of the source's variance", left_out(finite(*group.values()))
+    return Matrix(values, sources, blocks, unit, "what transfer bridges leave", note=note)
 
 
 def ranked(values: np.ndarray) -> dict[int, float]:

@@ -260,9 +260,7 @@ def as_matrix(result: Result) -> Matrix | None:
         if len(first) <= POINTS and all(np.array_equal(x, first) for x in result.x.values()):
             levels = [f"{name} = {value:.3g}" for name, value in result.levels.items()]
             note = "; ".join(filter(None, [f"columns: {result.across}", *levels, result.note]))
-            values, columns = (
-                np.stack([np.asarray(y, float) for y in result.y.values()]),
-                tuple(f"{x:g}" for x in first),
-            )
+            values = np.stack([np.asarray(y, float) for y in result.y.values()])
+            columns = tuple(f"{x:g}" for x in first)
             return Matrix(values, tuple(result.y), columns, result.unit, result.title, None, note, step=result.step)
     return None

@@ -17,8 +17,7 @@ def evenly(things: Sequence[T], most: int) -> list[T]:
 
 def finite(*arrays: np.ndarray) -> np.ndarray:
     """(sample,): whether a sample's row is finite in all of the arrays."""
-    kept = [np.isfinite(array).all(axis=tuple(range(1, array.ndim))) for array in arrays]
-    return np.logical_and.reduce(kept)
+    return np.logical_and.reduce([np.isfinite(array).all(axis=tuple(range(1, array.ndim))) for array in arrays])
 
 
 def finite_in_all(group: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -22,11 +22,8 @@ def responsibility(snapshot: Snapshot, sample: int | None = None) -> Matrix:
     neighbours) and what became of it (target); the student's; and, for one image, the entropy of each teacher's
     answer as a share of its largest value, log(labels).
 
-    Args:
-        sample: which of the snapshot's images, by its place; None for the mean over all.
-
-    Raises:
-        InputError: for a place that is not there.
+    ``sample`` is an image's place in the snapshot; None for the mean over all. Raises InputError for a place that is
+    not there.
     """
     count = len(snapshot.index)
     if sample is not None and not 0 <= sample < count:
@@ -34,8 +31,7 @@ def responsibility(snapshot: Snapshot, sample: int | None = None) -> Matrix:
     teachers = snapshot.teachers
     logits, scores = snapshot.group("logits"), snapshot.arrays["scores"]
     rows = {"own answers": shares(snapshot, {t: logits[t] for t in teachers})}
-    kinds = dict.fromkeys(name.split("/")[1] for name in snapshot.arrays if name.startswith("claim/"))
-    for kind in kinds:
+    for kind in dict.fromkeys(name.split("/")[1] for name in snapshot.arrays if name.startswith("claim/")):
         if kind != "own":
             rows[kind] = np.stack([snapshot.arrays[f"claim/{kind}/{teacher}"] for teacher in teachers], axis=1)
     rows["student"] = shares(snapshot, {t: scores[:, list(snapshot.knows[t])] for t in teachers})
@@ -93,7 +89,6 @@ def shares(snapshot: Snapshot, logits: dict[str, np.ndarray]) -> np.ndarray:
     result = np.empty_like(totals)
     for task in dict.fromkeys(tasks):
         mine = [i for i, its_task in enumerate(tasks) if its_task == task]
-        whole = logsumexp(totals[:, mine])
         with np.errstate(invalid="ignore"):
-            result[:, mine] = np.exp(totals[:, mine] - whole[:, None])
+            result[:, mine] = np.exp(totals[:, mine] - logsumexp(totals[:, mine])[:, None])
     return result

@@ -15,9 +15,6 @@ BANDWIDTHS = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)
 FLOOR = "floor 2/N"
 
 
-# Maximum mean discrepancy
-
-
 @probe("mmd/*", "common/*")
 def mmd(snapshot: Snapshot) -> Matrix:
     """Squared MMD of the student to each teacher (columns), a bandwidth (rows), and the sum that is the loss.
@@ -68,8 +65,7 @@ def median_distance(snapshot: Snapshot, space: str = "common", most: int = 1000)
     """
     rows, kept = unit_rows(snapshot, space)
     some = {net: a if len(a) <= most else a[np.linspace(0, len(a) - 1, most).astype(int)] for net, a in rows.items()}
-    student = some.pop("student")
-    values = {}
+    student, values = some.pop("student"), {}
     for teacher, theirs in some.items():
         both = np.concatenate([student, theirs])
         squared = squared_distances(both, both)[np.triu_indices(len(both), 1)]
@@ -122,25 +118,17 @@ def discrepancy(
     floor = 2 / count if count else np.nan
     level = f"{floor:.3g}" if count else "unknown"
     words = f"{how}, N = {count}; a bandwidth far below every distance gives 2/N = {level} whatever the nets do, "
-    return Curves(
-        dict.fromkeys(values, np.array(bandwidths)),
-        values,
-        across="bandwidth σ (distance of rows of length 1)",
-        unit="squared MMD",
-        title="MMD of the student to each teacher",
-        levels={FLOOR: floor},
-        log=(True, False),
-        note=left_out(kept, behind=words + "and no gradient"),
-    )
+    x, note = dict.fromkeys(values, np.array(bandwidths)), left_out(kept, behind=words + "and no gradient")
+    across, title = "bandwidth σ (distance of rows of length 1)", "MMD of the student to each teacher"
+    return Curves(x, values, across, "squared MMD", title, {FLOOR: floor}, log=(True, False), note=note)
 
 
 def unit_rows(snapshot: Snapshot, space: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Each net's rows, L2-normalised, student first, of the samples finite in all, and which samples these are."""
     group = snapshot.group(space)
     if "student" not in group:
-        raise InputError(
-            f"{space}/… has no student: it has {', '.join(group)}. The MMD is that of student and teacher."
-        )
+        there = ", ".join(group)
+        raise InputError(f"{space}/… has no student: it has {there}. The MMD is that of student and teacher.")
     widths = {array.shape[1] for array in group.values()}
     if len(widths) > 1:
         raise InputError(f"{space}/… have different widths {sorted(widths)}: only nets in one space can be compared.")
@@ -157,9 +145,6 @@ def kernel_means(one: np.ndarray, other: np.ndarray, bandwidths: Sequence[float]
         squared = squared_distances(one[start : start + block], other)
         total += [np.exp(-squared / (2 * bandwidth**2)).sum() for bandwidth in bandwidths]
     return total / (len(one) * len(other))
-
-
-# Centred kernel alignment
 
 
 @probe()

@@ -54,10 +54,8 @@ def members(snapshot: Snapshot, space: str) -> dict[str, np.ndarray]:
             return {"code": arrays[space]} | ({"student": arrays[f"regressed/{rest}"]} if same else {})
         return {rest.split("/")[0] if kind in ("feature", "common", "logits") else space: arrays[space]}
     if not any(name.startswith(space + "/") for name in arrays):
-        raise InputError(
-            f"this snapshot (stage {snapshot.stage!r}) has no {space}/…: what can be drawn of it is "
-            f"{', '.join(spaces(snapshot)) or '(nothing)'}."
-        )
+        there, what = ", ".join(spaces(snapshot)) or "(nothing)", f"this snapshot (stage {snapshot.stage!r})"
+        raise InputError(f"{what} has no {space}/…: what can be drawn of it is {there}.")
     group = snapshot.group(space)
     if space == "feature":  # in the order of the net: what comes later replaces what was before
         return {name.split("/")[0]: array for name, array in group.items()}
@@ -68,11 +66,8 @@ def members(snapshot: Snapshot, space: str) -> dict[str, np.ndarray]:
 def rows_of(snapshot: Snapshot, space: str = "common", normalise: bool = True) -> dict[str, np.ndarray]:
     """Each net's rows, L2-normalised as the MMD sees them; values that are not finite count as zero.
 
-    Args:
-        space: one of `spaces`, or any other prefix of arrays of one width.
-        normalise: False to leave the rows their lengths.
-
-    Raises InputError when there are no such arrays, or they are of different widths.
+    ``space`` is one of `spaces`, or any other prefix of arrays of one width. Raises InputError when there are no such
+    arrays, or they are of different widths.
     """
     width_of(snapshot, space)
     return {net: cleaned(array, normalise) for net, array in members(snapshot, space).items()}
@@ -82,15 +77,12 @@ def width_of(snapshot: Snapshot, space: str) -> int:
     """How wide the rows of a space are. Raises InputError as `rows_of` does."""
     found = members(snapshot, space)
     if any(array.ndim != 2 for array in found.values()):
-        raise InputError(
-            f"{space} holds one number a sample, not rows: what can be drawn is {', '.join(spaces(snapshot))}."
-        )
+        there = ", ".join(spaces(snapshot))
+        raise InputError(f"{space} holds one number a sample, not rows: what can be drawn is {there}.")
     widths = {array.shape[1] for array in found.values()}
     if len(widths) > 1:
-        raise InputError(
-            f"{space}/… have different widths {sorted(widths)}: only nets in one space make one picture. "
-            f"What can be drawn: {', '.join(spaces(snapshot))}."
-        )
+        why = f"{space}/… have different widths {sorted(widths)}: only nets in one space make one picture."
+        raise InputError(f"{why} What can be drawn: {', '.join(spaces(snapshot))}.")
     return int(widths.pop())
 
 

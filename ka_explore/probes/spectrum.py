@@ -19,10 +19,8 @@ def effective_rank(snapshot: Snapshot, space: str = "common") -> Scalars:
     """How many directions each net uses: exp(entropy of the normalised singular values of its centred rows).
 
     Roy and Vetterli 2007, "The effective rank". From 1 (a line) to the smaller of width and samples − 1 (all alike);
-    0 where all rows are equal, NaN for fewer than two samples.
-
-    Args:
-        space: which arrays; they may be of different widths.
+    0 where all rows are equal, NaN for fewer than two samples. ``space`` says which arrays; they may be
+    of different widths.
     """
     group = snapshot.group(space)
     values = {net: rank(strengths(a)) if finite(a).sum() > 1 else float("nan") for net, a in group.items()}
@@ -53,15 +51,9 @@ def spectrum(snapshot: Snapshot, space: str = "common") -> Curves:
     """
     group = snapshot.group(space)
     shares = {net: variance_shares(strengths(array)) for net, array in group.items()}
-    return Curves(
-        {net: np.arange(1, len(share) + 1) for net, share in shares.items()},
-        shares,
-        across="principal axis",
-        unit="share of the variance",
-        title=f"spectrum of {space}",
-        log=(False, True),
-        note=left_out(finite(*group.values())),
-    )
+    x, note = {net: np.arange(1, len(share) + 1) for net, share in shares.items()}, left_out(finite(*group.values()))
+    words = "principal axis", "share of the variance", f"spectrum of {space}"
+    return Curves(x, shares, *words, log=(False, True), note=note)
 
 
 @probe("common/*")
@@ -126,8 +118,7 @@ def principal_axes(rows: np.ndarray, share: float) -> np.ndarray:
     if not rows.any():
         return np.zeros((0, rows.shape[1]))
     _, strength, axes = np.linalg.svd(rows, full_matrices=False)
-    kept = np.cumsum(variance_shares(strength))
-    return np.asarray(axes[: int(np.searchsorted(kept, share - 1e-9)) + 1])
+    return np.asarray(axes[: int(np.searchsorted(np.cumsum(variance_shares(strength)), share - 1e-9)) + 1])
 
 
 def angles_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:

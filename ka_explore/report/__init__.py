@@ -56,9 +56,8 @@ def write_report(
         raise unknown("embedding", embedding, ("pca", "tsne", "umap"))
     for run in runs[1:]:
         if run.problem is not runs[0].problem and run.problem.fingerprints != runs[0].problem.fingerprints:
-            raise InputError(
-                f"runs {runs[0].name!r} and {run.name!r} are of different problems: write a report of each."
-            )
+            two = f"runs {runs[0].name!r} and {run.name!r}"
+            raise InputError(f"{two} are of different problems: write a report of each.")
     output = Path(output)
     with writing(output.parent):  # before the work, as it takes no time
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -83,10 +82,8 @@ def lead_of(runs: "Sequence[Run]") -> str:
     problem = runs[0].problem
     methods = ", ".join(dict.fromkeys(str(run.store.about["method"]) for run in runs))
     count = f"{len(runs)} runs" if len(runs) > 1 else "one run"
-    return (
-        f"Knowledge amalgamation: {len(problem.teachers)} frozen teachers ({', '.join(problem.names)}), one student, "
-        f"{count} of {methods}."
-    )
+    teachers = f"{len(problem.teachers)} frozen teachers ({', '.join(problem.names)})"
+    return f"Knowledge amalgamation: {teachers}, one student, {count} of {methods}."
 
 
 def write_figures(chapters: Sequence[Chapter], output: Path) -> dict[int, str]:

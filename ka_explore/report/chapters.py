@@ -93,10 +93,8 @@ def terms(run_report: RunReport) -> list[Part]:
     if not any(row["terms"] for row in rows):
         why = "no step was done yet" if run_report.run.steps else "this method trains nothing"
         return [missing(f"There is no curve: {why}.")]
-    return [
-        quiet("The values before weighting, as each batch gave them; the weights stand in the diagram."),
-        picture("terms of the loss", lambda ax: draw_terms(rows, ax), height=3.8),
-    ]
+    text = "The values before weighting, as each batch gave them; the weights stand in the diagram."
+    return [quiet(text), picture("terms of the loss", lambda ax: draw_terms(rows, ax), height=3.8)]
 
 
 SECTIONS: dict[str, Build] = {

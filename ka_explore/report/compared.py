@@ -33,12 +33,9 @@ def comparison_section(reports: Sequence[RunReport]) -> Section:
     lines = {run_report.name: run_report.over_steps("agreement") for run_report in reports}
     curves = {name: found for name, found in lines.items() if found is not None}
     if curves:
-        mean = Curves(
-            {name: next(iter(found.x.values())) for name, found in curves.items()},
-            {name: np.mean(list(found.y.values()), axis=0) for name, found in curves.items()},
-            unit="share of images",
-            title="mean agreement with the teachers over the steps",
-        )
+        x = {name: next(iter(found.x.values())) for name, found in curves.items()}
+        y = {name: np.mean(list(found.y.values()), axis=0) for name, found in curves.items()}
+        mean = Curves(x, y, unit="share of images", title="mean agreement with the teachers over the steps")
         colours = {run_report.name: run_colour(i) for i, run_report in enumerate(reports)}
         name = "agreement of the runs over the steps"
         parts.append(picture(name, lambda ax: draw_curves(mean, ax, colours=colours)))

@@ -10,11 +10,7 @@ from ka_explore.run.step import in_eval_mode
 
 
 def diagram(run: Run, stage: Stage | str | None = None) -> Diagram:
-    """A run's amalgamation as a diagram.
-
-    Args:
-        run: whose problem and method are drawn.
-        stage: or its name; by default the one the run stands in.
+    """A run's amalgamation as a diagram, at a stage or its name, by default the one the run stands in.
 
     Raises InputError for a stage that the method does not have.
     """

@@ -58,8 +58,7 @@ def draw_layer_wise(method: LayerWise, sketch: Sketch) -> None:
         name = f"student: {layer or 'heads'}"
         segments[layer] = sketch.add(name, "student", *modules, text=text, after=before)
         if earlier is not None and earlier in method.adaptions:
-            adapted = sketch.adaption(earlier, method.adaptions[earlier], codes[earlier])
-            sketch.arrow([adapted], segments[layer])
+            sketch.arrow([sketch.adaption(earlier, method.adaptions[earlier], codes[earlier])], segments[layer])
         before = [segments[layer]]
     at = sketch.at
     compressed = [box for layer, box in codes.items() if f"{at} ".startswith(f"compress {layer} ")]
@@ -102,15 +101,11 @@ def draw_adaptive(method: Adaptive, sketch: Sketch) -> None:
     """Bridges from teachers to a task's component, then from components to the student."""
     teachers, student = sketch.nets()
     last = sketch.at == "target"
-    joined: list[str] = []
-    taught: list[str] = []
-    target: list[str] = []
-    components = []
+    joined, taught, target, components = list[str](), list[str](), list[str](), list[str]()
     for task, bridge in zip(method.labels.tasks, method.target_bridges, strict=True):
         net, bridges = method.component_of(task)
         text = f"{sketch.widths(net)}\n{len(method.labels.class_names(task))} classes\n{count(net)}"
-        component = sketch.add(f"component {task}", "module", net, text=text, after=[sketch.images])
-        components.append(component)
+        components.append(component := sketch.add(f"component {task}", "module", net, text=text, after=[sketch.images]))
         names = method.taught.teachers_of(task)
         found = sketch.each("bridge", dict(zip(names, bridges, strict=True)), teachers, lambda _: "1×1 a block")
         for box in found:

@@ -99,9 +99,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}" if share == share else "–"
 
 
-# Options
-
-
 def configuration(run_report: RunReport) -> list[Part]:
     """All options of a run, those that are not the defaults first."""
     run, about = run_report.run, run_report.run.store.about
@@ -115,24 +112,17 @@ def configuration(run_report: RunReport) -> list[Part]:
     )
     strong = frozenset(i for i, row in enumerate(rows) if row in own)
     marked = [[name, f"{v} (not the default)" if v != usual else v, usual, text] for name, v, usual, text in rows]
-    kept = {
-        "seed": run.seed,
-        "device": about["device"],
-        "precision": about["precision"],
-        "threads": about["threads"] or "chosen by size",
-        "a checkpoint every": f"{about['checkpoint_every']} steps",
-        "a snapshot every": f"{about['snapshot_every']} steps" if about["snapshot_every"] else "never",
-        "folder": kept_as(run.name, run.folder),
-    }
+    kept = {"seed": run.seed, "device": about["device"], "precision": about["precision"]}
+    kept["threads"] = about["threads"] or "chosen by size"
+    kept["a checkpoint every"] = f"{about['checkpoint_every']} steps"
+    kept["a snapshot every"] = f"{about['snapshot_every']} steps" if about["snapshot_every"] else "never"
+    kept["folder"] = kept_as(run.name, run.folder)
     return [
         Table(head, own) if own else Words("All options are the defaults."),
         *([Words(changes)] if changes else []),
         Folded(f"all {len(rows)} options", [Table(head, marked, strong)]),
         Folded("how it was run", [Table(["", ""], [[what, str(value)] for what, value in kept.items()])]),
     ]
-
-
-# Again
 
 
 def again_section(runs: "Sequence[Run]", names: Sequence[str], page: Path) -> Section:

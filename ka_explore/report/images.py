@@ -22,10 +22,7 @@ SIDE = 112  # pixels of an image's longer side, at least; small images are enlar
 def exhibits(
     run: "Run", snapshot: Snapshot, indices: Sequence[int], why: Sequence[str], more: Sequence[Mapping[str, str]] = ()
 ) -> list[Exhibit]:
-    """Images of the probe set by their indices in a snapshot, why they are shown, and what everybody says of them.
-
-    ``more`` stands behind a net's answer, by net, for each image.
-    """
+    """Images by their indices in a snapshot, why they are shown, who says what; ``more`` stands behind, by net."""
     images = run.problem.pool.images[np.asarray(snapshot.index)[list(indices)]].numpy()
     return [
         Exhibit(

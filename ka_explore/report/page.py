@@ -33,17 +33,12 @@ def page(template: str, **words: Any) -> str:
 
 def keyed(chapters: Sequence[Chapter]) -> list[dict[str, Any]]:
     """Chapters and sections with the anchors that the table of contents points to: numbers, as names are users'."""
-    return [
-        {
-            "title": chapter.title,
-            "key": f"chapter-{i}",
-            "sections": [
-                {"title": section.title, "key": f"section-{i}-{j}", "parts": section.parts}
-                for j, section in enumerate(chapter.sections, start=1)
-            ],
-        }
-        for i, chapter in enumerate(chapters, start=1)
-    ]
+    found = []
+    for i, chapter in enumerate(chapters, start=1):
+        numbered = enumerate(chapter.sections, start=1)
+        sections = [{"title": one.title, "key": f"section-{i}-{j}", "parts": one.parts} for j, one in numbered]
+        found.append({"title": chapter.title, "key": f"chapter-{i}", "sections": sections})
+    return found
 
 
 def pictures_of(chapters: Sequence[Chapter]) -> list[Picture]:
@@ -73,9 +68,6 @@ def data_of(picture: Picture) -> str:
     """A picture as an address that holds it."""
     kind = {"png": "image/png", "svg": "image/svg+xml"}[picture.kind]
     return f"data:{kind};base64,{base64.b64encode(picture.data).decode()}"
-
-
-# Markdown
 
 
 def escaped(text: object) -> str:

@@ -11,12 +11,7 @@ NUMBER = re.compile(rf"[-−+]?[\d.,]*\d(e[-+]?\d+)?( %)?|{MISSING}")
 
 @dataclass(frozen=True)
 class Words:
-    """A paragraph.
-
-    Attributes:
-        text: as it stands, not yet escaped.
-        tone: ``plain``; ``quiet`` for how to read what follows; ``missing`` for what is not there and how to get it.
-    """
+    """A paragraph, not yet escaped; `quiet` and `missing` say what their tones are for."""
 
     text: str
     tone: Literal["plain", "quiet", "missing"] = "plain"
@@ -50,13 +45,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure.
-
-    Attributes:
-        name: what it shows, in words; a Markdown file's figures are called so too.
-        caption: how to read it.
-        width: in pixels on a screen; 0 for the whole column.
-    """
+    """A figure, called by what it shows, also as a file; its width in pixels on a screen, 0 for the whole column."""
 
     name: str
     data: bytes
@@ -69,10 +58,8 @@ class Picture:
 class Film:
     """Frames that can be scrubbed.
 
-    Attributes:
-        fragment: HTML that is safe as it stands (see `ka_explore.plots.film`).
-        still: a few frames side by side, for paper, Markdown, and where scripts are off.
-        caption: how to read it.
+    The fragment is HTML that is safe as it stands (see `ka_explore.plots.film`); the still shows a few frames side by
+    side, for paper, Markdown, and where scripts are off.
     """
 
     fragment: str

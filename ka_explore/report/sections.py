@@ -93,11 +93,9 @@ def discrepancy(run_report: RunReport) -> list[Part]:
 
     teachers = [teacher for teacher in last.x if teacher in first.x]
     panels = [lambda ax, t=teacher: draw_curves(panel(t), ax, colours=colours) for teacher in teachers]
-    return [
-        quiet("A bandwidth whose value stays on the floor pulls at nothing, whatever its weight."),
-        picture("MMD by bandwidth", panels, last.note, height=3.0),
-        Folded("as a table", [table_of(mmd(having[-1]))]),
-    ]
+    text = quiet("A bandwidth whose value stays on the floor pulls at nothing, whatever its weight.")
+    shape = picture("MMD by bandwidth", panels, last.note, height=3.0)
+    return [text, shape, Folded("as a table", [table_of(mmd(having[-1]))])]
 
 
 def likeness(run_report: RunReport) -> list[Part]:
@@ -107,10 +105,8 @@ def likeness(run_report: RunReport) -> list[Part]:
     note = matrix.note + (f"; {len(kept)} of {count} layers shown: each net's last" if len(kept) < count else "")
     names = tuple(matrix.rows[i] for i in kept)
     small = replace(matrix, values=matrix.values[np.ix_(kept, kept)], rows=names, columns=names, note=note)
-    return [
-        quiet("1: the same up to rotation and scale. About 0: nothing in common."),
-        picture("CKA between layers", small, width=8.0, height=min(2.2 + 0.34 * len(kept), 7.2)),
-    ]
+    shape = picture("CKA between layers", small, width=8.0, height=min(2.2 + 0.34 * len(kept), 7.2))
+    return [quiet("1: the same up to rotation and scale. About 0: nothing in common."), shape]
 
 
 def readable(names: Sequence[str], nets: Sequence[str]) -> list[int]:
@@ -119,8 +115,7 @@ def readable(names: Sequence[str], nets: Sequence[str]) -> list[int]:
     for i, name in enumerate(names):
         net = next((n for n in sorted(nets, key=len, reverse=True) if name.startswith(n + " ")), "")
         owners.setdefault(net, []).append(i)
-    each = max(LAYERS // max(len(owners), 1), 1)
-    return sorted(i for mine in owners.values() for i in mine[-each:])
+    return sorted(i for mine in owners.values() for i in mine[-max(LAYERS // max(len(owners), 1), 1) :])
 
 
 def directions(run_report: RunReport) -> list[Part]:
@@ -132,16 +127,13 @@ def directions(run_report: RunReport) -> list[Part]:
     chosen = [last[net] for net in run_report.nets if net in last] if space == "feature" else list(rank)
     rows = [[name.replace("/", " "), f"{rank[name]:.1f}", f"{100 * dead.get(name, np.nan):.0f} %"] for name in chosen]
     where = "the common space" if space == "common" else "each net's last named layer (there is no common space)"
-    parts: list[Part] = [
-        quiet(f"In {where}. A rank near 1 is a collapse; a dead channel says the same of every image."),
-        Table(["net", "effective rank (directions)", "dead channels"], rows),
-    ]
+    text = f"In {where}. A rank near 1 is a collapse; a dead channel says the same of every image."
+    parts: list[Part] = [quiet(text), Table(["net", "effective rank (directions)", "dead channels"], rows)]
     if space == "common":
         curves, spectrum = run_report.over_steps("effective_rank"), run_report.latest("spectrum")
         shown = [spectrum] if curves is None else [coloured(run_report, curves), spectrum]
         parts.append(picture("directions in the common space", shown))
-        angles = table_of(run_report.latest("principal_angles"))
-        parts.append(Folded("angles between the nets' subspaces", [angles]))
+        parts.append(Folded("angles between the nets' subspaces", [table_of(run_report.latest("principal_angles"))]))
     return parts
 
 
@@ -196,9 +188,8 @@ def agreement(run_report: RunReport) -> list[Part]:
             drawings.append(lambda ax: draw_curves(lines, ax, colours=colours))
         parts.append(picture("agreement over the steps", drawings))
     by_class = replace(run_report.latest("agreement_by_class"), unit="share of images")
-    inside: list[Part] = [
-        square(f"student against {t}", run_report.latest("confusion_with", teacher=t)) for t in teachers[:5]
-    ]
+    each = {t: run_report.latest("confusion_with", teacher=t) for t in teachers[:5]}
+    inside: list[Part] = [square(f"student against {t}", result) for t, result in each.items()]
     if labelled:
         inside.append(square("true class and answer", run_report.latest("confusion")))
     return [*parts, drawn("agreement by class", by_class), Folded("what is taken for what", inside)]
@@ -213,10 +204,8 @@ def calibration(run_report: RunReport) -> list[Part]:
 
 def choosing(run_report: RunReport) -> list[Part]:
     """Who claims which image, who was selected, what bridges leave: where a method has these."""
-    parts: list[Part] = [
-        quiet("Mean share of an image that each teacher's classes have in the joint softmax of its task."),
-        table_of(run_report.latest("responsibility")),
-    ]
+    text = "Mean share of an image that each teacher's classes have in the joint softmax of its task."
+    parts: list[Part] = [quiet(text), table_of(run_report.latest("responsibility"))]
     if run_report.has("weight"):
         parts.append(drawn("who teaches which class", run_report.latest("selection")))
     if run_report.has("bridge"):

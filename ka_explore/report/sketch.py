@@ -138,9 +138,8 @@ class Sketch:
         """What moves the weights of the terms, and a box for every trained module that has none yet."""
         balances = tuple(self.method.balances.values())
         if balances:
-            moving = inner(balances) & self.trained
             terms = [n for n, part in self.parts.items() if part.box.kind == "loss" and part.box.state == "trains"]
-            after = terms if moving else ()
+            after = terms if inner(balances) & self.trained else ()
             self.add("weights of the terms", "module", *balances, text="GradNorm moves them", after=after)
         shown = inner(module for part in self.parts.values() for module in part.modules)
         names = {id(module): name for name, module in self.method.named_modules()}

@@ -77,10 +77,8 @@ def alike(snapshots: Sequence[Snapshot], space: str) -> list[Snapshot]:
 def words_of(space: str) -> str:
     """What is drawn, and why that."""
     if space == "common":
-        return (
-            "Student and teachers in the common space: an image is a point of each net, and alignment is that the "
-            "points of one image come together."
-        )
+        points = "an image is a point of each net, and alignment is that the points of one image come together."
+        return f"Student and teachers in the common space: {points}"
     if space == "scores":
         return "This run has no common space and no feature of a student: drawn are the answers, a point an image."
     layer = space.split("/", 2)[2]
