@@ -54,10 +54,7 @@ def in_eval_mode(method: nn.Module) -> Iterator[None]:
 def training_step(
     method: Method, stage: Stage, batch: Batch, optimizer: torch.optim.Optimizer, rate: float, precision: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Forward, loss, backward, update: what a row says of it, and what was not finite, in which case nothing changed.
-
-    The method is as `prepare` left it.
-    """
+    """Forward, loss, backward, update: what a row says of it, and what was not finite, whereupon nothing changed."""
     with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         output = stage.forward(batch)
         by_name = sums(output)
@@ -149,11 +146,7 @@ def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def check_applicable(old: Method, new: Method, at: int, changes: Mapping[str, Any]) -> None:
-    """Whether a run that was ``old`` for ``at`` steps can go on as ``new``.
-
-    Raises NotApplicable for weights of other shapes, other stages before that step, or another optimiser in the
-    middle of a stage.
-    """
+    """Raises NotApplicable unless a run that was ``old`` for ``at`` steps can go on as ``new``."""
     wanted = f"{', '.join(f'{name}={value!r}' for name, value in changes.items())} at step {at}"
     way_out = "Fork at step 0, or start another run."
     before, after = shapes(old.state_dict()), shapes(new.state_dict())
