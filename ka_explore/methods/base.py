@@ -223,7 +223,10 @@ class Method(nn.Module, ABC):
 
 
 def left_out(problem: Problem, without: Sequence[str]) -> tuple[str, ...]:
-    """The teachers that do not teach, in the problem's order. Raises InputError where a task has no other left."""
+    """The teachers that do not teach, in the problem's order.
+
+    Raises InputError for an unknown teacher, or when a task has no teacher left.
+    """
     for name in without:
         check_known("teacher", name, problem.names, where=" in without")
     for task in problem.labels.tasks:

@@ -130,7 +130,11 @@ def selection_weights(
 def gate(
     losses: Float[Tensor, "batch teacher"], weights: Float[Tensor, "batch teacher"], weighting: str
 ) -> Float[Tensor, "teacher"]:
-    """Losses of the images each teacher teaches: mean over all images (``sample``), or over its own (``teacher``)."""
+    """The losses of the images that each teacher teaches.
+
+    By ``sample``: mean over images of the weighted losses. By ``teacher``: each teacher's weighted mean over its
+    images; one that teaches none in the batch adds nothing.
+    """
     taught = (losses * weights).sum(dim=0)
     return taught / (len(losses) if weighting == "sample" else weights.sum(dim=0).clamp_min(1e-8))
 

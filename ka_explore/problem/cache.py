@@ -135,7 +135,10 @@ def open_array(path: Path) -> np.ndarray:
 
 @contextmanager
 def array_files(paths: Mapping[tuple[str, str], Path], length: int) -> Iterator[Append]:
-    """Within the ``with``: adds rows to ``.npy`` files, named at the end; a full disk is a StoreError, no crash."""
+    """Within the ``with``: a function that adds rows to a ``.npy`` file; at the end all appear under their names.
+
+    Plain writes, not a writable memory map: a full disk is then an error and not a crash. Raises StoreError for it.
+    """
     files: dict[tuple[str, str], Any] = {}
 
     def append(key: tuple[str, str], rows: Tensor) -> None:

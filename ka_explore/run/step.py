@@ -146,7 +146,11 @@ def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def check_applicable(old: Method, new: Method, at: int, changes: Mapping[str, Any]) -> None:
-    """Raises NotApplicable unless a run that was ``old`` for ``at`` steps can go on as ``new``."""
+    """Whether a run that was ``old`` for ``at`` steps can go on as ``new``.
+
+    Raises NotApplicable for weights of other shapes, other stages before that step, or another optimiser in the
+    middle of a stage.
+    """
     wanted = f"{', '.join(f'{name}={value!r}' for name, value in changes.items())} at step {at}"
     way_out = "Fork at step 0, or start another run."
     before, after = shapes(old.state_dict()), shapes(new.state_dict())

@@ -39,7 +39,10 @@ def student(labels: LabelSpace, *, channels: int = 1, width: float = 1.0) -> Stu
 
 
 def residual_net(channels: int, widths: Sequence[int], classes: int | Mapping[str, int]) -> nn.Sequential:
-    """A stem and three residual blocks with BatchNorm, the last two halving the map; a head a task, see `Heads`."""
+    """A stem and three residual blocks with BatchNorm; the second and third block halve height and width.
+
+    Of ``classes`` by task it has a head a task, see `Heads`.
+    """
     children: dict[str, nn.Module] = {"stem": nn.Sequential(*convolution(channels, widths[0]), nn.ReLU())}
     before = widths[0]
     for number, width in enumerate(widths, start=1):

@@ -127,7 +127,10 @@ def sklearn_pictures() -> Pictures:
 
 
 def fashion_pictures(part: str) -> Pictures:
-    """Part ``train`` (60 000 images) or ``t10k`` (10 000) of Fashion-MNIST. Raises InputError where it is not found."""
+    """Part ``train`` (60 000 images) or ``t10k`` (10 000) of Fashion-MNIST.
+
+    Raises InputError when the data set is not found or its files are not what they should be.
+    """
     folder = fashion_folder()
     images = read_idx(find_idx(folder, f"{part}-images-idx3-ubyte"))
     labels = read_idx(find_idx(folder, f"{part}-labels-idx1-ubyte"))
