@@ -17,8 +17,7 @@ class Table(UserDict[str, Any]):
         if isinstance(row, str):
             module, _, kind = row.partition(":")
             row = self.data[name] = getattr(importlib.import_module(f"ka_explore.methods.{module}"), kind)
-        method: type[Method] = row
-        return method
+        return row
 
 
 METHODS = Table(
@@ -37,10 +36,7 @@ METHODS = Table(
 
 
 def of_version_1(method: str, form: str | None, options: Mapping[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
-    """Name, form and options of a method as they are called now, of what version 0.1 called them.
-
-    Layer-wise amalgamation in one stage was a form of ``layer_wise``, and is ``one_stage``.
-    """
+    """A method's name, form and options as called now: the one-stage form of ``layer_wise`` in 0.1 is ``one_stage``."""
     if method != "layer_wise" or not (form in ("paired", "kamal") or "training" in options):
         return method, form, dict(options)
     if form not in ("paired", "kamal") and options["training"] == "staged":

@@ -97,9 +97,8 @@ class Adaptive(Method):
 
     def __init__(self, problem: Problem, config: TrainingConfig):
         super().__init__(problem, config)
-        options = self.config
+        options, images = self.config, problem.pool.images[:2]
         self.check_blocks("adaptive amalgamation")
-        images = problem.pool.images[:2]
         target = self.student(images).features
         own = [target[block].shape[1] for block in self.student.blocks]
         self.components, self.bridges, self.target_bridges = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -155,13 +154,11 @@ class Adaptive(Method):
 
     def component(self, batch: Batch, *, task: str) -> StepOutput:
         """Σ_t over the images that teacher t teaches: bridges, logits, and the unit norm of the bridges' rows."""
-        names = self.taught.teachers_of(task)
-        net, bridges = self.component_of(task)
+        names, (net, bridges) = self.taught.teachers_of(task), self.component_of(task)
         outputs: Outputs = net(batch.images)
         answered = self.answered(outputs.logits, task)
         answers = [batch.teachers[name].logits for name in names]
         weights = self.selection(answers)
-
         own = [outputs.features[block] for block in net.blocks]
         blocks = {n: [batch.teachers[n].features[b] for b in self.problem.teacher(n).blocks] for n in names}
         features, logits = [], []
@@ -255,11 +252,7 @@ class Adaptive(Method):
     def answer_loss(
         self, student: Logits, answer: Logits, known: Sequence[int], bridge: "Bridge"
     ) -> Float[Tensor, "batch"]:
-        """How far the student's logits for a task are from an answer, an image.
-
-        The student's are for all classes of the task that are taught, the answer for those known; the bridge has the
-        scale m.
-        """
+        """How far the student's logits for a task's taught classes are from the answer for those known, an image."""
         if self.config.soft_target == "score_distance":
             target = torch.zeros_like(student)
             target[:, known] = answer.to(target)

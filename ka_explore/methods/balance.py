@@ -41,10 +41,7 @@ class GradNorm(nn.Module):
     def forward(
         self, terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float], shared: Iterable[nn.Parameter]
     ) -> Float[Tensor, ""]:
-        """Σ_k λ_k w_k L_k; its gradient reaches the net through the L_k and θ through GradNorm's own loss.
-
-        Balanced are the gradients of the shared parameters, which K more backward passes reach.
-        """
+        """Σ_k λ_k w_k L_k; its gradient reaches the net through the L_k and θ through GradNorm's own loss."""
         used = torch.stack([weights[name] * terms[name] for name in self.terms])
         factors = self.factors
         loss = (factors.detach() * used).sum()

@@ -155,8 +155,7 @@ class Method(nn.Module, ABC):
 
     def outputs(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
         """The student's logits and features, with whatever the stage at hand has put between its segments."""
-        outputs: Outputs = self.student(images)
-        return outputs
+        return self.student(images)
 
     def feature_module(self, stage: Stage) -> nn.Module:  # noqa: ARG002 - methods that train other nets look at it
         """The module that puts out the feature of the net which a stage trains: by default the student's."""
@@ -164,10 +163,7 @@ class Method(nn.Module, ABC):
 
     @property
     def labels(self) -> LabelSpace:
-        """The columns of the student's logits: by default every teacher's own, side by side.
-
-        A method may train its student on others; the classes are those of ``problem.labels`` in any case.
-        """
+        """The columns of the student's logits, by default every teacher's own; the classes stay the problem's."""
         return self.problem.labels
 
     @property
@@ -176,10 +172,7 @@ class Method(nn.Module, ABC):
         return sum(p.numel() for p in self.student.parameters())
 
     def soft_target(self, logits: Float[Tensor, "batch column"], batch: Batch) -> Float[Tensor, "teacher"]:
-        """What each teacher adds to the soft target that the options ask for, mean over tasks.
-
-        A softmax never spans two tasks, nor the columns of a teacher that does not teach.
-        """
+        """What each teacher adds to the soft target, mean over tasks; no softmax spans two tasks or who is left out."""
         labels, logits, config = self.taught, self.of_teaching(logits), self.config
         assert isinstance(config, AmalgamationConfig)
         parts: dict[str, Tensor] = {}
@@ -220,10 +213,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def configure(cls, form: str | None, options: Mapping[str, Any]) -> TrainingConfig:
-        """A config from a named form (or the defaults) and options on top of it.
-
-        Raises InputError for an unknown form or option, or a value that does not fit.
-        """
+        """A config from a named form (or the defaults) and options on top. Raises InputError for what does not fit."""
         if form is not None:
             check_known("form", form, cls.forms, where=f" of {cls.__name__}")
         try:

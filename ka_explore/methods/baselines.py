@@ -97,8 +97,7 @@ class Oracle(Method):
 
     def supervised(self, batch: Batch) -> StepOutput:
         """Cross-entropy with the true label, mean over tasks; images of unknown label (-1) are left out."""
-        labels = self.problem.labels
-        student = self.student(batch.images)
+        labels, student = self.problem.labels, self.student(batch.images)
         scores = labels.merge(student.logits)
         losses = [
             functional.cross_entropy(

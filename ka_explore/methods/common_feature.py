@@ -136,7 +136,6 @@ class CommonFeature(Method):
         self.size = (min(f.shape[2] for f in [student, *features]), min(f.shape[3] for f in [student, *features]))
         if options.pooling == "vector":
             self.size = (1, 1)
-
         width = options.width or max(student.shape[1] // 4, 1)
         between = {0: 2 * width, -1: width}.get(options.adaption_width, options.adaption_width)
         self.adaptions = nn.ModuleList(

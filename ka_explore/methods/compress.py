@@ -46,8 +46,7 @@ class Coded(Method, ABC):
         super().__init__(problem, config)
         self.check_blocks("layer-wise amalgamation")
         self.layers = self.blocks_named(self.config.layers)
-        sample = problem.pool.images[:2]
-        self.shapes = {name: f.shape[1:] for name, f in self.student(sample).features.items()}
+        self.shapes = {name: f.shape[1:] for name, f in self.student(problem.pool.images[:2]).features.items()}
         self.compressors = nn.ModuleDict({layer: self.make_compressor(layer) for layer in self.layers})
         self.adaptions = nn.ModuleDict(
             {layer: identity(self.shapes[layer][0]) for layer in self.layers} if self.config.adaption else {}
@@ -124,8 +123,7 @@ class Compressor(nn.Module):
 
     def code(self, features: Sequence[Map]) -> Map:
         """All teachers' features in one code."""
-        code: Tensor = self.encoders[-1](self.stacked(features, self.levels - 1))
-        return code
+        return self.encoders[-1](self.stacked(features, self.levels - 1))
 
     def rebuilt(self, code: Map) -> list[Map]:
         """Every teacher's feature, decoded from the code level by level."""
@@ -139,11 +137,7 @@ class Compressor(nn.Module):
         return parts
 
     def solve(self, level: int, batches: Iterable[Tensor]) -> None:
-        """The optimum of a level in closed form: its principal components over all places of all images.
-
-        A component's sign is free; its largest entry is made positive. Where the code is wider than the data, the
-        rest of it is zero.
-        """
+        """The optimum of a level: its principal components, each one's largest entry positive; further code is zero."""
         encoder, decoder = (dict(side[level].named_parameters()) for side in (self.encoders, self.decoders))
         mean, covariance = moments(batches)
         _, vectors = torch.linalg.eigh(covariance)

@@ -17,10 +17,7 @@ from ka_explore.errors import InputError, check_known
 def option(
     default: Any, text: str, *, low: float | None = None, high: float | None = None, log: bool = False, weighs: str = ""
 ) -> Any:
-    """A field of a Config: its default, what it means and where it comes from, and the range it may have.
-
-    With ``log`` a slider is logarithmic; ``weighs`` is the term of the loss whose weight it is.
-    """
+    """A field of a Config: default, meaning, range; ``log`` for its slider, ``weighs`` for the term that it weighs."""
     about = {"text": text, "low": low, "high": high, "log": log, "weighs": weighs}
     return dataclasses.field(default=default, metadata=about)
 

@@ -10,10 +10,7 @@ from ka_explore.errors import InputError
 
 
 def linear_end(name: str, segment: nn.Module) -> tuple[nn.Conv2d | nn.Linear, nn.BatchNorm1d | nn.BatchNorm2d | None]:
-    """The convolution or linear layer a segment ends with, and the batch norm after it, if there is one.
-
-    Raises InputError where another module comes last: nothing linear could be folded in.
-    """
+    """The convolution or linear layer a segment ends with, and a batch norm after it. Raises InputError for others."""
     parts = [module for module in segment.modules() if not list(module.children())]
     norm = None
     if parts and isinstance(parts[-1], (nn.BatchNorm1d, nn.BatchNorm2d)):

@@ -14,12 +14,8 @@ from torch.nn import functional
 
 from ka_explore.errors import InputError
 
-# Bandwidths of the published code of Luo et al. 2019, loss/mmd.py.
-BANDWIDTHS = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)
-
-# Beyond this exponent a kernel value is below 1e-13 and is nothing beside the diagonal's ones.
-NEGLIGIBLE = 30.0
-
+BANDWIDTHS = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)  # of the published code of Luo et al. 2019, loss/mmd.py
+NEGLIGIBLE = 30.0  # beyond this exponent a kernel value is below 1e-13, nothing beside the diagonal's ones
 BLOCK = 2**21  # distances that are held at a time where no gradient is asked
 
 SoftTarget = Literal["stacked", "restricted", "joint_posterior", "score_distance"]
@@ -40,7 +36,6 @@ def soft_target(
 
     Args:
         student: its logits, one block of columns a teacher, in the order of ``teachers``.
-        teachers: the logits of each.
         kind: ``stacked``: one softmax over all teachers' logits side by side, cross-entropy (published code of
             Luo 2019; KamalEngine's KL has the same gradient). ``restricted``: a softmax within each teacher's
             columns, for teacher and student alike, cross-entropy, mean over teachers; says nothing of whose image
@@ -82,9 +77,8 @@ def joint_posterior(
     if len(of_column) != student.shape[1]:
         raise InputError(f"classes name {len(of_column)} columns, the student has {student.shape[1]}: give one each.")
     scaled = student / temperature
-    posterior = torch.stack(
-        [scaled[:, of_column == c].logsumexp(dim=1) for c in range(int(of_column.max()) + 1)], dim=1
-    )
+    numbers = range(int(of_column.max()) + 1)
+    posterior = torch.stack([scaled[:, of_column == c].logsumexp(dim=1) for c in numbers], dim=1)
     parts = []
     for teacher, own in zip(teachers, of_column.split([t.shape[1] for t in teachers]), strict=True):
         target = functional.softmax(teacher / temperature, dim=1)
@@ -115,7 +109,6 @@ def selection_weights(
     """How much each teacher of one task teaches each image; rows sum to 1, no gradient.
 
     Args:
-        answers: the logits of each, over its labels of this task.
         kind: ``hard``: all to the teacher of least entropy, the first of equals (selective learning, Shen ICCV 2019).
             ``soft``: softmax of −entropy / temperature (ours; its limit for temperature → 0 is ``hard``). ``claim``:
             the teacher's share of the softmax over all their logits side by side (ours). ``none``: all alike.
@@ -280,10 +273,7 @@ def classwise_mmd(
 def paired(
     student: Float[Tensor, "batch feature"], teachers: Sequence[Float[Tensor, "batch feature"]]
 ) -> Float[Tensor, "teacher"]:
-    """Mean squared distance of one image's L2-normalised rows in student and teacher (0 to 4).
-
-    Unlike the MMD it sees which row is which image. Ours; the plainest paired counterpart of L_M.
-    """
+    """Mean squared distance of one image's L2-normalised rows in student and teacher (0 to 4): ours, the paired L_M."""
     own = functional.normalize(student, dim=1)
     return torch.stack([(own - functional.normalize(t, dim=1)).square().sum(1).mean() for t in teachers])
 

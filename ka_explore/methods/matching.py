@@ -146,10 +146,7 @@ def check_alike(teachers: Sequence[Teacher], plans: Sequence[Plan]) -> None:
 
 
 def common_preprocess(teachers: Sequence[Teacher]) -> Any:
-    """What the student does to the images: what the teachers do, where their mean or deviation differ the average.
-
-    Raises InputError where there is no average.
-    """
+    """What the student does to images: what the teachers do, or the average. Raises InputError where there is none."""
     all_of_them = [teacher.preprocess for teacher in teachers]
     if all(preprocess == all_of_them[0] for preprocess in all_of_them):
         return all_of_them[0]
@@ -195,10 +192,7 @@ def matched(
     share: float,
     sweeps: int,
 ) -> list[Int64[Tensor, "_"]]:
-    """By layer, the unit of a net that each unit of the first is matched with.
-
-    With a share a below 1 the sweeps start from the matching by activations alone, else from the order as it is.
-    """
+    """By layer, a net's unit for each unit of the first; below a = 1 sweeps start from the activations' matching."""
     orders = [assignment(c) if share < 1 else torch.arange(len(c)) for c in correlation]
     for _ in range(sweeps if share else 0):
         before = list(orders)
@@ -213,10 +207,7 @@ def matched(
 def weight_similarity(
     plan: Plan, first: Sequence[Weights], net: Sequence[Weights], orders: Sequence[Tensor], layer: int
 ) -> Float[Tensor, "unit unit"]:
-    """cos(Z_l): mean cosine of the units' incoming and of their outgoing weights, the neighbours' units in order.
-
-    The last layer's rows belong to different classes: units before it are compared by their incoming weights alone.
-    """
+    """cos(Z_l): mean cosine of the units' incoming and outgoing weights, without the last layer's (other classes)."""
     own = list(orders)
     own[layer] = torch.arange(len(orders[layer]))  # the neighbours' order, but its own units as they are numbered
     ordered = permuted(plan, net, own)

@@ -82,10 +82,7 @@ class PermutationMerging(Method):
         self.matching = Matching([layer.units for layer in self.plan.hidden], len(problem.teachers))
 
     def make_student(self) -> Student:
-        """The first teacher's net with the heads of all teachers side by side, not matched yet.
-
-        Raises InputError unless there are two teachers of one plain architecture, and for options that do not fit.
-        """
+        """The first teacher's net with all heads side by side. Raises InputError for teachers that do not fit."""
         teachers, shares = self.problem.teachers, self.config.shares
         if self.without:
             raise InputError(
@@ -132,10 +129,7 @@ class PermutationMerging(Method):
             self.reestimate(batches)
 
     def correlations(self, batches: Batches) -> list[list[Float[Tensor, "_ _"]]]:
-        """corr(A_l) of the first teacher's units with each further teacher's, a layer, over images and places.
-
-        Of what the activation is given: a rectified unit may be silent on the whole pool.
-        """
+        """corr(A_l) of the first teacher's units with each further one's, before activations, which may be silent."""
         moments = [[Moments() for _ in self.plan.hidden] for _ in self.problem.teachers[1:]]
         for batch in batches():
             first, *others = (

@@ -70,17 +70,9 @@ class OneStage(Coded):
         if self.weights["reconstruction"]:
             trains += self.compressors.values()
         closed = self.config.amalgamation == "pca"
-        return [
-            Stage(
-                "joint",
-                self.joint,
-                tuple(trains),
-                self.config.steps,
-                self.weights,
-                begin=self.take_all_components if closed else None,
-                changes=(self.compressors,) if closed else (),
-            )
-        ]
+        begin, changes = (self.take_all_components, (self.compressors,)) if closed else (None, ())
+        modules, steps = tuple(trains), self.config.steps
+        return [Stage("joint", self.joint, modules, steps, self.weights, begin=begin, changes=changes)]
 
     def take_all_components(self, batches: Batches) -> None:
         """The principal components of every layer."""

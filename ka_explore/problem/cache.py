@@ -30,18 +30,10 @@ CHUNK = 128  # images a forward: larger ones leave the processor's cache and are
 
 
 class TeacherCache:
-    """Answers of teachers by image index.
+    """Answers of teachers by image index, with the wanted layers by teacher, in ``teachers`` under `cache_root`.
 
-    Args:
-        teachers: teachers that share a module and preprocessing are run once.
-        images: the pool's images.
-        layers: by teacher, which of its named layers are wanted.
-        folder: where the files go; by default ``teachers`` under `cache_root`.
-        device: where the teachers run.
-
-    Raises:
-        InputError: when a teacher's answer is NaN, infinite, or the same for every image.
-        StoreError: when the folder cannot be written; set KA_EXPLORE_CACHE to one that can.
+    Raises InputError when a teacher's answer is NaN, infinite, or the same for every image, StoreError when the folder
+    cannot be written.
     """
 
     def __init__(
@@ -134,12 +126,11 @@ class TeacherCache:
 def open_array(path: Path) -> np.ndarray:
     """An array on disk, memory-mapped. Raises StoreError for a damaged file."""
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r")
+        return np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise StoreError(
             f"{path} of the teacher cache cannot be read ({error}): remove it, it is made anew."
         ) from error
-    return array
 
 
 @contextmanager

@@ -34,10 +34,7 @@ def settings_of(module: nn.Module) -> str:
 
 
 def described(thing: Any, above: tuple[Any, ...] = ()) -> str:
-    """A function, an object to call or a preprocessing: by name, and by all that tells it from others of that name.
-
-    ``above`` are the things that hold it, so that a circle ends.
-    """
+    """A function, an object to call or a preprocessing, by name and all it holds; ``above`` ends a circle."""
 
     def within(*things: Any) -> str:
         return str([described(inner, (*above, thing)) for inner in things])
@@ -61,8 +58,7 @@ def described(thing: Any, above: tuple[Any, ...] = ()) -> str:
         return thing.__name__
     name = str(getattr(thing, "__qualname__", type(thing).__qualname__))
     if hasattr(thing, "__code__"):
-        owner = [thing.__self__] if hasattr(thing, "__self__") else []
-        held = [*owner, *values_held(inspect.unwrap(thing))]
+        held = [*([thing.__self__] if hasattr(thing, "__self__") else []), *values_held(inspect.unwrap(thing))]
         return name + (within(*held) if held else "")
     if hasattr(thing, "__dict__"):
         return name + within(vars(thing))

@@ -142,10 +142,7 @@ def check_eager(owner: str, module: nn.Module) -> None:
 
 @contextmanager
 def tap(owner: str, module: nn.Module, layers: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
-    """Within the ``with``: what the named layers (name → layout) put out in one forward, as maps.
-
-    Raises InputError when a layer runs more than once (a module used twice has no one feature).
-    """
+    """Within the ``with``: what the layers (name → layout) put out, as maps. Raises InputError where one runs twice."""
     features: dict[str, Tensor] = {}
     thread = get_ident()
 

@@ -53,21 +53,15 @@ def in_notebook() -> bool:
 def progress_bar(
     total: int, description: str, *, unit: str = "step", show: bool | None = None
 ) -> AbstractContextManager[Any]:
-    """A tqdm bar: a widget in a notebook with ipywidgets, text elsewhere.
-
-    Where ``show`` is None it is shown in a notebook and on a terminal, never in a log file.
-    """
+    """A tqdm bar, a widget in a notebook with ipywidgets; where ``show`` is None it is never shown in a log file."""
     watcher = WATCHER.get()
     if watcher is not None:
         return WatchedBar(watcher if show is not False else lambda _what, _share: None, total, description)
     options: dict[str, Any] = {"total": total, "desc": description, "unit": unit, "leave": False, "delay": 0.5}
-    bar: AbstractContextManager[Any]
     if in_notebook() and find_spec("ipywidgets") is not None and show is not False:
         from tqdm.notebook import tqdm as notebook_bar
 
-        bar = notebook_bar(**options)
-    else:
-        from tqdm import tqdm
+        return notebook_bar(**options)
+    from tqdm import tqdm
 
-        bar = tqdm(**options, disable=None if show is None else not show, file=sys.stderr)
-    return bar
+    return tqdm(**options, disable=None if show is None else not show, file=sys.stderr)

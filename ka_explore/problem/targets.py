@@ -205,10 +205,7 @@ def mix_with_neighbours(answers: Float[Tensor, "image column"], nearest: Int64[T
 
 
 def balance(raw: Float[Tensor, "image column"], strength: float) -> Float[Tensor, "image column"]:
-    """Softmax of the logits and a number a column that takes the columns' shares of the pool towards each other.
-
-    A share becomes proportional to its power 1 − strength, by fixed-point steps, each seven tenths of the way.
-    """
+    """Softmax of the logits and a number a column that makes shares of the pool ∝ their power 1 − strength."""
     shares = raw.softmax(dim=1).mean(dim=0).clamp_min(1e-12)
     wanted = shares ** (1 - strength)
     wanted = wanted / wanted.sum()
@@ -266,11 +263,7 @@ def as_targets(
     nearest: Int64[Tensor, "image neighbour"] | None,
     chosen: Mapping[str, float | int | str],
 ) -> Targets:
-    """Targets of these probabilities, as logits at the level of the teachers' own.
-
-    No probability is set lower than the lowest in the task's raw softmax over the pool, so that no logit is further
-    down than a teacher's was.
-    """
+    """Targets of these probabilities as logits at the level of the teachers' own, none further down than theirs."""
     own, target = {}, {}
     replaced: dict[str, Tensor] = {}
     for task in labels.tasks:

@@ -21,10 +21,7 @@ BY_HAND = "(made by hand)"
 def asked_for(
     method: object, form: str | None, options: Mapping[str, Any]
 ) -> tuple[str, type[Method], str | None, dict[str, Any]]:
-    """Name and class of a method, form and options; a class that is not in the table is made by hand.
-
-    Raises InputError for what is neither a name nor a class.
-    """
+    """Name and class of a method, form and options; a class that is not in the table is made by hand."""
     if isinstance(method, type) and issubclass(method, Method):
         name = next((name for name, kind in METHODS.items() if kind is method), BY_HAND)
         return name, method, form, dict(options)
@@ -39,10 +36,7 @@ def asked_for(
 
 
 def kind_of(about: Mapping[str, Any], method: type[Method] | None, folder: Path) -> type[Method]:
-    """The class of a folder's method: the one given, or of the table.
-
-    Raises InputError for a method made by hand that is not given, and for one given that is not the folder's.
-    """
+    """The class of a folder's method: the one given, or of the table. Raises InputError where they do not fit."""
     name = about["method"]
     if name == BY_HAND:
         if method is None:

@@ -26,10 +26,7 @@ def add_balances(method: Method) -> None:
 
 
 def stages_of(method: Method) -> list[Stage]:
-    """The method's table of contents, with what moves the weights of a stage's terms trained beside the rest.
-
-    Initial terms of GradNorm are those of the first images of the pool.
-    """
+    """The method's table of contents, GradNorm trained beside the rest; its initial terms are the first images'."""
     stages = []
     for stage in method.stages():
         balance = balance_of(method, stage)
@@ -61,17 +58,13 @@ def sums(output: StepOutput) -> dict[str, Float[Tensor, ""]]:
 
 
 def loss_of(method: Method, stage: Stage, terms: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
-    """Σ weight · term over the terms whose weight is not zero, so that an idle term costs no backward pass.
-
-    Raises TypeError for a stage that trains and weighs a term that it does not put out.
-    """
+    """Σ weight · term over weights not zero: an idle term costs nothing. Raises TypeError for a missing term."""
     missing = [name for name, weight in stage.weights.items() if weight and name not in terms]
     if missing:
         raise TypeError(f"stage {stage.name!r} weighs {', '.join(missing)}; its output has {', '.join(terms)}.")
     balance = balance_of(method, stage)
     if balance is not None:
-        loss: Tensor = balance(terms, stage.weights, stage.trains[0].parameters())
-        return loss
+        return balance(terms, stage.weights, stage.trains[0].parameters())
     used = [stage.weights[name] * term for name, term in terms.items() if stage.weights.get(name)]
     return torch.stack(used).sum() if used else sum((0.0 * term for term in terms.values()), torch.zeros(()))
 

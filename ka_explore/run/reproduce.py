@@ -22,9 +22,6 @@ TO_THE_END = "advance(None)"
 C = TypeVar("C")
 
 
-# Options
-
-
 def plain_value(value: Any) -> Any:
     """An option's value as ``run.json`` or a config has it, tuples as tuples."""
     return tuple(value) if isinstance(value, list) else value
@@ -59,9 +56,6 @@ def called(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
-# Python
-
-
 def quoted(text: object) -> str:
     """A text in double quotes, with its letters as they are."""
     return json.dumps(str(text), ensure_ascii=False)
@@ -84,10 +78,7 @@ def open_lines(*folders: object) -> str:
 
 
 def from_scratch(about: Mapping[str, Any], *, names: Mapping[int, str] | None = None) -> str:
-    """The lines that make a run anew: the problem, the run, and a fork wherever other options came into force.
-
-    The names of the runs on the way are by the step at which they were forked; 0 for the first.
-    """
+    """The lines that make a run anew, forks included; names on the way are by step of the fork, 0 for the first."""
     names, configs = dict(names or {}), about["configs"]
     last = configs[-1][0]
     names[last] = str(about["name"])
@@ -123,9 +114,6 @@ def with_fork(about: Mapping[str, Any], name: str, at: int, changes: Mapping[str
     before = [[start, config] for start, config in about["configs"] if start < at]
     config = {**config_at(about["configs"], at), **changes}
     return {**about, "name": name, "configs": [*before, [at, config]], "parent": [about["name"], at]}
-
-
-# Commands
 
 
 def command(*words: object, **options: Mapping[str, Any]) -> str:

@@ -98,8 +98,7 @@ def drawn_like(draw: str) -> Callable[..., Tensor]:
 
     def fill(generator: torch.Generator, like: Tensor, *bounds: Any, **options: Any) -> Tensor:
         bounds = (0, *bounds) if draw == "random_" and len(bounds) == 1 else bounds
-        filled: Tensor = getattr(torch.empty_like(like, **options), draw)(*bounds, generator=generator)
-        return filled
+        return getattr(torch.empty_like(like, **options), draw)(*bounds, generator=generator)
 
     return fill
 

@@ -49,7 +49,6 @@ from ka_explore.run.take_snapshot import take_snapshot
 from ka_explore.run.teacher_outputs import TeacherOutputs
 
 SMALL = 2_000_000  # a student with fewer parameters runs fastest on one thread
-
 Row = dict[str, Any]
 
 
@@ -138,8 +137,7 @@ class Run:
         self.device = choose_device(about["device"] if there else "cpu")
         configs = [(int(step), kind.Config.of(config)) for step, config in about["configs"]]
         self._state = State(kind, problem, configs, self.seed, self.device, first)
-        small = sum(p.numel() for p in self.student.parameters()) < SMALL
-        self._usual_threads = 1 if small else None
+        self._usual_threads = 1 if sum(p.numel() for p in self.student.parameters()) < SMALL else None
         self._teacher_outputs = TeacherOutputs(problem, self.device)
         self._lock = FairLock()
         self._dirty = False  # a step was interrupted between its parts: go back before going on
@@ -312,10 +310,7 @@ class Run:
         return self.advance(None, progress=progress)
 
     def seek(self, step: int) -> Self:
-        """Stand at a recorded step, earlier or later: the nearest checkpoint before it, then replay.
-
-        Raises InputError for a step that is not recorded.
-        """
+        """Stand at a recorded step: the nearest checkpoint before it, then replay. Raises InputError for others."""
         with self._lock:
             if not is_whole(step) or step > self.recorded:
                 raise InputError(f"seek({step!r}): expected a recorded step, 0 to {self.recorded}.")

@@ -42,7 +42,6 @@ from ka_explore.errors import InputError
 
 # The terms about the answers as the methods of the table call them: for what was kept before stages declared theirs.
 SOFT_TERMS = ("soft", "logits", "cross_entropy")
-
 VOCABULARY = (
     r"scores|neighbours",
     r"(logits|common|error|channel_error|code|regressed|entropy|weight)/[^/]+",
@@ -90,10 +89,7 @@ class Snapshot:
         return tuple(self.knows)
 
     def group(self, prefix: str) -> dict[str, np.ndarray]:
-        """The arrays under a prefix, by what follows it: ``group("common")`` gives ``{net: array}``.
-
-        Raises InputError that lists what there is when there is none.
-        """
+        """The arrays under a prefix, by what follows it: ``{net: array}`` of "common". Raises InputError for none."""
         found = {name.split("/", 1)[1]: a for name, a in self.arrays.items() if name.startswith(prefix + "/")}
         if not found:
             there = sorted({name.split("/")[0] for name in self.arrays})

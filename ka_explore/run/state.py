@@ -19,10 +19,7 @@ from ka_explore.run.step import build, make_optimizer, shapes
 
 
 class State:
-    """A method, and where it stands; ``configs`` are (step from which they are in force, options) in order.
-
-    It is built with the initial weights of the seed, unless a method that has them is given.
-    """
+    """A method, and where it stands; ``configs`` are (step from which they are in force, options) in order."""
 
     def __init__(
         self,

@@ -54,10 +54,7 @@ def in_eval_mode(method: nn.Module) -> Iterator[None]:
 def training_step(
     method: Method, stage: Stage, batch: Batch, optimizer: torch.optim.Optimizer, rate: float, precision: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Forward, loss, backward, update: what a row says of it, and what was not finite, in which case nothing changed.
-
-    The method is as `prepare` left it.
-    """
+    """Forward, loss, backward, update: what a row says of it, and what was not finite, whereupon nothing changed."""
     with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         output = stage.forward(batch)
         by_name = sums(output)

@@ -116,10 +116,7 @@ class Store:
         return about
 
     def amend(self, *, name: str | None = None, parent: tuple[str, int] | None = None) -> None:
-        """Give the run another name, or its parent's name as it is now; all else in ``run.json`` stays.
-
-        Raises InputError for an empty name, StoreError when it cannot be read or written; the old one is kept then.
-        """
+        """Give the run another name, or its parent's as it is now. Raises InputError or StoreError; all stays then."""
         if name is not None and not name.strip():
             raise InputError("a run's name has at least one letter, got none.")
         about = self._read_about()  # as it is now: another store of this folder may have amended it
@@ -150,8 +147,7 @@ class Store:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row. Raises StoreError when it cannot be written; the rows before are kept."""
-        line = json.dumps(row).encode() + b"\n"
-        mode = "r+b" if self._history.exists() else "w+b"
+        line, mode = json.dumps(row).encode() + b"\n", "r+b" if self._history.exists() else "w+b"
         with writing(self.folder), self._history.open(mode, buffering=0) as file:
             file.truncate(self._good_end)  # a row cut off earlier must not stay in front of this one
             file.seek(self._good_end)
@@ -211,11 +207,8 @@ class Store:
         except Exception as error:  # damaged bytes can raise anything
             raise StoreError(f"{path} cannot be read: {error!r}") from error
         weights, optimizer = map(state.get, ("method", "optimizer")) if isinstance(state, dict) else (None, None)
-        if (
-            not isinstance(weights, dict)
-            or not isinstance(optimizer, dict)
-            or not all(isinstance(value, torch.Tensor) for value in weights.values())
-        ):
+        fits = isinstance(weights, dict) and isinstance(optimizer, dict) and all(map(torch.is_tensor, weights.values()))
+        if not fits:
             raise StoreError(f"{path} is not a checkpoint of a run.")
         return state
 
@@ -229,14 +222,8 @@ class Store:
         """Write a snapshot whole or not at all. Raises StoreError."""
         with writing(self.folder):
             shared = self._share(snapshot)
-        about = {
-            "step": snapshot.step,
-            "stage": snapshot.stage,
-            "classes": snapshot.classes,
-            "knows": dict(snapshot.knows),
-            "soft_term": snapshot.soft_term,
-            "shared": shared,
-        }
+        about: dict[str, Any] = {"step": snapshot.step, "stage": snapshot.stage, "classes": snapshot.classes}
+        about |= {"knows": dict(snapshot.knows), "soft_term": snapshot.soft_term, "shared": shared}
         arrays: dict[str, Any] = {f"array:{n}": without_tail(a) for n, a in snapshot.arrays.items() if n not in shared}
         arrays |= {f"label:{task}": y for task, y in (snapshot.labels or {}).items()}
         arrays |= {"index": snapshot.index, "about": np.array(json.dumps(about))}
@@ -301,8 +288,7 @@ class Store:
 
     def _steps(self, kind: str) -> list[int]:
         """The steps that have a file of this kind, in order."""
-        files = (self.folder / kind).glob(f"*{ENDINGS[kind]}")
-        return sorted(int(path.stem) for path in files if path.stem.isdigit())
+        return sorted(int(p.stem) for p in (self.folder / kind).glob(f"*{ENDINGS[kind]}") if p.stem.isdigit())
 
     def copy(self, folder: Path, about: Mapping[str, Any], *, rows: int) -> "Store":
         """A new run's folder with the first ``rows`` rows and what belongs to them: a fork."""
@@ -384,8 +370,7 @@ def with_tail(array: np.ndarray, samples: int) -> np.ndarray:
     """The array with NaN for its last samples again. Raises ValueError for more samples than there are."""
     if array.dtype.kind != "f" or len(array) == samples:
         return array
-    tail = np.full((samples - len(array), *array.shape[1:]), np.nan, array.dtype)
-    return np.concatenate([array, tail])
+    return np.concatenate([array, np.full((samples - len(array), *array.shape[1:]), np.nan, array.dtype)])
 
 
 def is_row(line: bytes, step: int) -> bool:

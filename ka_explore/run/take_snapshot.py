@@ -17,11 +17,7 @@ CHANNEL_ROWS = 128  # images whose errors are kept by channel
 
 
 def take_snapshot(method: Method, stage: Stage | None, step: int, asked: TeacherOutputs) -> Snapshot:
-    """Named arrays on the probe set; see `ka_explore.run.snapshot`.
-
-    The method is in eval mode, gradients off; the stage is that of the next step, None for a method that trains
-    nothing.
-    """
+    """Named arrays on the probe set, of a method in eval mode; the stage is the next step's, None where none trains."""
     problem, targets = asked.problem, targets_of(method)
     index = problem.pool.probe_index
     batch = asked.batch(index, method)
@@ -76,10 +72,7 @@ def evidence(
 
 
 def as_stored(name: str, array: Tensor) -> np.ndarray:
-    """An array of a snapshot, in single precision.
-
-    Errors by channel would be most of its size: they are in half precision, and of the first images only.
-    """
+    """An array in single precision; errors by channel, most of the size, in half and of the first images only."""
     if not name.startswith("channel_error/"):
         return array.float().cpu().numpy()
     stored = array.clamp(max=torch.finfo(torch.float16).max).half().cpu().numpy()

@@ -41,11 +41,8 @@ class TeacherOutputs:
     def batch(self, index: np.ndarray, method: Method, *, augment: int | None = None) -> Batch:
         """The images of these indices and what the teachers say of them, as the method asks for it.
 
-        The logits of teachers that do not teach stay their own, whatever stands in for the others'.
-
-        Args:
-            augment: the seed of the pool's augmentation, if it has one; None leaves the images as they are. An
-                augmented image has the target of the image it was made from.
+        The logits of teachers that do not teach stay their own. ``augment`` is the seed of the pool's augmentation; an
+        augmented image has the target of the image it was made from.
         """
         pool = self.problem.pool
         images = pool.images[index].to(self.device, memory_format=torch.channels_last)
@@ -70,17 +67,12 @@ class TeacherOutputs:
         key = str(wanted)
         with self._making:
             if key not in self._caches:
-                self._caches[key] = TeacherCache(
-                    self.problem.teachers, self.problem.pool.images, wanted, device=self.device
-                )
+                teachers, images = self.problem.teachers, self.problem.pool.images
+                self._caches[key] = TeacherCache(teachers, images, wanted, device=self.device)
             return self._caches[key]
 
     def targets(self, kind: TargetKind, without: tuple[str, ...] = ()) -> Targets:
-        """What stands in for the teachers' own answers.
-
-        A function of the teachers and the pool alone, so it is in no checkpoint; it is made on first use. The targets
-        are those of the problem of the teachers that are heard.
-        """
+        """What stands in for the teachers' own answers: made of teachers and pool alone, on first use."""
         with self._making:
             if (kind, without) not in self._targets:
                 self._targets[kind, without] = self._make_targets(kind, without)

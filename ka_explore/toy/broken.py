@@ -37,12 +37,7 @@ def broken(name: str, *, seed: int = 0) -> tuple[Problem, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is wrong with a prepared run.
-
-    Attributes:
-        finding: the name that `ka_explore.diagnose` gives it.
-        words: what was done, and what shows it.
-    """
+    """What is wrong with a prepared run: the finding's name in the diagnosis, what was done and what shows it."""
 
     finding: str
     words: str
@@ -58,7 +53,6 @@ def broken_answer(name: str) -> Answer:
 
 
 # What was done: do not read on before you have looked.
-
 
 Made = tuple[Problem, dict[str, Any]]
 OPTIONS: Mapping[str, Any] = {"method": "common_feature", "steps": 150, "snapshot_every": 25}

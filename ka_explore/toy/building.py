@@ -28,7 +28,6 @@ TASK = "class"
 LEAST = 10  # fewer images than classes teach nothing
 PROBE = 256  # images of the pool that pictures are made of
 
-
 Kind = TypeVar("Kind", Pictures, Sprites)
 Shown = tuple[np.ndarray, Mapping[str, np.ndarray]]
 """Images, and by task the labels that are told of them."""
@@ -132,13 +131,9 @@ def build(
 
     Args:
         defaults: how many unlabelled and labelled images, and how much label noise, where it is not asked.
-        rest: images for teachers and pool; ``test`` are those to mark on.
         own: the indices of the images that the teacher of a number can learn from.
         lesson: what it is shown of those it is dealt, given its number, the share of wrong labels and its randomness.
         marked: what the images of ``pool`` or ``test`` look like, and their labels, which are for marking.
-        options: what the problem takes besides.
-
-    Raises InputError for options out of range.
     """
     seed = int(asked.seed)
     rest, test = set_aside(rest, test, validation=asked.validation)
@@ -169,10 +164,7 @@ def split_by_class(
     test: Pictures,
     **options: Any,
 ) -> Problem:
-    """The problem whose teachers know different classes of one task: each learns from images of its own.
-
-    Raises InputError for options out of range.
-    """
+    """The problem whose teachers know different classes of one task: each learns from images of its own."""
     known = [recipe.tasks[TASK] for recipe in recipes]
     everything = tuple(dict.fromkeys(label for labels in known for label in labels))
 

@@ -106,10 +106,7 @@ def draw(count: int, size: int, seed: int) -> Sprites:
 
 
 def outline(shape: str) -> Float64[np.ndarray, "corner 2"]:
-    """A shape's corners, moved and scaled to have its centroid at the origin and an area of one.
-
-    Area and centroid by the shoelace formula.
-    """
+    """A shape's corners with the centroid at the origin and an area of one, by the shoelace formula."""
     corners = np.array(CORNERS[shape], dtype=np.float64)
     following = np.roll(corners, -1, axis=0)
     cross = corners[:, 0] * following[:, 1] - following[:, 0] * corners[:, 1]

@@ -30,12 +30,7 @@ CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shi
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images and the name of each one's class.
-
-    Attributes:
-        images: (image, channel, height, width), uint8, or float in [0, 1].
-        names: one a picture.
-    """
+    """Images (image, channel, height, width), uint8 or float in [0, 1], and the name of each one's class."""
 
     images: np.ndarray
     names: np.ndarray
@@ -148,10 +143,7 @@ def fashion_pictures(part: str) -> Pictures:
 
 
 def fashion_folder() -> Path:
-    """Where Fashion-MNIST is: the folder in environment variable KA_EXPLORE_FASHION, or that of Debian's package.
-
-    Raises InputError that says how to get it.
-    """
+    """Where Fashion-MNIST is: in KA_EXPLORE_FASHION or Debian's package. Raises InputError that says how to get it."""
     set_by_user = os.environ.get("KA_EXPLORE_FASHION")
     folder = Path(set_by_user or "/usr/share/datasets/fashion-mnist")
     if not folder.is_dir():

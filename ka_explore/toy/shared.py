@@ -78,8 +78,7 @@ def shared_digits(asked: Asked) -> Problem:
 
 def is_striped(count: int, seed: int, *, stream: int) -> Bool[np.ndarray, "image"]:
     """Which images of a pool or test (see `STREAMS`) are striped: half of them, drawn by lot."""
-    lot = np.random.default_rng([seed, stream]).permutation(count)
-    return np.asarray(lot % 2 == 1)
+    return np.asarray(np.random.default_rng([seed, stream]).permutation(count) % 2 == 1)
 
 
 def corrupted(
