@@ -73,11 +73,8 @@ def rounded(value: Any) -> Any:
 
 def read(file: Path) -> dict[str, Trial]:
     """The trials of a file, by section; none if there is no file yet."""
-    if not file.exists():
-        return {}
-    return {
-        name: Trial.from_dict(found) for name, found in json.loads(file.read_text(encoding="utf-8"))["sections"].items()
-    }
+    found = json.loads(file.read_text(encoding="utf-8"))["sections"] if file.exists() else {}
+    return {name: Trial.from_dict(result) for name, result in found.items()}
 
 
 def blocks(trials: Mapping[str, Trial]) -> dict[str, str]:

@@ -30,27 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Marks:
-    """What a run, or a reference, gets right on the test images; all are shares from 0 to 1.
-
-    Attributes:
-        joint: by task, over all its classes.
-        within: by teacher, on and among its own classes.
-        agreement: by teacher, with its answers, on all images.
-    """
+    """What a run, or a reference, gets right on the test images: shares from 0 to 1, by task and twice by teacher."""
 
     joint: Mapping[str, float]
     within: Mapping[str, float]
     agreement: Mapping[str, float]
-
-    @property
-    def joint_mean(self) -> float:
-        """Mean joint accuracy over tasks."""
-        return float(np.mean(list(self.joint.values())))
-
-    @property
-    def within_mean(self) -> float:
-        """Mean over teachers of the accuracy within their classes."""
-        return float(np.mean(list(self.within.values())))
 
 
 @dataclass(frozen=True)
@@ -71,13 +55,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class References:
-    """What the teachers themselves reach on the test images.
+    """What the teachers reach on the test images: each within its own classes; by task, their raw logits side by side.
 
-    Attributes:
-        teachers: by teacher, its accuracy within its own classes.
-        ensemble: by task, joint accuracy of the teachers' raw logits side by side.
-        routed: by task, joint accuracy if every image went to the teacher that knows its class: the ceiling of
-            choosing among teachers (the first such teacher where several know the class).
+    Routed: by task, if every image went to the first teacher that knows its class, the ceiling of choosing among them.
     """
 
     teachers: Mapping[str, float]
@@ -125,12 +105,7 @@ def teacher_answers(problem: Problem) -> dict[str, Tensor]:
 
 
 def mark(problem: Problem, scores: Tensor, answers: Mapping[str, Tensor]) -> Marks:
-    """Marks of scores (image, class) of the test images.
-
-    Args:
-        scores: in the order of ``problem.labels.classes``.
-        answers: the teachers' logits, for the agreement.
-    """
+    """Marks of scores (image, class, in the order of the problem's) of test images, and agreement with the answers."""
     labels, truth = problem.labels, labelled(problem).labels
     joint = {}
     for task in labels.tasks:
@@ -188,11 +163,9 @@ def compare(runs: Sequence[Run]) -> Comparison:
             raise InputError(
                 f"runs {runs[0].name!r} and {run.name!r} are of different problems: compare like with like."
             )
-    answers = teacher_answers(problem)
-    images = labelled(problem).images
-    entries = []
+    answers, entries = teacher_answers(problem), []
     for run in runs:
-        marks = mark(problem, run.predict(images[:]), answers)
+        marks = mark(problem, run.predict(labelled(problem).images[:]), answers)
         entries.append(
             Entry(
                 name=run.name,
@@ -200,9 +173,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
                 uses_labels=run.method.uses_labels,
                 seed=run.seed,
                 steps=run.step,
-                joint=marks.joint,
-                within=marks.within,
-                agreement=marks.agreement,
+                **vars(marks),
                 seconds=round(sum(row["seconds"] for row in run.history()), 3),
                 parameters=run.method.deployed_parameters,
             )

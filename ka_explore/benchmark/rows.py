@@ -27,18 +27,10 @@ def kept_rows(
     title: str = "rows",
     progress: bool | None = None,
 ) -> dict[str, Any]:
-    """By name: what ``work`` answers to what is asked.
+    """By name: what ``work`` answers to what is asked, its keywords; both are JSON, if answers are kept.
 
-    A row that the folder has is not computed again, if it was asked the same in the same environment; of a changed
-    program it knows nothing: remove the folder.
-
-    Args:
-        folder: where each answer is kept as ``<name>.json``; None keeps none.
-        asked: by name, the keywords of ``work``; JSON, if it is kept.
-        work: its answer is JSON too, if it is kept.
-        jobs: processes.
-        title: of the bar.
-        progress: whether there is one.
+    An answer is kept in the folder as ``<name>.json`` and not computed again, if it was asked the same in the same
+    environment; of a changed program it knows nothing: remove the folder.
     """
     around = environment(torch.device("cpu"))
     answers = {}

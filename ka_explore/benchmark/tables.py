@@ -30,12 +30,8 @@ METHODS_AND_BASELINES = (
 QUARTER = Candidate("distillation, temperature 0.25", "distillation", None, {"temperature": 0.25})
 EIGHT = Candidate("distillation, temperature 8", "distillation", None, {"temperature": 8.0})
 EQUAL = Candidate("A at equal weights", "common_feature", None, {"mmd_weight": 1.0, "reconstruction_weight": 1.0})
-PUBLISHED = Candidate(
-    "A at the published code's weights",
-    "common_feature",
-    None,
-    {"mmd_weight": 10.0, "reconstruction_weight": 10.0, "reconstruction": "mean", "norm": "none"},
-)
+AS_PUBLISHED = {"mmd_weight": 10.0, "reconstruction_weight": 10.0, "reconstruction": "mean", "norm": "none"}
+PUBLISHED = Candidate("A at the published code's weights", "common_feature", None, AS_PUBLISHED)
 LONGER = Candidate("distillation, 1200 steps", "distillation", None, {"steps": 1200})
 WITHOUT = Candidate("C without selection", "adaptive", "without_selection")
 
@@ -87,11 +83,7 @@ class Section:
 
 SECTIONS = {
     "noisy_teachers": Section(
-        "`mnist`, noisy_teachers",
-        "mnist",
-        {"preset": "noisy_teachers"},
-        more=(QUARTER, EQUAL, PUBLISHED),
-        seeds=8,
+        "`mnist`, noisy_teachers", "mnist", {"preset": "noisy_teachers"}, more=(QUARTER, EQUAL, PUBLISHED), seeds=8
     ),
     "few_images": Section("`mnist`, few_images", "mnist", {"preset": "few_images"}, more=(EIGHT,), seeds=8),
     "plenty": Section("`mnist`, plenty", "mnist", {"preset": "plenty"}, seeds=8),
@@ -102,15 +94,9 @@ SECTIONS = {
 
 
 def section(name: str, *, seeds: Sequence[int], jobs: int = 1, validation: bool = False) -> str:
-    """One table as Markdown, with its title and what did not apply.
+    """One table as Markdown, with its title and what did not apply; marked on the validation split where asked.
 
-    Args:
-        name: in ``SECTIONS``.
-        seeds: of problems and runs.
-        jobs: processes of one thread each.
-        validation: mark on the validation split, and leave the test images alone.
-
-    Raises InputError for an unknown name.
+    Raises InputError for a name that is not in ``SECTIONS``.
     """
     if name not in SECTIONS:
         raise unknown("table", name, SECTIONS)

@@ -5,11 +5,11 @@ runs differ by two points for no reason; the paired difference to plain distilla
 """
 
 import re
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from ka_explore.benchmark.evaluate import Entry, References, compare, references
@@ -58,13 +58,13 @@ class Trial:
     def line(self, label: str) -> "Line":
         """Means and spreads over the seeds, and paired differences to distillation and to the teachers."""
         entries = [self.entries[label][seed] for seed in self.seeds]
-        joint = [mean(entry.joint.values()) for entry in entries]
-        within = [mean(entry.within.values()) for entry in entries]
-        own = [mean(self.references[seed].teachers.values()) for seed in self.seeds]
+        joint = [fmean(entry.joint.values()) for entry in entries]
+        within = [fmean(entry.within.values()) for entry in entries]
+        own = [fmean(self.references[seed].teachers.values()) for seed in self.seeds]
         baseline = self.entries.get(BASELINE)
         gain = None
         if baseline is not None and label != BASELINE:
-            gain = Spread.of([j - mean(baseline[s].joint.values()) for j, s in zip(joint, self.seeds, strict=True)])
+            gain = Spread.of([j - fmean(baseline[s].joint.values()) for j, s in zip(joint, self.seeds, strict=True)])
         return Line(
             label=label,
             uses_labels=entries[0].uses_labels,
@@ -121,24 +121,16 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """Of at least one number; the deviation of one is zero."""
-        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-        return cls(statistics.fmean(values), deviation, min(values), sum(v > 0 for v in values), len(values))
+        deviation = stdev(values) if len(values) > 1 else 0.0
+        return cls(fmean(values), deviation, min(values), sum(v > 0 for v in values), len(values))
 
 
 @dataclass(frozen=True)
 class Line:
-    """A candidate over all seeds; accuracies are shares from 0 to 1.
+    """A candidate over all seeds: accuracies from 0 to 1, and what they are, seed by seed, above others.
 
-    Attributes:
-        joint: accuracy over all classes.
-        gain: joint accuracy minus distillation's, seed by seed; None for distillation itself.
-        within: mean over teachers of the accuracy within the teacher's own classes.
-        above_teachers: that minus what the teachers themselves reach, seed by seed.
-        above_each: the same for each teacher.
-        joint_each: joint accuracy of each task.
-        within_each: accuracy within each teacher's own classes.
-        seconds: of training.
-        parameters: needed to predict.
+    The gain is over distillation (None for itself); ``within`` is the mean over teachers, on their own classes;
+    seconds are of training, parameters those needed to predict.
     """
 
     label: str
@@ -152,11 +144,6 @@ class Line:
     within_each: Mapping[str, Spread]
     seconds: Spread
     parameters: int
-
-
-def mean(values: Any) -> float:
-    """Mean of some numbers."""
-    return statistics.fmean(values)
 
 
 def trial(
@@ -173,19 +160,11 @@ def trial(
     kept: Path | None = None,
     progress: bool | None = None,
 ) -> Trial:
-    """Run every candidate on every seed of a problem and mark it on the test images.
+    """Run every candidate on every seed of a problem of ``toy.PROBLEMS`` and mark it on the test images.
 
-    Args:
-        problem: a name in ``ka_explore.toy.PROBLEMS``; each seed is handed to it.
-        options: of the problem.
-        tasks: the tasks wanted; None for all.
-        candidates: what is compared.
-        seeds: of problem and runs alike.
-        folder: keep the runs here as ``<label>-<seed>``; None keeps none.
-        jobs: processes; each computes on one thread.
-        snapshot_every: see `Run`.
-        skip_refused: leave out a candidate that cannot work on the problem, and say why in ``refused``.
-        kept: a folder of rows that need not be run again, and to which each is added; see `kept_rows`.
+    A seed is the problem's and the runs'. The folder keeps runs as ``<label>-<seed>``; ``kept`` is one of rows that
+    need not be run again, see `kept_rows`. Each of the ``jobs`` computes on one thread. With ``skip_refused`` a
+    candidate that cannot work on the problem is left out, and ``refused`` says why.
 
     Raises InputError for an unknown problem or method, no seed, or a candidate that cannot work on the problem.
     """
@@ -281,12 +260,8 @@ def table(result: Trial, *, each: bool = False) -> str:
     teachers = list(rows[0].within_each) if rows and not tasks else []
     more = (tasks or teachers) if each else []
     head = ["method", "joint accuracy", "minus distillation, paired", "within own classes"]
-    head += [
-        "minus the teachers, paired",
-        *(f"{'joint' if tasks else 'within'} {name}" for name in more),
-        "parameters",
-        "seconds",
-    ]
+    head += ["minus the teachers, paired", *(f"{'joint' if tasks else 'within'} {name}" for name in more)]
+    head += ["parameters", "seconds"]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for row in rows:
         gain = "–" if row.gain is None else points(row.gain)
@@ -294,13 +269,10 @@ def table(result: Trial, *, each: bool = False) -> str:
         shares += [percent((row.joint_each if tasks else row.within_each)[name]) for name in more]
         seconds = f"{row.seconds.mean:.1f} ± {row.seconds.deviation:.1f}" if each else f"{row.seconds.mean:.1f}"
         lines.append([row.label, *shares, f"{row.parameters:,}", seconds])
-    own = Spread.of([mean(r.teachers.values()) for r in references])
-    routed = Spread.of([mean(r.routed.values()) for r in references])
+    own = Spread.of([fmean(r.teachers.values()) for r in references])
+    routed = Spread.of([fmean(r.routed.values()) for r in references])
     owns = ["–" if tasks else percent(Spread.of([r.teachers[name] for r in references])) for name in more]
-    routes = [
-        percent(Spread.of([r.routed[name] for r in references])) if tasks else own_
-        for name, own_ in zip(more, owns, strict=True)
-    ]
+    routes = [percent(Spread.of([r.routed[name] for r in references])) for name in more] if tasks else owns
     lines.append(["each teacher on its own classes", "–", "–", percent(own), "–", *owns, "–", "–"])
     lines.append(["teachers, routed by the true class", percent(routed), "–", percent(own), "–", *routes, "–", "–"])
     lines += [[label, *["–"] * (len(head) - 1)] for label in result.refused]

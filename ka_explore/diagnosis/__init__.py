@@ -132,8 +132,7 @@ def read_examination(store: "Store") -> dict[str, Any] | None:
         found = json.loads((store.folder / "examination.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    mine = isinstance(found, dict) and found.get("fingerprints") == store.about["fingerprints"]
-    return found if mine else None
+    return found if isinstance(found, dict) and found.get("fingerprints") == store.about["fingerprints"] else None
 
 
 def live(run: "Run") -> Evidence:
@@ -153,8 +152,7 @@ def live(run: "Run") -> Evidence:
             replace_file(run.folder / "examination.json", lambda file: file.write(to_json(found)))
         except OSError as error:
             run.store.notes.append(f"the examination of the teachers could not be kept: {error}.")
-    snapshots = [s for s in known.snapshots if s.step < run.step]
-    snapshots.append(run.snapshot())
+    snapshots = [*(s for s in known.snapshots if s.step < run.step), run.snapshot()]
     return replace(known, rows=run.history(), snapshots=snapshots, examination=found, steps=run.steps)
 
 
@@ -207,15 +205,5 @@ def explains(cause: Finding, effect: Finding) -> bool:
     return cause.score > effect.score and effect.name in EXPLAINS.get(cause.name, ()) and not other
 
 
-__all__ = [
-    "CHECKS",
-    "THRESHOLDS",
-    "Attempt",
-    "CannotCheck",
-    "Evidence",
-    "Finding",
-    "Findings",
-    "Threshold",
-    "diagnose",
-    "judge",
-]
+__all__ = ["CHECKS", "THRESHOLDS", "diagnose", "judge"]
+__all__ += ["Attempt", "CannotCheck", "Evidence", "Finding", "Findings", "Threshold"]

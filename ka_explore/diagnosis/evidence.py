@@ -73,8 +73,7 @@ class Evidence:
     @cached_property
     def task_of(self) -> dict[str, str]:
         """By teacher, its task."""
-        last = self.last
-        return {teacher: last.classes[known[0]][0] for teacher, known in last.knows.items()}
+        return {teacher: self.last.classes[known[0]][0] for teacher, known in self.last.knows.items()}
 
     def mates(self, teacher: str) -> list[str]:
         """The other teachers of its task."""
@@ -99,12 +98,11 @@ class Evidence:
 
         Raises CannotCheck where the pool has no labels of the teacher's task.
         """
-        last, task = self.last, self.task_of[teacher]
-        y = (last.labels or {}).get(task)
+        task = self.task_of[teacher]
+        y = (self.last.labels or {}).get(task)
         if y is None:
             raise CannotCheck("the pool has no labels (they would be used for marking only).")
-        start = [t for t, _ in last.classes].index(task)
-        return np.where(y >= 0, y + start, -1)
+        return np.where(y >= 0, y + [t for t, _ in self.last.classes].index(task), -1)
 
     def examined(self) -> Mapping[str, Examined]:
         """What was found of every teacher. Raises CannotCheck when they were not examined."""
@@ -114,8 +112,7 @@ class Evidence:
 
     def found_of(self, teacher: str) -> Examined:
         """What was found of a teacher; empty where it was not examined."""
-        found: Examined = (self.examination or {}).get("teachers", {}).get(teacher, {})
-        return found
+        return (self.examination or {}).get("teachers", {}).get(teacher, {})
 
     def feature_layer(self, teacher: str) -> str:
         """The layer that is a teacher's feature; empty where it was not examined."""
@@ -154,9 +151,8 @@ class Evidence:
 
     def answer_term(self) -> str:
         """The term of the last stage that carries the teachers' answers. Raises CannotCheck for none."""
-        terms = self.last_stage()[-1]["terms"] if self.rows else ()
-        for name in self.soft_terms:
-            if name in terms:
+        for name in self.soft_terms if self.rows else ():
+            if name in self.rows[-1]["terms"]:
                 return name
         raise CannotCheck("no step of the last stage has a term that carries the teachers' answers.")
 
@@ -179,14 +175,10 @@ def judged(
     at_most: Grade = "warning",
     **told: Any,
 ) -> Finding:
-    """The finding of a value against its threshold, in the words of its row; ``fine`` where it stays below.
+    """The finding of a value against its threshold, in the words of a row of `wording`; ``fine`` where it stays below.
 
-    Args:
-        key: of the row in `ka_explore.diagnosis.wording`.
-        depth: how deep it stands in the chain of causes, where it is not as the row says.
-        attempts: what to try after what the row says.
-        at_most: ``note`` where a second sign is missing that a warning needs.
-        told: what the words need to know.
+    The ``depth`` is given where it is not as the row says, the attempts come after the row's, and ``at_most`` is
+    ``note`` where a second sign is missing that a warning needs.
     """
     row = WORDS[key].filled(subject=subject, value=value, **told)
     limit = THRESHOLDS[row.threshold]

@@ -42,11 +42,7 @@ Numbers = dict[str, Any]
 
 
 def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
-    """What the teachers make of the pool, as numbers that go into a JSON file.
-
-    Args:
-        problem: whose teachers are asked; a module that several share is asked once for each.
-        images: how many of the pool's images to ask about.
+    """What the teachers make of so many of the pool's images, as numbers that go into a JSON file.
 
     Returns:
         ``images``, ``shape`` (of the pool's images) and, by name in ``teachers``:
@@ -61,16 +57,9 @@ def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
     pictures = problem.pool.images[index]
     small = sum(p.numel() for t in problem.teachers for p in t.module.parameters()) < SMALL
     with computing(1 if small else None):
-        teachers = {
-            teacher.name: examine_teacher(teacher, pictures, own_labels(problem, teacher, index))
-            for teacher in problem.teachers
-        }
-    return {
-        "images": len(index),
-        "shape": list(pictures.shape[1:]),
-        "fingerprints": problem.fingerprints,
-        "teachers": teachers,
-    }
+        teachers = {t.name: examine_teacher(t, pictures, own_labels(problem, t, index)) for t in problem.teachers}
+    about: Numbers = {"images": len(index), "shape": list(pictures.shape[1:]), "fingerprints": problem.fingerprints}
+    return about | {"teachers": teachers}
 
 
 def own_labels(problem: Problem, teacher: Teacher, index: np.ndarray) -> np.ndarray:

@@ -108,13 +108,11 @@ def feeding_finding(name: str, seen: Examined, sign: Sign) -> Finding:
         "images fed: shape": "×".join(map(str, seen["fed"]["shape"])),
     }
     if best in others:
-        numbers |= {
-            "best of the other feedings": best,
-            "batch norms then": number(others[best]["mismatch"]),
-            "told then": number(others[best]["information"]),
-        }
-        if others[best]["right"] is not None:
-            numbers |= {"right on its own images": number(given["right"]), "right then": number(others[best]["right"])}
+        then = others[best]
+        numbers |= {"best of the other feedings": best, "batch norms then": number(then["mismatch"])}
+        numbers |= {"told then": number(then["information"])}
+        if then["right"] is not None:
+            numbers |= {"right on its own images": number(given["right"]), "right then": number(then["right"])}
     with_norms = given["mismatch"] is not None
     ways = {"given in the run": given, **others}
     figure = Scalars(

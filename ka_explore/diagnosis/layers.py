@@ -23,12 +23,11 @@ def layers(evidence: Evidence) -> Iterator[Finding]:
         most = number(features[best]["explained"]) if best else float("nan")
         shown = {k: number(v["explained"]) for k, v in features.items() if v["named"] or k in (best, *used)}
         code = f"Teacher({name!r}, module, layers=[…, {best!r}], labels=…)  # the last named layer is the feature"
+        better = f"Name {best!r} as the feature of {name!r}." if best else "Name another layer."
         finding = partial(
             judged,
             subject=name,
-            attempts=(
-                Attempt(f"Name {best!r} as the feature of {name!r}." if best else "Name another layer.", code=code),
-            ),
+            attempts=(Attempt(better, code=code),),
             result=Scalars(shown, unit="share of the answers' variance", title=f"{name}: what its layers tell"),
         )
         at_most: Any = "warning" if taken else "note"  # a method that takes answers alone is not harmed
@@ -40,9 +39,10 @@ def layers(evidence: Evidence) -> Iterator[Finding]:
             yield finding("layer_is_answer", said, evidence=numbers, layer=layer, kind=here["is"], at_most=at_most)
             if said:
                 continue
-            varies = number(here["rank"]) if number(here["variation"]) > STILL else 0.0
-            thin = 1.0 if channels == 1 else varies
+            thin = 1.0 if channels == 1 else number(here["rank"]) if number(here["variation"]) > STILL else 0.0
             reference = number(features[best]["rank"]) if best else 1.0
+            numbers = {"layer": layer, "effective rank": thin, "channels": float(channels)}
+            numbers |= {"channels that do not vary": number(here["silent"]), "better": best}
             # blocks before the last are early by nature: of them only a dead or single channel counts
             poor = channels == 1 or thin == 0.0 or (last and tells < 0.8 * most)
             yield finding(
@@ -50,13 +50,7 @@ def layers(evidence: Evidence) -> Iterator[Finding]:
                 thin / max(reference, 1e-9) if poor else 1.0,
                 layer=layer,
                 how="has one channel" if channels == 1 else "hardly varies with the image",
-                evidence={
-                    "layer": layer,
-                    "effective rank": thin,
-                    "channels": float(channels),
-                    "channels that do not vary": number(here["silent"]),
-                    "better": best,
-                },
+                evidence=numbers,
                 at_most=at_most if last else "note",
             )
             if last and most > 0.3:

@@ -111,8 +111,7 @@ def not_learned(evidence: Evidence) -> Iterator[Finding]:
     left = unlearned(evidence)
     term = evidence.term(answer)
     curve = running_mean(term, max(len(term) // 10, 1))
-    first, end = float(curve[0]), float(curve[-1])
-    early = term[:60]
+    first, end, early = float(curve[0]), float(curve[-1]), term[:60]
     speed = (first - float(running_mean(early, max(len(early) // 10, 1))[-1])) / max(abs(first), 1e-12) / len(early)
     later = curve[len(curve) * 2 // 3 :]
     falling = (float(later[0]) - end) / max(first - end, 1e-12) if len(curve) > 5 else 1.0

@@ -18,19 +18,12 @@ Grade = Literal["warning", "note", "fine"]
 
 @dataclass(frozen=True)
 class Threshold:
-    """From which value on to speak.
-
-    Attributes:
-        note: from here on it is worth a note; None for never.
-        warning: from here on it is a warning.
-        reason: what healthy and faulty runs show.
-        above: whether larger is worse.
-    """
+    """From which value on it is worth a note (None for never) or a warning, and what healthy and faulty runs show."""
 
     note: float | None
     warning: float
     reason: str
-    above: bool = True
+    above: bool = True  # larger is worse
 
     def grade(self, value: float) -> Grade:
         """``warning``, ``note`` or ``fine``; a value that is NaN is fine."""

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ka_explore.errors import InputError, unknown
 from ka_explore.plots.bars import draw_distribution, draw_scalars
 from ka_explore.plots.boxes import draw_diagram, natural_size
-from ka_explore.plots.comparing import draw_comparison
+from ka_explore.plots.comparing import draw_comparison, panels
 from ka_explore.plots.heat import draw_matrix
 from ka_explore.plots.history import draw_history, draw_terms, smooth
 from ka_explore.plots.lines import draw_curves
@@ -41,26 +41,13 @@ __all__ = [
     "TEACHERS",
     "class_colours",
     "colour_of",
-    "draw",
-    "draw_comparison",
-    "draw_curves",
-    "draw_diagram",
-    "draw_distribution",
-    "draw_history",
-    "draw_matrix",
-    "draw_points",
-    "draw_scalars",
-    "draw_steps",
-    "draw_terms",
-    "figure_for",
     "label_colours",
     "marker_of",
     "plain",
-    "replacing",
-    "save",
-    "save_film",
-    "smooth",
 ]
+__all__ += ["draw", "draw_curves", "draw_diagram", "draw_distribution", "draw_matrix", "draw_points", "draw_scalars"]
+__all__ += ["draw_comparison", "draw_history", "draw_steps", "draw_terms", "figure_for", "smooth"]
+__all__ += ["plain", "replacing", "save", "save_film"]
 
 # Width of the figure, height of a row of pictures (both in inches), and how many stand in a row at most.
 SIZES = {"column": (3.3, 2.6, 1), "page": (6.9, 3.0, 2), "projector": (10.0, 5.6, 3)}
@@ -95,15 +82,10 @@ def figure_for(results: Result | Sequence[Result], size: Literal["column", "page
     if not shown:
         raise InputError("nothing to draw: give at least one result.")
     width, height, most = SIZES[size]
-    columns = min(len(shown), most)
-    rows = -(-len(shown) // columns)
-    total = height if size == "projector" else height * rows
+    total = height if size == "projector" else height * -(-len(shown) // most)
     if len(shown) == 1 and isinstance(shown[0], Diagram) and size != "projector":
         width, total = natural_size(shown[0], width=width)
-    figure = Figure(figsize=(width, total), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for spare in grid.flat[len(shown) :]:
-        spare.remove()
-    for ax, result in zip(grid.flat, shown, strict=False):
+    figure, axes = panels(Figure(figsize=(width, total), layout="constrained"), len(shown), most=most)
+    for ax, result in zip(axes, shown, strict=True):
         draw(result, ax)
     return figure

@@ -41,12 +41,10 @@ def draw_distribution(
     colours: Mapping[str, str] | None = None,
     legend: bool = True,
 ) -> Axes:
-    """A histogram a group, outlines only, so that groups stay apart; medians as short marks.
+    """A histogram a group, outlines only, so that groups stay apart; medians as short marks, and in the legend.
 
-    Args:
-        edges: of the bins, to compare several; by default 30 over all finite values.
-        colours: by group, where they stand for something else than nets.
-        legend: whether the groups are named beside it, with their medians.
+    The edges are of the bins, by default 30 over all finite values; colours are given by group, where they stand for
+    something else than nets.
     """
     ax = style.axes_of(ax)
     size, (width, _) = style.type_of(ax), style.room_of(ax)

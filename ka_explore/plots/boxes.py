@@ -41,9 +41,7 @@ def draw_diagram(result: Diagram, ax: Axes | None = None) -> Axes:
     ax.set(xlim=(-spare[0] / 2, plan.width + spare[0] / 2), ylim=(plan.height + spare[1] / 2, -spare[1] / 2))
     ax.set_aspect("equal")
     teachers = [box.name for box in result.boxes if box.kind == "teacher"]
-    colours = {
-        box.name: style.colour_of(box.teacher, teachers) if box.teacher in teachers else "" for box in result.boxes
-    }
+    colours = {b.name: style.colour_of(b.teacher, teachers) if b.teacher in teachers else "" for b in result.boxes}
     waiting = {box.name for box in result.boxes if box.state == "waits"}
     for (start, end, _), path in zip(result.arrows, plan.paths, strict=True):
         tone = "#c4c4c4" if {start, end} & waiting else colours[start] or "#666666"
@@ -57,10 +55,8 @@ def draw_diagram(result: Diagram, ax: Axes | None = None) -> Axes:
         draw_box(ax, box, plan.centres[box.name], sizes[box.name], colours[box.name], scale)
     write_labels(ax, result, plan, sizes, scale)
     if result.title:
-        ax.set_title(
-            style.wrapped(style.plain(result.title), 0.9 * width, 1.1 * style.type_of(ax)),
-            fontsize=1.1 * style.type_of(ax),
-        )
+        size = 1.1 * style.type_of(ax)
+        ax.set_title(style.wrapped(style.plain(result.title), 0.9 * width, size), fontsize=size)
     return ax
 
 

@@ -136,11 +136,8 @@ def compare_distributions(results: Mapping[str, Distribution], figure: Figure | 
         shown = replace(first, values=having, title=name)
         draw_distribution(shown, ax, edges=edges, colours=colours, legend=False)
         if name == names[:MOST][-1]:
-            lines = zip(results, cycle(style.DASHES), strict=False)
-            width = 0.16 * style.type_of(ax)
-            style.beside(
-                ax, [Line2D([], [], color=colours[r], ls=ls, lw=width, label=style.plain(r)) for r, ls in lines]
-            )
+            w, lines = 0.16 * style.type_of(ax), zip(results, cycle(style.DASHES), strict=False)
+            style.beside(ax, [Line2D([], [], color=colours[r], ls=ls, lw=w, label=style.plain(r)) for r, ls in lines])
     return figure
 
 

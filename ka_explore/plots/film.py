@@ -40,6 +40,8 @@ STYLE = """
 .points-film-note { color: #555; font-size: 12px; margin-top: .3em; }
 """
 
+KINDS = {"xy": "float", "group": "int", "sample": "int", "label": "int", "value": "float"}  # arrays of a frame
+
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -121,12 +123,8 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
         {
             "title": heading(frame),
             "note": frame.note or "; ".join(f"{name} {value:.2f}" for name, value in frame.quality.items()),
-            "xy": kept(frame.xy, "float"),
-            "group": kept(frame.group, "int"),
-            "sample": kept(frame.sample, "int"),
-            "label": kept(frame.label, "int"),
-            "value": kept(frame.value, "float"),
         }
+        | {what: kept(getattr(frame, what), kind) for what, kind in KINDS.items()}
         for frame in frames
     ]
     valued = any(frame.value is not None for frame in frames)

@@ -20,12 +20,8 @@ def draw_matrix(
     """A heat map with its numbers printed where they have room.
 
     From dark to light where values have no centre; from blue over white to red around the centre where they have
-    one. Names get smaller where there are many, and are thinned, which the picture says, where they would be too
-    small to read.
-
-    Args:
-        limits: of the colours, to compare several; by default the values' own.
-        bar: whether the colours are explained beside it.
+    one; their ``limits`` are by default the values' own, and a ``bar`` beside it explains them. Names get smaller where
+    there are many, and are thinned, which the picture says, where they would be too small to read.
     """
     ax = style.axes_of(ax)
     finite = style.finite([result.values])

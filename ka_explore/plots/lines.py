@@ -26,10 +26,8 @@ def draw_curves(
 ) -> Axes:
     """Lines with levels and marks; a line that is called as a net has its colour.
 
-    Args:
-        nets: all nets of the problem, where the lines are only some of them; by default the lines' names.
-        colours: by line, where they stand for something else than nets.
-        legend: whether lines are named beside it; by default where there are several.
+    The nets are all of the problem, by default the lines' names; colours are given by line, where they stand for
+    something else than nets; by default a legend names the lines where there are several.
     """
     ax = style.axes_of(ax)
     size, (width, _) = style.type_of(ax), style.room_of(ax)
@@ -50,8 +48,7 @@ def draw_curves(
     spell_out(ax)
     homeless = write_levels(ax, result.levels, size)
     rows, key = write_marks(ax, result.marks, 0.75 * size)
-    note = "; ".join(part for part in (result.note, key) if part)
-    above = rows * 0.75 * size * 1.25
+    note, above = "; ".join(filter(None, (result.note, key))), rows * 0.75 * size * 1.25
     style.dress(ax, title=heading(result), x=result.across, y=result.unit, note=note, above=above, framed=False)
     if legend or homeless or (legend is None and len(lines) > 1):
         named = [line for line in (*lines, *homeless) if str(line.get_label()).strip()]
@@ -135,9 +132,7 @@ def between(points: np.ndarray) -> np.ndarray:
 def write_marks(ax: Axes, marks: Mapping[str, float], size: float) -> tuple[int, str]:
     """Thin vertical lines, with their names above the axes in as many rows as they need, each beginning at its line.
 
-    Where names have no room even in rows, numbers stand there instead, and the key is returned.
-
-    Returns how many rows there are, and the key.
+    Where names have no room even in rows, numbers stand there instead. Returns how many rows there are, and the key.
     """
     log = ax.get_xscale() == "log"
     shown = [(x, name) for name, x in marks.items() if np.isfinite(x) and (x > 0 or not log)]

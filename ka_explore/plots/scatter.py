@@ -32,11 +32,9 @@ def draw_points(
 ) -> Axes:
     """A scatter: marker = net; colour = a value, a label (class, teacher, …), or the net where neither is known.
 
-    Args:
-        legend: beside how many rows of pictures nets and labels are named, this one's first; 0 for not at all.
-        limits: of both axes, to compare several; by default the points' own.
-        range_: of the values that the colours span; by default the 2nd to the 98th percentile.
-        bar: whether the colours of values are explained under it.
+    The ``legend`` says beside how many rows of pictures nets and labels are named, this one's first; 0 for not at all.
+    To compare several: ``limits`` of both axes, by default the points' own, and the ``range_`` of the values that the
+    colours span, by default the 2nd to the 98th percentile. A ``bar`` under it explains the colours of values.
     """
     ax = style.axes_of(ax)
     size = style.type_of(ax)
@@ -56,18 +54,15 @@ def draw_points(
             face = by_value.to_colours(result.value[mine])  # type: ignore[index]
         elif by_label and result.label is not None:
             face = [colours[i] if i >= 0 else style.UNKNOWN for i in result.label[mine]]
-        student = net == "student"
         x, y = result.xy[mine].T
         look: Any = {"c": face, "edgecolors": "none", "s": 0.8 * area, "zorder": 3}
-        if not student:
+        if net != "student":
             look = {"c": "none", "edgecolors": face, "s": 1.2 * area, "zorder": 2}
         label = style.plain(net)
         ax.scatter(x, y, marker=marker, linewidths=0.1 * size, alpha=0.85, label=label, **look)
         grey = "#444444" if by_label or by_value is not None else own
-        fill = grey if student else "none"
-        handles.append(
-            Line2D([], [], marker=marker, ls="", color=grey, markerfacecolor=fill, ms=0.6 * size, label=label)
-        )
+        fill: Any = {"markerfacecolor": grey if net == "student" else "none"}
+        handles.append(Line2D([], [], marker=marker, ls="", color=grey, ms=0.6 * size, label=label, **fill))
     # a note says the quality in words already
     note = [result.note] if result.note else [f"{name} {value:.2f}" for name, value in result.quality.items()]
     if by_label and len(result.labels) > NAMED:

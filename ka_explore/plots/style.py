@@ -57,9 +57,7 @@ def label_colours(labels: Sequence[str], legend: str) -> list[Any]:
     return class_colours(len(labels))
 
 
-def hexadecimal(colour: Any) -> str:
-    """A colour as a page writes it, ``#rrggbb``."""
-    return to_hex(colour)
+hexadecimal = to_hex  # a colour as a page writes it, ``#rrggbb``
 
 
 def plain(text: str) -> str:
@@ -165,31 +163,15 @@ def dress(
     if note:  # under the horizontal axis and its name, where no point can be
         wide, size = max(width - 6 * size, 0.6 * width), 0.8 * size
         ax.annotate(
-            wrapped(plain(note), wide, size),
-            xy=(0.0, 0.0),
-            xycoords=("axes fraction", ax.xaxis.label),
-            xytext=(0, -0.5 * size),
-            textcoords="offset points",
-            va="top",
-            fontsize=size,
-            color=QUIET,
-            annotation_clip=False,
-        )
+            wrapped(plain(note), wide, size), xy=(0.0, 0.0), xycoords=("axes fraction", ax.xaxis.label), va="top",
+            xytext=(0, -0.5 * size), textcoords="offset points", fontsize=size, color=QUIET, annotation_clip=False,
+        )  # fmt: skip
 
 
 def beside(ax: Axes, handles: Sequence[Any], *, columns: int = 1, size: float = 0.0) -> Legend:
     """A legend to the right of the axes, at their top, where it hides nothing."""
     return ax.legend(
-        handles=list(handles),
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.0),
-        borderaxespad=0.3,
-        borderpad=0.2,
-        fontsize=size or 0.8 * type_of(ax),
-        frameon=False,
-        ncols=columns,
-        handletextpad=0.5,
-        handlelength=1.8,
-        columnspacing=0.8,
-        labelspacing=0.25,
-    )
+        handles=list(handles), loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3, borderpad=0.2,
+        fontsize=size or 0.8 * type_of(ax), frameon=False, ncols=columns, handletextpad=0.5, handlelength=1.8,
+        columnspacing=0.8, labelspacing=0.25,
+    )  # fmt: skip
