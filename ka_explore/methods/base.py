@@ -213,7 +213,10 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def configure(cls, form: str | None, options: Mapping[str, Any]) -> TrainingConfig:
-        """A config from a named form (or the defaults) and options on top. Raises InputError for what does not fit."""
+        """A config from a named form (or the defaults) and options on top of it.
+
+        Raises InputError for an unknown form or option, or a value that does not fit.
+        """
         if form is not None:
             check_known("form", form, cls.forms, where=f" of {cls.__name__}")
         try:

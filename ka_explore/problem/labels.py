@@ -117,7 +117,10 @@ class LabelSpace:
         return torch.cat([logits[teacher] for teacher in self.teachers], dim=1)
 
     def merge(self, scores: Float[Tensor, "batch column"]) -> Float[Tensor, "batch class"]:
-        """Scores of the classes: columns of one name joined by logsumexp. Raises InputError for other columns."""
+        """Scores of the classes: columns of one name joined by logsumexp, all others passed through.
+
+        Raises InputError when the number of columns is not that of this label space.
+        """
         if scores.shape[1] != len(self.columns):
             raise InputError(
                 f"scores have {scores.shape[1]} columns, the label space has {len(self.columns)}: "

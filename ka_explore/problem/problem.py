@@ -95,7 +95,10 @@ class Problem:
 
     @cached_property
     def examples(self) -> dict[str, Outputs]:
-        """What every teacher says of the first two images: shapes to build on. Raises InputError where one cannot."""
+        """What every teacher says of the first two images: the shapes to build on.
+
+        Raises InputError when a teacher cannot take the pool's images or its answer does not fit.
+        """
         images = self.pool.images[:2]
         return {teacher.name: outputs_of(f"teacher {teacher.name!r}", teacher, images) for teacher in self.teachers}
 
@@ -166,7 +169,10 @@ class Problem:
         return dataclasses.replace(self, pool=self.pool.without_labels(), test=None)
 
     def for_tasks(self, tasks: Sequence[str]) -> "Problem":
-        """The same problem with only the wanted tasks. Raises InputError for none, one twice, or one nobody answers."""
+        """The same problem with only the wanted tasks: their teachers, their labels.
+
+        Raises InputError for no task, one named twice, or one that no teacher answers.
+        """
         wanted = tuple(tasks)
         for task in wanted:
             check_known("task", task, self.labels.tasks)

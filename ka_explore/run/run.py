@@ -310,7 +310,10 @@ class Run:
         return self.advance(None, progress=progress)
 
     def seek(self, step: int) -> Self:
-        """Stand at a recorded step: the nearest checkpoint before it, then replay. Raises InputError for others."""
+        """Stand at a recorded step, earlier or later: the nearest checkpoint before it, then replay.
+
+        Raises InputError for a step that is not recorded.
+        """
         with self._lock:
             if not is_whole(step) or step > self.recorded:
                 raise InputError(f"seek({step!r}): expected a recorded step, 0 to {self.recorded}.")

@@ -89,7 +89,10 @@ class Snapshot:
         return tuple(self.knows)
 
     def group(self, prefix: str) -> dict[str, np.ndarray]:
-        """The arrays under a prefix, by what follows it: ``{net: array}`` of "common". Raises InputError for none."""
+        """The arrays under a prefix, by what follows it: ``group("common")`` gives ``{net: array}``.
+
+        Raises InputError that lists what there is when there is none.
+        """
         found = {name.split("/", 1)[1]: a for name, a in self.arrays.items() if name.startswith(prefix + "/")}
         if not found:
             there = sorted({name.split("/")[0] for name in self.arrays})
