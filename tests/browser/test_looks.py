@@ -76,7 +76,7 @@ def look(lab, state: str, places=("player", "samples", "findings")) -> None:
 @pytest.mark.parametrize(("lab", "layout"), [((1280, 800), "laptop"), ((1920, 1080), "projector")], indirect=["lab"])
 def test_nothing_overlaps_or_jumps_in_any_state(lab, layout):
     """Slow: ten states in two themes, of runs that have to get there, after four teachers were trained."""
-    lab.open([SETUP, f"bench = workbench(run, layout={layout!r})\ndesk = bench._session\nbench"])
+    lab.open([SETUP, f"bench = workbench(run, layout={layout!r})\nsession = bench._session\nbench"])
     if layout == "laptop":
         lab.do("app => app.commands.execute('application:toggle-left-area')")
     lab.run(0, timeout=180)
