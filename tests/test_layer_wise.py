@@ -61,7 +61,7 @@ def test_the_trained_autoencoder_reaches_the_principal_components(problem):
     )  # fmt: skip
     run.advance(run.method.stages()[0].steps)
     best = Run(problem, "layer_wise", layers=["conv3"], **SHORT).advance(1)
-    features = run.method.features(run._batch(torch.arange(96).numpy(), augment_step=None), "conv3")
+    features = run.method.features(run._batch(torch.arange(96).numpy(), augment_step=None).teachers, "conv3")
     trained, optimum = (error(r.method.compressor("conv3"), features) for r in (run, best))
     assert optimum <= trained * (1 + 1e-5)
     assert trained < 1.01 * optimum

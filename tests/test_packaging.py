@@ -86,7 +86,7 @@ SHORTER = {
     "README.md": {
         "toy.sprites()": "toy.sprites(unlabelled=40)",
         "toy.mnist()": "toy.digits()",
-        "advance(None)": "advance(6)",
+        "advance_to_end()": "advance(6)",
         ', "common_feature", seed=0)': ', "common_feature", seed=0, snapshot_every=2)',
     },
     "docs/looking.md": {"toy.mnist(), steps=200": "toy.digits(), snapshot_every=2, steps=6", "steps=120": "steps=40"},

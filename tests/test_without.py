@@ -33,7 +33,7 @@ MORE = [
     ("common_feature", {"form": "code", "width": 4, "adaption_width": 4}),
     ("layer_wise", {}),
     ("layer_wise", {"form": "paper"}),
-    ("layer_wise", {"form": "kamal"}),
+    ("one_stage", {"form": "kamal"}),
     ("adaptive", {"form": "paper", "selection": "soft", "select_components": True}),
     ("adaptive", {"soft_target": "joint_posterior", "balance": "gradnorm"}),
     ("logit_space", {"soft_target": "restricted", "gamma": 1.3}),
@@ -100,7 +100,7 @@ def test_nothing_depends_on_a_teacher_that_does_not_teach(make, method, options)
 @pairs
 def test_a_fork_without_a_teacher_goes_on_or_says_why_not(problem, method, options, at):
     run = run_of(problem, method, options).advance(5)
-    if at and method == "layer_wise":
+    if at and method in ("layer_wise", "one_stage"):
         with pytest.raises(NotApplicable, match="Fork at step 0"):
             run.fork("off", at=at, without=(OFF,))
         return

@@ -86,12 +86,12 @@ class Gaps(FilmPanel):
 
     def summary(self) -> str:
         """The gaps in words."""
-        values = self.gaps_at(self.viewed_step).values
+        values = self.gaps_at(self.session.viewed_step).values
         return ", ".join(f"{net}: {gap:.2f} spreads" for net, gap in values.items())
 
     def drawn(self, ax: Axes) -> None:
         """The gaps as bars, for places without a kernel."""
-        draw(self.gaps_at(self.viewed_step), ax)
+        draw(self.gaps_at(self.session.viewed_step), ax)
 
 
 # What takes it without another line --------------------------------------------------------------------------------
