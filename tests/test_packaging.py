@@ -6,6 +6,7 @@ import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -28,6 +29,18 @@ def conda() -> tuple[dict[str, str], list[str]]:
     plain = [line for line in environment["dependencies"] if isinstance(line, str)]
     pip = next(part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
     return bounds(plain), pip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said", "outcome"),
+    [(3, "Short.", "passed"), (5, "Slow: ten runs.", "passed"), (5, "Ten runs.", "failed"), (5, None, "failed")],
+)
+def test_a_slow_test_must_give_its_reason(request, monkeypatch, seconds, said, outcome):
+    suite = request.config.pluginmanager.getplugin(str(ROOT / "tests" / "conftest.py"))
+    monkeypatch.setenv("KA_EXPLORE_TEST_SECONDS", "4")
+    item = SimpleNamespace(function=SimpleNamespace(__doc__=said))
+    report = suite.hurried(item, SimpleNamespace(passed=True, duration=seconds, outcome="passed", longrepr=None))
+    assert (report.outcome, report.longrepr is None) == (outcome, outcome == "passed")
 
 
 def test_the_version_stands_in_one_place():

@@ -14,6 +14,7 @@ from ka_explore.methods.base import Method, Stage
 from ka_explore.methods.config import TrainingConfig
 from ka_explore.problem.problem import Problem
 from ka_explore.run.loss import stages_of
+from ka_explore.run.reproduce import config_at
 from ka_explore.run.rng import uses_rng
 from ka_explore.run.step import build, make_optimizer, shapes
 
@@ -42,7 +43,7 @@ class State:
 
     def config_at(self, step: int) -> TrainingConfig:
         """The options in force for the step after ``step`` steps."""
-        return next(config for start, config in reversed(self.configs) if start <= step or start == 0)
+        return config_at(self.configs, step)
 
     def stage_at(self, step: int) -> tuple[Stage, int]:
         """The stage of the step after ``step`` steps, and how far into it that is; the last stage at the end."""
