@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ka_explore import InputError, Preprocess, Teacher
+from ka_explore.problem.teachers import rebuilt
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -134,6 +135,16 @@ DIFFERENT = {
     "read": {"read": operator.itemgetter(0)},
     "other read": {"read": operator.itemgetter(1)},
 }
+
+
+@pytest.mark.parametrize("layers", [("conv1", "act2"), {"conv2": "NHWC"}, ("conv2", "conv1")])
+@pytest.mark.parametrize("blocks", [None, ("conv1", "conv2"), {"conv1": "NHWC", "act2": "NCHW"}])
+def test_rebuilding_changes_nothing_that_is_not_said(teacher, layers, blocks):
+    old = teacher(layers=layers, blocks=blocks)
+    new = rebuilt(old, name="two")
+    assert (new.layers, new.blocks, new.feature_layer) == (old.layers, old.blocks, old.feature_layer)
+    assert new.fingerprint == old.fingerprint
+    assert rebuilt(old, layers=["conv1"], blocks=None).feature_layer == "conv1"
 
 
 def test_the_fingerprint_tells_every_difference():

@@ -127,5 +127,7 @@ class Raw(NamedTuple):
 
 def rebuilt(old: Teacher, **changes: Any) -> Teacher:
     """The teacher with something else about it: any of its arguments."""
-    arguments = ("name", "module", "layers", "blocks", "labels", "task", "read", "preprocess")
-    return Teacher(**{name: getattr(old, name) for name in arguments} | changes)
+    same = {name: getattr(old, name) for name in ("name", "module", "labels", "task", "read", "preprocess")}
+    own = list(old.layers)[: list(old.layers).index(old.feature_layer) + 1]  # what blocks alone are comes behind
+    named = {"layers": {n: old.layers[n] for n in own}, "blocks": {n: old.layers[n] for n in old.blocks}}
+    return Teacher(**same | named | changes)
