@@ -107,13 +107,14 @@ def test_stages_follow_the_paper(problem):
     assert trained == (chosen.student.segments["conv1"], chosen.student.segments["conv2"])
 
 
-def test_incremental_stages_name_the_teacher_that_joins(problem):
+@pytest.mark.parametrize("amalgamation", ["pca", "autoencoder"])
+def test_incremental_stages_name_the_teacher_that_joins(problem, amalgamation):
     third = Teacher(
         "again", problem.teachers[1].module, layers=["block3"], blocks=problem.teachers[1].blocks, labels="abcde",
         preprocess=problem.teachers[1].preprocess,
     )  # fmt: skip
     three = Problem([*problem.teachers, third], problem.pool, problem.student)
-    run = Run(three, "layer_wise", order="incremental", **SHORT)
+    run = Run(three, "layer_wise", order="incremental", **SHORT | {"amalgamation": amalgamation})
     names = [stage.name for stage in run.method.stages()][:3]
     assert names == ["compress conv1 with digits 5-9", "compress conv1 with again", "compress conv2 with digits 5-9"]
     run.advance(None)

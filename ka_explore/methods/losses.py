@@ -333,6 +333,6 @@ def variance(feature: Float[Tensor, "batch channel height width"]) -> Float[Tens
     """Mean squared deviation from the channels' means, over batch and space; at least 1e-8."""
     power, means = feature.square().mean(), feature.mean(dim=(0, 2, 3))
     spread = power - means.square().mean()  # ten times as fast as the definition, and as exact where not much cancels
-    if float(spread) < 1e-3 * float(power):
+    if bool(spread < 1e-3 * power):
         spread = (feature - means[:, None, None]).square().mean()
     return spread.clamp_min(1e-8)
