@@ -14,20 +14,22 @@ from torch import nn
 
 from ka_explore import InputError, Preprocess, StoreError, Teacher
 from ka_explore.problem.cache import CHUNK, TeacherCache, cache_root
+from ka_explore.problem.constancy import ASKED
 from ka_explore.problem.pool import Images
 
 ALL = np.arange(60)
 
 
 class Counted:
-    """How often a module runs."""
+    """How often a module runs, and on how many images."""
 
     def __init__(self, module: nn.Module):
-        self.runs = 0
+        self.runs = self.images = 0
         module.register_forward_pre_hook(self.count)
 
-    def count(self, _module, _inputs) -> None:
+    def count(self, _module, inputs) -> None:
         self.runs += 1
+        self.images += len(inputs[0])
 
 
 def files(folder: Path) -> list[str]:
@@ -62,14 +64,14 @@ def test_a_pool_of_several_parts_is_put_together_in_order(tiny_problem, tmp_path
             assert torch.equal(answers[teacher.name].logits[start : start + CHUNK], part)
 
 
-def test_a_second_cache_does_not_run_the_teachers(tiny_problem, tmp_path):
+def test_a_second_cache_asks_the_teachers_of_a_few_images_only(tiny_problem, tmp_path):
     problem = tiny_problem()
     counts = [Counted(teacher.module) for teacher in problem.teachers]
     one = TeacherCache(problem.teachers, problem.pool.images, all_layers(problem.teachers), folder=tmp_path)
     assert [count.runs for count in counts] == [1, 1]
     again = TeacherCache(problem.teachers, problem.pool.images, all_layers(problem.teachers), folder=tmp_path)
     fewer = TeacherCache(problem.teachers, problem.pool.images, {}, folder=tmp_path)
-    assert [count.runs for count in counts] == [1, 1]
+    assert [(count.runs, count.images) for count in counts] == [(3, 60 + 2 * ASKED)] * 2
     for other in (again, fewer):
         for name, answer in other[ALL].items():
             assert torch.equal(answer.logits, one[ALL][name].logits)
