@@ -25,7 +25,7 @@ from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError
 from ka_explore.methods.base import Batches, Method, Stage
 from ka_explore.methods.config import TrainingConfig
 from ka_explore.problem.cache import TeacherCache
-from ka_explore.problem.pool import Batch
+from ka_explore.problem.pool import Batch, Images
 from ka_explore.problem.problem import Problem
 from ka_explore.problem.progress import progress_bar
 from ka_explore.run.about import (
@@ -397,11 +397,24 @@ class Run:
 
     # Looking.
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Scores of the classes for images as in the pool; eval mode, no gradients, on the CPU."""
+    def predict(self, images: Any) -> Tensor:
+        """Scores of the classes for images as in the pool; eval mode, no gradients, on the CPU.
+
+        Args:
+            images: whatever a pool takes (see `ka_explore.problem.pool.Images`), bytes are divided by 255.
+
+        Raises InputError for what a pool would not take, or images of another shape than the pool's.
+        """
+        pool = self.problem.pool.images
+        found = Images(images, value_range=pool.value_range)
+        if found.shape != pool.shape:
+            raise InputError(
+                f"predict: images are {'×'.join(map(str, found.shape))}, expected {'×'.join(map(str, pool.shape))} "
+                "(channel, height, width) as in the pool."
+            )
+        parts = (found[start : start + 256].to(self.device) for start in range(0, len(found), 256))
         with self._in_eval_mode():
-            parts = [self.method.predict(part.to(self.device)).float().cpu() for part in images.split(256)]
-        return torch.cat(parts)
+            return torch.cat([self.method.predict(part).float().cpu() for part in parts])
 
     def snapshot(self) -> Snapshot:
         """Named arrays on the probe set, as they are now; it changes nothing. See `ka_explore.run.snapshot`."""
