@@ -190,6 +190,18 @@ def test_an_edited_forward_does_not_meet_the_answers_of_the_old_one(blobs, tmp_p
     assert torch.equal(2 * answers[0], answers[1])
 
 
+def test_a_forward_that_one_net_has_of_its_own_is_part_of_the_key(net):
+    def own(factor: int) -> nn.Module:
+        made = net("conv")
+        made.head.forward = lambda feature, forward=made.head.forward: factor * forward(feature)
+        return made
+
+    modules = [net("conv"), own(1), own(2), own(2)]
+    keys = [Teacher("one", module, layers=["conv1"], labels="abc").cache_key for module in modules]
+    assert len(set(keys)) == 3
+    assert keys[2] == keys[3]
+
+
 def test_layers_with_any_name_are_files_in_the_folder(blobs, tmp_path):
     module = nn.Sequential(OrderedDict({"/up": nn.Conv2d(3, 4, 3), "a b%2F": nn.ReLU(), "é": nn.AdaptiveAvgPool2d(1)}))
     module.add_module("flat", nn.Flatten())
