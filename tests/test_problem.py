@@ -257,6 +257,13 @@ def test_what_a_problem_indexed_is_read_by_name_in_another(animals, blobs):
     assert named(fewer, fewer.pool.labels) == [None, None, "eel", "fox"]
 
 
+def test_of_classes_that_one_teacher_tells_apart_by_case_one_may_be_left(teacher, blobs, tiny_student):
+    pool = Pool(blobs(4), labels={"class": ["A", "a", "b", "A"]})
+    letters = Problem([teacher("one", labels=("A", "a", "b"))], pool, tiny_student)
+    small = Problem([teacher("other", labels=("a", "b", "c"))], letters.pool, tiny_student)
+    assert named(small, small.pool.labels) == [None, "a", "b", None]
+
+
 def test_an_index_out_of_range_is_told_what_it_indexes(animals, blobs):
     with pytest.raises(InputError, match=r"union of the teachers' labels \(cat, dog, eel, fox\)"):
         animals(pool=Pool(blobs(4), labels={"class": [0, 1, 2, 4]}))

@@ -6,7 +6,7 @@ what they index (``classes``), and a `Problem` remembers it beside its own: one 
 teachers, or with these in another order, reads them by name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,27 +62,28 @@ def indexed(labels: Labels, classes: Classes, space: LabelSpace, where: str) -> 
     for task, given in labels.items():
         names, what = space.class_names(task), f"labels of task {task!r} in the {where}"
         if given.dtype == object:
-            place = {name: place_of(name, names, what) for name in dict.fromkeys(given) if name is not None}
+            place = places_of(dict.fromkeys(name for name in given if name is not None), names, what)
             made[task] = np.array([place.get(name, -1) for name in given], dtype=np.int64)
         elif task in classes:
-            order = [place_of(name, names, what, needed=False) for name in classes[task]]
-            made[task] = np.array([*order, -1], dtype=np.int64)[given]
+            place = places_of(classes[task], names, what, needed=False)
+            made[task] = np.array([*(place[name] for name in classes[task]), -1], dtype=np.int64)[given]
         else:
             check_range(what, given, names, f"problem.labels.class_names({task!r}), the union of the teachers' labels")
             made[task] = given
     return made, {task: space.class_names(task) for task in labels}
 
 
-def place_of(name: str, names: Sequence[str], what: str, *, needed: bool = True) -> int:
-    """Where a class stands among those that the teachers know, or -1; see `indexed`."""
-    if name in names:
-        return names.index(name)
-    near = [known for known in names if spelling(known) == spelling(name)]
-    if near:
-        raise InputError(f"{what}: {name!r} is no teacher's label, {near[0]!r} is one: spell both alike.")
-    if needed:
-        raise unknown("class", name, names, where=f" in {what}")
-    return -1
+def places_of(mine: Collection[str], names: Sequence[str], what: str, *, needed: bool = True) -> dict[str, int]:
+    """Where classes stand among those that the teachers know, or -1; see `indexed`."""
+    place = {name: i for i, name in enumerate(names)}
+    spelled = {spelling(name): name for name in names if needed or name not in mine}
+    for name in mine:
+        near = None if name in place else spelled.get(spelling(name))
+        if near:
+            raise InputError(f"{what}: {name!r} is no teacher's label, {near!r} is one: spell both alike.")
+        if needed and name not in place:
+            raise unknown("class", name, names, where=f" in {what}")
+    return {name: place.get(name, -1) for name in mine}
 
 
 def check_range(what: str, labels: Int64[np.ndarray, "_"], names: Sequence[str], index: str) -> None:
