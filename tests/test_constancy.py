@@ -82,12 +82,22 @@ def test_a_cache_of_a_teacher_that_has_changed_is_made_anew_and_says_so(what, va
     changed = CHANGES[what](net("conv"), value)
     if what.startswith("a global"):
         assert changed.cache_key == before.cache_key
-    with pytest.warns(UserWarning, match="'one': what the cache .* made anew") as told:
+    with pytest.warns(UserWarning, match="'one': the answers kept in .* made anew") as told:
         cache = TeacherCache([changed], images, layers, folder=tmp_path)
     assert len(told) == 1
     assert torch.equal(cache[ALL]["one"].logits, changed(images[:]).logits)
     again = TeacherCache([changed], images, layers, folder=tmp_path)  # a warning would be an error
     assert torch.equal(again[ALL]["one"].logits, cache[ALL]["one"].logits)
+
+
+def test_two_teachers_that_the_key_takes_for_one_keep_their_own_answers(net, blobs, tmp_path):
+    images = Images(blobs(60))
+    teachers = [Teacher(f"by {by}", Attribute((by,), net("conv")), layers=["net"], labels="abc") for by in (1.0, 2.0)]
+    assert teachers[0].cache_key == teachers[1].cache_key
+    for _ in range(2):
+        cache = TeacherCache(teachers, images, {}, folder=tmp_path)
+        for teacher in teachers:
+            assert torch.equal(cache[ALL][teacher.name].logits, teacher(images[:]).logits)
 
 
 def test_a_feature_alone_that_has_changed_is_found(blobs, tmp_path, standard):
@@ -121,7 +131,7 @@ def test_only_the_teacher_that_changed_is_asked_about_all_images(net, blobs, tmp
     TeacherCache(teachers, images, {}, folder=tmp_path)
     assert asked == {"one": 60, "two": 60}
     standard(2.0)
-    with pytest.warns(UserWarning, match="^'two': "):
+    with pytest.warns(UserWarning, match="^teacher 'two': "):
         TeacherCache(teachers, images, {}, folder=tmp_path)
     assert asked["one"] == 60 + ASKED
     assert asked["two"] <= 60 + 2 * ASKED + 60

@@ -52,7 +52,12 @@ class TeacherCache:
         self.device = torch.device(device)
         self.layers = {teacher.name: tuple(layers.get(teacher.name, ())) for teacher in teachers}
         self.root = Path(folder) if folder is not None else cache_root() / "teachers"
-        self.folders = {t.name: self.root / f"{t.cache_key}-{images.fingerprint}" for t in teachers}
+        keys = [f"{t.cache_key}-{images.fingerprint}" for t in teachers]
+        # Teachers of one key may differ in what it does not know.
+        self.folders = {
+            t.name: self.root / (keys[i] if keys[i] not in keys[:i] else f"{keys[i]}-{i}")
+            for i, t in enumerate(teachers)
+        }
         changed = [t for t in teachers if self.is_stale(t, images)]
         missing = [t for t in teachers if not all(path.exists() for path in self.paths(t.name).values())]
         if wanted := [t for t in teachers if t in missing or t in changed]:
@@ -60,10 +65,9 @@ class TeacherCache:
         if changed:
             # Told every time, while Python's usual warning is told once a place.
             warnings.warn_explicit(
-                f"{', '.join(repr(t.name) for t in changed)}: what the cache in {self.root} held is not what this "
-                "teacher says now. Something that its key does not know has changed (a global or a helper function of "
-                "preprocess= or read=, an attribute of the net). The cache was made anew; runs that were made before "
-                "learned from the old answers.",
+                f"teacher {', '.join(repr(t.name) for t in changed)}: the answers kept in {self.root} are not those of "
+                "now. Something that their key does not know has changed (a global or a helper function of preprocess= "
+                "or read=, an attribute of the net). They were made anew; runs from before learned from the old ones.",
                 UserWarning,
                 "teacher cache",
                 1,
