@@ -14,20 +14,22 @@ from torch import nn
 
 from ka_explore import InputError, Preprocess, StoreError, Teacher
 from ka_explore.problem.cache import CHUNK, TeacherCache, cache_root
+from ka_explore.problem.constancy import ASKED
 from ka_explore.problem.pool import Images
 
 ALL = np.arange(60)
 
 
 class Counted:
-    """How often a module runs."""
+    """How often a module runs, and on how many images."""
 
     def __init__(self, module: nn.Module):
-        self.runs = 0
+        self.runs = self.images = 0
         module.register_forward_pre_hook(self.count)
 
-    def count(self, _module, _inputs) -> None:
+    def count(self, _module, inputs) -> None:
         self.runs += 1
+        self.images += len(inputs[0])
 
 
 def files(folder: Path) -> list[str]:
@@ -62,14 +64,14 @@ def test_a_pool_of_several_parts_is_put_together_in_order(tiny_problem, tmp_path
             assert torch.equal(answers[teacher.name].logits[start : start + CHUNK], part)
 
 
-def test_a_second_cache_does_not_run_the_teachers(tiny_problem, tmp_path):
+def test_a_second_cache_asks_the_teachers_of_a_few_images_only(tiny_problem, tmp_path):
     problem = tiny_problem()
     counts = [Counted(teacher.module) for teacher in problem.teachers]
     one = TeacherCache(problem.teachers, problem.pool.images, all_layers(problem.teachers), folder=tmp_path)
     assert [count.runs for count in counts] == [1, 1]
     again = TeacherCache(problem.teachers, problem.pool.images, all_layers(problem.teachers), folder=tmp_path)
     fewer = TeacherCache(problem.teachers, problem.pool.images, {}, folder=tmp_path)
-    assert [count.runs for count in counts] == [1, 1]
+    assert [(count.runs, count.images) for count in counts] == [(3, 60 + 2 * ASKED)] * 2
     for other in (again, fewer):
         for name, answer in other[ALL].items():
             assert torch.equal(answer.logits, one[ALL][name].logits)
@@ -186,6 +188,18 @@ def test_an_edited_forward_does_not_meet_the_answers_of_the_old_one(blobs, tmp_p
     images = Images(blobs(60))
     answers = [TeacherCache([t], images, {}, folder=tmp_path)[ALL]["one"].logits for t in (one, other)]
     assert torch.equal(2 * answers[0], answers[1])
+
+
+def test_a_forward_that_one_net_has_of_its_own_is_part_of_the_key(net):
+    def own(factor: int) -> nn.Module:
+        made = net("conv")
+        made.head.forward = lambda feature, forward=made.head.forward: factor * forward(feature)
+        return made
+
+    modules = [net("conv"), own(1), own(2), own(2)]
+    keys = [Teacher("one", module, layers=["conv1"], labels="abc").cache_key for module in modules]
+    assert len(set(keys)) == 3
+    assert keys[2] == keys[3]
 
 
 def test_layers_with_any_name_are_files_in_the_folder(blobs, tmp_path):

@@ -121,3 +121,46 @@ def test_scores_of_another_width_are_refused():
         labels = LabelSpace.of(spaces)
         with pytest.raises(InputError, match=f"4 columns, the label space has {len(labels.columns)}"):
             labels.merge(torch.zeros(2, 4))
+
+
+# Names that are nearly alike
+
+TWINS = [
+    ("cat", "Cat"),
+    ("cat", "cat "),
+    ("polar bear", "polar_bear"),
+    ("polar bear", "Polar  Bear"),
+    ("straße", "STRASSE"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), TWINS)
+def test_labels_of_two_teachers_that_are_spelled_nearly_alike_are_refused(one, other):
+    for teachers in ({"a": ("class", [one, "x"]), "b": ("class", ["y", other])}, {"a": (one, "x"), "b": (other, "y")}):
+        with pytest.raises(InputError) as told:
+            LabelSpace.of(teachers)
+        assert repr(one) in str(told.value)
+        assert repr(other) in str(told.value)
+
+
+@pytest.mark.parametrize(("one", "other"), TWINS)
+def test_a_teacher_may_tell_apart_what_others_cannot(one, other):
+    both = LabelSpace.of({"a": ("class", [one, other]), "b": ("class", [other]), "c": ("class", [one])})
+    assert both.class_names("class") == (one, other)
+    assert len(LabelSpace.of({"a": ("class", [one]), "b": ("kind", [other])}).classes) == 2
+
+
+@pytest.mark.parametrize(("one", "other"), [("cat", "cats"), ("1", "-1"), ("a b", "ab"), ("c", "c++"), ("é", "e")])
+def test_other_names_are_other_classes(one, other):
+    assert LabelSpace.of({"a": ("class", [one]), "b": ("class", [other])}).class_names("class") == (one, other)
+
+
+def test_the_same_name_is_the_same_class():
+    assert LabelSpace.of({"a": ("class", ["Cat"]), "b": ("class", ["Cat"])}).class_names("class") == ("Cat",)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\0b"])
+def test_names_that_cannot_be_written_are_refused(name):
+    for teachers in ({name: ("class", "a")}, {"one": (name, "a")}, {"one": ("class", [name])}):
+        with pytest.raises(InputError, match="UTF-8"):
+            LabelSpace.of(teachers)

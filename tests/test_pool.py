@@ -91,9 +91,15 @@ def test_normalised_images_lose_their_labels_too():
     assert torch.equal(blind.images[:], data)
 
 
-@pytest.mark.parametrize("labels", [[0, 1], np.zeros((23, 1), int), ["a"] * 23, np.full(23, 0.5), None])
-def test_labels_that_are_not_one_whole_number_an_image_are_refused(labels):
-    with pytest.raises(InputError, match="labels of task 'class'"):
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 1], ["a"], np.zeros((23, 1), int), [["a"]] * 23, ["a"] * 22 + [3], [b"a"] * 23, np.full(23, 0.5), None,
+        [2**70] * 23, "a" * 23, np.zeros(23, bool), torch.zeros(23, dtype=torch.int64, device="meta"),
+    ],
+)  # fmt: skip
+def test_labels_that_are_not_one_name_or_whole_number_an_image_are_refused(labels):
+    with pytest.raises(InputError, match=r"labels of task 'class'|values of a torch\.strided tensor"):
         pool(labels={"class": labels})
 
 
@@ -107,6 +113,7 @@ def test_every_kind_of_array_gives_the_same_images(tmp_path):
     pairs = [(torch.from_numpy(image), 3) for image in data]
     kinds = [
         data, torch.from_numpy(data), data.astype(np.float64), list(data), pairs, tuple(pairs),
+        data.tolist(), [[image, 3] for image in data],
         np.load(path, mmap_mode="r"), torch.utils.data.TensorDataset(torch.from_numpy(data), torch.zeros(7)),
     ]  # fmt: skip
     for kind in kinds:

@@ -1,5 +1,7 @@
 """A problem says at once what does not fit, and hands a method nothing it must not see."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -167,8 +169,8 @@ def test_a_test_has_labels_of_every_task(tiny_problem):
     Problem(problem.teachers, problem.pool, problem.student, Labelled(problem.pool.images, both))
 
 
-@pytest.mark.parametrize("labels", [np.zeros(3, int), np.zeros((60, 1), int), np.zeros(60), ["a"] * 60])
-def test_labels_of_the_test_are_one_whole_number_an_image(labels, tiny_problem):
+@pytest.mark.parametrize("labels", [np.zeros(3, int), np.zeros((60, 1), int), np.zeros(60), ["a"] * 59, ["a", 1] * 30])
+def test_labels_of_the_test_are_one_name_or_whole_number_an_image(labels, tiny_problem):
     with pytest.raises(InputError, match="labels of task 'class'"):
         Labelled(tiny_problem().pool.images, {"class": labels})
 
@@ -176,6 +178,111 @@ def test_labels_of_the_test_are_one_whole_number_an_image(labels, tiny_problem):
 def test_labels_of_the_test_may_be_a_tensor_or_a_list(blobs):
     for labels in ([0, 1, -1], torch.tensor([0, 1, -1]), np.array([0, 1, -1], np.int8)):
         assert Labelled(Images(blobs(3)), {"class": labels}).labels["class"].tolist() == [0, 1, -1]
+
+
+# Labels by name
+
+ANIMALS = ("cat", "dog", "eel", "fox")
+
+
+@pytest.fixture
+def animals(teacher, blobs, tiny_student):
+    """Problems of two teachers of two animals each, by default without labels."""
+
+    def make(order=(0, 1), *, pool=None, test=None) -> Problem:
+        teachers = [teacher(f"one {i}", labels=ANIMALS[2 * i : 2 * i + 2], seed=i) for i in order]
+        return Problem(teachers, pool or Pool(blobs(4)), tiny_student, test)
+
+    return make
+
+
+def named(problem: Problem, labels) -> list[str | None]:
+    """The names of a problem's labels, as everybody reads them."""
+    names = problem.labels.class_names("class")
+    assert labels["class"].dtype == np.int64
+    return [names[i] if i >= 0 else None for i in labels["class"]]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("kind", [list, tuple, np.array, lambda names: np.array(names, dtype=object)])
+def test_labels_by_name_mean_the_same_whatever_the_order_of_the_teachers(kind, order, animals, blobs):
+    truth = ["fox", "cat", "eel", "cat"]
+    labels = {"class": kind(truth)}
+    problem = animals(order, pool=Pool(blobs(4), labels=labels), test=Labelled(blobs(4), labels))
+    assert named(problem, problem.pool.labels) == named(problem, problem.test.labels) == truth
+
+
+def test_a_label_that_is_not_known_has_no_name(animals, blobs):
+    problem = animals(pool=Pool(blobs(4), labels={"class": ["fox", None, "eel", None]}))
+    assert problem.pool.labels["class"].tolist() == [3, -1, 2, -1]
+
+
+@pytest.mark.parametrize("where", ["pool", "test"])
+@pytest.mark.parametrize(
+    ("name", "message"), [("foxx", "Did you mean 'fox'"), ("FOX ", "spell both alike"), ("x", "Known")]
+)
+def test_a_name_that_no_teacher_knows_is_refused_where_it_is(name, message, where, animals, blobs):
+    labels = {"class": ["cat", name, "eel", "fox"]}
+    given = {"pool": Pool(blobs(4), labels=labels)} if where == "pool" else {"test": Labelled(blobs(4), labels)}
+    with pytest.raises(InputError, match=message) as told:
+        animals(**given)
+    assert f"labels of task 'class' in the {where}" in str(told.value)
+
+
+def test_indices_into_ones_own_list_of_classes_are_read_by_name(animals, blobs):
+    mine = ("ape", "fox", "eel", "dog")  # a data set's: nobody knows apes
+    pool = Pool(blobs(4), labels={"class": [1, 0, -1, 3]}, classes={"class": mine})
+    for order in ((0, 1), (1, 0)):
+        problem = animals(order, pool=pool)
+        assert named(problem, problem.pool.labels) == ["fox", None, None, "dog"]
+    with pytest.raises(InputError, match="spell both alike"):
+        animals(pool=Pool(blobs(4), labels={"class": [1, 0, -1, 3]}, classes={"class": ("Cat", "fox", "eel", "dog")}))
+    for wrong in ({"class": mine[:3]}, {"clas": mine}):
+        with pytest.raises(InputError, match=r"expected 0 to 2 .* index classes\['class'\]|unknown task 'clas'"):
+            Pool(blobs(4), labels={"class": [1, 0, -1, 3]}, classes=wrong)
+    with pytest.raises(InputError, match="index nothing"):
+        Pool(blobs(4), labels={"class": list(ANIMALS)}, classes={"class": mine})
+    with pytest.raises(InputError, match="give the labels too"):
+        Pool(blobs(4), classes={"class": mine})
+
+
+def test_what_a_problem_indexed_is_read_by_name_in_another(animals, blobs):
+    labels = {"class": [0, 1, 2, 3]}
+    first = animals(pool=Pool(blobs(4), labels=labels), test=Labelled(blobs(4), labels))
+    other = animals((1, 0), pool=first.pool, test=first.test)
+    exchanged = replace(first, teachers=first.teachers[::-1])
+    for problem in (first, other, exchanged):
+        assert named(problem, problem.pool.labels) == named(problem, problem.test.labels) == list(ANIMALS)
+    fewer = animals((1,), pool=first.pool, test=first.test)
+    assert named(fewer, fewer.pool.labels) == [None, None, "eel", "fox"]
+
+
+def test_of_classes_that_one_teacher_tells_apart_by_case_one_may_be_left(teacher, blobs, tiny_student):
+    pool = Pool(blobs(4), labels={"class": ["A", "a", "b", "A"]})
+    letters = Problem([teacher("one", labels=("A", "a", "b"))], pool, tiny_student)
+    small = Problem([teacher("other", labels=("a", "b", "c"))], letters.pool, tiny_student)
+    assert named(small, small.pool.labels) == [None, "a", "b", None]
+
+
+def test_an_index_out_of_range_is_told_what_it_indexes(animals, blobs):
+    with pytest.raises(InputError, match=r"union of the teachers' labels \(cat, dog, eel, fox\)"):
+        animals(pool=Pool(blobs(4), labels={"class": [0, 1, 2, 4]}))
+
+
+# In words
+
+
+def test_a_problem_and_its_parts_are_told_in_a_line(tiny_problem):
+    problem = tiny_problem(names=["birds", "dogs"])
+    text = repr(problem)
+    assert "birds" in text
+    assert "dogs" in text
+    assert "60 images of 3×16×16" in text
+    assert "6 classes" in text
+    for told in (problem, problem.pool, problem.test, problem.teachers[0], problem.without_labels()):
+        assert len(repr(told)) < 250
+        assert "array" not in repr(told)
+        assert "\n" not in repr(told)
 
 
 def test_test_images_are_like_the_pools(tiny_problem, blobs):

@@ -2,14 +2,14 @@
 
 One file a teacher and layer, memory-mapped, channels last (which convolutions like best), in a folder named after
 the fingerprints of teacher and images, so that runs, forks and processes share it. Files appear whole or not at all.
+What is found there is held against what the teacher says now of a few images, and made anew where that differs.
 """
 
-import os
-import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import numpy as np
@@ -18,7 +18,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from ka_explore.errors import InputError, StoreError
-from ka_explore.problem.folders import cache_root
+from ka_explore.problem.constancy import asked_images, says_the_same
+from ka_explore.problem.folders import cache_root, discard, new_part, publish, sweep
 from ka_explore.problem.layers import Outputs
 from ka_explore.problem.pool import Images
 from ka_explore.problem.preprocess import Preprocess
@@ -31,6 +32,9 @@ CHUNK = 128  # images a forward: larger ones leave the processor's cache and are
 
 class TeacherCache:
     """Answers of teachers by image index, with the wanted layers by teacher, in ``teachers`` under `cache_root`.
+
+    Warns (UserWarning) of a teacher that by now says something else than what was kept of it, and makes that anew: its
+    key knows weights, code and settings, but not all that these use (a global, a helper function, a tensor).
 
     Raises InputError when a teacher's answer is NaN, infinite, or the same for every image, StoreError when the folder
     cannot be written.
@@ -47,12 +51,41 @@ class TeacherCache:
     ):
         self.device = torch.device(device)
         self.layers = {teacher.name: tuple(layers.get(teacher.name, ())) for teacher in teachers}
-        root = Path(folder) if folder is not None else cache_root() / "teachers"
-        self.folders = {t.name: root / f"{t.cache_key}-{images.fingerprint}" for t in teachers}
+        self.root = Path(folder) if folder is not None else cache_root() / "teachers"
+        keys = [f"{t.cache_key}-{images.fingerprint}" for t in teachers]
+        # Teachers of one key may differ in what it does not know.
+        self.folders = {
+            t.name: self.root / (keys[i] if keys[i] not in keys[:i] else f"{keys[i]}-{i}")
+            for i, t in enumerate(teachers)
+        }
+        changed = [t for t in teachers if self.is_stale(t, images)]
         missing = [t for t in teachers if not all(path.exists() for path in self.paths(t.name).values())]
-        if missing:
-            self.build(missing, images)
+        if wanted := [t for t in teachers if t in missing or t in changed]:
+            self.build(wanted, images)
+        if changed:
+            # Told every time, while Python's usual warning is told once a place.
+            warnings.warn_explicit(
+                f"teacher {', '.join(repr(t.name) for t in changed)}: the answers kept in {self.root} are not those of "
+                "now. Something that their key does not know has changed (a global or a helper function of preprocess= "
+                "or read=, an attribute of the net). They were made anew; runs from before learned from the old ones.",
+                UserWarning,
+                "teacher cache",
+                1,
+            )
         self.arrays = {t.name: {what: open_array(path) for what, path in self.paths(t.name).items()} for t in teachers}
+
+    def is_stale(self, teacher: Teacher, images: Images) -> bool:
+        """Whether a teacher says something else now of a few images than the files do."""
+        index = asked_images(len(images))
+        there = [what for what, path in self.paths(teacher.name).items() if path.exists()]
+        kept = [torch.from_numpy(open_array(self.paths(teacher.name)[what])[index]) for what in there]
+
+        def read(outputs: Outputs) -> list[Tensor]:
+            return [outputs.features[what].permute(0, 2, 3, 1) if what else outputs.logits for what in there]
+
+        if not there:
+            return False
+        return not says_the_same(teacher, images[index].to(self.device), kept, read)
 
     def paths(self, teacher: str) -> dict[str, Path]:
         """The files of a teacher: its logits (under the empty name) and each wanted layer."""
@@ -75,7 +108,8 @@ class TeacherCache:
         }
 
     def build(self, teachers: Sequence[Teacher], images: Images) -> None:
-        """Run every module once over all images and write what is wanted of it."""
+        """Run every module once over all images and write what is wanted of it; sweep up what killed ones left."""
+        sweep(self.root)
         groups: dict[tuple[Any, ...], list[Teacher]] = {}
         for teacher in teachers:
             given = teacher.preprocess
@@ -139,14 +173,14 @@ def array_files(paths: Mapping[tuple[str, str], Path], length: int) -> Iterator[
 
     Plain writes, not a writable memory map: a full disk is then an error and not a crash. Raises StoreError for it.
     """
-    files: dict[tuple[str, str], Any] = {}
+    files: dict[tuple[str, str], BinaryIO] = {}
 
     def append(key: tuple[str, str], rows: Tensor) -> None:
         array = np.ascontiguousarray(rows.detach().cpu().numpy())
         if key not in files:
             folder = paths[key].parent
             folder.mkdir(parents=True, exist_ok=True)
-            files[key] = tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False)  # noqa: SIM115
+            files[key] = new_part(folder)
             shape = (length, *array.shape[1:])
             header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(files[key], header)
@@ -155,8 +189,7 @@ def array_files(paths: Mapping[tuple[str, str], Path], length: int) -> Iterator[
     try:
         yield append
         for key, file in files.items():
-            file.close()
-            os.replace(file.name, paths[key])
+            publish(file, paths[key])
     except OSError as error:
         raise StoreError(
             f"cannot write the teacher cache in {next(iter(paths.values())).parent}: {error}. "
@@ -164,6 +197,4 @@ def array_files(paths: Mapping[tuple[str, str], Path], length: int) -> Iterator[
         ) from error
     finally:
         for file in files.values():
-            with suppress(OSError):  # what is still to be written does not fit on a full disk either
-                file.close()
-            Path(file.name).unlink(missing_ok=True)
+            discard(file)

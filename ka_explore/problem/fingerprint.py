@@ -28,9 +28,13 @@ def module_digest(module: nn.Module) -> bytes:
 
 
 def settings_of(module: nn.Module) -> str:
-    """A module's own numbers and texts, which neither its weights nor its printed form may tell."""
+    """A module's own numbers, texts and functions, which neither its weights nor its printed form may tell.
+
+    Not its tensors, lists and dicts: nets leave behind in these what they saw last.
+    """
     plain = {n: v for n, v in vars(module).items() if isinstance(v, (int, float, str)) and n != "training"}
-    return repr(sorted(plain.items()))
+    own = {n: code_of(v) for n, v in vars(module).items() if hasattr(v, "__code__")}
+    return repr(sorted(plain.items())) + (repr(sorted(own.items())) if own else "")
 
 
 def described(thing: Any, above: tuple[Any, ...] = ()) -> str:

@@ -4,8 +4,14 @@ In training every teacher keeps its own columns, side by side, also where two te
 same name. At prediction the columns of one name become one class: their scores are joined by
 ``logsumexp``, that is, their softmax probabilities are added. (Both papers that stack scores treat
 overlapping labels so: duplicates are different classes in training, one class at test.)
+
+Whether a label is one that another teacher knows too is told by its name alone. Names that differ in nothing but case,
+spaces or underlines ("Cat", "cat ") are nearly always one class that two people wrote down, and would silently be two:
+they are refused, unless one teacher tells them apart itself (letters: "A", "a"). Whoever means two classes of different
+teachers gives them names that say so.
 """
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ka_explore.errors import InputError, check_known
+from ka_explore.errors import InputError, brief, check_known, checked, fits
 
 
+@checked
 @dataclass(frozen=True)
 class Column:
     """One column of the stacked logits: the teacher it comes from, its task and its label."""
@@ -26,6 +33,7 @@ class Column:
     label: str
 
 
+@checked
 @dataclass(frozen=True)
 class LabelSpace:
     """The columns of all teachers in order, and the classes they stand for.
@@ -37,12 +45,21 @@ class LabelSpace:
     columns: tuple[Column, ...]
 
     @classmethod
-    def of(cls, teachers: Mapping[str, tuple[str, Sequence[str]]]) -> "LabelSpace":
-        """The label space of ``{teacher: (task, labels)}``, tasks in order of first appearance."""
+    def of(cls, teachers: Mapping[str, tuple[str, Sequence[object]]]) -> "LabelSpace":
+        """The label space of ``{teacher: (task, labels)}``, tasks in order of first appearance.
+
+        Raises InputError for tasks, or for labels of one task, that are spelled nearly alike and are told apart by no
+        teacher; for what is no such mapping, and for names that cannot be written as UTF-8.
+        """
+        teachers = as_spaces(teachers)
         tasks = dict.fromkeys(task for task, _ in teachers.values())
+        check_spelling("tasks", [[task] for task in tasks])
+        for wanted in tasks:
+            known = [labels for task, labels in teachers.values() if task == wanted]
+            check_spelling(f"labels of task {wanted!r}", known)
         return cls(
             tuple(
-                Column(name, task, str(label))
+                Column(name, task, label)
                 for wanted in tasks
                 for name, (task, labels) in teachers.items()
                 if task == wanted
@@ -75,12 +92,14 @@ class LabelSpace:
         """The same classes with one column each, whoever knows them; a column's "teacher" is its task."""
         return LabelSpace.of({task: (task, self.class_names(task)) for task in self.tasks})
 
+    @checked
     def without(self, teachers: Sequence[str]) -> "LabelSpace":
         """The columns of all other teachers, and what these stand for. Raises InputError for an unknown teacher."""
         for teacher in teachers:
             check_known("teacher", teacher, self.teachers)
         return LabelSpace(tuple(column for column in self.columns if column.teacher not in teachers))
 
+    @checked
     def class_names(self, task: str) -> tuple[str, ...]:
         """The labels of one task in order."""
         check_known("task", task, self.tasks)
@@ -138,3 +157,33 @@ def stretch(kind: str, name: str, owners: Sequence[str]) -> slice:
     """From the first to the last of a task's or teacher's. Raises InputError where none of these is of that name."""
     check_known(kind, name, dict.fromkeys(owners))
     return slice(owners.index(name), len(owners) - owners[::-1].index(name))
+
+
+def as_spaces(teachers: Mapping[str, tuple[str, Sequence[object]]]) -> dict[str, tuple[str, list[str]]]:
+    """Task and labels by teacher, labels as text. Raises InputError where they are not there or cannot be written."""
+    try:
+        made = {name: (task, [str(label) for label in labels]) for name, (task, labels) in teachers.items()}
+    except Exception as error:  # of what is no such mapping, or of a label that cannot be made text
+        raise InputError(f"expected {{teacher: (task, labels)}}, got {brief(teachers)}: {error}.") from error
+    for name, (task, labels) in made.items():
+        for what, text in (("teacher", name), ("task", task), *(("label", label) for label in labels)):
+            if not fits(text, str):
+                raise InputError(f"a {what} must have a name that can be written as UTF-8, got {brief(text)}.")
+    return made
+
+
+def spelling(name: str) -> str:
+    """A name without what two people may spell differently: case, spaces, underlines, forms of one character."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
+
+
+def check_spelling(what: str, known: Sequence[Sequence[str]]) -> None:
+    """Raises InputError for two names spelled nearly alike, unless one of those who know them knows both."""
+    seen: dict[str, str] = {}
+    for name in dict.fromkeys(name for names in known for name in names):
+        other = seen.setdefault(spelling(name), name)
+        if other != name and not any(name in names and other in names for names in known):
+            raise InputError(
+                f"{what}: {other!r} and {name!r} would be two different ones. Give both the same name if they are one, "
+                "and names that differ in more than case and spaces if they are not."
+            )

@@ -1,5 +1,6 @@
 """The unlabelled images, and which of them make up step t."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, checked, theirs, told
+from ka_explore.problem.arrays import as_array, gather
+from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.layers import Outputs
+from ka_explore.problem.truth import Classes, Labels, as_labels, indexed
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -47,6 +51,7 @@ class Images:
         InputError: for no image, other axes, another type, values that are not finite or out of range.
     """
 
+    @checked
     def __init__(self, data: Any, *, value_range: tuple[float, float] | None = (0.0, 1.0)):
         if not isinstance(data, (np.ndarray, Tensor)):
             data = gather(data)
@@ -65,6 +70,8 @@ class Images:
             )
         if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
             raise InputError(f"images are of type {array.dtype}: expected float or uint8.")
+        if value_range is not None and not value_range[0] < value_range[1]:
+            raise InputError(f"value_range={value_range}: expected (lowest, highest), or None for any values.")
         self.array = array
         self.value_range = value_range
         if array.dtype != np.uint8:
@@ -87,6 +94,9 @@ class Images:
     def __len__(self) -> int:
         return len(self.array)
 
+    def __repr__(self) -> str:
+        return f"{len(self)} images of {'×'.join(map(str, self.shape))}"
+
     def __getitem__(self, index: Any) -> Float[Tensor, "batch channel height width"]:
         """The images at an index array or slice, as float32 in memory of their own."""
         part = np.asarray(self.array[index])
@@ -107,56 +117,44 @@ class Images:
         return digest.hexdigest()[:16]
 
 
-def gather(items: Sequence[Any]) -> np.ndarray:
-    """The images of a sequence or dataset as one array, labels left behind."""
-    try:
-        pairs = (items[i] for i in range(len(items)))
-        arrays = [as_array(pair[0] if isinstance(pair, (tuple, list)) else pair) for pair in pairs]
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"cannot read images from a {type(items).__name__}: expected an array, a tensor or a sequence of images."
-        ) from error
-    shapes = {array.shape for array in arrays}
-    if len(shapes) > 1:
-        raise InputError(
-            f"images have different shapes ({', '.join(map(str, sorted(shapes)[:3]))} …): resize them to one."
-        )
-    return np.stack(arrays) if arrays else np.empty((0, 1, 1, 1), np.float32)
-
-
-def as_array(data: Any) -> np.ndarray:
-    """A tensor, of any floating type, or whatever numpy reads."""
-    if isinstance(data, Tensor):
-        return (data.float() if data.dtype == torch.bfloat16 else data).detach().cpu().numpy()
-    return np.asarray(data) if not isinstance(data, np.ndarray) else data
-
-
 class Pool:
     """The unlabelled images an amalgamation learns from.
 
     Args:
         images: see `Images`.
-        labels: true class index of every image by task, if they are known; only for colouring pictures, for
-            marking and for the oracle. A `Batch` never carries them.
+        labels: by task the true class of every image, if they are known; only for colouring pictures, for marking and
+            for the oracle. A `Batch` never carries them. Names of classes, None where it is not known; or whole
+            numbers, -1 where it is not known, that index ``problem.labels.class_names(task)``, the union of the
+            teachers' labels in their order. The pool of a `Problem` has whole numbers.
+        classes: by task the names that whole numbers index, if these are others (``{"class": dataset.classes}``); an
+            image of a class that no teacher knows counts as not known.
         probe: how many images make up the probe set, on which snapshots are taken (at most all of them).
-        augment: a function (images, generator) → images; with it teachers run live, the cache steps aside.
+        augment: a function (images, generator) → images of the same shape; with it teachers run live, the cache steps
+            aside.
         value_range: see `Images`.
 
     Raises:
-        InputError: what `Images` raises, and for labels that are no whole numbers or of another length.
+        InputError: what `Images` raises, and for labels that are neither names nor whole numbers, or not one an image.
     """
 
+    @checked
     def __init__(
         self,
         images: Any,
         *,
         labels: Mapping[str, Any] | None = None,
+        classes: Mapping[str, Sequence[str]] | None = None,
         probe: int = 256,
         augment: Augment | None = None,
         value_range: tuple[float, float] | None = (0.0, 1.0),
     ):
         self.images = images if isinstance(images, Images) else Images(images, value_range=value_range)
-        self.labels = None if labels is None else {t: as_labels(t, y, len(self.images)) for t, y in labels.items()}
+        self.labels: Labels | None = None
+        self.classes: Classes = {}
+        if labels is not None:
+            self.labels, self.classes = as_labels(labels, classes, len(self.images))
+        elif classes:
+            raise InputError("classes= tells what labels= index: give the labels too, or neither.")
         if probe < 1:
             raise InputError(f"probe={probe}: expected at least 1 image for the probe set.")
         self.augment = augment
@@ -165,12 +163,16 @@ class Pool:
     def __len__(self) -> int:
         return len(self.images)
 
+    @checked
     def at(self, seed: int, step: int, size: int) -> Int64[np.ndarray, "batch"]:
         """Which images make up step ``step`` (from 0): a pure function.
 
         Epochs are permutations seeded by (seed, epoch); what does not fill a batch at the end of an epoch is
-        left out of that epoch. A pool smaller than ``size`` gives itself whole, in the epoch's order.
+        left out of that epoch. A pool smaller than ``size`` gives itself whole, in the epoch's order. Raises InputError
+        for a seed or step below 0 or a size below 1.
         """
+        if seed < 0 or step < 0 or size < 1:
+            raise InputError(f"seed={seed}, step={step}, size={size}: expected at least 0, 0 and 1.")
         size = min(size, len(self))
         epoch, batch = divmod(step, len(self) // size)
         return permutation(len(self), seed, epoch)[batch * size : (batch + 1) * size]
@@ -184,22 +186,37 @@ class Pool:
         """The probe set: a fixed part of the pool, the same for every run."""
         return np.sort(permutation(len(self), 0, -1)[: self.probe])
 
+    def augmented(self, images: Tensor, seed: int) -> Tensor:
+        """The images as `augment` makes them, with a generator of that seed. Raises InputError in its name."""
+        assert self.augment is not None
+        made = theirs("augment of the pool", self.augment, images, torch.Generator().manual_seed(seed))
+        if not isinstance(made, Tensor) or kind_of(made) != kind_of(images):
+            raise InputError(
+                f"augment of the pool returned {told(made)}, expected images like those it was given: {told(images)}, "
+                f"{images.dtype}, on {images.device}."
+            )
+        return made
+
+    def indexed(self, space: LabelSpace) -> "Pool":
+        """The same pool with labels that index the classes of a label space; see `ka_explore.problem.truth.indexed`."""
+        if self.labels is None:
+            return self
+        made = copy.copy(self)
+        made.labels, made.classes = indexed(self.labels, self.classes, space, "pool")
+        return made
+
+    def __repr__(self) -> str:
+        known = f", labels of {', '.join(self.labels)}" if self.labels else ""
+        return f"Pool({self.images!r}{known}, probe={self.probe}{', augmented' if self.augment else ''})"
+
     def without_labels(self) -> "Pool":
         """The same images with no label in reach."""
         return Pool(self.images, probe=self.probe, augment=self.augment)
 
 
-def as_labels(task: str, labels: Any, images: int) -> Int64[np.ndarray, "_"]:
-    """Labels as whole numbers. Raises InputError for anything else, and unless there is one an image."""
-    array = as_array(labels)
-    if array.dtype.kind not in "iu" or array.ndim != 1:
-        raise InputError(
-            f"labels of task {task!r} are {array.dtype} of shape {array.shape}: expected one whole number an image, "
-            "its place in labels.class_names(task), -1 where it is not known."
-        )
-    if len(array) != images:
-        raise InputError(f"labels of task {task!r} have shape {array.shape} for {images} images.")
-    return array.astype(np.int64)
+def kind_of(images: Tensor) -> tuple[object, ...]:
+    """What images must have in common to take each other's place."""
+    return images.shape, images.dtype, images.device, images.layout
 
 
 @lru_cache(maxsize=8)

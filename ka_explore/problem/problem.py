@@ -4,38 +4,55 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from ka_explore.errors import InputError, check_known
+from ka_explore.errors import InputError, check_known, checked, theirs, told
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.layers import Outputs
-from ka_explore.problem.pool import Images, Pool, as_labels
+from ka_explore.problem.pool import Images, Pool
 from ka_explore.problem.student import Chain, Student
 from ka_explore.problem.teachers import Teacher
+from ka_explore.problem.truth import as_labels, indexed
 
 
+@checked
 @dataclass(frozen=True)
 class Labelled:
-    """Images with the true class index a task, for marking only.
+    """Images with the true class of each by task, for marking only.
 
     Attributes:
-        images: see `ka_explore.problem.pool.Images`.
-        labels: by task, one index an image into ``labels.class_names(task)``; -1 where it is not known.
+        images: `ka_explore.problem.pool.Images`, or what these are made of.
+        labels: by task one name an image, or one whole number; see `ka_explore.problem.pool.Pool`.
+        classes: what whole numbers index, if not the union of the teachers' labels; see there.
+
+    Raises InputError for labels that are neither, or not one an image.
     """
 
-    images: Images
-    labels: Mapping[str, np.ndarray]
+    images: Images | Any  # made `Images`
+    labels: Mapping[str, Any]
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        checked = {task: as_labels(task, y, len(self.images)) for task, y in self.labels.items()}
-        object.__setattr__(self, "labels", checked)
+        images = self.images if isinstance(self.images, Images) else Images(self.images)
+        labels, classes = as_labels(self.labels, self.classes, len(images))
+        for name, value in (("images", images), ("labels", labels), ("classes", classes)):
+            object.__setattr__(self, name, value)
+
+    def indexed(self, space: LabelSpace) -> "Labelled":
+        """The same images with labels that index the classes of a label space."""
+        labels, classes = indexed(self.labels, self.classes, space, "test")
+        return Labelled(self.images, labels, classes)
+
+    def __repr__(self) -> str:
+        return f"Labelled({self.images!r}, labels of {', '.join(self.labels)})"
 
 
+@checked
 @dataclass(frozen=True)
 class Problem:
     """What is to be amalgamated: teachers, a pool of images without labels, and a student to be made.
@@ -61,6 +78,16 @@ class Problem:
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        shown = [
+            self.name or "made by hand",
+            f"teachers {', '.join(self.names)}",
+            f"{len(self.labels.classes)} classes of {', '.join(self.labels.tasks)}",
+            f"pool of {self.pool.images!r}" + (" with labels" if self.pool.labels else ""),
+            f"test of {self.test.images!r}" if self.test else "no test",
+        ]
+        return f"Problem({'; '.join(shown)})"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "teachers", tuple(self.teachers))
         names = [teacher.name for teacher in self.teachers]
@@ -69,14 +96,9 @@ class Problem:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(f"teachers' names must differ, got {', '.join(twice)} more than once.")
-        for where, labels in (("pool", self.pool.labels), ("test", self.test and self.test.labels)):
-            for task, y in (labels or {}).items():
-                count = len(self.labels.class_names(task))
-                if len(y) and (int(np.min(y)) < -1 or int(np.max(y)) >= count):
-                    raise InputError(
-                        f"labels of task {task!r} in the {where} go from {np.min(y)} to {np.max(y)}, "
-                        f"expected 0 to {count - 1} (or -1 for unknown): they index labels.class_names({task!r})."
-                    )
+        object.__setattr__(self, "pool", self.pool.indexed(self.labels))
+        if self.test is not None:
+            object.__setattr__(self, "test", self.test.indexed(self.labels))
         if self.test is not None and set(self.test.labels) != set(self.labels.tasks):
             raise InputError(
                 f"the test has labels of {', '.join(self.test.labels) or 'no task'}, the teachers' tasks are "
@@ -112,6 +134,7 @@ class Problem:
                         "weights and its preprocess."
                     )
 
+    @checked
     def make_student(self, labels: LabelSpace | None = None, *, width: float = 1.0) -> Student:
         """A fresh student, checked: it takes the pool's images and has a logit for every column.
 
@@ -122,16 +145,24 @@ class Problem:
         Raises InputError when it does not, or when it shares weights with a teacher.
         """
         labels = self.labels if labels is None else labels
-        if width != 1 and "width" not in inspect.signature(self.student).parameters:
-            raise InputError(
-                f"student_width={width:g}: this problem's student comes in one width; give Problem a student function "
-                "with a keyword width (channels relative to its usual ones)."
-            )
-        student = self.student(labels) if width == 1 else self.student(labels, width=width)
+        make: Callable[..., Any] = self.student
+        if width != 1:
+            if not takes_width(make):
+                raise InputError(
+                    f"student_width={width:g}: this problem's student comes in one width; give Problem a student "
+                    "function with a keyword width (channels relative to its usual ones)."
+                )
+            make = partial(make, width=width)
+        student = theirs("the problem's student function", make, labels)
         if not isinstance(student, Student):
             raise InputError(
                 f"student(labels) returned a {type(student).__name__}: expected a Student; "
                 "wrap a net with Student.of(module, layers=[…], labels=labels)."
+            )
+        if any(map(is_lazy, (*student.parameters(), *student.buffers()))):
+            raise InputError(
+                "the student has lazy layers, whose sizes are not known before they run: give these sizes, or run the "
+                "net once on images of the pool's shape in the student function."
             )
         own = memory_of(student)
         for teacher in self.teachers:
@@ -148,15 +179,17 @@ class Problem:
                 )
         student.eval()
         outputs = outputs_of("the student", student, self.pool.images[:2])
-        if outputs.logits.shape[1] != len(labels.columns):
+        if tuple(outputs.logits.shape[1:]) != (len(labels.columns),):
             raise InputError(
-                f"the student has {outputs.logits.shape[1]} outputs, the label space {len(labels.columns)} "
-                "columns: build its heads from labels.columns."
+                f"the student has {'×'.join(map(str, outputs.logits.shape[1:]))} outputs, the label space "
+                f"{len(labels.columns)} columns: build its heads from labels.columns."
             )
         return student
 
+    @checked
     def teacher(self, name: str) -> Teacher:
-        """The teacher of that name."""
+        """The teacher of that name. Raises InputError for an unknown one."""
+        check_known("teacher", name, self.names)
         return self.teachers[self.names.index(name)]
 
     @property
@@ -168,7 +201,8 @@ class Problem:
         """The same problem with no true label in reach: what a method that claims to need none is given."""
         return dataclasses.replace(self, pool=self.pool.without_labels(), test=None)
 
-    def for_tasks(self, tasks: Sequence[str]) -> "Problem":
+    @checked
+    def for_tasks(self, tasks: Sequence[str] | str) -> "Problem":
         """The same problem with only the wanted tasks: their teachers, their labels.
 
         Raises InputError for no task, one named twice, or one that no teacher answers.
@@ -180,10 +214,10 @@ class Problem:
             raise InputError(f"tasks={tasks!r}: expected a list of different tasks of {', '.join(self.labels.tasks)}.")
         pool, test = self.pool, self.test
         if pool.labels is not None:
-            kept = {task: y for task, y in pool.labels.items() if task in wanted}
-            pool = Pool(pool.images, labels=kept, probe=pool.probe, augment=pool.augment)
+            labels, classes = of_tasks(pool.labels, wanted), of_tasks(pool.classes, wanted)
+            pool = Pool(pool.images, labels=labels, classes=classes, probe=pool.probe, augment=pool.augment)
         if test is not None:
-            test = Labelled(test.images, {task: y for task, y in test.labels.items() if task in wanted})
+            test = Labelled(test.images, of_tasks(test.labels, wanted), of_tasks(test.classes, wanted))
         teachers = [teacher for teacher in self.teachers if teacher.task in wanted]
         return dataclasses.replace(self, teachers=teachers, pool=pool, test=test)
 
@@ -198,10 +232,27 @@ def memory_of(net: nn.Module) -> set[int]:
     return {p.untyped_storage().data_ptr() for p in net.parameters() if p.numel()}
 
 
-def outputs_of(owner: str, net: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
-    """What a net says of images; what it raises becomes an InputError that says what the images are like."""
+def takes_width(make: Callable[..., Any]) -> bool:
+    """Whether a student function can be asked for other widths."""
     try:
-        return net(images)
+        return "width" in inspect.signature(make).parameters
+    except (TypeError, ValueError):  # written in C
+        return False
+
+
+def of_tasks(found: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
+    """What there is of some tasks."""
+    return {task: of_task for task, of_task in found.items() if task in tasks}
+
+
+def outputs_of(owner: str, net: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
+    """What a net says of images; what it raises becomes an InputError that says what the images are like.
+
+    Raises InputError as well where it returns something else, or changes the images, which others are given too.
+    """
+    given = images.clone()
+    try:
+        outputs: object = net(images)
     except InputError:
         raise
     except Exception as error:
@@ -209,3 +260,11 @@ def outputs_of(owner: str, net: Callable[[Tensor], Outputs], images: Tensor) -> 
             f"{owner} cannot take images of shape {tuple(images.shape[1:])} (channel, height, width): {error} "
             "Give it preprocess=Preprocess(size=…, channels=…, mean=…, std=…)."
         ) from error
+    if not isinstance(outputs, Outputs):
+        raise InputError(f"{owner} returned {told(outputs)}: expected Outputs(logits, features).")
+    if not torch.equal(given, images):
+        raise InputError(
+            f"{owner} changes the images it is given in place, and others are given the same ones: let its preprocess "
+            "and first layers make new tensors (no inplace=True, no method that ends in _)."
+        )
+    return outputs

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, checked
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.layers import Outputs, find_layers, forward, layout_of, logits_of, read_logits, to_map
 
@@ -61,6 +61,7 @@ class Chain(Student):
         preprocess: from the pool's images to the input of the first segment.
     """
 
+    @checked
     def __init__(
         self,
         segments: Mapping[str, nn.Module],
@@ -110,11 +111,12 @@ class Wrapped(Student):
     Raises InputError for unknown layers and, when called, for logits that do not fit ``labels.columns``.
     """
 
+    @checked
     def __init__(
         self,
         module: nn.Module,
         *,
-        layers: Sequence[str] | Mapping[str, str],
+        layers: Sequence[str] | Mapping[str, str] | str,
         labels: LabelSpace,
         read: Callable[[Any], Tensor] = logits_of,
         preprocess: Callable[[Tensor], Tensor] | None = None,

@@ -8,11 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from ka_explore.errors import InputError, StoreError, check_known
 from ka_explore.methods import METHODS, of_version_1
 from ka_explore.methods.base import Method
 from ka_explore.methods.config import options_of
+from ka_explore.problem.constancy import TENSOR_FLOAT, asked_images, says_the_same
+from ka_explore.problem.layers import Outputs
 from ka_explore.problem.problem import Problem
+from ka_explore.problem.teachers import Teacher
+from ka_explore.run.rng import LocalGenerator
 
 TEMPORARY = "ka-explore-"
 BY_HAND = "(made by hand)"
@@ -74,10 +82,34 @@ def about_problem(problem: Problem) -> dict[str, Any]:
         "problem": {"name": problem.name, "options": dict(problem.options)},
         "fingerprints": problem.fingerprints,
         "teachers": [
-            {"name": t.name, "task": t.task, "labels": list(t.labels), "layers": list(t.layers)}
+            {
+                "name": t.name,
+                "task": t.task,
+                "labels": list(t.labels),
+                "layers": list(t.layers),
+                "says": said(t, problem),
+            }
             for t in problem.teachers
         ],
     }
+
+
+def said(teacher: Teacher, problem: Problem) -> list[str]:
+    """What a teacher says of a few images of the pool, a line an image: some of its logits, six digits of each."""
+    with LocalGenerator(0):  # should one draw, also in eval mode
+        logits = some_of(teacher(asked_of(teacher, problem)))
+    return [" ".join(f"{value:.6g}" for value in row) for row in logits.tolist()]
+
+
+def asked_of(teacher: Teacher, problem: Problem) -> Float[Tensor, "image channel height width"]:
+    """The images that a teacher is asked of, where its net is: another thread may be using it there."""
+    images = problem.pool.images[asked_images(len(problem.pool))]
+    return images.to(next((p.device for p in teacher.module.parameters()), images.device))
+
+
+def some_of(outputs: Outputs) -> Float[Tensor, "image _"]:
+    """At most 32 of the logits of each image."""
+    return outputs.logits[:, :: -(-outputs.logits.shape[1] // 32)]
 
 
 def same_problem(about: Mapping[str, Any], problem: Problem, folder: Path) -> None:
@@ -87,6 +119,33 @@ def same_problem(about: Mapping[str, Any], problem: Problem, folder: Path) -> No
             raise InputError(
                 f"{what} of this problem is not the one the run in {folder} was made with (other weights, images, "
                 "layers, labels or preprocessing): open it with the problem it was made with."
+            )
+    same_answers(about, problem, folder)
+
+
+def same_answers(about: Mapping[str, Any], problem: Problem, folder: Path) -> None:
+    """Raises InputError where a teacher says something else now of the pool than when a folder's run was made.
+
+    What was told of it then is not there in a folder of an older version, and is left out where it is damaged.
+    """
+    precision = 0.0 if about["environment"].get("accelerator", "none") == "none" else TENSOR_FLOAT
+    for number, teacher in enumerate(problem.teachers):
+        images = asked_of(teacher, problem)
+        try:
+            lines = [[float(value) for value in line.split()] for line in about["teachers"][number]["says"]]
+            then = torch.tensor(lines).reshape(len(images), -1)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+            continue
+        if not then.numel():
+            continue
+        with LocalGenerator(0):
+            same = says_the_same(teacher, images, [then], lambda o: [some_of(o)], kept_precision=precision)
+        if not same:
+            raise InputError(
+                f"teacher {teacher.name!r} says something else of the pool now than when the run in {folder} was made, "
+                "though its weights are the same. Something that its fingerprint does not know has changed (a global "
+                "or a helper function of preprocess= or read=, an attribute or the code of the net). Put it back, or "
+                "make a new run: what the student learned so far it learned from the other answers."
             )
 
 

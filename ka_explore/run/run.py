@@ -25,7 +25,7 @@ from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError
 from ka_explore.methods.base import Batches, Method, Stage
 from ka_explore.methods.config import TrainingConfig
 from ka_explore.problem.cache import TeacherCache
-from ka_explore.problem.pool import Batch
+from ka_explore.problem.pool import Batch, Images
 from ka_explore.problem.problem import Problem
 from ka_explore.problem.progress import progress_bar
 from ka_explore.run.about import (
@@ -37,6 +37,7 @@ from ka_explore.run.about import (
     folder_of,
     kind_of,
     named_problem,
+    same_answers,
     same_problem,
 )
 from ka_explore.run.environment import check_precision, choose_device, computing, environment
@@ -49,6 +50,7 @@ from ka_explore.run.take_snapshot import take_snapshot
 from ka_explore.run.teacher_outputs import TeacherOutputs
 
 SMALL = 2_000_000  # a student with fewer parameters runs fastest on one thread
+MANY = 20  # steps, before which it costs little to ask the teachers whether they say what they said
 Row = dict[str, Any]
 
 
@@ -156,7 +158,8 @@ class Run:
         What a crash cut off is left out and listed in ``run.notes``.
 
         Raises:
-            InputError: no run there, or a problem or method that is not the run's.
+            InputError: no run there, a problem or method that is not the run's, or a teacher that says something else
+                now than when the run was made.
             StoreError: the folder is of a newer version, or no checkpoint can be read.
         """
         store = Store(Path(folder))
@@ -286,6 +289,7 @@ class Run:
 
         Raises:
             Diverged: a term or gradient is not finite. The run stands at the step before, everything is kept.
+            InputError: a teacher says something else now than when the run was made (asked before 20 steps or more).
             ReplayMismatch: a replayed row differs from the recorded one; nothing is changed.
             StoreError: the disk refuses; the run goes on from where it stands once it does not.
         """
@@ -294,6 +298,8 @@ class Run:
         with self._lock, self.store.lock(), self._threads():
             count = self.steps - self.step if n is None else min(n, self.steps - self.step)
             self._recover()
+            if count >= MANY:
+                same_answers(self.store.about, self.problem, self.folder)
             self._watch()
             # Whoever goes step by step needs no bar each time.
             with progress_bar(count, self.name, show=progress) if count > 1 else nullcontext() as bar:
@@ -341,7 +347,8 @@ class Run:
             changes: options by name; none gives a copy that goes the same way.
 
         Raises:
-            InputError: unknown option, value out of range, a step that is not recorded, a name that is taken.
+            InputError: unknown option, value out of range, a step that is not recorded, a name that is taken, or a
+                teacher that says something else now than when the run was made.
             NotApplicable: a change that does not fit at that step: other shapes, other stages before it.
         """
         with self._lock:
@@ -354,6 +361,7 @@ class Run:
                 config = self.config_at(at).replace(**changes)
             except InputError as error:
                 raise InputError(f"{self._state.kind.__name__}: {error}") from None
+            same_answers(self.store.about, self.problem, self.folder)
             before = [(step, kept) for step, kept in self._state.configs if step < at]
             new = self._state.build(config)  # before there is a folder: options may not fit the problem
             if at > 0:
@@ -389,11 +397,24 @@ class Run:
 
     # Looking.
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Scores of the classes for images as in the pool; eval mode, no gradients, on the CPU."""
+    def predict(self, images: Any) -> Tensor:
+        """Scores of the classes for images as in the pool; eval mode, no gradients, on the CPU.
+
+        Args:
+            images: whatever a pool takes (see `ka_explore.problem.pool.Images`), bytes are divided by 255.
+
+        Raises InputError for what a pool would not take, or images of another shape than the pool's.
+        """
+        pool = self.problem.pool.images
+        found = Images(images, value_range=pool.value_range)
+        if found.shape != pool.shape:
+            raise InputError(
+                f"predict: images are {'×'.join(map(str, found.shape))}, expected {'×'.join(map(str, pool.shape))} "
+                "(channel, height, width) as in the pool."
+            )
+        parts = (found[start : start + 256].to(self.device) for start in range(0, len(found), 256))
         with self._in_eval_mode():
-            parts = [self.method.predict(part.to(self.device)).float().cpu() for part in images.split(256)]
-        return torch.cat(parts)
+            return torch.cat([self.method.predict(part).float().cpu() for part in parts])
 
     def snapshot(self) -> Snapshot:
         """Named arrays on the probe set, as they are now; it changes nothing. See `ka_explore.run.snapshot`."""

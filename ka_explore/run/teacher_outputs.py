@@ -47,7 +47,7 @@ class TeacherOutputs:
         pool = self.problem.pool
         images = pool.images[index].to(self.device, memory_format=torch.channels_last)
         if pool.augment is not None and augment is not None:
-            images = pool.augment(images, torch.Generator().manual_seed(augment))
+            images = pool.augmented(images, augment)
             teachers: Mapping[str, Outputs] = {t.name: t(images) for t in self.problem.teachers}
         else:
             teachers = self.cache(method.teacher_layers())[index]

@@ -9,14 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ka_explore.errors import check_known
-from ka_explore.problem.pool import Pool
 from ka_explore.problem.preprocess import Preprocess
-from ka_explore.problem.problem import Labelled, Problem
+from ka_explore.problem.problem import Problem
 from ka_explore.problem.teachers import rebuilt
-from ka_explore.toy.building import TASK
 from ka_explore.toy.problems import digits
 
 
@@ -68,15 +64,8 @@ def exchanged(problem: Problem) -> Made:
     labels = list(problem.teacher("digits 5-9").labels)
     one, other = labels.index("6"), labels.index("9")
     labels[one], labels[other] = labels[other], labels[one]
-    # A label's number is its index in the list of names, which changes with the teacher's: the truth is renumbered.
-    made = with_teacher(problem.without_labels(), "digits 5-9", labels=labels)
-    names = made.labels.class_names(TASK)
-    number = np.array([names.index(name) for name in problem.labels.class_names(TASK)])
-    assert problem.pool.labels is not None  # of a toy problem
-    assert problem.test is not None
-    pool = Pool(problem.pool.images, labels={TASK: number[problem.pool.labels[TASK]]}, probe=problem.pool.probe)
-    test = Labelled(problem.test.images, {TASK: number[problem.test.labels[TASK]]})
-    return dataclasses.replace(made, pool=pool, test=test), dict(OPTIONS)
+    # Labels of a problem are read by name where another is made of it.
+    return with_teacher(problem, "digits 5-9", labels=labels), dict(OPTIONS)
 
 
 def overweighted(problem: Problem) -> Made:

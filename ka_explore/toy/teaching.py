@@ -21,12 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ka_explore.errors import StoreError
-from ka_explore.problem.folders import cache_root
+from ka_explore.problem.folders import cache_root, write_whole
 from ka_explore.problem.layers import logits_of
 from ka_explore.problem.pool import Images
 from ka_explore.problem.progress import progress_bar
 from ka_explore.problem.teachers import Preprocess, Teacher
-from ka_explore.run.store import replace_file
 from ka_explore.toy.nets import HeadOf, blocks_of, layers_of
 
 VERSION = 1  # of how teachers are trained: one more, and all of them are trained anew
@@ -178,8 +177,7 @@ def save_weights(net: nn.Module, path: Path) -> None:
     """Write a net's weights whole or not at all. Raises StoreError when the folder cannot be written."""
     data = save({name: tensor.contiguous() for name, tensor in net.state_dict().items()})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, lambda file: file.write(data))
+        write_whole(path, lambda file: file.write(data))
     except OSError as error:
         raise StoreError(
             f"cannot keep a teacher's weights in {path.parent}: {error}. "
