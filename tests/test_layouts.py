@@ -1,5 +1,7 @@
 """Laws of layouts: what a layer puts out becomes its map, or is refused with the choices; no false map in silence."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -289,3 +291,71 @@ def test_features_of_other_batches_and_kinds_are_refused():
     for strange in (torch.zeros(2, 3, 4, 4).to_sparse(), torch.zeros(2, 3, 4, 4, dtype=torch.complex64)):
         with pytest.raises(InputError, match="floating-point"):
             to_map(strange)
+
+
+# Nets of the libraries people bring
+
+
+SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
+STAGES = {"img_size": 64, "embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2), "window_size": 2}
+OF_TIMM = [
+    ("vit_tiny_patch16_224", SMALL | {"reg_tokens": 4}, "blocks.{}"),
+    ("deit_tiny_distilled_patch16_224", SMALL, "blocks.{}"),
+    ("vit_small_patch14_reg4_dinov2", SMALL | {"img_size": (32, 64)}, "blocks.{}"),
+    ("eva02_tiny_patch14_224", SMALL, "blocks.{}"),
+    ("cait_xxs24_224", SMALL, "blocks.{}"),
+    ("swin_tiny_patch4_window7_224", STAGES, "layers.{}"),  # the first map is 16 channels of 16×16
+    ("swinv2_tiny_window8_256", STAGES | {"img_size": (64, 128)}, "layers.{}"),
+    ("test_convnext", {}, "stages.{}"),
+    ("pvt_v2_b0", {}, "stages.{}"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_layers_of_timm_are_the_maps_that_timm_itself_makes_of_them(vision_schemas):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import timm
+        except (ImportError, RuntimeError) as error:
+            pytest.skip(f"timm cannot be imported: {error}")
+    for name, options, layer in OF_TIMM:
+        net = timm.create_model(name, num_classes=3, **options).eval()
+        size = options.get("img_size", 64)
+        given = images(*(size if isinstance(size, tuple) else (size, size)))
+        with torch.no_grad():
+            expected = net.forward_intermediates(given, intermediates_only=True, output_fmt="NCHW", norm=False)
+        layers = [layer.format(i) for i in range(len(expected))]
+        made = features(net, given, layers)
+        for one, right in zip(layers, expected, strict=True):
+            assert made[one].shape == right.shape, (name, one)
+            assert torch.allclose(made[one], right, atol=1e-5), (name, one)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_layers_of_transformers_are_their_hidden_states_without_the_extra_tokens(vision_schemas):
+    transformers = pytest.importorskip("transformers")
+    small = {
+        "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 32,
+        "patch_size": 8, "num_labels": 3,
+    }  # fmt: skip
+    of = {
+        "DeiT": (transformers.DeiTConfig(**small), 2),
+        "Dinov2WithRegisters": (transformers.Dinov2WithRegistersConfig(**small, num_register_tokens=4), 5),
+        "ViT": (transformers.ViTConfig(**small), 1),
+        "Beit": (transformers.BeitConfig(**small), 1),
+    }
+    for name, (config, ahead) in of.items():
+        net = getattr(transformers, f"{name}ForImageClassification")(config).eval()
+        blocks = [
+            n for n, part in net.named_modules() if n.rpartition(".")[2] == "1" and "Layer" in type(part).__name__
+        ]
+        made = features(net, images(32, 32), blocks)
+        with torch.no_grad():
+            hidden = net(pixel_values=images(32, 32), output_hidden_states=True).hidden_states[2]
+        assert blocks, name
+        assert hidden.shape[1] == 16 + ahead
+        for block in blocks:
+            assert torch.allclose(made[block].flatten(2).transpose(1, 2), hidden[:, ahead:], atol=1e-5), name

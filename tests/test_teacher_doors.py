@@ -241,17 +241,16 @@ def test_a_reading_that_goes_wrong_is_named(read, message):
 @pytest.mark.parametrize(
     ("preprocess", "message"),
     [
-        (lambda images: None, "'one' cannot take images.*given as None"),
-        (lambda images: images.numpy(), "'one' cannot take images.*ndarray"),
-        (lambda images: images[:, :2], r"'one' cannot take images.*Tensor \(6, 2, 8, 8\)"),
+        (lambda images: None, "preprocess of teacher 'one' returned None"),
+        (lambda images: images.numpy(), "preprocess of teacher 'one' returned ndarray"),
+        (lambda images: images[:, :2], r"'one' cannot take images of shape \(3, 8, 8\).*2 channels"),
         (lambda images: images.nothing, "preprocess of teacher 'one'.*AttributeError"),
         (lambda: None, "preprocess of teacher 'one'.*TypeError"),
     ],
 )
 def test_a_preprocessing_that_goes_wrong_is_named(preprocess, message):
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=message):
         make(preprocess=preprocess)(IMAGES)
-    assert caught.value.__cause__ is not None
 
 
 # Whatever is handed in

@@ -48,7 +48,7 @@ class Clues:
     def begin(self, inputs: Any = None) -> None:
         """A new forward, with what the net is given."""
         images = inputs.shape if isinstance(inputs, Tensor) and inputs.ndim == 4 else None
-        self.rows = None if images is None else int(images[0])
+        self.rows = None if images is None else images[0]  # no plain number while a net is exported
         self.size: Grid = (1, 1) if images is None else (int(images[2]), int(images[3]))
         self.grids: list[Grid] = []
         self.width: int | None = None

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, KeysView, Mapping, Sequence, ValuesView
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -99,33 +100,35 @@ class Teacher:
 
     def __call__(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
         """Logits and named features of a batch of the pool's images; no gradients."""
-        return self.answer(self.run(images, self.layers))
+        check_images(images)
+        try:
+            raw = self.run(images, self.layers)
+        except (KaError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise InputError(
+                f"teacher {self.name!r} cannot take images of shape {tuple(images.shape[1:])} (channel, height, width)"
+                f": {error} Give it preprocess=Preprocess(size=…, channels=…, mean=…, std=…)."
+            ) from error
+        return self.answer(raw)
 
     def run(self, images: Tensor, layers: Mapping[str, str]) -> "Raw":
         """One frozen forward where the images are, not yet read: teachers that share a module share it."""
-        check_images(images)
         if next((p.device for p in self.module.parameters()), images.device) != images.device:
             self.module.to(images.device)
         if any(layer.training for layer in self.module.modules()):
             self.module.eval()
         with torch.no_grad():
-            inputs = self.inputs(images)
-            try:
-                return Raw(*forward(f"teacher {self.name!r}", self.module, inputs, layers), len(images))
-            except (KaError, MemoryError, torch.OutOfMemoryError):
-                raise
-            except Exception as error:
-                raise InputError(
-                    f"teacher {self.name!r} cannot take images of shape {tuple(images.shape[1:])} (channel, height, "
-                    f"width), given as {told(inputs)}: {error} "
-                    "Give it preprocess=Preprocess(size=…, channels=…, mean=…, std=…)."
-                ) from error
+            return Raw(*forward(f"teacher {self.name!r}", self.module, self.inputs(images), layers), len(images))
 
     def inputs(self, images: Tensor) -> Any:
         """What the module is given for images of the pool: preprocessed, in the type of its weights."""
+        made: Any = images
         if self.preprocess is not None:
-            images = theirs(f"preprocess of teacher {self.name!r}", self.preprocess, images)
-        return as_taken(self.module, images)
+            made = theirs(f"preprocess of teacher {self.name!r}", self.preprocess, images)
+        if made is None or isinstance(made, np.ndarray):
+            raise InputError(f"preprocess of teacher {self.name!r} returned {told(made)}: expected a tensor of images.")
+        return as_taken(self.module, made)
 
     def answer(self, raw: "Raw") -> Outputs:
         """This teacher's reading of one forward of its module."""
