@@ -66,7 +66,7 @@ def test_the_option_says_how_many_tokens_stand_before_the_patches(extra, conv):
         assert made["embed"].shape == (3, WIDTH, 4, 4)  # before they are put in front there are none
 
 
-@pytest.mark.parametrize("name", ["cls_token", "class_token", "dist_token", "reg_token", "register_tokens"])
+@pytest.mark.parametrize("name", ["cls_token", "class_token", "dist_token", "reg_token", "storage_tokens"])
 @pytest.mark.parametrize("extra", [1, 5, 9])
 def test_a_net_says_it_by_the_tokens_it_has_learned(extra, name):
     net = Tokens(extra, name)

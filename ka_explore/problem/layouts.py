@@ -22,7 +22,8 @@ LAYOUTS = ("auto", "NCHW", "NHWC", "NLC", "NCL", "LNC")
 TO_TOKENS = {"NCL": (0, 2, 1), "LNC": (1, 0, 2)}  # the axes that make them (batch, token, channel)
 MOST_AHEAD = 32  # tokens before the patches that are worth a thought
 EXTRA_TOKENS = (
-    "cls_token", "class_token", "class_embedding", "dist_token", "distillation_token", "reg_token", "register_tokens",
+    "cls_token", "cls_tokens", "class_token", "class_embedding", "dist_token", "distillation_token", "reg_token",
+    "reg_tokens", "register_tokens", "storage_tokens",
 )  # fmt: skip
 CHANNELS_FIRST = {nn.Conv2d: "out_channels", nn.BatchNorm2d: "num_features", nn.GroupNorm: "num_channels"}
 CHANNELS_LAST = (nn.Linear, nn.LayerNorm)  # these exactly: the "LayerNorm2d" of libraries has its channels first
