@@ -201,8 +201,8 @@ def has_channels_last(feature: Tensor, clues: Clues, layer: nn.Module | None) ->
         return True
     if first == third and not any(isinstance(part, nn.Conv2d) for part in (layer.modules() if layer else ())):
         raise InputError(
-            f"{tuple(feature.shape)} may be a map with its channels first or last: say which with layers={{name: "
-            "'NCHW'}} or {{name: 'NHWC'}}."
+            f"{tuple(feature.shape)} may be a map with its channels first or last: say which, with layers="
+            "{name: 'NCHW'} or {name: 'NHWC'}."
         )
     return False
 
@@ -218,16 +218,16 @@ def patches(tokens: Tensor, number: int | None, kind: str, clues: Clues) -> tupl
     found = next((ahead for known in (seen, grids) for ahead in likely if ahead in known), None)
     if found is None and (kind != "auto" or clues.rows is None) and count > (number or 0):
         return number or 0, (count - (number or 0), 1)
-    rivals = [ahead for ahead, grid in grids.items() if ahead > 1 and grid != (1, 1)]
-    if found is not None and found not in seen and found != said:
+    if found is not None and found not in seen and found != said:  # no more than a number that is a square
         whole = clues.tiles(grids[found])
-        rivals = [ahead for ahead in rivals if ahead in seen or (clues.tiles(grids[ahead]) and not whole)]
+        others = [ahead for ahead, grid in grids.items() if ahead > 1 and grid != (1, 1)]
+        rivals = [ahead for ahead in others if ahead in seen or (clues.tiles(grids[ahead]) and not whole)]
         turned = kind == "auto" and count == clues.width and clues.grid_of(channels, seen=True)
         found = None if rivals or turned else found
     if found is not None:
         return found, grids[found]
-    rivals = sorted(grids, key=lambda ahead: (ahead not in seen, not clues.tiles(grids[ahead]), ahead))
-    choices = ", ".join(f"{ahead} leaves {grids[ahead][0]}×{grids[ahead][1]}" for ahead in rivals[:4])
+    best = sorted(grids, key=lambda ahead: (ahead not in seen, not clues.tiles(grids[ahead]), ahead))[:4]
+    choices = ", ".join(f"{ahead} leaves {grids[ahead][0]}×{grids[ahead][1]}" for ahead in best)
     raise InputError(
         f"{count} tokens of {channels} channels{f', {said} of them said to be no patches' if said else ''}: how many "
         f"stand before the patches? Say it with Teacher(…, prefix_tokens=…){f' ({choices})' if choices else ''}, or of "
