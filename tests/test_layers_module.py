@@ -240,7 +240,7 @@ def test_listing_restores_modes_and_removes_its_hooks(net):
     layers_of(module, torch.rand(2, 3, 16, 16))
     assert [part.training for part in module.modules()] == modes
     assert hooks(module) == 0
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InputError, match="7 channels"):
         layers_of(module, torch.rand(2, 7, 16, 16))
     assert [part.training for part in module.modules()] == modes
     assert hooks(module) == 0

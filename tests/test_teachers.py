@@ -255,7 +255,7 @@ def test_an_object_that_holds_itself_has_a_fingerprint():
         ({"name": "a/b"}, "without '/'"),
         ({"name": "student"}, "being trained"),
         ({"layers": []}, "names no layer"),
-        ({"layers": "conv1"}, "list of names"),
+        ({"layers": "conv1"}, "sequence, each text"),
         ({"layers": ["conv9"]}, "not found: conv9"),
         ({"layers": {"conv1": "NLHC"}}, "unknown layout"),
         ({"labels": []}, "at least one"),

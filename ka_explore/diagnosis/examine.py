@@ -24,7 +24,8 @@ from ka_explore.diagnosis.numbers import information
 from ka_explore.probes.logits import logsumexp, softmax
 from ka_explore.probes.samples import centred
 from ka_explore.probes.spectrum import dead_share, rank
-from ka_explore.problem.layers import read_logits, to_map
+from ka_explore.problem.layers import as_taken, read_logits, to_map
+from ka_explore.problem.layouts import watched
 from ka_explore.problem.pool import permutation
 from ka_explore.problem.problem import Problem
 from ka_explore.problem.teachers import Preprocess, Teacher
@@ -145,7 +146,8 @@ def measure(teacher: Teacher, inputs: Float[Tensor, "image channel height width"
 
 def answers(teacher: Teacher, inputs: Tensor) -> Float[Tensor, "image label"]:
     """The logits of what the net is given as it stands, in float64."""
-    return read_logits("teacher", teacher.read, teacher.module(inputs), len(inputs), len(teacher.labels)).double()
+    output = teacher.module(as_taken(teacher.module, inputs))
+    return read_logits("teacher", teacher.read, output, len(inputs), len(teacher.labels)).double()
 
 
 @contextmanager
@@ -204,7 +206,9 @@ def alternatives(teacher: Teacher, images: Tensor, inputs: Tensor) -> dict[str, 
     }
     if images.shape[2:] != inputs.shape[2:]:
         own = teacher.preprocess
-        unsized = dataclasses.replace(own, size=None) if isinstance(own, Preprocess) else None
+        unsized = (
+            dataclasses.replace(own, size=None, shorter_side=None, crop=None) if isinstance(own, Preprocess) else None
+        )
         ways["the pool's own size"] = lambda: unsized(images) if unsized else sized(inputs, *images.shape[2:])
     if inputs.shape[1] == 3:
         ways["channels in the other order"] = lambda: inputs.flip(1)
@@ -252,13 +256,13 @@ def layers_of_teacher(teacher: Teacher, inputs: Tensor) -> dict[str, Numbers]:
     def hook(part: nn.Module, _given: Any, output: Any) -> None:
         name = names[part]
         try:
-            feature = to_map(output, teacher.layers.get(name, "auto"))
+            feature = to_map(output, teacher.layers.get(name, "auto"), clues, part)
         except Exception:  # whatever is no map is no layer to name
             return
         variance = float(feature.double().var(dim=(0, 2, 3), correction=0).mean())
         kept.setdefault(name, []).append((feature.mean(dim=(2, 3)).double().cpu(), variance))
 
-    with ExitStack() as hooks:
+    with watched(teacher.module) as clues, ExitStack() as hooks:
         for part in names:
             hooks.enter_context(part.register_forward_hook(hook))
         logits = torch.cat([answers(teacher, part) for part in inputs.split(CHUNK)]).cpu().numpy()

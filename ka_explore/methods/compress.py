@@ -18,6 +18,7 @@ from ka_explore.methods.config import TrainingConfig, option
 from ka_explore.methods.losses import averaged_to
 from ka_explore.problem.layers import Outputs
 from ka_explore.problem.problem import Problem
+from ka_explore.problem.teachers import Teacher
 
 Map = Float[Tensor, "batch _ _ _"]
 
@@ -75,10 +76,25 @@ class Coded(Method, ABC):
                 raise InputError(
                     f"layer {layer!r}: teacher {name!r} has maps of {feature.shape[2]}×{feature.shape[3]}, the student "
                     f"of {size[0]}×{size[1]}. Larger maps are averaged to the student's size; a smaller one holds less "
-                    "than the student must regress: match an earlier block of the teacher, with Teacher(blocks=[…])."
+                    f"than the student must regress: {self.way_out(name, layer)}"
                 )
             channels.append(feature.shape[1])
         return Compressor(channels, self.shapes[layer][0], order=self.config.order)
+
+    def way_out(self, name: str, layer: str) -> str:
+        """What to choose where a teacher's map is smaller than the student's: its layers that are not, other layers."""
+        teacher, size = self.problem.teacher(name), self.shapes[layer][1:]
+        shapes = {
+            one.name: one.shape[2:]
+            for one in Teacher.layers_of(teacher.module, teacher.inputs(self.problem.pool.images[:2]))
+            if one.shape is not None and len(one.shape) == 4
+        }
+        large = [one for one, (height, width) in shapes.items() if height >= size[0] and width >= size[1]]
+        large = sorted(large, key=lambda one: one.count("."))[:6]  # whole blocks before their parts
+        others = [other for other in self.layers if other != layer]
+        ways = [f"match one of its layers {', '.join(large)} with Teacher(blocks=[…])"] if large else []
+        ways += [f"leave this one out with layers={others!r}"] if others else []
+        return ", or ".join([*ways, "make the student's map smaller by a larger stride."])
 
     def compressor(self, layer: str) -> "Compressor":
         """The auto-encoder of a layer."""

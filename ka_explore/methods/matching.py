@@ -151,7 +151,8 @@ def common_preprocess(teachers: Sequence[Teacher]) -> Any:
     if all(preprocess == all_of_them[0] for preprocess in all_of_them):
         return all_of_them[0]
     known = [p for p in all_of_them if isinstance(p, Preprocess)]
-    if len(known) < len(all_of_them) or len({(p.size, p.channels, len(p.mean), len(p.std)) for p in known}) > 1:
+    alike = {(dataclasses.replace(p, mean=(), std=()), len(p.mean), len(p.std)) for p in known}
+    if len(known) < len(all_of_them) or len(alike) > 1:
         raise InputError(
             "permutation_merging makes one net of the teachers, which can only normalise its images in one way: give "
             "all teachers the same preprocess, or Preprocess(…) that differ in nothing but the numbers of mean and std."

@@ -1,11 +1,10 @@
-"""Named layers of any net: list them, tap them for one call, and bring what they put out to a map.
+"""Named layers of any net: list them, and tap them for one call.
 
 The only way to reach an intermediate layer that works on every eager model is ``named_modules()`` and a
 forward hook. The hooks live inside a ``with``; a tapped tensor is cloned, because an in-place ReLU that
 follows would change it.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,10 +14,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from ka_explore.errors import InputError
-
-LAYOUTS = ("auto", "NCHW", "NHWC", "NLC")
+from ka_explore.errors import InputError, brief, theirs, told
+from ka_explore.problem.layouts import Clues, watched
+from ka_explore.problem.layouts import layout_of as layout_of  # also found here
+from ka_explore.problem.layouts import to_map as to_map
 
 
 @dataclass(frozen=True)
@@ -76,48 +77,25 @@ def logits_of(output: Any) -> Tensor:
     )
 
 
-def to_map(feature: Any, layout: str = "auto") -> Float[Tensor, "batch channel height width"]:
-    """A layer's output as a map (batch, channel, height, width).
+def binary_logits_of(output: Any) -> Float[Tensor, "batch 2"]:
+    """Two columns, 0 and z, of a net whose one logit z is meant for a sigmoid: their softmax is 1 − σ(z) and σ(z).
 
-    Args:
-        feature: a map, tokens (batch, token, channel) or vectors (batch, channel); the first tensor is
-            taken out of a tuple or a model output.
-        layout: ``auto`` reads 4-D as NCHW and 3-D as tokens; ``NHWC`` for maps with channels last.
-
-    Tokens become a square map. Where their number is a square plus one, the first (the class token) is
-    left out; where it is neither, they become one column of height ``token``.
-
-    Raises InputError for a tensor of another number of axes or a type that is not floating point.
+    For ``read=`` of a teacher with ``labels=[no, yes]``. A net that puts out σ(z) itself needs its inverse before:
+    ``read=lambda output: Teacher.binary_logits_of(torch.logit(output, eps=1e-6))``.
     """
-    if isinstance(feature, (tuple, list)) and feature:
-        feature = feature[0]
-    elif not isinstance(feature, Tensor):
-        feature = getattr(feature, "last_hidden_state", feature)
-    if not isinstance(feature, Tensor) or not feature.is_floating_point():
-        kind = str(feature.dtype) if isinstance(feature, Tensor) else type(feature).__name__
-        raise InputError(f"cannot make a feature map of {kind}: expected a floating-point tensor; name another layer.")
-    if feature.ndim == 4:
-        return feature.permute(0, 3, 1, 2) if layout == "NHWC" else feature
-    if feature.ndim == 3:
-        tokens = feature.shape[1]
-        if math.isqrt(tokens) ** 2 != tokens and math.isqrt(tokens - 1) ** 2 == tokens - 1 and tokens > 2:
-            feature, tokens = feature[:, 1:], tokens - 1
-        side = math.isqrt(tokens)
-        return feature.transpose(1, 2).unflatten(2, (side, side) if side * side == tokens else (tokens, 1))
-    if feature.ndim == 2:
-        return feature[:, :, None, None]
-    raise InputError(
-        f"cannot make a feature map of shape {tuple(feature.shape)}: expected 2 axes (vector), 3 (tokens) or 4 (map)."
-    )
+    logit = logits_of(output)
+    if logit.shape[1:] not in ((), (1,)) or not logit.ndim or not logit.is_floating_point():
+        raise InputError(
+            f"expected one logit an image, of shape (batch) or (batch, 1), got {told(logit)} of {logit.dtype}."
+        )
+    return torch.stack([torch.zeros_like(logit), logit], dim=-1).flatten(1)
 
 
-def layout_of(layers: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """``{layer: layout}`` of a list of names or of such a mapping."""
-    named = dict(layers) if isinstance(layers, Mapping) else dict.fromkeys(layers, "auto")
-    wrong = {layer: layout for layer, layout in named.items() if layout not in LAYOUTS}
-    if wrong:
-        raise InputError(f"unknown layout {wrong}: expected one of {', '.join(LAYOUTS)}.")
-    return named
+def as_taken(module: nn.Module, inputs: Any) -> Any:
+    """The inputs in the type of the module's weights: half, bfloat16, double; anything but floats as it is."""
+    kind = next((p.dtype for p in module.parameters() if p.is_floating_point()), None)
+    floats = isinstance(inputs, Tensor) and inputs.is_floating_point()
+    return inputs.to(kind) if kind is not None and floats else inputs
 
 
 def find_layers(owner: str, module: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
@@ -134,27 +112,51 @@ def find_layers(owner: str, module: nn.Module, layers: Sequence[str]) -> dict[st
     return {layer: modules[layer] for layer in layers}
 
 
-def check_eager(owner: str, module: nn.Module) -> None:
-    """Raises InputError for a scripted or traced module, or one with such a part."""
+def check_eager(owner: str, module: object) -> None:
+    """Raises InputError for what is no eager ``nn.Module``, or has a part that is scripted or traced."""
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            f"{owner} must be an eager nn.Module, got {brief(module)}. Of a class make an instance; of a file or a "
+            "state dict build the net and load_state_dict them; of a pipeline take .model; of an exported program the "
+            "net it was made of."
+        )
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         raise InputError(f"{owner} is or holds a scripted module, which takes no hooks: pass the eager module.")
 
 
+def check_loaded(owner: str, module: nn.Module) -> None:
+    """Raises InputError for a module with weights whose shape or values are still to come."""
+    for name, weights in [*module.named_parameters(), *module.named_buffers()]:
+        if is_lazy(weights):
+            raise InputError(f"{owner} has lazy layers ({name}): call it once on images, then load its weights.")
+        if weights.is_meta:
+            raise InputError(f"{owner} has no weights, {name} is on the device meta: load them before.")
+
+
 @contextmanager
-def tap(owner: str, module: nn.Module, layers: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
-    """Within the ``with``: what the layers (name → layout) put out, as maps. Raises InputError where one runs twice."""
+def tap(
+    owner: str, module: nn.Module, layers: Mapping[str, str], clues: Clues | None = None
+) -> Iterator[dict[str, Tensor]]:
+    """Within the ``with``: what the layers (name → layout) put out, as maps.
+
+    Raises InputError where a layer runs twice, and where it puts out what is no map.
+    """
     features: dict[str, Tensor] = {}
     thread = get_ident()
 
     def keep(name: str, layout: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def hook(layer: nn.Module, _inputs: Any, output: Any) -> None:
             if get_ident() != thread:
                 return  # runs in two threads may share a teacher: the forward of the other is none of ours
             if name in features:
                 raise InputError(
                     f"layer {name!r} of {owner} runs more than once in a forward: name a module that runs once."
                 )
-            features[name] = to_map(output, layout).clone(memory_format=torch.channels_last)
+            try:
+                made = to_map(output, layout, clues, layer)
+            except InputError as error:
+                raise InputError(f"layer {name!r} of {owner}: {error}") from error
+            features[name] = made.clone(memory_format=torch.channels_last)
 
         return hook
 
@@ -169,7 +171,7 @@ def forward(owner: str, module: nn.Module, images: Tensor, layers: Mapping[str, 
 
     Raises InputError when a layer did not run.
     """
-    with tap(owner, module, layers) as features:
+    with watched(module) as clues, tap(owner, module, layers, clues) as features:
         output = module(images)
     silent = [layer for layer in layers if layer not in features]
     if silent:
@@ -179,13 +181,21 @@ def forward(owner: str, module: nn.Module, images: Tensor, layers: Mapping[str, 
 
 def read_logits(owner: str, read: Callable[[Any], Tensor], output: Any, images: int, labels: int) -> Tensor:
     """The logits in a net's output. Raises InputError unless they are (images, labels)."""
-    logits: object = read(output)
+    logits: object = theirs(f"read= of {owner}", read, output)
+    if isinstance(logits, Tensor) and labels == 2 and logits.shape in ((images,), (images, 1)):
+        raise InputError(
+            f"{owner} gave one logit for 2 labels, and a single column has no softmax. Where it is the second label's, "
+            "through a sigmoid, read=Teacher.binary_logits_of makes two columns of it; of probabilities "
+            "read=lambda output: Teacher.binary_logits_of(torch.logit(output, eps=1e-6))."
+        )
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != images:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(
             f"{owner} gave {got}, expected logits of shape (batch={images}, label={labels}). "
             "Pass read=, a function from the net's output to its logits."
         )
+    if not logits.is_floating_point() or logits.layout is not torch.strided:
+        raise InputError(f"{owner} gave {logits.dtype} {logits.layout}, expected logits as a tensor of floats.")
     if logits.shape[1] != labels:
         raise InputError(
             f"{owner} gave {logits.shape[1]} logits for {labels} labels: they must be one to one, in order."
@@ -200,7 +210,7 @@ def layers_of(module: nn.Module, images: Tensor) -> LayerList:
         module: any eager ``nn.Module``; its mode and weights are left as they are.
         images: an example batch as the module takes it (after preprocessing).
 
-    Raises InputError for a scripted module.
+    Raises InputError for what is no eager module, and for images that it cannot take.
     """
     check_eager("the module", module)
     shapes: dict[str, tuple[int, ...] | None] = {}
@@ -215,7 +225,7 @@ def layers_of(module: nn.Module, images: Tensor) -> LayerList:
             before.callback(setattr, layer, "training", layer.training)
         for layer in names:
             before.enter_context(layer.register_forward_hook(hook))
-        module.eval()(images)
+        theirs("the module", module.eval(), images)
     kinds = {name: layer for layer, name in names.items()}
     return LayerList(
         LayerInfo(name, type(kinds[name]).__name__, shape, sum(p.numel() for p in kinds[name].parameters()))

@@ -196,8 +196,7 @@ def build_student(description: Mapping[str, Any]) -> Chain:
     """A fresh chain from its description. Raises StoreError for a module that is not standard."""
     preprocess = description["preprocess"]
     if preprocess is not None:
-        size = preprocess["size"]
-        preprocess = Preprocess(**preprocess | {"size": tuple(size) if isinstance(size, list) else size})
+        preprocess = Preprocess(**preprocess)
     return Chain(
         {name: build_module(segment) for name, segment in description["segments"].items()},
         {name: build_module(head) for name, head in description["heads"].items()},
