@@ -12,13 +12,13 @@ import numpy as np
 from ka_explore.diagnosis.answers import AGREE, FEW
 from ka_explore.diagnosis.evidence import CannotCheck, Evidence, group, judged
 from ka_explore.diagnosis.findings import Attempt, Finding
-from ka_explore.diagnosis.learning import SELECTIONS
 from ka_explore.diagnosis.thresholds import THRESHOLDS
 from ka_explore.probes.logits import entropy, logsumexp, softmax
 from ka_explore.probes.results import Scalars
 
 LABELLED = 20  # images of known label below which these are not counted
-STACKED = "Let one softmax over all teachers say whose image it is."
+WITHIN = ("restricted", "joint_posterior")  # soft targets that compare answers within a teacher's own classes only
+SPAN = "Let one softmax over all teachers say whose image it is."
 CODE = 'Run(problem, "distillation", targets="consistent")'
 
 
@@ -47,7 +47,7 @@ def whose_image(evidence: Evidence) -> Iterator[Finding]:
 
 def taught(evidence: Evidence, names: Sequence[str]) -> np.ndarray | None:
     """How much of each image each of these teachers teaches, (sample, teacher); None where nothing compares them."""
-    if evidence.options.get("soft_target") in ("restricted", "joint_posterior"):
+    if evidence.options.get("soft_target") in WITHIN:
         return None
     recorded = group(evidence.last, "claim/target")
     if all(name in recorded for name in names):
@@ -103,9 +103,10 @@ def by_labels(
         strayed = 1 - float((both & knows).any(axis=1).mean())
         numbers["images whose answer of the student is another teacher's"] = strayed
         value = strayed if shares is None else value
-    attempts = [(AGREE, {"targets": "consistent"})]
-    attempts += [(STACKED, {"soft_target": "stacked"})] if shares is None and "selection" not in options else []
-    attempts += [(SELECTIONS["claim"], {"selection": "claim"})] if lost(joint) < value else []
+    # where no softmax spans the teachers, better targets alone are not seen
+    span = {"soft_target": "stacked"} if options.get("soft_target") in WITHIN else {"selection": "claim"}
+    attempts = [(AGREE, {"targets": "consistent"} | (span if shares is None else {}))]
+    attempts += [(SPAN, span)] if lost(joint) < value else []
     return judged(
         "whose_image",
         value,
