@@ -148,7 +148,8 @@ def live(run: "Run") -> Evidence:
     from ka_explore.run.store import replace_file, to_json
 
     known = stored(run.store)
-    found = known.examination or examine(run.problem)
+    kept = known.examination
+    found = kept if kept and "distinct" in kept else examine(run.problem)  # else kept by an earlier version
     method = {
         "student": {"parameters": sum(p.numel() for p in run.student.parameters()), "moved": moved(run)},
         "layers_taken": {teacher: list(taken) for teacher, taken in run.method.teacher_layers().items()},

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import sys
 from itertools import product
 from pathlib import Path
@@ -89,6 +90,35 @@ def test_a_student_without_any_gradient_is_named_and_is_no_error(spoilt):
     run = Run(spoilt(lambda net: [stop(net, f"heads.{task}") for task in net.heads]), "distillation", steps=3)
     found = named(run.advance(None, progress=False), "student_not_moving")["student_not_moving"]
     assert found.value == 1
+
+
+class Resting(METHODS["distillation"]):
+    """Distillation that gives the student no rate of its own."""
+
+    def stages(self):
+        return [dataclasses.replace(stage, rates=(0.0,)) for stage in super().stages()]
+
+
+def test_a_part_without_a_rate_is_named(tiny_problem):
+    run = Run(tiny_problem(), Resting, steps=3).advance(None, progress=False)
+    assert named(run, "student_not_moving")["student_not_moving"].value == 1
+
+
+def test_a_fork_is_compared_with_what_it_began_with(spoilt):
+    run = Run(spoilt(lambda net: stop(net, "segments.conv1")), "distillation", steps=6, checkpoint_every=2)
+    fork = run.advance(4, progress=False).fork("fork", temperature=2.0).advance(None, progress=False)
+    assert moved(fork)["still"] == moved(run)["still"] == ["segments.conv1.0", "segments.conv1.1"]
+
+
+def test_what_an_earlier_version_found_is_looked_at_anew(tiny_problem):
+    run = Run(tiny_problem(), "distillation", steps=2).advance(None, progress=False)
+    diagnose(run)
+    file = run.folder / "examination.json"
+    old = {key: value for key, value in json.loads(file.read_text()).items() if key != "distinct"}
+    file.write_text(json.dumps(old))
+    assert "few_distinct_images" in diagnose(run.folder).skipped
+    assert "few_distinct_images" in diagnose(run).checked
+    assert "few_distinct_images" in diagnose(run.folder).checked
 
 
 def test_looking_at_the_weights_changes_nothing(spoilt, tmp_path):
