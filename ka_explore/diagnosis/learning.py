@@ -29,8 +29,9 @@ def not_finite(evidence: Evidence) -> Iterator[Finding]:
     arrays = {n: a for n, a in evidence.last.arrays.items() if n.split("/")[0] in kinds}
     bad = {name: float((~np.isfinite(a)).mean()) for name, a in arrays.items() if a.dtype.kind == "f"}
     worst = max(bad, key=lambda name: bad[name], default="")
-    net = worst.split("/")[1] if "/" in worst else worst
-    of_teacher = net in evidence.last.knows
+    kind, net = [*worst.split("/"), worst][:2]
+    # what becomes of it in the common space is not the teacher's fault
+    of_teacher = kind in ("logits", "feature") and net in evidence.last.knows
     yield judged(
         "not_finite",
         bad.get(worst, 0.0),

@@ -65,6 +65,7 @@ BROKEN = {
         fault("teacher over-confident", "20", method="distillation"),
     ],
     "inert_term": [fault("weight makes a term inert", "mmd 1e-6"), fault("weight makes a term inert", "rec 1e-6")],
+    "not_finite": [healthy(mmd_weight=1000.0, learning_rate=10.0, norm="none", steps=40)],
     "rate_too_high": [fault("learning rate too high", "1")],
     "rate_too_low": [fault("learning rate too low", "1e-5"), healthy("distillation", learning_rate=0.0)],
     "stopped_early": [fault("stopped early", "10")],
@@ -134,6 +135,5 @@ def test_a_proposed_fork_changes_the_run_and_lowers_what_it_is_about(name, make,
 
 @pytest.mark.parametrize("name", checks.BAD)
 def test_every_finding_that_proposes_a_fork_stands_above(name):
-    """On made-up evidence; that of a net with values that are not finite is a teacher's, or diverges before."""
     findings = checks.judge(checks.BAD[name](checks.healthy()))
     assert {f.name for f in findings if any(a.is_fork for a in f.attempts)} <= {*BROKEN}

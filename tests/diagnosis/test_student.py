@@ -278,6 +278,15 @@ def test_mending_one_teacher_does_not_make_anothers_note_a_warning():
     assert grades == ["warning", "warning"]
 
 
+def test_values_that_are_not_finite_are_a_teachers_only_where_it_put_them_out():
+    good = checks.healthy()
+    for kind, whose in (("logits", "teacher 0"), ("common", ""), ("error", "")):
+        spoilt = checks.with_arrays(good, **{f"{kind}__teacher_0": good.last.arrays[f"{kind}/teacher 0"] * np.inf})
+        found = next(f for f in judge(spoilt).judged if f.name == "not_finite")
+        assert (found.grade, found.subject) == ("warning", whose)
+        assert any(attempt.is_fork for attempt in found.attempts) == (whose == "")
+
+
 def test_a_fork_to_what_is_in_force_or_to_an_unknown_option_is_not_proposed():
     tries = [
         Attempt("same", {"mmd_weight": 0.1}),
