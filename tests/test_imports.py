@@ -114,13 +114,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "diagnosis": (*NUMBERS, "diagnosis"),
     "diagnosis.findings": (*NUMBERS, "diagnosis", "run"),
     "diagnosis.examine": (*NUMBERS, "diagnosis", "problem", "run"),
+    "diagnosis.weights": (*NUMBERS, "diagnosis", "run"),
     "plots": ("errors", "plots", "probes.results"),
     "report": ("errors", "problem", "methods", "run", "probes", "diagnosis", "plots", "benchmark", "report", "toy"),
     "benchmark": ("errors", "problem", "methods", "run", "probes", "diagnosis", "plots", "benchmark", "report", "toy"),
     "toy": ("errors", "problem", "run.store", "toy"),
 }  # fmt: skip
 # Modules that look at a run itself when somebody asks, and import what that takes only then.
-WHEN_ASKED = {"diagnosis": ("run", "diagnosis.examine")}
+WHEN_ASKED = {"diagnosis": ("run", "diagnosis.examine", "diagnosis.weights")}
 LIBRARIES: dict[str, set[str]] = {
     "methods": {"torch", "jaxtyping", "numpy", "scipy"},
     "run.snapshot": {"numpy", "jaxtyping"},
@@ -152,7 +153,7 @@ def test_a_room_imports_only_what_is_below_it(path):
 @pytest.mark.parametrize("path", [path for path in FILES if rule_of(name_of(path), LIBRARIES)], ids=name_of)
 def test_a_room_uses_only_the_libraries_that_it_is_for(path):
     allowed = LIBRARIES[str(rule_of(name_of(path), LIBRARIES))]
-    if name_of(path) == "ka_explore.diagnosis.examine":
+    if name_of(path) in ("ka_explore.diagnosis.examine", "ka_explore.diagnosis.weights"):
         allowed = allowed | {"torch", "jaxtyping"}
     assert others(path) <= allowed, name_of(path)
 

@@ -6,12 +6,13 @@ is named before the poor reconstruction that follows from it. Thresholds stand i
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ka_explore.diagnosis import answers, feeding, labels, layers, learning, space, terms
+from ka_explore.diagnosis import answers, feeding, labels, layers, learning, moving, ownership, space, terms
 from ka_explore.diagnosis.evidence import CannotCheck, Evidence
 from ka_explore.diagnosis.findings import Attempt, Finding, Findings, shown
 from ka_explore.diagnosis.thresholds import THRESHOLDS, Threshold
@@ -44,6 +45,9 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
         learning.rate_too_high,
         learning.not_learned,
         learning.starved_teacher,
+        moving.few_distinct_images,
+        moving.student_not_moving,
+        ownership.whose_image,
     )
 }
 """The checks by name, in the order in which they are told; to add one, name its function here."""
@@ -59,7 +63,7 @@ NOTHING = {
 LEARNED = ("rate_too_low", "stopped_early", "student_too_small", "student_behind")
 SPACE = ("collapsed", "not_reconstructable", "inert_term", "mmd_saturated")
 PULL = ("dominating_term", "dominating_teacher")
-ANSWERS = ("overconfident", "underconfident", "starved_teacher", "teachers_disagree")
+ANSWERS = ("overconfident", "underconfident", "starved_teacher", "teachers_disagree", "whose_image")
 OF_A_TEACHER = ("says_nothing", "wrong_layer", "too_early_layer", "labels_permuted", "dead_channels")
 
 # What a finding explains, if it stands deeper: these are then its consequences.
@@ -67,6 +71,8 @@ EXPLAINS: Mapping[str, Sequence[str]] = {
     "train_mode_batch_norm": ("wrong_preprocessing", *OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
     "random_answers": (*OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
     "wrong_preprocessing": (*OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
+    "few_distinct_images": ("wrong_preprocessing", *OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED, "foreign_pool"),
+    "student_not_moving": (*SPACE, *PULL, *LEARNED, "dead_channels"),
     "not_finite": ("rate_too_high", "dead_channels", *SPACE, *PULL, *LEARNED),
     "labels_permuted": ("teachers_disagree",),
     "says_nothing": ("wrong_layer", "too_early_layer", *ANSWERS, *SPACE, *PULL, *LEARNED),
@@ -74,8 +80,8 @@ EXPLAINS: Mapping[str, Sequence[str]] = {
     "wrong_layer": ("dead_channels", *SPACE, *PULL, *LEARNED),
     "too_early_layer": (*SPACE, *PULL),
     "dead_channels": ("says_nothing", *ANSWERS, "wrong_layer", "too_early_layer", *SPACE, *PULL, *LEARNED),
-    "overconfident": ("starved_teacher", *PULL, *LEARNED, "teachers_disagree"),
-    "underconfident": ("starved_teacher", "overconfident", "dominating_teacher"),
+    "overconfident": ("starved_teacher", *PULL, *LEARNED, "teachers_disagree", "whose_image"),
+    "underconfident": ("starved_teacher", "overconfident", "dominating_teacher", "whose_image"),
     "foreign_pool": ANSWERS,
     "dominating_teacher": ("dominating_term", "not_reconstructable", "collapsed", *LEARNED),
     "dominating_term": ("dominating_teacher", *SPACE, *LEARNED, "dead_channels"),
@@ -138,12 +144,14 @@ def read_examination(store: "Store") -> dict[str, Any] | None:
 def live(run: "Run") -> Evidence:
     """The run's folder and its present state; teachers are examined unless that is in the folder already."""
     from ka_explore.diagnosis.examine import examine
+    from ka_explore.diagnosis.weights import moved
     from ka_explore.run.store import replace_file, to_json
 
     known = stored(run.store)
-    found = known.examination or examine(run.problem)
+    kept = known.examination
+    found = kept if kept and "distinct" in kept else examine(run.problem)  # else kept by an earlier version
     method = {
-        "student": {"parameters": sum(p.numel() for p in run.student.parameters())},
+        "student": {"parameters": sum(p.numel() for p in run.student.parameters()), "moved": moved(run)},
         "layers_taken": {teacher: list(taken) for teacher, taken in run.method.teacher_layers().items()},
     }
     if known.examination is None or {**found, **method} != found:
@@ -163,7 +171,7 @@ def judge(evidence: Evidence) -> Findings:
     checked: dict[str, str] = {}
     for name, check in CHECKS.items():
         try:
-            found = list(check(evidence))
+            found = [finding.with_forks_for(evidence.options) for finding in check(evidence)]
         except CannotCheck as reason:
             skipped[name] = str(reason)
             continue
@@ -172,7 +180,8 @@ def judge(evidence: Evidence) -> Findings:
             checked[name] = measured(found)
         elif name in NOTHING:
             skipped[name] = NOTHING[name]
-    ordered = sorted(demoted(everything), key=lambda f: (f.grade != "warning", -f.score))
+    told = demoted(everything, evidence.teachers)
+    ordered = sorted(told, key=lambda f: (f.grade != "warning", -f.score))
     return Findings(tuple(ordered), checked, skipped, str(evidence.about.get("name", "")), tuple(everything))
 
 
@@ -184,7 +193,7 @@ def measured(found: Sequence[Finding]) -> str:
     return f"{what} {shown(value)}{subject}, {side} {shown(limit)}"
 
 
-def demoted(findings: Sequence[Finding]) -> list[Finding]:
+def demoted(findings: Sequence[Finding], teachers: Sequence[str] = ()) -> list[Finding]:
     """Warnings and notes, each thing once; what follows from another warning becomes a note that says so."""
     kept: dict[tuple[str, str], Finding] = {}
     for finding in sorted(findings, key=lambda f: (f.grade != "warning", -f.score)):
@@ -193,16 +202,22 @@ def demoted(findings: Sequence[Finding]) -> list[Finding]:
     causes = [f for f in kept.values() if f.grade == "warning"]
     result = []
     for finding in kept.values():
-        why = next((c for c in causes if explains(c, finding)), None)
+        why = next((c for c in causes if explains(c, finding, teachers)), None)
         result.append(replace(finding, grade="note", because=why.title) if why else finding)
     return result
 
 
-def explains(cause: Finding, effect: Finding) -> bool:
-    """Whether one finding is the likely cause of another: it says so, and stands deeper."""
-    # What is said of one teacher alone is explained by what is wrong with that teacher.
-    other = cause.subject and effect.subject and effect.name in OF_A_TEACHER and cause.subject != effect.subject
+def explains(cause: Finding, effect: Finding, teachers: Sequence[str] = ()) -> bool:
+    """Whether one finding is the likely cause of another: it says so, stands deeper, and is of no other teacher."""
+    # What is said of one teacher is explained by what is wrong with that teacher or with the whole run.
+    whose, of = (named(finding.subject, teachers) for finding in (cause, effect))
+    other = bool(whose and of) and not whose & of
     return cause.score > effect.score and effect.name in EXPLAINS.get(cause.name, ()) and not other
+
+
+def named(subject: str, teachers: Sequence[str]) -> set[str]:
+    """The teachers that a subject is about: ``one``, ``one / other`` or ``common space, one``; none for a term."""
+    return {teacher for teacher in teachers if teacher in (subject, *re.split(" / |, ", subject))}
 
 
 __all__ = ["CHECKS", "THRESHOLDS", "diagnose", "judge"]

@@ -15,6 +15,7 @@ from ka_explore.probes.results import Distribution
 
 FEW = 8  # samples below which nothing is said of a distribution
 AGREE = "Let targets agree with the image's neighbours, as far as the pool supports it."
+EVEN = "Bring the teachers' answers to one mean and spread."
 WITHIN = "Compare answers within each teacher's classes only."
 
 
@@ -81,7 +82,9 @@ def overconfident(evidence: Evidence) -> Iterator[Finding]:
         )
         yield finding("claims_scale", ratio if sure > 0.5 and not timid else 0.0)
         yield finding("claims_level", lead)
-        yield finding("claims_timid", max(usual, 1e-9) / max(scale[name], 1e-9) if sure < 0.1 else 0.0)
+        even = evidence.forks((EVEN, {"targets": "standardised"}), (WITHIN, {"soft_target": "restricted"}))
+        drowned = max(usual, 1e-9) / max(scale[name], 1e-9) if sure < 0.1 else 0.0
+        yield finding("claims_timid", drowned, attempts=even)
 
 
 def same_teacher_twice(evidence: Evidence) -> Iterator[Finding]:

@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ka_explore.diagnosis.numbers import information
+from ka_explore.diagnosis.numbers import distinct, information
 from ka_explore.probes.logits import logsumexp, softmax
 from ka_explore.probes.samples import centred
 from ka_explore.probes.spectrum import dead_share, rank
 from ka_explore.problem.layers import as_taken, read_logits, to_map
 from ka_explore.problem.layouts import watched
+from ka_explore.problem.neighbours import thumbnails
 from ka_explore.problem.pool import permutation
 from ka_explore.problem.problem import Problem
 from ka_explore.problem.teachers import Preprocess, Teacher
@@ -46,7 +47,8 @@ def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
     """What the teachers make of so many of the pool's images, as numbers that go into a JSON file.
 
     Returns:
-        ``images``, ``shape`` (of the pool's images) and, by name in ``teachers``:
+        ``images``, ``shape`` (of the pool's images), ``distinct`` (how many of them differ) and, by name in
+        ``teachers``:
 
         ``fed``: mean, standard deviation, least, largest value and shape of what the net is given;
         ``given`` and ``alternatives`` (by what was done to what the net is given): see `measure`;
@@ -60,7 +62,7 @@ def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
     with computing(1 if small else None):
         teachers = {t.name: examine_teacher(t, pictures, own_labels(problem, t, index)) for t in problem.teachers}
     about: Numbers = {"images": len(index), "shape": list(pictures.shape[1:]), "fingerprints": problem.fingerprints}
-    return about | {"teachers": teachers}
+    return about | {"teachers": teachers, "distinct": distinct(thumbnails(pictures).numpy())}
 
 
 def own_labels(problem: Problem, teacher: Teacher, index: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from ka_explore.diagnosis.thresholds import Grade
@@ -93,6 +93,17 @@ class Finding:
     because: str = ""
     threshold: str = ""
     value: float = float("nan")
+
+    def with_forks_for(self, options: Mapping[str, Any]) -> "Finding":
+        """The same without forks to options that the method does not have, or to what is in force already."""
+        there = {name: plain(value) for name, value in options.items()}
+        kept = [
+            a
+            for a in self.attempts
+            if set(a.changes) <= set(there)
+            and (not a.is_fork or any(plain(value) != there[name] for name, value in a.changes.items()))
+        ]
+        return replace(self, attempts=tuple(kept))
 
     def __str__(self) -> str:
         mark = "WARNING" if self.grade == "warning" else self.grade
@@ -202,6 +213,11 @@ class Findings(Tabular, Sequence[Finding]):
         """Plain values, for JSON."""
         findings = [finding.to_dict() for finding in self.found]
         return {"run": self.name, "findings": findings, "checked": dict(self.checked), "skipped": dict(self.skipped)}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON gives it back: a list for a tuple."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def count(number: int, what: str) -> str:

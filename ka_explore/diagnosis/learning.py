@@ -15,6 +15,13 @@ from ka_explore.probes.results import Curves, Scalars
 from ka_explore.probes.similarity import cka
 from ka_explore.probes.spectrum import rank, strengths
 
+NOT_FINITE = "[name for name, p in problem.teacher({!r}).module.named_parameters() if not p.isfinite().all()]"
+SELECTIONS = {
+    "soft": "Let all teachers teach, weighted by how sure they are.",
+    "claim": "Let all teachers teach, weighted by their share of the joint answer.",
+    "none": "Do without a selection.",
+}
+
 
 def not_finite(evidence: Evidence) -> Iterator[Finding]:
     """Whether answers and features are finite; arrays that are NaN where a sample was not asked do not count."""
@@ -22,15 +29,19 @@ def not_finite(evidence: Evidence) -> Iterator[Finding]:
     arrays = {n: a for n, a in evidence.last.arrays.items() if n.split("/")[0] in kinds}
     bad = {name: float((~np.isfinite(a)).mean()) for name, a in arrays.items() if a.dtype.kind == "f"}
     worst = max(bad, key=lambda name: bad[name], default="")
-    net = worst.split("/")[1] if "/" in worst else worst
-    of_teacher = net in evidence.last.knows
+    kind, net = [*worst.split("/"), worst][:2]
+    # what becomes of it in the common space is not the teacher's fault
+    of_teacher = kind in ("logits", "feature") and net in evidence.last.knows
     yield judged(
         "not_finite",
         bad.get(worst, 0.0),
         net if of_teacher else "",
         worst=worst,
         depth=8.5 if of_teacher else 4.5,
-        attempts=evidence.forks(("Fork before it happened, with a smaller learning rate.", evidence.lower_rate())),
+        # a teacher's own are there at any rate
+        attempts=(Attempt("Look where in it they begin.", code=NOT_FINITE.format(net)),)
+        if of_teacher
+        else evidence.forks(("Take a smaller learning rate.", evidence.lower_rate())),
     )
 
 
@@ -144,26 +155,28 @@ def not_learned(evidence: Evidence) -> Iterator[Finding]:
     slow = speed <= warned("slow_start") and len(term) >= 20 and float(options.get("learning_rate", 0.0)) <= low
     rate = float(options.get("learning_rate", float("nan")))
     finding = partial(judged, value=min(left.values()), evidence=numbers, result=figure, rate=rate, done=done)
-    quick = {"learning_rate": float(f"{min(rate * 30, 3e-3):.3g}")} if rate < 1e-3 else {"learning_rate": rate * 3}
-    longer = {"steps": int(max(400, 4 * steps))}
+    usual = 10 * low  # from scratch
+    quick = {"learning_rate": float(f"{usual if rate < usual else 3 * rate:.3g}")}
+    width = float(options.get("student_width", 1.0))
+    wider = Attempt("Double its width.", {"student_width": 2 * width}, at=0)
+    longer = {"steps": int(max(400, 4 * int(options.get("steps", steps))))}
     # One of these three is named; a small student that is not slow for want of steps cannot be helped by more of them.
     if small and not unfinished and len(term) >= 60 and not (rate < 2e-4):
         yield finding(
             "student_too_small",
             attempts=(
-                Attempt("Double its width.", {"student_width": 2 * float(options.get("student_width", 1.0))}, at=0),
-                Attempt("Take the problem's own width.", {"student_width": 1.0}, at=0),
+                wider,
+                *([Attempt("Take the problem's own width.", {"student_width": 1.0}, at=0)] if width < 1 else []),
             ),
         )
     elif slow and not small:
-        attempts = Attempt("Take a larger rate.", quick, at=0), Attempt("Give it more steps.", longer)
-        yield finding("rate_too_low", attempts=attempts)
+        yield finding("rate_too_low", attempts=[Attempt("Take a larger rate.", quick, at=0)])
     else:
         short = unfinished or done < warned("few_steps") or falling >= warned("still_falling")
         more = Attempt("Go on.", code="run.advance(None)") if done < steps else None
         yield finding(
             "stopped_early" if short else "student_behind",
-            attempts=[more or Attempt("Give it more steps.", longer, at=0)],
+            attempts=[more or Attempt("Give it more steps.", longer, at=0)] if short else [],
             at_most="warning" if short else "note",
         )
 
@@ -206,28 +219,30 @@ def starved_teacher(evidence: Evidence) -> Iterator[Finding]:
             continue
         surprise = np.stack([entropy(z) for z in logits], axis=1)
         means = dict(zip((name, *mates), surprise.mean(axis=0).tolist(), strict=True))
-        if kind == "hard":
-            weight = (surprise.argmin(axis=1) == 0).astype(float)
-        elif kind == "soft":
-            weight = softmax(-surprise / float(evidence.options.get("selection_temperature", 0.1)))[:, 0]
-        elif kind == "claim":
-            weight = softmax(np.stack([logsumexp(z) for z in logits], axis=1))[:, 0]
-        else:
-            weight = np.full(len(surprise), 1 / len(logits))
+        temperature = float(evidence.options.get("selection_temperature", 0.1))
+        shares = {
+            "hard": (surprise.argmin(axis=1) == 0).astype(float),
+            "soft": softmax(-surprise / temperature)[:, 0],
+            "claim": softmax(np.stack([logsumexp(z) for z in logits], axis=1))[:, 0],
+            "none": np.full(len(surprise), 1 / len(logits)),
+        }
+        share = float(shares[kind].mean())
+        even = bool(share) and evidence.options.get("weighting") == "teacher"
+        fed = THRESHOLDS["starved_teacher"].note or 0.0
+        others = [k for k in ("soft", "claim", "none") if float(shares[k].mean()) * len(logits) > fed]
         yield judged(
             "starved_teacher",
-            float(weight.mean()) * len(logits),
+            1.0 if even else share * len(logits),
             name,
-            share=weight.mean(),
+            share=share,
             evidence={
                 "selection": str(kind),
                 "its mean entropy (nats)": float(surprise[:, 0].mean()),
                 **{f"mean entropy of {t}": float(surprise[:, i].mean()) for i, t in enumerate(mates, start=1)},
             },
             attempts=evidence.forks(
-                ("Let all teachers teach, weighted by how sure they are.", {"selection": "soft"}),
-                ("Let every teacher weigh the same, whatever it won.", {"weighting": "teacher"}),
-                ("Do without a selection.", {"selection": "none"}),
+                *((SELECTIONS[k], {"selection": k}) for k in others),
+                *([("Let every teacher weigh the same, whatever it won.", {"weighting": "teacher"})] if share else []),
             ),
             result=Scalars(means, unit="nats", title="mean entropy of the answers"),
         )

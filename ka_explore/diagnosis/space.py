@@ -16,6 +16,7 @@ from ka_explore.probes.samples import average
 from ka_explore.probes.similarity import FLOOR, recorded
 from ka_explore.probes.spectrum import dead_channels as dead_shares
 from ka_explore.probes.spectrum import effective_rank
+from ka_explore.run.snapshot import Snapshot
 
 
 def own_rank(evidence: Evidence, teacher: str) -> float:
@@ -75,17 +76,17 @@ def variation(rows: np.ndarray) -> float:
 
 def dead_channels(evidence: Evidence) -> Iterator[Finding]:
     """Whether channels of student, teachers or common space are silent: the same for every image."""
-    last, found = evidence.last, {}
-    shares = {kind: dead_shares(last, kind).values if group(last, kind) else {} for kind in ("feature", "common")}
-    for name in last.arrays:
-        kind, _, rest = name.partition("/")
-        if kind in shares:
-            found[rest if kind == "feature" else f"common space, {rest}"] = shares[kind][rest]
+    last = evidence.last
+    found, first = silent(last), silent(evidence.snapshots[0])
     if len(last.index) < 2 or not found:
         raise CannotCheck("one sample, or no feature in the last snapshot.")
     for where, share in found.items():
         net, feature = where.split("/")[0], last.arrays.get(f"feature/{where}")
         teacher = net in last.knows
+        lower = ("Take a smaller learning rate.", evidence.lower_rate())
+        normed = ("Put batch norm into the common space.", {"norm": "batch"})
+        born = share <= first.get(where, 0.0)  # dead before the first step: no rate did that
+        anew = Attempt("Draw these weights anew: they were dead from the beginning.", code="student=lambda labels: …")
         yield judged(
             "dead_channels",
             share,
@@ -97,13 +98,19 @@ def dead_channels(evidence: Evidence) -> Iterator[Finding]:
             attempts=(
                 (Attempt("Name a layer of the teacher that is alive, or check its weights.", code="Teacher(…)"),)
                 if teacher
-                else evidence.forks(
-                    ("Take a smaller learning rate.", evidence.lower_rate()),
-                    ("Put batch norm into the common space.", {"norm": "batch"}),
-                )
+                else (anew,)
+                if born
+                else evidence.forks(lower, *([normed] if where.startswith("common") else []))
             ),
             result=Scalars(found, unit="share", title="silent channels"),
         )
+
+
+def silent(snapshot: Snapshot) -> dict[str, float]:
+    """The share of silent channels by layer and by net in the common space, in the snapshot's order."""
+    shares = {k: dead_shares(snapshot, k).values if group(snapshot, k) else {} for k in ("feature", "common")}
+    named = (name.partition("/") for name in snapshot.arrays)
+    return {f"{'common space, ' * (k == 'common')}{rest}": shares[k][rest] for k, _, rest in named if k in shares}
 
 
 def mmd_saturated(evidence: Evidence) -> Iterator[Finding]:
@@ -151,6 +158,7 @@ def not_reconstructable(evidence: Evidence) -> Iterator[Finding]:
     width = next(iter(common.values())).shape[1] if common else 0
     figure = Distribution(errors, unit="share of the feature's variance", title="reconstruction error")
     term = evidence.term("reconstruction")
+    weight = float(evidence.options.get("reconstruction_weight", 1.0))
     settled = len(term) >= 100 and not float(term[-1]) < 0.8 * float(term[len(term) * 2 // 3])
     for teacher, error in errors.items():
         rank = own_rank(evidence, teacher)
@@ -163,8 +171,8 @@ def not_reconstructable(evidence: Evidence) -> Iterator[Finding]:
             depth=4.8 if narrow else 2,
             evidence={"width of the common space": float(width), "effective rank of its feature": rank},
             attempts=evidence.forks(
-                ("Widen the common space.", {"width": int(max(16, np.ceil(np.nan_to_num(rank))))}),
-                ("Weigh the reconstruction more.", {"reconstruction_weight": 1.0}),
+                *([("Widen the common space.", {"width": max(16, int(np.ceil(rank)))})] if width < rank else []),
+                *([("Weigh the reconstruction more.", {"reconstruction_weight": 1.0})] if weight < 1 else []),
             ),
             result=figure,
             at_most="warning" if settled or (narrow and len(term) >= 60) else "note",

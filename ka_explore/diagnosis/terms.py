@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ka_explore.diagnosis.answers import EVEN
 from ka_explore.diagnosis.evidence import CannotCheck, Evidence, group, judged
 from ka_explore.diagnosis.findings import Attempt, Finding
 from ka_explore.diagnosis.numbers import median, number
@@ -58,7 +59,10 @@ def dominating_term(evidence: Evidence) -> Iterator[Finding]:
             {"weight": weights.get(term, float("nan"))},
             result=figure,
             at_most="warning" if settled else "note",
-            attempts=weighing(evidence, term, weights.get(term, 1.0) / max(ratio, 1e-9)),
+            attempts=(
+                *weighing(evidence, term, weights.get(term, 1.0) / max(ratio, 1e-9)),
+                *balancing(evidence, ratio / THRESHOLDS["dominating_gradient"].warning),
+            ),
         )
     if answer in weights and len(weights) > 1:
         quarter = max(len(evidence.last_stage()) // 4, 1)
@@ -78,14 +82,27 @@ def dominating_term(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def weighing(evidence: Evidence, term: str, weight: float = float("nan")) -> tuple[Attempt, ...]:
-    """A fork from the start in which a term weighs that much, and one in which the terms balance themselves."""
+def weighing(evidence: Evidence, term: str, weight: float) -> tuple[Attempt, ...]:
+    """A fork from the start in which a term weighs that much; none for a term without an option that weighs it."""
     option = evidence.about.get("weighed_by", {}).get(term)
-    weighed = {option: float(f"{min(weight, 1000.0):.2g}")} if option and weight == weight else {}
-    return evidence.forks(
-        *([(f"Weigh {term!r} {weight:.2g}.", weighed)] if weighed else []),
-        ("Let the terms balance each other (GradNorm).", {"balance": "gradnorm"}),
-    )
+    if not option:
+        return ()
+    weight = float(f"{min(weight, 1000.0):.2g}")
+    # with an α of the paper that is where weights come from
+    without = {"alpha": None} if evidence.options.get("alpha") is not None else {}
+    return evidence.forks((f"Weigh {term!r} {weight:g}.", {option: weight, **without}))
+
+
+def balancing(evidence: Evidence, times: float) -> tuple[Attempt, ...]:
+    """A fork in which the terms balance each other, where there are two and the factors get there in the run's steps.
+
+    GradNorm's factors move by at most the learning rate a step, the one up and the other down.
+    """
+    weighted = [term for term, weight in evidence.weights().items() if weight]
+    reach = float(evidence.options.get("learning_rate", 0.0)) * len(evidence.last_stage())
+    if len(weighted) < 2 or not times <= np.exp(min(reach, 20.0)):
+        return ()
+    return evidence.forks(("Let the terms balance each other (GradNorm).", {"balance": "gradnorm"}))
 
 
 def dominating_teacher(evidence: Evidence) -> Iterator[Finding]:
@@ -111,7 +128,7 @@ def dominating_teacher(evidence: Evidence) -> Iterator[Finding]:
             {"term": term},
             term=term,
             times=typical[loud] / max(rest, 1e-300),
-            attempts=weighing(evidence, term),
+            attempts=evidence.forks((EVEN, {"targets": "standardised"})) if term in evidence.soft_terms else (),
             result=Scalars(typical, unit="gradient", title=f"part of each teacher in {term}"),
         )
     for what, kinds in (("reconstruction", ("mean", "sum")), ("feature_error", ("mean",))):

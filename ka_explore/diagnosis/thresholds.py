@@ -121,6 +121,15 @@ low_rate ≤ - 3e-4: learning rate of Adam with which a slow start is the rate's
 few_steps ≤ - 100: steps in which no student from scratch learns
 still_falling ≥ - 0.15: part of the soft target's whole fall that came in the last third: below 0.05 once the curve is
     flat
+student_not_moving ≥ 0.02 0.2: share of its parts, or of its parameters, with the bits they began with: healthy 0; body
+    frozen or detached 0.7 to 0.9, one layer of four 0.25
+norms_unfed ≥ 0.02 0.5: share of its batch norms that never saw a batch: healthy 0; a student kept in eval mode 1
+student_frozen ≥ 1e-9 0.1: share of its parameters that came with requires_grad=False: healthy 0; a body 0.7 to 0.99
+few_distinct_images ≤ 0.6 0.2: different images among those looked at: healthy 0.97 to 1; 8 images repeated 0.03
+whose_image ≥ 0.15 0.38: share of images that go to a teacher that does not know them: healthy 0.03 to 0.31; digits and
+    clothes, whose teachers do not compare, 0.45 to 0.71; half where two teachers are told apart by chance
+whose_neighbour ≥ 0.25 0.75: share of images whose nearest goes to another teacher, relative to chance: healthy 0.05 to
+    0.5, and more of those with more of the above; by chance 1
 starved_teacher ≤ 0.4 0.2: share of the teaching relative to a fair share: healthy 0.48 to 1.84; starved 0 to 0.1
 """
 """A row a threshold: its key, on which side of it is worse, the values of a note (- for never) and a warning: why."""

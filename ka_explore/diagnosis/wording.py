@@ -165,6 +165,40 @@ stopped_early 4.8 stopped_early not_learned
     why: Terms that align features are easy and fall first; the answers take longer.
 student_behind 1 student_behind not_learned
     title: The student is far from its teachers' answers, though it has stopped learning.
+few_distinct_images 9.2
+    title: The pool has few different images: of {images} looked at {distinct} differ.
+    measure: different images (share of those looked at)
+    why: The student learns these few by heart. What teachers say of all others is never asked, and what is measured on
+        the pool tells nothing of new images.
+    attempt: Give the pool images that differ; make variations of those there are with augment.
+    code: Pool(more_images)
+student_not_moving 6.7
+    title: Parts of the student do not learn: {parts} hold the very weights they began with.
+    measure: share of its parts or parameters that have not moved
+    why: No gradient reaches them (detached, no_grad, not on the way to the answers), or no rate.
+        The rest learns on features that are as random as at the beginning.
+    attempt: Look for detach, no_grad, .data or numpy in the student's forward, and for parts that nothing reads.
+    code: [name for name, p in run.student.named_parameters() if not p.requires_grad]  # and its forward
+norms_unfed 6.6 student_not_moving
+    title: Batch norms of the student never saw a batch: {parts} stay in eval mode.
+    measure: share of its batch norms
+    why: They normalise by the moments they were made with, 0 and 1, and so do nothing: training is less stable.
+    attempt: Let the student's forward leave the mode of its parts alone, and give them the mode they are told (train).
+    code: [name for name, part in run.student.named_modules() if not part.training]  # after a step
+student_frozen 1.5
+    title: Parts of the student came frozen (requires_grad=False), and are trained all the same: {parts}.
+    measure: share of its parameters
+    why: A run trains all of the student whatever it says, so that what was meant to stay as it is did not.
+    attempt: If it was meant to be trained, say so; if not, let its forward run those parts under torch.no_grad().
+    code: net.requires_grad_(True)  # in student=
+whose_image 4.95
+    title: The teachers cannot tell whose image it is: {value:.0%} of the images go to one that does not know them.
+    measure: images that go to a teacher that does not know their class (share)
+    why: Nothing compares one teacher's answers with another's: each is sure of images it knows nothing of. The student
+        learns who is louder, and answers within the wrong teacher's classes.
+whose_neighbour 4.95 whose_image
+    title: The teachers may not tell whose image it is: alike images go to different teachers ({value:.0%} of chance).
+    measure: nearest images that go to another teacher (relative to chance)
 inert_term 4.6
     title: The term {subject!r} is inert: with its weight of {weight:g} it moves nothing.
     measure: {measure}

@@ -5,7 +5,7 @@ method never keeps count, never makes an optimiser, never switches a module to t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -114,6 +114,7 @@ class Method(nn.Module, ABC):
     Attributes:
         without: the teachers that do not teach, in the problem's order.
         teaching: the others.
+        came_frozen: the names of parameters that came with ``requires_grad=False``; stages train what they name.
         taught: the columns of those that teach; `of_teaching` takes these out of the student's.
 
     Raises:
@@ -126,6 +127,7 @@ class Method(nn.Module, ABC):
     needs_features: ClassVar[bool] = False
 
     student: Student
+    came_frozen: Collection[str] = ()
 
     def __init__(self, problem: Problem, config: TrainingConfig):
         super().__init__()

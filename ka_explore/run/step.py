@@ -25,6 +25,7 @@ def build(kind: type[Method], problem: Problem, config: TrainingConfig, seed: in
     """A method with the initial weights of a seed; labels only for a method that says it uses them."""
     with LocalGenerator(seed):
         method = kind(problem if kind.uses_labels else problem.without_labels(), config)
+    method.came_frozen = {name for name, p in method.named_parameters() if not p.requires_grad}
     add_balances(method)
     return method.eval().requires_grad_(False)
 
@@ -63,7 +64,7 @@ def training_step(
     total = float(loss.detach())
     row = {"loss": total, "terms": terms, "weights": weights_in_force(method, stage)}
     bad = [name for name, value in {**terms, "loss": total}.items() if not math.isfinite(value)]
-    if bad or not stage.trains:
+    if bad or not stage.trains or not loss.requires_grad:  # nothing that is trained has a part in it
         return row, bad
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

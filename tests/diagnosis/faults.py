@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ka_explore import Diverged, Preprocess, Problem, Run, Student, toy
+from ka_explore import Diverged, Pool, Preprocess, Problem, Run, Student, toy
 from ka_explore.benchmark.rows import kept_rows, quoted, write_json
 from ka_explore.diagnosis import Findings, diagnose
 from ka_explore.problem.teachers import rebuilt
@@ -387,6 +387,81 @@ def biased(problem: Problem, bias: float) -> Case:
     return Case(dataclasses.replace(problem, teachers=teachers, name="", options={}), "adaptive", {}, 60)
 
 
+# The student and the pool.
+
+
+def with_student(problem: Problem, spoil: Callable[[Student], Any]) -> Problem:
+    """The problem with something done to every student that is made."""
+    make = problem.student
+
+    def student(labels: Any) -> Student:
+        net = make(labels)
+        spoil(net)
+        return net
+
+    return dataclasses.replace(problem, student=student, name="", options={})
+
+
+def frozen(problem: Problem, parts: slice) -> Case:
+    """Some of the student's weights say that they are not to be trained."""
+    return Case(
+        with_student(problem, lambda net: [p.requires_grad_(False) for p in [*net.parameters()][parts]]), steps=60
+    )
+
+
+def detached(problem: Problem, which: int) -> Case:
+    """No gradient gets past one of the student's batch norms."""
+
+    def spoil(net: Student) -> None:
+        norm = [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)][which]
+        norm.register_forward_hook(lambda _module, _given, output: output.detach())
+
+    return Case(with_student(problem, spoil), steps=60)
+
+
+def evaluating(problem: Problem, _strength: Any) -> Case:
+    """The student's forward puts its batch norms into eval mode."""
+
+    def spoil(net: Student) -> None:
+        for part in net.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.register_forward_pre_hook(lambda module, _given: setattr(module, "training", False))
+
+    return Case(with_student(problem, spoil), steps=60)
+
+
+def repeated(problem: Problem, how: tuple[int, float]) -> Case:
+    """The pool is a few of its images, over and over, each time with a little noise."""
+    count, noise = how
+    places = torch.arange(len(problem.pool)).remainder(count).numpy()
+    images = problem.pool.images[places]
+    images = (images + noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    pool = Pool(images, labels={task: y[places] for task, y in (problem.pool.labels or {}).items()})
+    return Case(dataclasses.replace(problem, pool=pool, name="", options={}), steps=60)
+
+
+@dataclass(frozen=True)
+class Moody:
+    """Reads logits all of which are lifted or lowered together, by what looks like chance, from image to image."""
+
+    own: Any
+    height: float
+
+    def __call__(self, output: Any) -> Tensor:
+        logits: Tensor = self.own(output)
+        return logits + self.height * torch.sin(100 * logits[:, :1])
+
+
+def moody(problem: Problem, height: float) -> Case:
+    """How loud the first teacher speaks has nothing to do with the image; what it says is as right as ever."""
+    return Case(with_teacher(problem, 0, read=Moody(problem.teachers[0].read, height)), steps=100)
+
+
+def as_it_is(problem: Problem, _strength: Any) -> Case:
+    """Nothing is done: the problem has the fault by nature."""
+    return Case(problem)
+
+
 @dataclass(frozen=True)
 class Pushed:
     """Reads logits with a number added to each."""
@@ -592,6 +667,30 @@ FAULTS: Mapping[str, Fault] = {
         ("10",),
         ("digits", "shared"),
         biased,
+    ),
+    "student frozen": Fault(
+        ("student_frozen", "student_not_moving"),
+        {"first layer": slice(1), "body": slice(-2)},
+        ("body",),
+        ("digits", "mnist"),
+        frozen,
+    ),
+    "student detached": Fault(
+        ("student_not_moving",), {"first layer": 0, "body": -1}, ("first layer", "body"), ("digits", "mnist"), detached
+    ),
+    "student in eval mode": Fault(("student_not_moving",), {"eval": None}, ("eval",), ("digits", "mnist"), evaluating),
+    "pool of few images": Fault(
+        ("few_distinct_images",),
+        {"100": (100, 0.0), "30": (30, 0.0), "8": (8, 0.0), "8 and noise": (8, 0.01)},
+        ("30", "8", "8 and noise"),
+        ("digits", "mnist"),
+        repeated,
+    ),
+    "whose image it is": Fault(
+        ("whose_image", "overconfident"), {"3": 3.0, "30": 30.0}, ("30",), ("digits", "mnist"), moody
+    ),
+    "teachers that do not compare": Fault(
+        ("whose_image",), {"by nature": None}, ("by nature",), ("clothes",), as_it_is
     ),
 }
 
