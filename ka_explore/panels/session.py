@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -41,6 +42,7 @@ class Session:
             raise InputError("a workbench needs at least one run, got none.")
         self.id = uuid4().hex
         self.problem = problem
+        self._made_of = tuple(branches)
         self.branches: dict[str, Branch] = {}  # by name, in order; like `active` and `shown` only `arrange` sets it
         for branch in branches:
             branch.name = self.free_name(branch.name)
@@ -119,6 +121,14 @@ class Session:
         around = beside.folder.parent if beside is not None and beside.kept else None
         free = (name for name in numbered(wanted) if name not in self.branches)
         return next(name for name in free if around is None or not (around / name).exists())
+
+    def is_of(self, parts: Sequence[tuple[Run | None, Path]]) -> bool:
+        """Whether it is open, was made of these runs, by their folders where they are not open, and has them still."""
+        there = [] if self.closed else list(self.branches.values())
+        return len(parts) == len(self._made_of) and all(
+            branch in there and (branch.run is run if run else branch.folder.resolve() == folder.resolve())
+            for branch, (run, folder) in zip(self._made_of, parts, strict=True)
+        )
 
     def known(self, name: str) -> Branch:
         """A branch by name. Raises InputError for an unknown one."""
@@ -299,6 +309,7 @@ class Session:
             self._teller.close()
             self._views.close()
             self.channel.close()
+            self.channel.layout.close()
 
 
 class Channel(anywidget.AnyWidget):

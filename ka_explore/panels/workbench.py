@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import threading
 import time
 import weakref
 from collections.abc import Collection, Mapping, Sequence
@@ -10,14 +11,17 @@ from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 import numpy as np
+from ipywidgets import Box
 from jaxtyping import Int64
 from matplotlib.figure import Figure
 
 from ka_explore.errors import InputError, KaError, unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.branches import Branches
+from ka_explore.panels.displayed import SHOWN, displayed
 from ka_explore.panels.findings import Findings
 from ka_explore.panels.handling import folders_in
 from ka_explore.panels.history import History
@@ -53,7 +57,9 @@ def workbench(
 ) -> "Workbench":
     """Panels that play runs and look inside, in the cell that this is the last line of.
 
-    Workbenches of the same runs share one session: what is selected in one is selected in all.
+    A run has one workbench: a new one takes over from the one that is there, with its forks and what is selected, and
+    that one ends. One also ends when its cell is run again without it, when it was never displayed and nobody holds it,
+    by ``close()``, and with ``with workbench(run) as bench:``; what plays is then paused.
 
     Args:
         runs: runs, folders of runs, or folders with such folders in them (``"runs/"``).
@@ -68,28 +74,62 @@ def workbench(
     if layout not in WIDTHS:
         raise unknown("layout", layout, WIDTHS)
     parts = parts_of(show)
-    return Workbench(session_of(runs, problem), parts, layout)
+    bench = Workbench(session_of(runs, problem), parts, layout)
+    for other in set(OPEN) - {bench}:
+        if other.folders & bench.folders:
+            other.end("another workbench shows its run now")
+    return bench
 
 
 class Workbench:
     """Panels around one session, by name in ``panels``. Made by `workbench`."""
 
     def __init__(self, session: Session, parts: Mapping[str, type[Panel]], layout: str):
-        self._session = session
+        self._live: Session | None = session
+        self._why = ""  # it has ended
         self.panels: dict[str, Panel] = {name: part(session) for name, part in parts.items()}
         self._box = arranged(self.panels, {name: panel.room for name, panel in self.panels.items()}, layout)
-        self._static = Static(session, self.panels)
-        session.enter(self)
+        self._static: Static | None = Static(session, self.panels)
+        self._display_id = uuid4().hex  # of the output of the live panels
+        session.enter(self._box)
+        what = session, list(self.panels.values()), self._box
+        self._ending = weakref.finalize(self, take_away_aside, *what)
+        self._ending.atexit = False
+        OPEN.add(self)
 
     def _ipython_display_(self) -> None:
         """The live panels, and below them, hidden while these live, a picture for where no kernel is."""
         from IPython.display import display
 
-        display(self._box._repr_mimebundle_() | {"text/plain": repr(self)}, raw=True)
+        if self._static is None:
+            display({"text/plain": repr(self)}, raw=True)
+            return
+        displayed(self)
+        bundle = self._box._repr_mimebundle_() | {"text/plain": repr(self)}
+        display(bundle, raw=True, display_id=self._display_id)
         self._static.handle = display(self._static.bundle(), raw=True, display_id=True)
 
     def __repr__(self) -> str:
+        if self._live is None:
+            return f"This workbench has ended: {self._why}. workbench(run), or its cell run again, brings it back."
         return "\n".join(f"{name}: {said}" for name, panel in self.panels.items() if (said := panel.summary()))
+
+    def __enter__(self) -> "Workbench":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    @property
+    def _session(self) -> Session:
+        if self._live is None:
+            raise InputError(repr(self))
+        return self._live
+
+    @property
+    def folders(self) -> set[Path]:
+        """The folders of all its runs; none once it has ended."""
+        return set() if self._live is None else {each.folder.resolve() for each in self._live.branches.values()}
 
     # What runs.
 
@@ -141,7 +181,8 @@ class Workbench:
         except KeyboardInterrupt:
             self._session.pause()
             raise
-        self._static.refresh()
+        if self._static is not None:
+            self._static.refresh()
 
     # What is shown.
 
@@ -175,15 +216,30 @@ class Workbench:
         return self._part("findings").diagnose()
 
     def close(self) -> None:
-        """End the workbench: its panels, and its threads where no other shares the session. Runs stay as they are."""
-        for panel in self.panels.values():
-            panel.close()
-        self._box.close()
-        self._session.leave(self)
+        """End the workbench: its panels, and its threads where no other shares the session; what plays is paused.
+
+        Runs stay as they are. Where it was displayed stand words in place of the panels.
+        """
+        self.end("it was closed")
+
+    def end(self, why: str) -> None:
+        """End it for this reason, once; it then holds nothing more, for notebooks keep what their cells gave."""
+        if (session := self._live) is None:
+            return
+        self._ending.detach()
+        self._live, self._why, self._static = None, why, None
+        panels, self.panels, box = list(self.panels.values()), {}, self._box
+        OPEN.discard(self)
+        if SHOWN.pop(self, None):
+            from IPython.display import update_display
+
+            update_display({"text/plain": repr(self)}, raw=True, display_id=self._display_id)
+        take_away(session, panels, box)
 
     def _part(self, name: str) -> Any:
         if name not in self.panels:
-            raise InputError(f"this workbench has no {name} panel: it shows {', '.join(self.panels)}.")
+            shows = f"this workbench has no {name} panel: it shows {', '.join(self.panels)}."
+            raise InputError(repr(self) if self._live is None else shows)
         return self.panels[name]
 
 
@@ -212,19 +268,35 @@ def waited(future: "Future[Any]") -> Any:
         return future.result()
 
 
-# The sessions that are open, by the runs they were made of.
-SESSIONS: "weakref.WeakValueDictionary[tuple[Any, ...], Session]" = weakref.WeakValueDictionary()
+OPEN: "weakref.WeakSet[Workbench]" = weakref.WeakSet()  # those that have not ended
+
+
+def take_away(session: Session, panels: Sequence[Panel], box: Box) -> None:
+    """Close the panels of a workbench and the boxes around them, and its session where no other has it."""
+    for panel in panels:
+        panel.close()
+    for each in (*box.children, box):
+        each.close()
+        each.layout.close()
+    box.children = ()
+    session.leave(box)
+
+
+def take_away_aside(*what: Any) -> None:
+    """The same on a thread of its own: nobody knows on which one, and within what lock, the last reference goes."""
+    threading.Thread(target=take_away, args=what, name="ka_explore end").start()
 
 
 def session_of(runs: Sequence[Run | str | Path], problem: "Problem | None") -> Session:
-    """The session of these runs: the one that is open, or a new one."""
+    """The session of an open workbench that was made of these very runs, or a new one."""
     parts: list[tuple[Run | None, Path]] = []
     for run in runs:
         parts += [(run, run.folder)] if isinstance(run, Run) else [(None, each) for each in folders_in(Path(run))]
-    key = tuple(str(folder.resolve()) for _, folder in parts)
-    if (found := SESSIONS.get(key)) is None or found.closed:
-        found = SESSIONS[key] = Session([Branch(run, folder) for run, folder in parts], problem)
-    return found
+    for bench in OPEN:
+        session = bench._session
+        if session.is_of(parts) and (problem is None or problem is session.problem):
+            return session
+    return Session([Branch(run, folder) for run, folder in parts], problem)
 
 
 class Static:

@@ -1,7 +1,6 @@
 """The workbench from Python: its parts, what it does for a cell, what it leaves in a saved notebook."""
 
 import json
-import threading
 import time
 from html.parser import HTMLParser
 from itertools import combinations
@@ -158,21 +157,6 @@ def test_what_a_cell_selects_and_colours_is_in_every_view(bench):
         bench.colour("pink")
     with pytest.raises(InputError, match="photo"):
         bench.view("photo")
-
-
-def test_workbenches_of_one_run_share_what_is_selected_and_the_last_one_ends_it(run):
-    run.advance(5)
-    one, other = workbench(run, show=["player"]), workbench(run, show=["points"])
-    one.select([3])
-    assert other.selection.tolist() == [3]
-    one.close()
-    assert other.advance(2).run.step == 7
-    other.close()
-    assert other._session.closed
-    third = workbench(run, show=["player"])
-    assert third._session is not other._session
-    third.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("ka_explore") and t.is_alive()]
 
 
 def test_folders_are_opened_by_name_and_by_the_folder_around_them(tiny_problem, tmp_path):
