@@ -74,7 +74,9 @@ def workbench(
     if layout not in WIDTHS:
         raise unknown("layout", layout, WIDTHS)
     parts = parts_of(show)
-    bench = Workbench(session_of(runs, problem), parts, layout)
+    session = session_of(runs, problem)
+    session.id = uuid4().hex  # so that a page tells its panels from those of the workbench that ends
+    bench = Workbench(session, parts, layout)
     for other in set(OPEN) - {bench}:
         if other.folders & bench.folders:
             other.end("another workbench shows its run now")
@@ -218,12 +220,16 @@ class Workbench:
     def close(self) -> None:
         """End the workbench: its panels, and its threads where no other shares the session; what plays is paused.
 
-        Runs stay as they are. Where it was displayed stand words in place of the panels.
+        Runs stay as they are. Where it was displayed its last picture stays.
         """
+        SHOWN.pop(self, None)
         self.end("it was closed")
 
     def end(self, why: str) -> None:
-        """End it for this reason, once; it then holds nothing more, for notebooks keep what their cells gave."""
+        """End it for this reason, once, with words where it is displayed.
+
+        It holds nothing any more, for notebooks keep what their cells gave.
+        """
         if (session := self._live) is None:
             return
         self._ending.detach()
@@ -309,7 +315,7 @@ class Static:
     topics = frozenset({"rows", "snapshots", "branches", "selection"})
 
     def __init__(self, session: Session, panels: Mapping[str, Panel]):
-        self._session, self._panels = session, dict(panels)
+        self._session, self._panels, self._id = session, dict(panels), session.id
         self.handle: Any = None  # of the output that it stands in
         self._drawn_at = 0.0
         self._state: Any = None
@@ -338,7 +344,7 @@ class Static:
         if png := self._picture():
             inside = f'<img style="max-width:100%" alt="{html.escape(text)}" src="data:image/png;base64,{png}">'
             bundle["image/png"] = png
-        of = f"ka-static ka-static-{self._session.id}"
+        of = f"ka-static ka-static-{self._id}"
         page = f'<figure class="{of}">{inside}<figcaption>{caption}</figcaption></figure>'
         return bundle | {"text/html": page}
 
