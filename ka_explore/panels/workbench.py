@@ -34,11 +34,11 @@ from ka_explore.panels.tables import Tables
 from ka_explore.panels.what_if import WhatIf
 from ka_explore.panels.widget import Panel
 from ka_explore.plots.style import dress
-from ka_explore.run.run import Run
 
 if TYPE_CHECKING:
     from ka_explore import diagnosis
     from ka_explore.problem.problem import Problem
+    from ka_explore.run.run import Run
 
 PANELS: dict[str, type[Panel]] = {
     "player": Player, "points": Points, "history": History, "tables": Tables, "samples": Samples,
@@ -50,7 +50,7 @@ EVERY = 2.0  # seconds between two static pictures at least
 
 
 def workbench(
-    *runs: Run | str | Path,
+    *runs: "Run | str | Path",
     show: Sequence[str | type[Panel]] | None = None,
     layout: Literal["laptop", "projector"] = "laptop",
     problem: "Problem | None" = None,
@@ -136,7 +136,7 @@ class Workbench:
     # What runs.
 
     @property
-    def run(self) -> Run:
+    def run(self) -> "Run":
         """The active run, opened if it is only a folder so far."""
         branch, driver = self._session.branch, self._session.driver
         if branch.run is None:
@@ -145,7 +145,7 @@ class Workbench:
         return branch.run
 
     @property
-    def runs(self) -> dict[str, Run]:
+    def runs(self) -> "dict[str, Run]":
         """The runs of all branches that are open, by name."""
         return {name: branch.run for name, branch in self._session.branches.items() if branch.run is not None}
 
@@ -172,7 +172,7 @@ class Workbench:
         self._wait(self._session.go_to(step))
         return self
 
-    def fork(self, name: str, *, at: int | None = None, **changes: Any) -> Run:
+    def fork(self, name: str, *, at: int | None = None, **changes: Any) -> "Run":
         """A new branch with other options from a step on, shown beside its parent and active."""
         return waited(self._session.fork(changes, name=name, at=at))
 
@@ -293,11 +293,14 @@ def take_away_aside(*what: Any) -> None:
     threading.Thread(target=take_away, args=what, name="ka_explore end").start()
 
 
-def session_of(runs: Sequence[Run | str | Path], problem: "Problem | None") -> Session:
+def session_of(runs: "Sequence[Run | str | Path]", problem: "Problem | None") -> Session:
     """The session of an open workbench that was made of these very runs, or a new one."""
     parts: list[tuple[Run | None, Path]] = []
     for run in runs:
-        parts += [(run, run.folder)] if isinstance(run, Run) else [(None, each) for each in folders_in(Path(run))]
+        if isinstance(run, str | Path):
+            parts += [(None, folder) for folder in folders_in(Path(run))]
+        else:
+            parts.append((run, run.folder))
     for bench in OPEN:
         session = bench._session
         if session.is_of(parts) and (problem is None or problem is session.problem):
