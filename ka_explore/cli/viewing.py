@@ -27,7 +27,8 @@ CURVES = 4  # steps whose curves stand in one picture
 DRAWN = ("diagram", "terms", "film")
 
 Ask = Callable[[Snapshot], Result]
-Opened, Stored = TypeVar("Opened"), TypeVar("Stored")
+Opened = TypeVar("Opened")
+Stored = TypeVar("Stored")
 
 
 def command_compare(chosen: argparse.Namespace) -> None:

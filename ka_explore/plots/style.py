@@ -8,7 +8,7 @@ in greyscale.
 import textwrap
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib import color_sequences, colormaps
@@ -179,9 +179,9 @@ def placed(ax: Axes) -> Axes:
     if figure is None or figure.get_layout_engine() is not None:
         return ax
     own, room = place_of(ax), figure.bbox.extents.copy()
-    others = [(place_of(other), other.get_tightbbox()) for other in figure.axes if other is not ax]
+    others = [(place_of(other), around_of(other)) for other in figure.axes if other is not ax]
     texts = [text.get_window_extent().extents for text in (*figure.texts, *figure.legends)]
-    for place, around in [*((p, t.extents if t is not None else p) for p, t in others), *((t, t) for t in texts)]:
+    for place, around in [*others, *zip(texts, texts, strict=True)]:
         for i in (0, 1):  # beside it, above or below it
             if place[1 - i] < own[3 - i] and own[1 - i] < place[3 - i]:
                 if place[i] >= own[2 + i]:
@@ -190,7 +190,7 @@ def placed(ax: Axes) -> Axes:
                     room[i] = max(room[i], (own[i] + place[2 + i]) / 2, around[2 + i])
     pad = 0.3 * type_of(ax) * figure.dpi / 72
     for _ in range(3):  # ticks and their names follow the size
-        now, outer = position_of(ax), ax.get_tightbbox().extents
+        now, outer = position_of(ax), around_of(ax)
         low = room[:2] + np.maximum(now[:2] - outer[:2], 0) + pad
         high = room[2:] - np.maximum(outer[2:] - now[2:], 0) - pad
         if ax.get_subplotspec() is None:
@@ -213,7 +213,7 @@ def strip_under(ax: Axes) -> dict[str, Any]:
     figure: Any = ax.figure
     if figure.get_layout_engine() is not None:
         return {"location": "bottom", "pad": 0.03}
-    below = (position_of(ax)[1] - ax.get_tightbbox().y0) / figure.dpi + 0.6 * type_of(ax) / 72  # inches
+    below = (position_of(ax)[1] - around_of(ax)[1]) / figure.dpi + 0.6 * type_of(ax) / 72  # inches
     down = ax.transAxes + ScaledTranslation(0, -below, figure.dpi_scale_trans)
     return {"location": "bottom", "cax": ax.inset_axes((0.0, -0.03, 1.0, 0.03), transform=down)}
 
@@ -224,9 +224,15 @@ def position_of(ax: Axes) -> Any:
     return ax.get_position(original=True).transformed(figure.transSubfigure).extents
 
 
+def around_of(ax: Axes) -> Any:
+    """Edges of the axes with all that stands around them, in pixels."""
+    found = ax.get_tightbbox()
+    return position_of(ax) if found is None else found.extents
+
+
 def place_of(ax: Axes) -> Any:
-    """The same as the grid has it that the axes are of, whatever they were made since."""
-    spec, figure = ax.get_subplotspec(), ax.figure
+    """The edges as the grid has them that the axes are of, whatever they were made since."""
+    spec, figure = ax.get_subplotspec(), cast("Figure", ax.figure)
     if spec is None or figure is None:
         return position_of(ax)
     return spec.get_position(figure).transformed(figure.transSubfigure).extents
