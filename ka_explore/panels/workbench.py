@@ -299,8 +299,10 @@ def session_of(runs: "Sequence[Run | str | Path]", problem: "Problem | None") ->
     for run in runs:
         if isinstance(run, str | Path):
             parts += [(None, folder) for folder in folders_in(Path(run))]
-        else:
+        elif isinstance(getattr(run, "folder", None), Path):
             parts.append((run, run.folder))
+        else:
+            raise InputError(f"workbench(): expected runs, or folders of runs, got {type(run).__name__}.")
     for bench in OPEN:
         session = bench._session
         if session.is_of(parts) and (problem is None or problem is session.problem):

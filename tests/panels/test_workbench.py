@@ -191,6 +191,12 @@ def test_what_does_not_fit_is_said(run, arguments, options, words):
         workbench(*[run for _ in arguments], **options)
 
 
+@pytest.mark.parametrize("thing", [5, None, b"runs", Run, {"folder": "runs"}])
+def test_what_is_no_run_and_no_folder_is_refused(thing):
+    with pytest.raises(InputError, match="expected runs, or folders of runs, got"):
+        workbench(thing)
+
+
 def test_an_interrupted_cell_pauses_the_run(bench, run, monkeypatch):
     session = bench._session
     session.driver.play_interval = 0.05
