@@ -325,6 +325,7 @@ THERE = "[sorted(t.name for t in threading.enumerate() if t.name.startswith('ka_
 
 
 def test_a_cell_that_is_run_again_leaves_one_workbench_and_another_cell_takes_it_over(lab):
+    """Slow: seven cells and a page that is loaded anew, in a real JupyterLab."""
     lab.open([SETUP + "runs = []\nbench.close()", MADE_HERE, "workbench(runs[-1], show=['player'])"])
     lab.run(0, timeout=180)
     there = []

@@ -61,6 +61,7 @@ if how == "error":
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs os.fork")
 def test_a_script_that_ends_while_a_run_plays_ends_as_if_none_did(tmp_path):
+    """Slow: a process that imports torch, and the end of six of its children."""
     codes = {"end": 0, "exit": 3, "error": 1, "of a fork": 0}
     ways = [*codes, "end", "exit"]
     command = [sys.executable, "-c", PLAYS, *ways]
