@@ -344,6 +344,8 @@ def test_looking_at_a_folder_needs_no_torch(made, here):
         ("plot", made / "base", "film"),
         ("list", made),
         ("diagnose", made / "base"),
+        ("report", made / "base", made / "plain"),
+        ("report", made / "base", "-o", "page.md"),
         ("--help",),
     ):
         done = without_torch(*arguments)

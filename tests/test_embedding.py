@@ -430,10 +430,55 @@ def test_quality_of_little_is_no_number():
     assert np.isnan(trustworthiness(np.eye(3), np.eye(3)[:, :2]))
     assert np.isnan(neighbour_agreement(np.eye(3), np.eye(3)[:, :2]))
     assert judge(np.eye(3), np.eye(3)[:, :2]) == ({}, "too few points to judge by")
-    assert neighbour_agreement(np.ones((20, 4)), np.random.default_rng(0).normal(size=(20, 2))) == 1  # all are as near
     assert 0 <= trustworthiness(np.random.default_rng(0).normal(size=(4, 3)), np.eye(4)[:, :2]) <= 1
     with pytest.raises(InputError, match="the same points"):
         sampled(np.eye(3), np.eye(4), 10, 0)
+
+
+@pytest.mark.parametrize("place", [0.0, 1.0, 0.1, 1e6])
+@pytest.mark.parametrize("share", [1.0, 0.6])
+def test_where_points_coincide_there_is_nothing_to_judge_by(place, share):
+    random = np.random.default_rng(0)
+    high, low = random.normal(size=(200, 4)), random.normal(size=(200, 2))
+    high[: int(share * 200)] = place
+    for picture in (low, high[:, :2], np.zeros((200, 2))):
+        assert np.isnan(neighbour_agreement(high, picture))
+        assert np.isnan(trustworthiness(high, picture))
+        assert judge(high, picture) == ({}, "too many points coincide to judge by")
+
+
+def test_a_picture_of_a_space_that_is_one_point_says_that_it_cannot_be_judged():
+    same = {name: np.ones_like(array) for name, array in made().arrays.items() if name.startswith("common/")}
+    picture = pca(changed(made(), arrays=made().arrays | same), quality=True)
+    assert "neighbour agreement" not in picture.quality
+    assert "too many points coincide to judge by" in picture.note
+
+
+def spaces_with_ties():
+    """Planes in which points are equally near, by what makes them so; of 240 points each."""
+    random = np.random.default_rng(1)
+    apart = random.normal(size=(240, 2))
+    grid = np.stack(np.meshgrid(range(15), range(16)), axis=-1).reshape(240, 2).astype(float)
+    some = apart.copy()
+    some[:80] = 2.5
+    return {
+        "none": apart, "pairs": np.repeat(apart[:120], 2, axis=0), "places of ten": np.repeat(apart[:24], 10, axis=0),
+        "a third in one place": some, "a grid": grid,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", spaces_with_ties())
+def test_equally_near_points_favour_nobody(kind):
+    plane = spaces_with_ties()[kind]
+    random = np.random.default_rng(2)
+    high = np.concatenate([plane, np.zeros((240, 3))], axis=1) @ np.linalg.qr(random.normal(size=(5, 5)))[0]
+    assert neighbour_agreement(high, plane) == pytest.approx(1), "a perfect picture"
+    chance = [neighbour_agreement(high, random.normal(size=(240, 2))) for _ in range(8)]
+    assert np.mean(chance) == pytest.approx(15 / 239, abs=0.01)
+    assert neighbour_agreement(high, np.zeros((240, 2))) == pytest.approx(15 / 239, abs=1e-9), "a picture of one point"
+    order = random.permutation(240)
+    low = plane + 0.5 * random.normal(size=(240, 2))
+    assert neighbour_agreement(high[order], low[order]) == pytest.approx(neighbour_agreement(high, low), abs=1e-9)
 
 
 def test_a_picture_of_axes_is_judged_only_when_asked():

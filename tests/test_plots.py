@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import same_color, to_hex
 from matplotlib.figure import Figure
@@ -506,6 +508,110 @@ def test_several_results_share_a_figure_without_meeting(size):
     figure = figure_for(results, size)
     check_free(figure)
     assert figure.get_figwidth() == {"column": 3.3, "page": 6.9, "projector": 10.0}[size]
+
+
+def by_value() -> Points:
+    some = points(labels=False, per_net=20)
+    return replace(some, value=np.linspace(0, 1, len(some.xy)), unit="relative error")
+
+
+SHAPES = {
+    "points": lambda ax: draw(points(FIVE, per_net=10, classes=12), ax),
+    "values": lambda ax: draw(by_value(), ax),
+    "matrix": lambda ax: draw(Matrix(np.eye(5, 7), NAMES[:5], NAMES[:7], "share", "title", note="note"), ax),
+    "scalars": lambda ax: draw(Scalars(dict.fromkeys(("student", *NAMES[:4]), 1.0), "nats", title="title"), ax),
+    "distribution": lambda ax: draw(Distribution({n: np.arange(9.0) for n in FIVE}, "relative error", "title"), ax),
+    "curves": lambda ax: draw(
+        Curves({n: np.arange(30) for n in FIVE}, {n: np.arange(30.0) for n in FIVE}, "nats", "title", "a quantity",
+               {"chance": 3.0}, {"joint": 2.0, "folding": 20.0}), ax,
+    ),
+    "history": lambda ax: draw_history({"a run with a name": [row(i, 1 / i) for i in range(1, 30)]}, "soft", ax),
+    "terms": lambda ax: draw_terms([row(i, 1 / i, "one" if i < 9 else "two") for i in range(1, 30)], ax),
+    "diagram": lambda ax: draw(
+        Diagram((Box("images", "images"), Box("a net", "teacher", text="layer1"), Box("loss", "loss")),
+                (("images", "a net", ""), ("a net", "loss", "answers")), "title"), ax,
+    ),
+}  # fmt: skip
+NAMES = tuple(f"class name {i}" for i in range(9))
+
+
+def check_apart(figure: Figure) -> None:
+    """Nothing of any axes stands on anything of others, or leaves the figure; and all have some room left."""
+    check_free(figure)
+    boxes = [ax.get_tightbbox() for ax in figure.axes]
+    for box in boxes:
+        assert box.x0 > -1
+        assert box.y0 > -1
+        assert box.x1 < figure.bbox.x1 + 1
+        assert box.y1 < figure.bbox.y1 + 1
+    for one, other in combinations(boxes, 2):
+        assert not meet(*(np.array([[b.x0, b.y0], [b.x1, b.y0], [b.x1, b.y1], [b.x0, b.y1]]) for b in (one, other)))
+    for ax in figure.axes:
+        inside = ax.get_window_extent()
+        assert inside.width * inside.height > 0.15 * figure.bbox.width * figure.bbox.height / len(figure.axes)
+
+
+@pytest.mark.parametrize(("left", "right"), [*pairwise(SHAPES), ("diagram", "points"), ("history", "history")])
+def test_on_plain_axes_nothing_stands_on_the_neighbour(left, right):
+    figure, axes = plt.subplots(1, 2)
+    try:
+        SHAPES[left](axes[0])
+        SHAPES[right](axes[1])
+        check_apart(figure)
+        SHAPES[right](clear(axes[0]))  # once more, on axes that were made smaller
+        check_apart(figure)
+        before = axes[1].get_position().bounds
+        figure.set_layout_engine("constrained")
+        check_apart(figure)
+        assert axes[1].get_position().bounds != before, "a layout that is chosen later works as ever"
+    finally:
+        plt.close(figure)
+
+
+def clear(ax):
+    ax.clear()
+    return ax
+
+
+def test_on_plain_axes_others_and_a_title_over_all_keep_their_places():
+    figure, axes = plt.subplots(2, 2, figsize=(9, 7))
+    try:
+        figure.suptitle("over all")
+        axes[0, 0].plot([0, 1000])
+        axes[0, 0].set(ylabel="of somebody", title="of somebody")
+        bounds = axes[0, 0].get_position().bounds
+        for ax, shape in zip(axes.flat[1:], ("points", "values", "distribution"), strict=True):
+            SHAPES[shape](ax)
+        check_apart(figure)
+        assert axes[0, 0].get_position().bounds == bounds
+    finally:
+        plt.close(figure)
+
+
+def test_axes_placed_by_hand_stay_within_their_place():
+    figure = Figure(figsize=(8, 6))
+    ax = figure.add_axes((0.2, 0.3, 0.5, 0.4))
+    SHAPES["history"](ax)
+    assert np.allclose(ax.get_position().bounds, (0.2, 0.3, 0.5, 0.4), atol=0.01), "there is room around"
+    near = Figure(figsize=(8, 6))
+    ax = near.add_axes((0.0, 0.0, 1.0, 1.0))
+    SHAPES["history"](ax)
+    check_apart(near)
+
+
+@pytest.mark.parametrize("kind", ["points", "values", "curves", "distribution", "matrix", "scalars"])
+def test_several_results_fill_a_plain_figure_without_meeting(kind):
+    if kind in ("points", "values"):
+        result = points(FIVE, classes=12) if kind == "points" else by_value()
+        check_free(draw_steps([result, result], Figure(figsize=(9, 4))))
+    else:
+        shown = {
+            "curves": Curves({n: np.arange(9) for n in FIVE}, {n: np.arange(9.0) for n in FIVE}, "nats", "title"),
+            "distribution": Distribution({n: np.arange(9.0) for n in FIVE}, "error", "title"),
+            "matrix": Matrix(np.eye(5, 7), NAMES[:5], NAMES[:7], "share", "title"),
+            "scalars": Scalars(dict.fromkeys(NAMES[:4], 1.0), "nats", title="title"),
+        }[kind]
+        check_free(draw_comparison({"a run": shown, "another run": shown}, Figure(figsize=(9, 6))))
 
 
 def test_type_grows_with_the_figure():

@@ -21,7 +21,9 @@ from ka_explore.report.page import escaped, verbatim
 from ka_explore.report.parts import Table
 from ka_explore.report.run_report import MOST, RunReport
 from ka_explore.report.space import thinned, what_to_draw
+from ka_explore.report.stored import NEEDS
 from ka_explore.run.snapshot import Snapshot
+from ka_explore.run.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -499,3 +501,39 @@ def test_what_cannot_be_reported_is_said_before_any_work(tiny_problem, tmp_path)
     with pytest.raises(StoreError, match="cannot write"):
         write_report([run], tmp_path / "file/x.html")
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
+# What is stored
+
+
+def test_a_report_of_what_is_stored_has_every_section_and_says_what_it_lacks(tiny_problem, tmp_path, no_figures):
+    problem = tiny_problem(images=30, shape=(1, 8, 8))
+    runs = [
+        Run(problem, name=name, folder=tmp_path / name, snapshot_every=2, **SMALL).advance(None) for name in ("a", "b")
+    ]
+    whole, stored = tmp_path / "whole.html", tmp_path / "stored.html"
+    write_report(runs, whole)
+    write_report([Store(run.folder) for run in runs], stored)
+    pages = [Page(path.read_text()) for path in (whole, stored)]
+    safe(pages[1], stored.read_text())
+    assert pages[1].titles == pages[0].titles
+    lacking = {title for title, words in pages[1].words.items() if NEEDS in words}
+    assert lacking == {"Problem", "On the test images", "The amalgamation"}
+    for title in ("Terms of the loss", "Agreement with the teachers", "Calibration", "How to reproduce", "Runs"):
+        assert pages[1].words[title].replace("4 of 4", "4") == pages[0].words[title].replace("4 of 4", "4").replace(
+            "whole.html", "stored.html"
+        )
+    assert "student" in pages[1].words["Worst images"]
+    assert "width" in pages[1].words["Configuration"]
+    assert len(pages[1].films) == len(pages[0].films)
+
+
+def test_a_report_of_a_folder_without_snapshots_says_what_it_needs(tiny_problem, tmp_path, no_figures):
+    problem = tiny_problem(images=30, shape=(1, 8, 8))
+    run = Run(problem, folder=tmp_path / "a", snapshot_every=0, **SMALL).advance(2)
+    run.save()
+    with pytest.raises(InputError, match=r"no snapshot is stored in .*a: a report of it needs its problem"):
+        write_report([Store(run.folder)], tmp_path / "page.html")
+    other = Run(tiny_problem(images=30, shape=(1, 8, 8), seed=3), folder=tmp_path / "b", **SMALL).advance(2)
+    with pytest.raises(InputError, match="are of different problems"):
+        write_report([run, Store(other.folder)], tmp_path / "page.html")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,15 +21,14 @@ from ka_explore.probes.results import Curves, Distribution, Matrix, Points, Resu
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
 
-if TYPE_CHECKING:
-    from ka_explore.run.run import Run
-
 SHOWN = 40  # rows that text shows
 PICTURES = 8  # side by side
 CURVES = 4  # steps whose curves stand in one picture
 DRAWN = ("diagram", "terms", "film")
 
 Ask = Callable[[Snapshot], Result]
+Opened = TypeVar("Opened")
+Stored = TypeVar("Stored")
 
 
 def command_compare(chosen: argparse.Namespace) -> None:
@@ -69,7 +68,8 @@ def command_report(chosen: argparse.Namespace) -> None:
     output = chosen.output or Path(f"report.{kind}")
     with needing("a report"):
         from ka_explore.report import write_report
-    runs = all_opened(chosen.runs, chosen.problem)
+    stores = [Store(folder) for folder in chosen.runs]
+    runs = opened_or_stored(lambda: all_opened(chosen.runs, chosen.problem), stores, chosen.problem)
     with needing(f"--embedding {chosen.embedding}"):
         print(f"written: {write_report(runs, output, kind=kind, embedding=chosen.embedding, progress=None)}")
 
@@ -78,7 +78,8 @@ def command_diagnose(chosen: argparse.Namespace) -> None:
     """Say what is wrong."""
     from ka_explore import diagnose
 
-    found = diagnose(run_or_store(chosen.run, chosen.problem))
+    store = Store(chosen.run)  # says what is wrong with a folder before anything is imported
+    found = diagnose(opened_or_stored(lambda: opened(chosen.run, chosen.problem), store, chosen.problem))
     print_json(found.to_dict()) if chosen.json else print(found)
 
 
@@ -119,16 +120,15 @@ def command_plot(chosen: argparse.Namespace) -> None:
     print(f"written: {written}")
 
 
-def run_or_store(folder: Path, problem: str | None) -> "Run | Store":
-    """The run where its problem can be made here, else what is stored of it; why is told."""
-    store = Store(folder)  # says what is wrong with a folder before anything is imported
+def opened_or_stored(open_: Callable[[], Opened], stored: Stored, problem: str | None) -> Opened | Stored:
+    """What is opened where the problem can be made here, else what is stored; why is told."""
     try:
-        return opened(folder, problem)
+        return open_()
     except (InputError, ModuleNotFoundError) as error:
         if problem is not None or (isinstance(error, ModuleNotFoundError) and error.name != "torch"):
             raise
         print(f"ka-explore: judged by what is stored alone: {error}", file=sys.stderr)
-        return store
+        return stored
 
 
 def snapshots_of(store: Store, chosen: argparse.Namespace) -> list[Snapshot]:

@@ -4,12 +4,14 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ka_explore.errors import StoreError
-from ka_explore.run.run import Row, Run
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
+
+if TYPE_CHECKING:
+    from ka_explore.run.run import Row, Run
 
 KEPT = 32  # snapshots in memory, a branch
 
@@ -17,7 +19,7 @@ KEPT = 32  # snapshots in memory, a branch
 class Branch:
     """A run and what was seen of it; views read it on their thread while the worker drives the run on its own."""
 
-    def __init__(self, run: Run | None = None, folder: Path | None = None):
+    def __init__(self, run: "Run | None" = None, folder: Path | None = None):
         if run is None and folder is None:
             raise ValueError("a branch is of a run or of a folder")
         self.run = run  # once somebody wants to drive it; a folder can be looked at without

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ka_explore.errors import Diverged, InputError, KaError
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.worker import Task, Worker
-from ka_explore.run.run import Run
 
 if TYPE_CHECKING:
     from ka_explore.problem.problem import Problem
+    from ka_explore.run.run import Run
 
 SLICE = 0.06  # seconds of training after which the worker looks up
 WINDOW = 2.0  # seconds that the rate is a mean over
@@ -144,9 +144,14 @@ class Driver(Worker):
 
     # What is done, on its thread.
 
-    def opened(self, branch: Branch) -> Run:
-        """The run of a branch, opened if it is only a folder so far."""
+    def opened(self, branch: Branch) -> "Run":
+        """The run of a branch, opened if it is only a folder so far. Raises InputError where there is no torch."""
         if branch.run is None:
+            try:
+                from ka_explore.run.run import Run
+            except ModuleNotFoundError as error:
+                needs = f"to train or rewind {branch.name!r} needs {error.name}: pip install {error.name}"
+                raise InputError(f"{needs}. What is stored can be looked at without.") from None
             with self.doing_meanwhile("opens"):
                 branch.run = Run.open(branch.folder, self._problem)
             self.note = " ".join(branch.run.notes)
@@ -173,7 +178,7 @@ class Driver(Worker):
             yield 0.0
         yield from self._advancing(branch, run, step)
 
-    def _advancing(self, branch: Branch, run: Run, target: int) -> Task:
+    def _advancing(self, branch: Branch, run: "Run", target: int) -> Task:
         """Steps in slices; where it ends, the session looks at the step once the driver has said that it waits."""
         self.target, self._look_at = target, time.monotonic() + 1.0
         self._slices.clear()

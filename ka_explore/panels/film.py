@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -145,13 +146,7 @@ class FilmPanel(Panel):
 
     def request(self, seconds: float = 0.0, **what: Any) -> None:
         """Have the view thread take up a request to this panel, at once or after some seconds."""
-        message = {"do": self.verb, **what}
-        if not seconds:
-            self.session.receive(message)
-            return
-        timer = threading.Timer(seconds, self.session.receive, [message])
-        timer.daemon = True
-        timer.start()
+        self.session.soon(partial(self._answer, what), after=seconds)
 
     @property
     def at_work(self) -> bool:
@@ -208,6 +203,8 @@ class FilmPanel(Panel):
 
     def _answer(self, message: Mapping[str, Any]) -> None:
         with self._lock:
+            if self.comm is None:
+                return  # it was closed since that was asked
             if "go_on" in message:
                 self._pieces.go_on()
             elif "renew" in message:

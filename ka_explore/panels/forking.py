@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 import traitlets
@@ -17,7 +17,9 @@ from ka_explore.panels.session import Session
 from ka_explore.panels.status import Message
 from ka_explore.panels.widget import Panel
 from ka_explore.run.reproduce import config_at, plain_value
-from ka_explore.run.run import Run
+
+if TYPE_CHECKING:
+    from ka_explore.run.run import Run
 
 WITHOUT = "without"  # the option that names the teachers which do not teach
 
@@ -79,10 +81,13 @@ class ForkingPanel(Panel):
 
 
 def kind_of(branch: Branch) -> type[TrainingConfig]:
-    """The class of a branch's options. Raises InputError for a method that is not known here."""
+    """The class of a branch's options. Raises InputError for a method that is not known here, or without torch."""
     if (method := branch.about["method"]) not in METHODS:
         raise unknown("method", method, METHODS)
-    return METHODS[method].Config
+    try:
+        return METHODS[method].Config
+    except ModuleNotFoundError as error:
+        raise InputError(f"to fork with other options needs {error.name}: pip install {error.name}.") from None
 
 
 def value_of(value: Any) -> Any:

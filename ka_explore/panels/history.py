@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -19,7 +19,9 @@ from ka_explore.panels.widget import source
 from ka_explore.plots import TEACHERS, draw_history, draw_terms
 from ka_explore.plots.comparing import run_colour
 from ka_explore.plots.history import WINDOW
-from ka_explore.run.run import Row
+
+if TYPE_CHECKING:
+    from ka_explore.run.run import Row
 
 LOSS = "loss"
 MOST = 12_000  # rows of a branch that are sent whole; of longer ones, those that are some term's extremes
@@ -115,7 +117,7 @@ class Record:
     stages: list[tuple[int, str]] = field(default_factory=list)  # (first step, name) in order
     begun: int = 0  # how often it began anew
 
-    def follow(self, rows: Sequence[Row]) -> None:
+    def follow(self, rows: "Sequence[Row]") -> None:
         """Take in the rows that are new; a shorter list is another history and is taken in from its beginning."""
         until = len(rows)  # it grows on another thread
         if until < len(self.steps):

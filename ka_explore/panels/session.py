@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -22,10 +23,10 @@ from ka_explore.panels.branch import Branch, name_of, numbered, plain_name
 from ka_explore.panels.driver import Driver
 from ka_explore.panels.status import Message, Status
 from ka_explore.panels.threads import RenderThread, StatusThread
-from ka_explore.run.run import Run
 
 if TYPE_CHECKING:
     from ka_explore.problem.problem import Problem
+    from ka_explore.run.run import Run
 
 MOST = 3  # branches that are compared
 
@@ -41,6 +42,7 @@ class Session:
             raise InputError("a workbench needs at least one run, got none.")
         self.id = uuid4().hex
         self.problem = problem
+        self._made_of = tuple(branches)
         self.branches: dict[str, Branch] = {}  # by name, in order; like `active` and `shown` only `arrange` sets it
         for branch in branches:
             branch.name = self.free_name(branch.name)
@@ -120,6 +122,14 @@ class Session:
         free = (name for name in numbered(wanted) if name not in self.branches)
         return next(name for name in free if around is None or not (around / name).exists())
 
+    def is_of(self, parts: "Sequence[tuple[Run | None, Path]]") -> bool:
+        """Whether it is open, was made of these runs, by their folders where they are not open, and has them still."""
+        there = [] if self.closed else list(self.branches.values())
+        return len(parts) == len(self._made_of) and all(
+            branch in there and (branch.run is run if run else branch.folder.resolve() == folder.resolve())
+            for branch, (run, folder) in zip(self._made_of, parts, strict=True)
+        )
+
     def known(self, name: str) -> Branch:
         """A branch by name. Raises InputError for an unknown one."""
         if name not in self.branches:
@@ -187,7 +197,7 @@ class Session:
         parent = self.known(of or self.active)
         wanted = plain_name(name) or name_of(changes) or f"{parent.name} again"
 
-        def job() -> Run:
+        def job() -> "Run":
             run = self.driver.opened(parent).fork(self.free_name(wanted), at=at, **changes)
             beside = self.shown[1 - MOST :] if parent.name in self.shown[1 - MOST :] else (parent.name,)
             self.arrange({**self.branches, run.name: Branch(run)}, active=run.name, shown=(*beside, run.name))
@@ -299,6 +309,7 @@ class Session:
             self._teller.close()
             self._views.close()
             self.channel.close()
+            self.channel.layout.close()
 
 
 class Channel(anywidget.AnyWidget):

@@ -1,5 +1,6 @@
 """Threads that do one thing after the other; two of a session tell how it stands, and draw what panels show."""
 
+import atexit
 import heapq
 import itertools
 import math
@@ -22,9 +23,10 @@ Job = Callable[[], object]
 
 
 class Loop:
-    """Does what it is given, on a thread of its own, which begins with the first thing and goes with the process.
+    """Does what it is given, on a thread of its own, which begins with the first thing.
 
-    What was not done when it is closed is left out; ``ended`` is then called on the thread.
+    What was not done when it is closed is left out; ``ended`` is then called on the thread. It is closed at the end of
+    the process: a thread that goes on while the interpreter is taken down can abort it.
     """
 
     def __init__(self, name: str, failed: Callable[[BaseException], None], ended: Job = lambda: None):
@@ -44,16 +46,18 @@ class Loop:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=f"ka_explore {self._name}", daemon=True)
                 self._thread.start()
+                atexit.register(self.close, None)  # last registered is first called: before run folders are removed
             self._condition.notify()
             return True
 
-    def close(self) -> None:
-        """End the thread after the job at hand."""
+    def close(self, timeout: float | None = 30) -> None:
+        """End the thread after the job at hand, and wait for that for so many seconds, or as long as it takes."""
+        atexit.unregister(self.close)
         with self._condition:
             self.closed = True
             self._condition.notify()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=30)
+            self._thread.join(timeout)
 
     def _work(self) -> None:
         while (job := self._next()) is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import traitlets
 
+from ka_explore.errors import InputError
 from ka_explore.methods.config import Option, options_of
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.forking import WITHOUT, ForkingPanel, differing_names, kind_of, value_of, values_of, wanted
@@ -51,7 +52,9 @@ class WhatIf(ForkingPanel):
     def summary(self) -> str:
         """The branch whose options can be changed."""
         branch = self.session.branch
-        return f"what if: {len(options_of(kind_of(branch)))} options of {branch.name} ({branch.about['method']})"
+        told = controls_of(branch)
+        options = f"{len(told['options'])} options of {branch.name} ({branch.about['method']})"
+        return f"what if: {told['why'] or options}"
 
     def propose(self, message: Message) -> None:
         """Say what a fork with these changes would be called, whether it can be, and the Python that makes it."""
@@ -69,15 +72,18 @@ class WhatIf(ForkingPanel):
 
 
 def controls_of(branch: Branch) -> dict[str, Any]:
-    """What the browser needs to draw a control for every option, those to try first at the front."""
-    options = options_of(kind_of(branch))
+    """What the browser needs to draw a control for every option, those to try first at the front; why there is none."""
+    try:
+        options = options_of(kind_of(branch))
+    except InputError as error:
+        return {"method": branch.about["method"], "options": [], "teachers": [], "without": "", "why": str(error)}
     configs = [config for _, config in branch.about["configs"]]
     names = [teacher["name"] for teacher in branch.about.get("teachers", ())]
     had = {name: [config.get(name, option.default) for config in configs] for name, option in options.items()}
     controls = [control_of(option, had[name]) for name, option in options.items() if name != WITHOUT]
     teachers = [{"name": name, "marker": marker_of(name, names), "colour": colour_of(name, names)} for name in names]
     told, without = (teachers, options[WITHOUT].text) if WITHOUT in options else ([], "")
-    return {"method": branch.about["method"], "options": controls, "teachers": told, "without": without}
+    return {"method": branch.about["method"], "options": controls, "teachers": told, "without": without, "why": ""}
 
 
 def control_of(option: Option, values: Iterable[Any] = ()) -> dict[str, Any]:

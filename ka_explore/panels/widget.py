@@ -59,9 +59,10 @@ class Panel(anywidget.AnyWidget):
                 setattr(self, name, value)
 
     def close(self) -> None:
-        """Take the panel off the page and off the session."""
+        """Take the panel off the page and off the session, and its layout, which is a widget too."""
         self.session.forget(self)
         super().close()
+        self.layout.close()
 
     def summary(self) -> str:
         """What the panel shows, in words: for a screen reader, a text, a saved notebook."""

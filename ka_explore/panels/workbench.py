@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import threading
 import time
 import weakref
 from collections.abc import Collection, Mapping, Sequence
@@ -10,14 +11,17 @@ from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 import numpy as np
+from ipywidgets import Box
 from jaxtyping import Int64
 from matplotlib.figure import Figure
 
 from ka_explore.errors import InputError, KaError, unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.branches import Branches
+from ka_explore.panels.displayed import SHOWN, displayed
 from ka_explore.panels.findings import Findings
 from ka_explore.panels.handling import folders_in
 from ka_explore.panels.history import History
@@ -30,11 +34,11 @@ from ka_explore.panels.tables import Tables
 from ka_explore.panels.what_if import WhatIf
 from ka_explore.panels.widget import Panel
 from ka_explore.plots.style import dress
-from ka_explore.run.run import Run
 
 if TYPE_CHECKING:
     from ka_explore import diagnosis
     from ka_explore.problem.problem import Problem
+    from ka_explore.run.run import Run
 
 PANELS: dict[str, type[Panel]] = {
     "player": Player, "points": Points, "history": History, "tables": Tables, "samples": Samples,
@@ -46,14 +50,16 @@ EVERY = 2.0  # seconds between two static pictures at least
 
 
 def workbench(
-    *runs: Run | str | Path,
+    *runs: "Run | str | Path",
     show: Sequence[str | type[Panel]] | None = None,
     layout: Literal["laptop", "projector"] = "laptop",
     problem: "Problem | None" = None,
 ) -> "Workbench":
     """Panels that play runs and look inside, in the cell that this is the last line of.
 
-    Workbenches of the same runs share one session: what is selected in one is selected in all.
+    A run has one workbench: a new one takes over from the one that is there, with its forks and what is selected, and
+    that one ends. One also ends when its cell is run again without it, when it was never displayed and nobody holds it,
+    by ``close()``, and with ``with workbench(run) as bench:``; what plays is then paused.
 
     Args:
         runs: runs, folders of runs, or folders with such folders in them (``"runs/"``).
@@ -68,33 +74,69 @@ def workbench(
     if layout not in WIDTHS:
         raise unknown("layout", layout, WIDTHS)
     parts = parts_of(show)
-    return Workbench(session_of(runs, problem), parts, layout)
+    session = session_of(runs, problem)
+    session.id = uuid4().hex  # so that a page tells its panels from those of the workbench that ends
+    bench = Workbench(session, parts, layout)
+    for other in set(OPEN) - {bench}:
+        if other.folders & bench.folders:
+            other.end("another workbench shows its run now")
+    return bench
 
 
 class Workbench:
     """Panels around one session, by name in ``panels``. Made by `workbench`."""
 
     def __init__(self, session: Session, parts: Mapping[str, type[Panel]], layout: str):
-        self._session = session
+        self._live: Session | None = session
+        self._why = ""  # it has ended
         self.panels: dict[str, Panel] = {name: part(session) for name, part in parts.items()}
         self._box = arranged(self.panels, {name: panel.room for name, panel in self.panels.items()}, layout)
-        self._static = Static(session, self.panels)
-        session.enter(self)
+        self._static: Static | None = Static(session, self.panels)
+        self._display_id = uuid4().hex  # of the output of the live panels
+        session.enter(self._box)
+        what = session, list(self.panels.values()), self._box
+        self._ending = weakref.finalize(self, take_away_aside, *what)
+        self._ending.atexit = False
+        OPEN.add(self)
 
     def _ipython_display_(self) -> None:
         """The live panels, and below them, hidden while these live, a picture for where no kernel is."""
         from IPython.display import display
 
-        display(self._box._repr_mimebundle_() | {"text/plain": repr(self)}, raw=True)
+        if self._static is None:
+            display({"text/plain": repr(self)}, raw=True)
+            return
+        displayed(self)
+        bundle = self._box._repr_mimebundle_() | {"text/plain": repr(self)}
+        display(bundle, raw=True, display_id=self._display_id)
         self._static.handle = display(self._static.bundle(), raw=True, display_id=True)
 
     def __repr__(self) -> str:
+        if self._live is None:
+            return f"This workbench has ended: {self._why}. workbench(run), or its cell run again, brings it back."
         return "\n".join(f"{name}: {said}" for name, panel in self.panels.items() if (said := panel.summary()))
+
+    def __enter__(self) -> "Workbench":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    @property
+    def _session(self) -> Session:
+        if self._live is None:
+            raise InputError(repr(self))
+        return self._live
+
+    @property
+    def folders(self) -> set[Path]:
+        """The folders of all its runs; none once it has ended."""
+        return set() if self._live is None else {each.folder.resolve() for each in self._live.branches.values()}
 
     # What runs.
 
     @property
-    def run(self) -> Run:
+    def run(self) -> "Run":
         """The active run, opened if it is only a folder so far."""
         branch, driver = self._session.branch, self._session.driver
         if branch.run is None:
@@ -103,7 +145,7 @@ class Workbench:
         return branch.run
 
     @property
-    def runs(self) -> dict[str, Run]:
+    def runs(self) -> "dict[str, Run]":
         """The runs of all branches that are open, by name."""
         return {name: branch.run for name, branch in self._session.branches.items() if branch.run is not None}
 
@@ -130,7 +172,7 @@ class Workbench:
         self._wait(self._session.go_to(step))
         return self
 
-    def fork(self, name: str, *, at: int | None = None, **changes: Any) -> Run:
+    def fork(self, name: str, *, at: int | None = None, **changes: Any) -> "Run":
         """A new branch with other options from a step on, shown beside its parent and active."""
         return waited(self._session.fork(changes, name=name, at=at))
 
@@ -141,7 +183,8 @@ class Workbench:
         except KeyboardInterrupt:
             self._session.pause()
             raise
-        self._static.refresh()
+        if self._static is not None:
+            self._static.refresh()
 
     # What is shown.
 
@@ -175,15 +218,34 @@ class Workbench:
         return self._part("findings").diagnose()
 
     def close(self) -> None:
-        """End the workbench: its panels, and its threads where no other shares the session. Runs stay as they are."""
-        for panel in self.panels.values():
-            panel.close()
-        self._box.close()
-        self._session.leave(self)
+        """End the workbench: its panels, and its threads where no other shares the session; what plays is paused.
+
+        Runs stay as they are. Where it was displayed its last picture stays.
+        """
+        SHOWN.pop(self, None)
+        self.end("it was closed")
+
+    def end(self, why: str) -> None:
+        """End it for this reason, once, with words where it is displayed.
+
+        It holds nothing any more, for notebooks keep what their cells gave.
+        """
+        if (session := self._live) is None:
+            return
+        self._ending.detach()
+        self._live, self._why, self._static = None, why, None
+        panels, self.panels, box = list(self.panels.values()), {}, self._box
+        OPEN.discard(self)
+        if SHOWN.pop(self, None):
+            from IPython.display import update_display
+
+            update_display({"text/plain": repr(self)}, raw=True, display_id=self._display_id)
+        take_away(session, panels, box)
 
     def _part(self, name: str) -> Any:
         if name not in self.panels:
-            raise InputError(f"this workbench has no {name} panel: it shows {', '.join(self.panels)}.")
+            shows = f"this workbench has no {name} panel: it shows {', '.join(self.panels)}."
+            raise InputError(repr(self) if self._live is None else shows)
         return self.panels[name]
 
 
@@ -212,19 +274,40 @@ def waited(future: "Future[Any]") -> Any:
         return future.result()
 
 
-# The sessions that are open, by the runs they were made of.
-SESSIONS: "weakref.WeakValueDictionary[tuple[Any, ...], Session]" = weakref.WeakValueDictionary()
+OPEN: "weakref.WeakSet[Workbench]" = weakref.WeakSet()  # those that have not ended
 
 
-def session_of(runs: Sequence[Run | str | Path], problem: "Problem | None") -> Session:
-    """The session of these runs: the one that is open, or a new one."""
+def take_away(session: Session, panels: Sequence[Panel], box: Box) -> None:
+    """Close the panels of a workbench and the boxes around them, and its session where no other has it."""
+    for panel in panels:
+        panel.close()
+    for each in (*box.children, box):
+        each.close()
+        each.layout.close()
+    box.children = ()
+    session.leave(box)
+
+
+def take_away_aside(*what: Any) -> None:
+    """The same on a thread of its own: nobody knows on which one, and within what lock, the last reference goes."""
+    threading.Thread(target=take_away, args=what, name="ka_explore end").start()
+
+
+def session_of(runs: "Sequence[Run | str | Path]", problem: "Problem | None") -> Session:
+    """The session of an open workbench that was made of these very runs, or a new one."""
     parts: list[tuple[Run | None, Path]] = []
     for run in runs:
-        parts += [(run, run.folder)] if isinstance(run, Run) else [(None, each) for each in folders_in(Path(run))]
-    key = tuple(str(folder.resolve()) for _, folder in parts)
-    if (found := SESSIONS.get(key)) is None or found.closed:
-        found = SESSIONS[key] = Session([Branch(run, folder) for run, folder in parts], problem)
-    return found
+        if isinstance(run, str | Path):
+            parts += [(None, folder) for folder in folders_in(Path(run))]
+        elif isinstance(getattr(run, "folder", None), Path):
+            parts.append((run, run.folder))
+        else:
+            raise InputError(f"workbench(): expected runs, or folders of runs, got {type(run).__name__}.")
+    for bench in OPEN:
+        session = bench._session
+        if session.is_of(parts) and (problem is None or problem is session.problem):
+            return session
+    return Session([Branch(run, folder) for run, folder in parts], problem)
 
 
 class Static:
@@ -237,7 +320,7 @@ class Static:
     topics = frozenset({"rows", "snapshots", "branches", "selection"})
 
     def __init__(self, session: Session, panels: Mapping[str, Panel]):
-        self._session, self._panels = session, dict(panels)
+        self._session, self._panels, self._id = session, dict(panels), session.id
         self.handle: Any = None  # of the output that it stands in
         self._drawn_at = 0.0
         self._state: Any = None
@@ -266,7 +349,7 @@ class Static:
         if png := self._picture():
             inside = f'<img style="max-width:100%" alt="{html.escape(text)}" src="data:image/png;base64,{png}">'
             bundle["image/png"] = png
-        of = f"ka-static ka-static-{self._session.id}"
+        of = f"ka-static ka-static-{self._id}"
         page = f'<figure class="{of}">{inside}<figcaption>{caption}</figcaption></figure>'
         return bundle | {"text/html": page}
 

@@ -30,7 +30,7 @@ def draw_scalars(result: Scalars, ax: Axes | None = None) -> Axes:
     ax.axvline(0, color="#888888", lw=0.07 * size)
     style.dress(ax, title=heading(result), x=result.unit, framed=False)
     ax.tick_params(axis="y", labelsize=small, length=0)
-    return ax
+    return style.placed(ax)
 
 
 def draw_distribution(
@@ -67,7 +67,7 @@ def draw_distribution(
     style.dress(ax, title=heading(result), x=result.unit, y="samples", framed=False)
     if handles and legend:
         style.beside(ax, handles)
-    return ax
+    return style.placed(ax)
 
 
 def edges_of(arrays: Iterable[np.ndarray]) -> np.ndarray:

@@ -57,7 +57,7 @@ def draw_diagram(result: Diagram, ax: Axes | None = None) -> Axes:
     if result.title:
         size = 1.1 * style.type_of(ax)
         ax.set_title(style.wrapped(style.plain(result.title), 0.9 * width, size), fontsize=size)
-    return ax
+    return style.placed(ax)
 
 
 def natural_size(result: Diagram, *, width: float) -> tuple[float, float]:

@@ -58,7 +58,7 @@ def panels(
     rows = -(-count // columns)
     if figure is None:
         figure = Figure(figsize=(wide * columns + 1.0, tall * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
+    grid = style.laid_out(figure).subplots(rows, columns, squeeze=False)
     for spare in list(grid.flat)[count:]:
         spare.remove()
     return figure, list(grid.flat)[:count]

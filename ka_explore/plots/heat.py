@@ -61,7 +61,7 @@ def draw_matrix(
         scale.outline.set_linewidth(0.07 * size)
     if finite.size and result.values.size <= NUMBERS:
         write_numbers(ax, result.values, image, size, wide / len(columns), tall / len(rows))
-    return ax
+    return style.placed(ax)
 
 
 def fitted(size: float, room: float) -> tuple[float, int]:

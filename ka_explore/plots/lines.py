@@ -55,7 +55,7 @@ def draw_curves(
         for line in named:
             line.set_label(style.shortened(str(line.get_label()), 0.3 * width, 0.8 * size))
         style.beside(ax, named)
-    return ax
+    return style.placed(ax)
 
 
 def isolated(values: np.ndarray) -> list[int]:

@@ -70,13 +70,13 @@ def draw_points(
     style.dress(ax, title=heading(result), x=result.axes[0], y=result.axes[1], note="; ".join(note))
     if limits is not None:
         ax.set(xlim=limits[0], ylim=limits[1])
+    if bar and by_value is not None:
+        strip = by_value.explain([ax], result.unit, (0.85 * size, 0.75 * size), **style.strip_under(ax))
+        strip.tick_params(length=0.3 * size)
     if legend:
         names = [*zip(colours, result.labels, strict=True)] if by_label and len(result.labels) <= NAMED else []
         write_legends(ax, handles, names, result.legend, rows=legend)
-    if bar and by_value is not None:
-        strip = by_value.explain([ax], result.unit, (0.85 * size, 0.75 * size), location="bottom", pad=0.03)
-        strip.tick_params(length=0.3 * size)
-    return ax
+    return style.placed(ax)
 
 
 def write_legends(ax: Axes, nets: Sequence[Line2D], names: Sequence[tuple[Any, str]], what: str, rows: int = 1) -> None:
@@ -157,7 +157,7 @@ def draw_steps(frames: Sequence[Points] | Mapping[str, Points], figure: Figure |
     if figure is None:
         figure = Figure(figsize=(min(2.6 * columns + 1.4, 11), 2.6 * rows + 0.6), layout="constrained")
     limits, range_ = common_limits(shown), common_range(shown)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    grid = style.laid_out(figure).subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     shared, own = told_apart(titles)
     notes = len({frame.note for frame in shown}) == 1
     for spare in grid.flat[len(shown) :]:

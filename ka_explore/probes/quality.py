@@ -10,6 +10,7 @@ from ka_explore.probes.samples import squared_distances
 from ka_explore.probes.spaces import Plane, Space
 
 NEIGHBOURS = 15  # of a point, for both numbers: as many as UMAP draws by
+COINCIDING = 0.5  # share of points that lie upon so many others that they have no nearest ones: too many to judge by
 MOST = 1500  # points: both numbers compare every point with every other, which grows with the square
 
 
@@ -17,13 +18,14 @@ def trustworthiness(high: Space, low: Plane, neighbours: int = NEIGHBOURS, *, mo
     """How few of a point's neighbours in the plane are far from it in the space: 1 is best, 0.5 what chance gives.
 
     Venna and Kaski 2001, as scikit-learn computes it, on a random sample of at most ``most`` points. With few points
-    fewer neighbours are asked, as many as the number is defined for; NaN below four points.
+    fewer neighbours are asked, as many as the number is defined for; NaN below four points, and where half of them
+    coincide with so many others in the space that they have no nearest ones.
 
     Raises InputError when the two are of different lengths.
     """
     high, low = sampled(high, low, most, seed)
     k = min(neighbours, math.ceil(len(high) / 2) - 1)
-    if k < 1 or len(high) < 4:
+    if k < 1 or len(high) < 4 or coinciding(distances(high), k) >= COINCIDING:
         return float("nan")
     from sklearn.manifold import trustworthiness as reference
 
@@ -35,8 +37,9 @@ def neighbour_agreement(
 ) -> float:
     """Mean share of a point's nearest neighbours in the plane that are among its nearest in the space.
 
-    1 is best; chance gives neighbours / (points − 1). A point as near as the last of the nearest counts as one of
-    them, so equal rows do no harm. On a random sample of at most ``most`` points; NaN below four points.
+    1 is best; chance gives neighbours / (points − 1). Of points that are equally near, each is among the nearest to an
+    equal part, in the space and in the plane, so that no order of rows is favoured; shares are then stretched so that
+    best and chance are the same as ever. On a random sample of at most ``most`` points; NaN where `trustworthiness` is.
 
     Raises InputError when the two are of different lengths.
     """
@@ -45,21 +48,39 @@ def neighbour_agreement(
     if k < 1 or len(high) < 4:
         return float("nan")
     near = distances(high)
-    chosen = np.argsort(distances(low), axis=1, kind="stable")[:, :k]
-    last = np.partition(near, k - 1, axis=1)[:, k - 1]
-    slack = 1e-9 * np.maximum(last, 1e-3 * near[np.isfinite(near)].mean())  # what rounding may make of equal distances
-    return float((np.take_along_axis(near, chosen, axis=1) <= (last + slack)[:, None]).mean())
+    if coinciding(near, k) >= COINCIDING:
+        return float("nan")
+    real, drawn = nearest(near, k), nearest(distances(low), k)
+    best = np.maximum((real**2).sum(axis=1), (drawn**2).sum(axis=1))  # k where no two are equally near
+    chance = k / (len(high) - 1)
+    above = (real * drawn).sum(axis=1) - k * chance
+    room = best - k * chance  # none where all others are equally near, in the space and in the plane
+    share = np.divide(above, room, out=np.zeros(len(high)), where=room > 1e-9)
+    return float(chance + (1 - chance) * share.mean())
 
 
 def judge(high: Space, low: Plane, *, most: int = MOST, seed: int = 0) -> tuple[dict[str, float], str]:
-    """Both numbers by name, and what they say in words; none where there are too few points to judge by."""
+    """Both numbers by name, and what they say in words; none where there are too few points apart to judge by."""
     trust, real = (f(high, low, most=most, seed=seed) for f in (trustworthiness, neighbour_agreement))
     if math.isnan(trust) or math.isnan(real):
-        return {}, "too few points to judge by"
+        return {}, "too few points to judge by" if len(high) < 4 else "too many points coincide to judge by"
     words = f"trustworthiness {trust:.2f}; {real:.0%} of neighbours are real"
     if len(high) > most:
         words += f" (judged on {most} of {len(high)} points)"
     return {"trustworthiness": trust, "neighbour agreement": real}, words
+
+
+def nearest(found: Float[np.ndarray, "point point"], k: int) -> Float[np.ndarray, "point point"]:
+    """To what part each point is among the k nearest of another, a row each; equals at the k-th place share it."""
+    last = np.partition(found, k - 1, axis=1)[:, k - 1 : k]
+    slack = 1e-9 * np.maximum(last, 1e-3 * found[np.isfinite(found)].mean())  # what rounding makes of equal distances
+    nearer, equal = found < last - slack, np.abs(found - last) <= slack
+    return nearer + equal * (k - nearer.sum(axis=1, keepdims=True)) / equal.sum(axis=1, keepdims=True)
+
+
+def coinciding(found: Float[np.ndarray, "point point"], k: int) -> float:
+    """The share of points that have at least k others in the very same place."""
+    return float(((found == 0).sum(axis=1) >= k).mean())
 
 
 def sampled(high: np.ndarray, low: np.ndarray, most: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -73,8 +94,10 @@ def sampled(high: np.ndarray, low: np.ndarray, most: int, seed: int) -> tuple[np
 
 
 def distances(rows: Space) -> Float[np.ndarray, "point point"]:
-    """Squared distances of all pairs; infinite from a point to itself."""
+    """Squared distances of all pairs; zero where only rounding is between two, infinite from a point to itself."""
+    size = float(np.abs(rows).max(initial=0.0))
     rows = rows - rows.mean(axis=0)
     found = squared_distances(rows, rows)
+    found[found <= max(1e-12 * found.mean(), rows.shape[1] * (1e-10 * size) ** 2)] = 0.0
     np.fill_diagonal(found, np.inf)
     return found

@@ -17,7 +17,8 @@ from ka_explore.report.facts import accuracy_section, again_section, problem_sec
 from ka_explore.report.page import file_name, html_page, markdown_page, pictures_of
 from ka_explore.report.parts import Chapter
 from ka_explore.report.run_report import RunReport, names_of
-from ka_explore.run.store import replace_file, writing
+from ka_explore.report.stored import StoredRun
+from ka_explore.run.store import Store, replace_file, writing
 
 if TYPE_CHECKING:
     from ka_explore.run.run import Run
@@ -26,7 +27,7 @@ __all__ = ["demo_figure", "write_report"]
 
 
 def write_report(
-    runs: "Sequence[Run]",
+    runs: "Sequence[Run | Store]",
     output: str | Path,
     *,
     kind: Literal["html", "md"] = "html",
@@ -36,7 +37,7 @@ def write_report(
     """Write a report of runs of one problem.
 
     Args:
-        runs: at least one, each told of as it is at its cursor.
+        runs: at least one, each told of as it is at its cursor; of a `Store` what is stored is told, without torch.
         output: the file; Markdown puts its figures in a folder beside it.
         kind: ``html`` is one file that needs no network; ``md`` is Markdown.
         embedding: how features are drawn besides PCA, which is always there; t-SNE and UMAP take seconds to minutes.
@@ -54,35 +55,37 @@ def write_report(
         raise unknown("format", kind, ("html", "md"))
     if embedding not in ("pca", "tsne", "umap"):
         raise unknown("embedding", embedding, ("pca", "tsne", "umap"))
-    for run in runs[1:]:
-        if run.problem is not runs[0].problem and run.problem.fingerprints != runs[0].problem.fingerprints:
-            two = f"runs {runs[0].name!r} and {run.name!r}"
+    told = [StoredRun(run) if isinstance(run, Store) else run for run in runs]
+    first_run = told[0]
+    for run in told[1:]:
+        if run.store.about["fingerprints"] != first_run.store.about["fingerprints"]:
+            two = f"runs {first_run.name!r} and {run.name!r}"
             raise InputError(f"{two} are of different problems: write a report of each.")
     output = Path(output)
     with writing(output.parent):  # before the work, as it takes no time
         output.parent.mkdir(parents=True, exist_ok=True)
-    names = names_of(runs)
-    with progress_bar(len(runs) * len(SECTIONS) + 1, "report", unit="section", show=progress) as bar:
-        first = [problem_section(runs[0]), runs_section(runs, names), accuracy_section(runs, names)]
+    names = names_of(told)
+    with progress_bar(len(told) * len(SECTIONS) + 1, "report", unit="section", show=progress) as bar:
+        first = [problem_section(first_run), runs_section(told, names), accuracy_section(told, names)]
         bar.update()
-        reports = [RunReport(run, name, embedding) for run, name in zip(runs, names, strict=True)]
-        if len(runs) > 1:
+        reports = [RunReport(run, name, embedding) for run, name in zip(told, names, strict=True)]
+        if len(told) > 1:
             first.append(comparison_section(reports))
-        parts = [chapter_of(run_report, bar, titled=len(runs) > 1) for run_report in reports]
-    chapters = [Chapter("", first), *parts, Chapter("", [again_section(runs, names, output)])]
-    page = " · ".join(names), lead_of(runs), chapters
+        parts = [chapter_of(run_report, bar, titled=len(told) > 1) for run_report in reports]
+    chapters = [Chapter("", first), *parts, Chapter("", [again_section(told, names, output)])]
+    page = " · ".join(names), lead_of(told), chapters
     text = html_page(*page) if kind == "html" else markdown_page(*page, write_figures(chapters, output))
     with writing(output.parent):
         replace_file(output, lambda file: file.write(text.encode()))
     return output
 
 
-def lead_of(runs: "Sequence[Run]") -> str:
+def lead_of(runs: "Sequence[Run | StoredRun]") -> str:
     """What the page is about, in a sentence."""
-    problem = runs[0].problem
+    names = [teacher["name"] for teacher in runs[0].store.about["teachers"]]
     methods = ", ".join(dict.fromkeys(str(run.store.about["method"]) for run in runs))
     count = f"{len(runs)} runs" if len(runs) > 1 else "one run"
-    teachers = f"{len(problem.teachers)} frozen teachers ({', '.join(problem.names)})"
+    teachers = f"{len(names)} frozen teachers ({', '.join(names)})"
     return f"Knowledge amalgamation: {teachers}, one student, {count} of {methods}."
 
 

@@ -13,6 +13,7 @@ from ka_explore.report.figures import drawn, picture, printed
 from ka_explore.report.parts import Card, Chapter, Code, Folded, Part, Picture, Section, Table, Words, missing, quiet
 from ka_explore.report.run_report import RunReport
 from ka_explore.report.space import space_parts
+from ka_explore.report.stored import NEEDS, StoredRun
 from ka_explore.run.reproduce import kept_as
 
 Build = Callable[[RunReport], list[Part]]
@@ -35,7 +36,8 @@ def findings(run_report: RunReport) -> list[Part]:
     """What the diagnosis says, worst first."""
     from ka_explore.diagnosis import diagnose
 
-    found = diagnose(run_report.run)
+    run = run_report.run
+    found = diagnose(run.store if isinstance(run, StoredRun) else run)
     parts: list[Part] = [Words(found.summary)]
     for finding in found:
         inside: list[Part] = []
@@ -53,7 +55,7 @@ def findings(run_report: RunReport) -> list[Part]:
             if attempt.python():
                 inside.append(Code(attempt.python()))
             if attempt.command():
-                inside.append(Code(attempt.command(kept_as(run_report.run.name, run_report.run.folder))))
+                inside.append(Code(attempt.command(kept_as(run.name, run.folder))))
         parts.append(Card(finding.grade, finding.title, inside))
     for checks, title, head in (
         (found.checked, "what was checked", "value, and from where it warns"),
@@ -67,9 +69,11 @@ def findings(run_report: RunReport) -> list[Part]:
 
 def diagrams(run_report: RunReport) -> list[Part]:
     """The amalgamation as it stands, and the other stages."""
+    run = run_report.run
+    if isinstance(run, StoredRun):
+        return [missing(NEEDS)]
     from ka_explore.report.diagram import diagram
 
-    run = run_report.run
     stages = [stage.name for stage in run.method.stages()]
     now = run.stage.name if run.stage else None
 

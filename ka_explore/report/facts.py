@@ -4,13 +4,23 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ka_explore.methods.config import options_of, typed
 from ka_explore.report.images import some_of
 from ka_explore.report.parts import Code, Folded, Part, Section, Table, Words, missing, quiet
 from ka_explore.report.run_report import RunReport
-from ka_explore.run.reproduce import command, differences, in_words, kept_as, open_lines, run_command
+from ka_explore.report.stored import NEEDS, StoredRun
+from ka_explore.run.reproduce import (
+    command,
+    defaults_of,
+    differences,
+    in_words,
+    kept_as,
+    open_lines,
+    plain_value,
+    run_command,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,8 +31,14 @@ if TYPE_CHECKING:
 ORACLE = "oracle: trained on true labels"
 
 
-def problem_section(run: "Run") -> Section:
+def problem_section(run: "Run | StoredRun") -> Section:
     """Teachers, images, student."""
+    if isinstance(run, StoredRun):
+        teachers = run.store.about["teachers"]
+        known = [[t["name"], ", ".join(t["labels"]), t["task"], ", ".join(t["layers"])] for t in teachers]
+        name = str(run.store.about["problem"]["name"]) or "made by hand"
+        table = Table(["teacher", "labels", "task", "layers"], known)
+        return Section("Problem", [quiet(f"Problem: {name}. {NEEDS}"), table])
     problem = run.problem
     known = [[t.name, ", ".join(t.labels), t.task, t.feature_layer, parameters(t.module)] for t in problem.teachers]
     name = problem.name or "made by hand"
@@ -45,16 +61,23 @@ def parameters(net: "nn.Module") -> str:
     return f"{sum(p.numel() for p in net.parameters()):,}"
 
 
-def runs_section(runs: "Sequence[Run]", names: Sequence[str]) -> Section:
+def options_in(run: "Run | StoredRun") -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of a run's method where nothing is said, and those in force."""
+    if isinstance(run, StoredRun):
+        return defaults_of(run.store.about), run.store.about["configs"][-1][1]
+    return asdict(type(run.config)()), asdict(run.config)
+
+
+def runs_section(runs: "Sequence[Run | StoredRun]", names: Sequence[str]) -> Section:
     """What the runs are."""
     rows = [
         [
-            f"{name} ({ORACLE})" if run.method.uses_labels else name,
+            f"{name} ({ORACLE})" if run.store.about["uses_labels"] else name,
             str(run.store.about["method"]),
             str(run.seed),
-            f"{run.step} of {run.steps}",
+            str(run.step) if isinstance(run, StoredRun) else f"{run.step} of {run.steps}",
             f"{run.parent[0]} at step {run.parent[1]}" if run.parent else "–",
-            in_words(differences(asdict(type(run.config)()), asdict(run.config))) or "none",
+            in_words(differences(*options_in(run))) or "none",
         ]
         for name, run in zip(names, runs, strict=True)
     ]
@@ -62,19 +85,22 @@ def runs_section(runs: "Sequence[Run]", names: Sequence[str]) -> Section:
     return Section("Runs" if len(runs) > 1 else "Run", [Table(head, rows)])
 
 
-def accuracy_section(runs: "Sequence[Run]", names: Sequence[str]) -> Section:
+def accuracy_section(runs: "Sequence[Run | StoredRun]", names: Sequence[str]) -> Section:
     """The runs on the test images, the teachers beside them."""
+    title = "On the test images"
+    opened = [run for run in runs if not isinstance(run, StoredRun)]
+    if len(opened) < len(runs):
+        return Section(title, [missing(NEEDS)])
     from ka_explore.benchmark.evaluate import compare
 
-    title = "On the test images"
-    if runs[0].problem.test is None:
+    if opened[0].problem.test is None:
         none = "This problem has no labelled test images: Problem(test=Labelled(…)) gives it some."
         return Section(title, [missing(none)])
     text = (
         "Percent of the test images. joint: the best of all classes is right. within a teacher's classes: on images of "
         "these, the best of them is right. agrees: on all images, the same answer within the teacher's classes."
     )
-    return Section(title, [quiet(text), accuracy_table(compare(runs), names)])
+    return Section(title, [quiet(text), accuracy_table(compare(opened), names)])
 
 
 def accuracy_table(comparison: "Comparison", names: Sequence[str]) -> Table:
@@ -102,8 +128,12 @@ def percent(share: float) -> str:
 def configuration(run_report: RunReport) -> list[Part]:
     """All options of a run, those that are not the defaults first."""
     run, about = run_report.run, run_report.run.store.about
-    fields = options_of(type(run.config)).values()
-    rows = [[f.name, typed(getattr(run.config, f.name)), typed(f.default), f.text] for f in fields]
+    usual, chosen = options_in(run)
+    texts = {} if isinstance(run, StoredRun) else {f.name: f.text for f in options_of(type(run.config)).values()}
+    rows = [
+        [name, typed(plain_value(value)), typed(usual[name]) if name in usual else "not known", texts.get(name, "")]
+        for name, value in chosen.items()
+    ]
     own = [row for row in rows if row[1] != row[2]]
     head = ["option", "value", "default", "what it is"]
     changes = " ".join(
@@ -125,7 +155,7 @@ def configuration(run_report: RunReport) -> list[Part]:
     ]
 
 
-def again_section(runs: "Sequence[Run]", names: Sequence[str], page: Path) -> Section:
+def again_section(runs: "Sequence[Run | StoredRun]", names: Sequence[str], page: Path) -> Section:
     """The commands that make the runs and this page again, and the versions for which that is exact."""
     folders = [kept_as(run.name, run.folder) for run in runs]
     versions = ", ".join(f"{what} {value}" for what, value in runs[0].store.about["environment"].items())

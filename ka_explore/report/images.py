@@ -10,7 +10,8 @@ from PIL import Image
 
 from ka_explore.probes.classes import columns_of, names_of, tasks_of
 from ka_explore.probes.logits import softmax
-from ka_explore.report.parts import Exhibit, Picture
+from ka_explore.report.parts import Exhibit, Gallery, Part, Picture, Table
+from ka_explore.report.stored import StoredRun
 from ka_explore.run.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -32,6 +33,24 @@ def exhibits(
         )
         for image, index, text, extra in zip(images, indices, why, more or [{}] * len(indices), strict=True)
     ]
+
+
+def images_shown(
+    run: "Run | StoredRun",
+    snapshot: Snapshot,
+    indices: Sequence[int],
+    why: Sequence[str],
+    more: Sequence[Mapping[str, str]] = (),
+) -> Part:
+    """The same side by side; where there is no problem to have images from, what is said of each as a table."""
+    if not isinstance(run, StoredRun):
+        return Gallery(exhibits(run, snapshot, indices, why, more))
+    told = [said(snapshot, index) for index in indices]
+    rows = [
+        [str(snapshot.index[index]), text, *words.values()]
+        for index, text, words in zip(indices, why, told, strict=True)
+    ]
+    return Table(["image", "why", *told[0]], rows)
 
 
 def shown(image: Float[np.ndarray, "channel height width"], name: str, *, side: int = SIDE) -> Picture:

@@ -12,6 +12,7 @@ from ka_explore.probes.samples import evenly
 from ka_explore.run.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from ka_explore.report.stored import StoredRun
     from ka_explore.run.run import Run
 
 MOST = 40  # snapshots that are looked at: more make a page heavier, not clearer
@@ -21,21 +22,22 @@ KEEP = "Snapshots are stored with snapshot_every=50, on the command line --snaps
 class RunReport:
     """A run as it is told at its step, under a name, its features drawn by PCA and in one more way."""
 
-    def __init__(self, run: "Run", name: str = "", embedding: Literal["pca", "tsne", "umap"] = "pca"):
+    def __init__(self, run: "Run | StoredRun", name: str = "", embedding: Literal["pca", "tsne", "umap"] = "pca"):
         self.run, self.name, self.embedding = run, name or run.name, embedding
         self.notes = list(run.notes)
 
     @cached_property
     def snapshots(self) -> list[Snapshot]:
         """Those stored before the cursor, evenly thinned where they are many, and how things are now."""
-        steps = [step for step in self.run.store.snapshot_steps() if step < self.run.step]
+        now = self.run.snapshot()
+        steps = [step for step in self.run.store.snapshot_steps() if step < now.step]
         found = []
         for step in evenly(steps, MOST - 1):
             try:
                 found.append(self.run.store.load_snapshot(step))
             except StoreError as error:
                 self.notes.append(f"{error} It is left out.")
-        return [*found, self.run.snapshot()]
+        return [*found, now]
 
     @property
     def last(self) -> Snapshot:
@@ -66,7 +68,7 @@ class RunReport:
         return any(name.split("/")[0] == prefix for s in self.snapshots for name in s.arrays)
 
 
-def names_of(runs: "Sequence[Run]") -> list[str]:
+def names_of(runs: "Sequence[Run | StoredRun]") -> list[str]:
     """The runs' names; where two have the same, with their places behind them."""
     names = [run.name for run in runs]
     return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names, start=1)]

@@ -14,8 +14,8 @@ from ka_explore.probes.reconstruction import worst_reconstructed
 from ka_explore.probes.results import Curves, Diagram, Points, Result
 from ka_explore.probes.similarity import mmd, mmd_curve
 from ka_explore.report.figures import absent, coloured, drawn, height_of, lone, picture, square, table_of
-from ka_explore.report.images import exhibits, misunderstood
-from ka_explore.report.parts import Folded, Gallery, Part, Table, missing, quiet
+from ka_explore.report.images import images_shown, misunderstood
+from ka_explore.report.parts import Folded, Part, Table, missing, quiet
 from ka_explore.report.run_report import KEEP, RunReport
 from ka_explore.run.snapshot import Snapshot
 
@@ -57,7 +57,7 @@ def worst(run_report: RunReport) -> list[Part]:
         return [missing(none + "and the student is as sure as the teachers of every image.")]
     return [
         quiet(none + "so these are the images where the student gives least probability to what a teacher is sure of."),
-        Gallery(exhibits(run_report.run, run_report.last, chosen, why)),
+        images_shown(run_report.run, run_report.last, chosen, why),
     ]
 
 
@@ -74,7 +74,7 @@ def worst_of(run_report: RunReport, snapshot: Snapshot) -> list[Part]:
             f"Of the {len(snapshot.index)} images of the probe set, at step {snapshot.step}, worst first by the mean "
             "over teachers. Each says its best label with its probability; a teacher always chooses one of its own."
         ),
-        Gallery(exhibits(run_report.run, snapshot, [where[row[0]] for row in rows], why, errors)),
+        images_shown(run_report.run, snapshot, [where[row[0]] for row in rows], why, errors),
     ]
 
 

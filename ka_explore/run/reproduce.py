@@ -33,8 +33,11 @@ def config_at(configs: Sequence[tuple[int, C] | Sequence[Any]], step: int) -> C:
 
 
 def defaults_of(about: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a run's method where nothing is said; none of a method that is not in the table."""
-    return asdict(METHODS[about["method"]].Config()) if about["method"] in METHODS else {}
+    """The options of a run's method where nothing is said; none of an unknown method, or where there is no torch."""
+    try:
+        return asdict(METHODS[about["method"]].Config()) if about["method"] in METHODS else {}
+    except ModuleNotFoundError:
+        return {}
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -314,6 +314,56 @@ def test_it_plays_on_after_a_reload_while_a_cell_runs(shown):
     shown.wait()
 
 
+MADE_HERE = f"""
+import threading
+from ipywidgets.widgets.widget import _instances
+made = Run(run.problem, steps={STEPS}, batch_size=32, snapshot_every=50)
+runs.append(made)
+workbench(made, show=["player", "history"])
+"""
+THERE = "[sorted(t.name for t in threading.enumerate() if t.name.startswith('ka_explore')), len(_instances)]"
+
+
+def test_a_cell_that_is_run_again_leaves_one_workbench_and_another_cell_takes_it_over(lab):
+    """Slow: seven cells and a page that is loaded anew, in a real JupyterLab."""
+    lab.open([SETUP + "runs = []\nbench.close()", MADE_HERE, "workbench(runs[-1], show=['player'])"])
+    lab.run(0, timeout=180)
+    there = []
+    for _ in range(3):
+        lab.run(1)
+        player(lab).wait_for()
+        play_button(lab).click()
+        wait_for_step(lab, 2)
+        there.append(lab.kernel_value(THERE))
+    assert there == there[:1] * 3
+    assert len(set(there[0][0])) == len(there[0][0]) == 3
+    assert lab.page.locator("section.ka-player").count() == 1
+    stood = lab.kernel_value("[each.step for each in runs[:2]]")
+    # Looking at it in other ways ends nothing.
+    lab.do("app => app.commands.execute('notebook:create-output-view')")
+    lab.do("app => { app.shell.currentWidget.close(); }")
+    lab.reload()
+    player(lab).wait_for()
+    assert lab.kernel_value("[each.step for each in runs[:2]]") == stood, "an old run trained on"
+    assert lab.kernel_value(THERE) == there[0]
+    # Another cell takes over; a page that was loaded anew has the last picture of the old one.
+    lab.run(2)
+    expect(lab.output(2).locator("section.ka-player")).to_be_visible()
+    expect(lab.output(1)).to_contain_text(
+        "A static picture of what the panels showed last; run the cell for the live ones."
+    )
+    expect(lab.output(1).locator("figure.ka-static")).to_be_visible()
+    assert lab.page.locator("section.ka-player").count() == 1
+    lab.run(1)
+    assert lab.kernel_value("len(runs)") == 4
+    expect(lab.page.locator("section.ka-player")).to_have_count(2)  # another run, in another cell
+    lab.run(2)
+    expect(lab.output(1)).to_contain_text("This workbench has ended: another workbench shows its run now.")
+    expect(lab.page.locator("section.ka-player")).to_have_count(1)
+    assert lab.kernel_value(THERE)[0] == there[0][0]
+    lab.screenshot("taken-over")
+
+
 def test_a_saved_notebook_without_its_kernel_shows_the_last_pictures(shown, browser, server):
     play_to(shown, 20)
     assert not shown.page.locator("figure.ka-static").first.is_visible()

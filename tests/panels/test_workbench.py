@@ -1,7 +1,6 @@
 """The workbench from Python: its parts, what it does for a cell, what it leaves in a saved notebook."""
 
 import json
-import threading
 import time
 from html.parser import HTMLParser
 from itertools import combinations
@@ -160,21 +159,6 @@ def test_what_a_cell_selects_and_colours_is_in_every_view(bench):
         bench.view("photo")
 
 
-def test_workbenches_of_one_run_share_what_is_selected_and_the_last_one_ends_it(run):
-    run.advance(5)
-    one, other = workbench(run, show=["player"]), workbench(run, show=["points"])
-    one.select([3])
-    assert other.selection.tolist() == [3]
-    one.close()
-    assert other.advance(2).run.step == 7
-    other.close()
-    assert other._session.closed
-    third = workbench(run, show=["player"])
-    assert third._session is not other._session
-    third.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("ka_explore") and t.is_alive()]
-
-
 def test_folders_are_opened_by_name_and_by_the_folder_around_them(tiny_problem, tmp_path):
     for name in ("one", "two"):
         Run(tiny_problem(), name=name, folder=tmp_path / name, **OPTIONS).advance(6).save()
@@ -205,6 +189,12 @@ def test_folders_are_opened_by_name_and_by_the_folder_around_them(tiny_problem, 
 def test_what_does_not_fit_is_said(run, arguments, options, words):
     with pytest.raises(InputError, match=words):
         workbench(*[run for _ in arguments], **options)
+
+
+@pytest.mark.parametrize("thing", [5, None, b"runs", Run, {"folder": "runs"}])
+def test_what_is_no_run_and_no_folder_is_refused(thing):
+    with pytest.raises(InputError, match="expected runs, or folders of runs, got"):
+        workbench(thing)
 
 
 def test_an_interrupted_cell_pauses_the_run(bench, run, monkeypatch):

@@ -93,8 +93,9 @@ export default panel("what-if", "what if: options to change in a fork", ({model,
   // Controls
 
   function build() {
-    const {options, teachers, without} = model.get("controls"), rest = options.filter(option => !option.first);
+    const {options, teachers, without, why} = model.get("controls"), rest = options.filter(option => !option.first);
     rows = new Map();
+    if (why) make("p", list, {class: "ka-quiet"}, why);
     if (teachers.length > 1) rows.set("without", teacherRow(list, teachers, without));
     for (const option of options) if (option.first) rows.set(option.name, row(list, option));
     if (!rest.length) return;
