@@ -1,7 +1,19 @@
-"""What can go wrong, by name: every message says what was expected, what was got, and what to do."""
+"""What can go wrong, by name: every message says what was expected, what was got, and what to do.
+
+`checked` holds what is handed to a public function against its type hints; `theirs` calls what a user wrote.
+"""
 
 import difflib
-from collections.abc import Collection, Iterable
+import functools
+import inspect
+import math
+import os
+import types
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+Door = TypeVar("Door", bound=Callable[..., Any])
 
 
 class KaError(Exception):
@@ -50,3 +62,160 @@ def check_known(kind: str, name: object, known: Collection[object], *, where: st
     """Raises InputError for a name that is not in a collection; see `unknown`."""
     if name not in known:
         raise unknown(kind, name, known, where=where)
+
+
+def checked(door: Door) -> Door:
+    """A function, or a class by its ``__init__``, that refuses arguments which do not fit its type hints.
+
+    The door raises InputError, before anything is done. Stricter than Python where a slip is likely: True is no
+    number, NaN and infinity are none, a text is no sequence, and text must be writable as UTF-8. Hints that cannot be
+    read (names known to the type checker only) let everything pass.
+    """
+    if isinstance(door, type):
+        door.__init__ = checked(door.__init__)  # type: ignore[misc]
+        return door
+    signature, owner = inspect.signature(door), door.__qualname__.removesuffix(".__init__")
+
+    @functools.cache
+    def hints() -> dict[str, Any]:
+        return {name: hint_of(p, door.__globals__) for name, p in signature.parameters.items()}
+
+    @functools.wraps(door)
+    def inside(*given: Any, **named: Any) -> Any:
+        try:
+            arguments = signature.bind(*given, **named).arguments
+        except TypeError:  # too many, too few, unknown: Python's own words are the clearest
+            return door(*given, **named)
+        for name, value in arguments.items():
+            kind = signature.parameters[name].kind
+            each = {name: value}
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                each = value
+            elif kind is inspect.Parameter.VAR_POSITIONAL:
+                each = {f"{name}[{i}]": one for i, one in enumerate(value)}
+            for what, one in each.items():
+                if not fits(one, hints()[name]):
+                    raise InputError(f"{owner}: {what} must be {in_words(hints()[name])}, got {brief(one)}.")
+        return door(*given, **named)
+
+    return inside  # type: ignore[return-value]
+
+
+def hint_of(parameter: inspect.Parameter, names: dict[str, Any]) -> Any:
+    """A parameter's type hint, read where it was written; Any where there is none or it cannot be read."""
+    hint = parameter.annotation
+    if hint is inspect.Parameter.empty:
+        return Any
+    if isinstance(hint, str):
+        try:
+            hint = eval(hint, names)  # the module's own source, not a user's text
+        except (NameError, AttributeError):
+            return Any
+    return hint | None if parameter.default is None and isinstance(hint, type) else hint
+
+
+def fits(value: object, hint: Any) -> bool:
+    """Whether a value is of the type that a hint tells, with all that it holds."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if hint is Any or hint is object:
+        return True
+    if kind in (Union, types.UnionType):
+        return any(fits(value, one) for one in inner)
+    if kind is Literal:
+        return any(value == one and type(value) is type(one) for one in inner)
+    if hint is None or hint is types.NoneType:
+        return value is None
+    if hint in (int, float):
+        return is_number(value, Integral if hint is int else Real)
+    if hint is str:
+        return isinstance(value, str) and is_writable(value)
+    kind = kind or hint
+    if not isinstance(kind, type):  # a type variable, an alias
+        return True
+    if hasattr(kind, "array_type"):  # a jaxtyping hint: its shape and type of number are the door's to check
+        return fits(value, kind.array_type)
+    if kind is type:
+        return isinstance(value, type)
+    if issubclass(kind, os.PathLike):
+        return isinstance(value, kind) and "\0" not in str(value)
+    if not isinstance(value, kind) or (isinstance(value, (str, bytes)) and kind is not bytes):
+        return False
+    if not inner or kind is get_origin(Callable[[], Any]):
+        return True
+    if isinstance(value, Mapping):
+        return all(fits(key, inner[0]) and fits(one, inner[1]) for key, one in value.items())
+    if isinstance(value, tuple) and kind is tuple and inner[-1] is not Ellipsis:
+        return len(value) == len(inner) and all(map(fits, value, inner))
+    return not isinstance(value, (Sequence, set, frozenset)) or all(fits(one, inner[0]) for one in value)
+
+
+def is_number(value: object, kind: type) -> bool:
+    """Whether it is a finite number of a kind; True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, kind):
+        return False
+    return isinstance(value, Integral) or math.isfinite(value)  # type: ignore[arg-type]
+
+
+def is_writable(text: str) -> bool:
+    """Whether a text can be written to a file and to a file's name: no half of a surrogate pair, no NUL."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def in_words(hint: Any) -> str:
+    """A type hint as a message tells it: ``a whole number or None``."""
+    words: dict[Any, str] = {int: "a whole number", float: "a finite number", str: "text", bool: "True or False"}
+    words |= {None: "None", types.NoneType: "None", Any: "anything", object: "anything"}
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(in_words(one) for one in inner))
+    if kind is Literal:
+        return " or ".join(map(repr, inner))
+    if kind is get_origin(Callable[[], Any]):
+        return "a function"
+    if kind in (Sequence, list, set, frozenset, Iterable, Collection) and inner:
+        return f"a sequence, each {in_words(inner[0])}"
+    if kind is tuple:
+        each = inner[:1] if inner[-1] is Ellipsis else inner
+        return "a tuple of " + ", ".join(map(in_words, each))
+    if kind is Mapping or kind is dict:
+        return f"a mapping from {in_words(inner[0])} to {in_words(inner[1])}"
+    if hasattr(hint, "array_type"):
+        return in_words(hint.array_type)
+    return words.get(hint) or f"a {getattr(kind or hint, '__name__', hint)}"
+
+
+def brief(value: object) -> str:
+    """A value in a message: its type, and the start of what Python prints of it."""
+    try:
+        text = repr(value)
+    except Exception:  # a value whose own printing fails is still to be told of
+        text = "…"
+    text = text if len(text) <= 60 else f"{text[:57]}…"
+    return f"{text} ({type(value).__name__})"
+
+
+def theirs(what: str, function: Callable[..., Any], *given: Any) -> Any:
+    """What a user's function returns; ``what`` names it ("augment of the pool").
+
+    Raises InputError with the function's own error as its cause; an error of this package passes as it is.
+    """
+    try:
+        return function(*given)
+    except KaError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{what} ({getattr(function, '__qualname__', type(function).__name__)}) failed with "
+            f"{type(error).__name__}: {error} Its own traceback is above; given were "
+            f"{', '.join(map(told, given)) or 'no arguments'}."
+        ) from error
+
+
+def told(value: object) -> str:
+    """An argument in a message: a tensor by its shape."""
+    shape = getattr(value, "shape", None)
+    return brief(value) if shape is None else f"{type(value).__name__} {tuple(shape)}"
