@@ -135,7 +135,7 @@ def fits(value: object, hint: Any) -> bool:
     if hasattr(kind, "array_type"):  # a jaxtyping hint: its shape and type of number are the door's to check
         return fits(value, kind.array_type)
     if kind is type:
-        return isinstance(value, type)
+        return isinstance(value, type) and (not inner or not isinstance(inner[0], type) or issubclass(value, inner[0]))
     if issubclass(kind, os.PathLike):
         return isinstance(value, kind) and "\0" not in str(value)
     if not isinstance(value, kind) or (isinstance(value, (str, bytes)) and kind is not bytes):
@@ -181,6 +181,8 @@ def in_words(hint: Any) -> str:
     if kind is tuple:
         each = inner[:1] if inner[-1] is Ellipsis else inner
         return "a tuple of " + ", ".join(map(in_words, each))
+    if kind is type and inner:
+        return f"a class made from {getattr(inner[0], '__name__', inner[0])}"
     if kind is Mapping or kind is dict:
         return f"a mapping from {in_words(inner[0])} to {in_words(inner[1])}"
     if hasattr(hint, "array_type"):
