@@ -112,7 +112,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "probes": NUMBERS,
     "probes.results": ("errors",),
     "probes.logits": (),
-    "probes.axes": (*NUMBERS, "run.store"),
+    "probes.axes": (*NUMBERS, "run.schema", "run.store"),
     "probes.films": (*NUMBERS, "problem.folders"),
     "probes.jobs": (*NUMBERS, "problem.progress"),
     "diagnosis": (*NUMBERS, "diagnosis"),

@@ -91,6 +91,12 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         raise
 
 
+def refuse_a_link(path: Path) -> None:
+    """Raises StoreError for a link: what is changed in place would be changed elsewhere."""
+    if path.is_symlink():
+        raise StoreError(f"{path} is a link, which is not written through: put a copy in its place.")
+
+
 def copy_file(source: Path, folder: Path) -> None:
     """A hard link to a plain file where the disk can (none is ever changed in place), a copy elsewhere."""
     if not source.is_file():

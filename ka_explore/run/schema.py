@@ -171,6 +171,11 @@ def wrong_fields(about: Mapping[str, Any]) -> list[str]:
     return wrong + [field for field, fits in MAY_LACK.items() if field in about and not fits(about[field])]
 
 
+def is_examination(value: Any) -> bool:
+    """Whether a value is what a diagnosis found of each teacher, as far as that is known here."""
+    return isinstance(value, dict) and dict_of(lambda found: isinstance(found, dict))(value.get("teachers"))
+
+
 def is_row(line: bytes, step: int) -> bool:
     """Whether a line is the whole row of that step."""
     try:
@@ -186,6 +191,7 @@ def is_row(line: bytes, step: int) -> bool:
         and dict_of(is_number)(row.get("terms"))
         and dict_of(lambda value: isinstance(value, (int, float)))(row.get("weights", {}))
         and is_number(row.get("seconds", 0.0))
+        and row.get("seconds", 0.0) >= 0
     )
 
 

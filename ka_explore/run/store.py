@@ -31,13 +31,15 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ka_explore.errors import InputError, StoreError, brief, checked
-from ka_explore.run.files import copy_file, open_regular, path_of, replace_file, sweep, writing
+from ka_explore.run.files import copy_file, open_regular, path_of, refuse_a_link, replace_file, sweep, writing
 from ka_explore.run.making import FOLDERS, claim, done, give_up, left_by_a_maker, refuse_a_run
 from ka_explore.run.schema import (
     FORMAT,
     MOST_ROW,
     check_snapshot,
     check_stored,
+    demand,
+    is_examination,
     is_row,
     is_whole,
     parse,
@@ -296,6 +298,18 @@ class Store:
             raise StoreError(f"{path} cannot be read: {error!r}") from error
         return snapshot
 
+    def load_examination(self) -> dict[str, Any] | None:
+        """What a diagnosis found of the teachers; None where none was kept, or it is damaged, which is noted."""
+        try:
+            found = read_json(self.folder / "examination.json")
+            demand(is_examination(found), "what was found of each teacher")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            self.notes.append(f"examination.json cannot be read ({error}): it is left out.")
+            return None
+        return found
+
     # The folder as a whole.
 
     def _path(self, kind: str, step: int) -> Path:
@@ -360,12 +374,6 @@ def read_about(folder: Path) -> dict[str, Any]:
     if wrong := wrong_fields(about):
         raise StoreError(f"{path} lacks or garbles {', '.join(wrong)}: {help_}")
     return about
-
-
-def refuse_a_link(path: Path) -> None:
-    """Raises StoreError for a link: what is changed in place would be changed elsewhere."""
-    if path.is_symlink():
-        raise StoreError(f"{path} is a link, which is not written through: put a copy in its place.")
 
 
 def without_tail(array: np.ndarray) -> np.ndarray:
