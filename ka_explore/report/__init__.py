@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, brief, unknown
 from ka_explore.problem.progress import progress_bar
 from ka_explore.report.chapters import SECTIONS, chapter_of
 from ka_explore.report.compared import comparison_section
@@ -17,6 +17,7 @@ from ka_explore.report.facts import accuracy_section, again_section, problem_sec
 from ka_explore.report.page import file_name, html_page, markdown_page, pictures_of
 from ka_explore.report.parts import Chapter
 from ka_explore.report.run_report import RunReport, names_of
+from ka_explore.run.files import path_of
 from ka_explore.run.store import replace_file, writing
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def write_report(
     Raises InputError for no run, runs of different problems or an unknown word, StoreError when the file cannot be
     written.
     """
+    if isinstance(runs, str) or not isinstance(runs, Sequence) or not all(hasattr(run, "store") for run in runs):
+        raise InputError(f"expected a list of runs, write_report([run], …), got {brief(runs)}.")
     if not runs:
         raise InputError("nothing to report: give at least one run.")
     if kind not in ("html", "md"):
@@ -58,7 +61,7 @@ def write_report(
         if run.problem is not runs[0].problem and run.problem.fingerprints != runs[0].problem.fingerprints:
             two = f"runs {runs[0].name!r} and {run.name!r}"
             raise InputError(f"{two} are of different problems: write a report of each.")
-    output = Path(output)
+    output = path_of(output)
     with writing(output.parent):  # before the work, as it takes no time
         output.parent.mkdir(parents=True, exist_ok=True)
     names = names_of(runs)
