@@ -104,7 +104,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "run.store": ("errors", "run.snapshot", "run.files", "run.making", "run.schema"),
     "run.schema": ("errors", "run.files", "run.snapshot"),
     "run.files": ("errors",),
-    "run.making": ("errors",),
+    "run.making": ("errors", "run.files"),
     "run.stopping": ("errors",),
     "run.rng": (),
     "run.reproduce": ("methods",),

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ka_explore.errors import InputError
+from ka_explore.run.files import sweep
 
 MARK = ".making"
 FOLDERS = ("checkpoints", "snapshots", "views")
@@ -41,6 +42,13 @@ def done(folder: Path) -> None:
     """Take the mark away: the run is there."""
     with suppress(OSError):  # beside a run.json it says nothing
         (folder / MARK).unlink()
+
+
+def tidy(folder: Path) -> None:
+    """Remove what dead writers left in a folder that is locked: parts of files, the mark beside a run."""
+    sweep(folder, *(folder / name for name in FOLDERS))
+    if os.path.lexists(folder / "run.json"):
+        done(folder)
 
 
 def give_up(folder: Path) -> None:

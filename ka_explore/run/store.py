@@ -31,8 +31,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ka_explore.errors import InputError, StoreError, brief, checked
-from ka_explore.run.files import copy_file, open_regular, path_of, refuse_a_link, replace_file, sweep, writing
-from ka_explore.run.making import FOLDERS, claim, done, give_up, left_by_a_maker, refuse_a_run
+from ka_explore.run.files import copy_file, open_regular, path_of, refuse_a_link, replace_file, writing
+from ka_explore.run.making import claim, done, give_up, left_by_a_maker, refuse_a_run, tidy
 from ka_explore.run.schema import (
     FORMAT,
     MOST_ROW,
@@ -81,7 +81,7 @@ class Store:
         self._history = self.folder / "history.jsonl"
         self._teachers = self.folder / "snapshots" / "teachers.npz"
         self._lock = FileLock(self.folder / ".lock", blocking=False)
-        self._swept = False
+        self._tidied = False
 
     def _stand(self, about: dict[str, Any]) -> None:
         """What it is, and how far its history reaches."""
@@ -349,9 +349,9 @@ class Store:
             raise StoreError(
                 f"{self.folder} is being written by another process: wait for it, or fork the run."
             ) from None
-        if not self._swept:  # what a writer left that died
-            sweep(self.folder, *(self.folder / name for name in FOLDERS))
-            self._swept = True
+        if not self._tidied:
+            tidy(self.folder)
+            self._tidied = True
         return held  # type: ignore[return-value]
 
 
