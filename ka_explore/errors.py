@@ -60,6 +60,8 @@ def unknown(kind: str, name: object, known: Iterable[object], *, where: str = ""
 
 def check_known(kind: str, name: object, known: Collection[object], *, where: str = "") -> None:
     """Raises InputError for a name that is not in a collection; see `unknown`."""
+    if not isinstance(name, str):
+        raise InputError(f"{kind} must be text, got {brief(name)}. Known: {', '.join(map(str, known)) or '(none)'}.")
     if name not in known:
         raise unknown(kind, name, known, where=where)
 
@@ -122,7 +124,7 @@ def fits(value: object, hint: Any) -> bool:
     if kind in (Union, types.UnionType):
         return any(fits(value, one) for one in inner)
     if kind is Literal:
-        return any(value == one and type(value) is type(one) for one in inner)
+        return any(type(value) is type(one) and value == one for one in inner)
     if hint is None or hint is types.NoneType:
         return value is None
     if hint in (int, float):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ka_explore.errors import InputError, brief, unknown
+from ka_explore.errors import InputError, brief, check_known
 from ka_explore.problem.progress import progress_bar
 from ka_explore.report.chapters import SECTIONS, chapter_of
 from ka_explore.report.compared import comparison_section
@@ -53,10 +53,8 @@ def write_report(
         raise InputError(f"expected a list of runs, write_report([run], …), got {brief(runs)}.")
     if not runs:
         raise InputError("nothing to report: give at least one run.")
-    if kind not in ("html", "md"):
-        raise unknown("format", kind, ("html", "md"))
-    if embedding not in ("pca", "tsne", "umap"):
-        raise unknown("embedding", embedding, ("pca", "tsne", "umap"))
+    check_known("format", kind, ("html", "md"))
+    check_known("embedding", embedding, ("pca", "tsne", "umap"))
     for run in runs[1:]:
         if run.problem is not runs[0].problem and run.problem.fingerprints != runs[0].problem.fingerprints:
             two = f"runs {runs[0].name!r} and {run.name!r}"

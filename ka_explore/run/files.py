@@ -32,10 +32,10 @@ def path_of(given: object) -> Path:
     try:
         path = Path(given)  # type: ignore[arg-type]
         parts = [os.fsencode(part) for part in path.parts]
-        fits = bool(parts) and all(b"\0" not in part and len(part) <= LONGEST_NAME for part in parts)
+        fits = all(b"\0" not in part and len(part) <= LONGEST_NAME for part in parts) and str(given) != ""
     except (TypeError, ValueError):
         fits = False
-    if not fits or given == "":
+    if not fits:
         raise InputError(
             f"expected the path of a folder (names of at most {LONGEST_NAME} bytes, without NUL), got {brief(given)}."
         )

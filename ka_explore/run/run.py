@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ka_explore.errors import InputError, StoreError, checked
+from ka_explore.errors import InputError, StoreError, brief, checked, fits
 from ka_explore.methods.base import Batches, Method, Stage
 from ka_explore.methods.config import TrainingConfig
 from ka_explore.problem.cache import TeacherCache
@@ -43,7 +43,6 @@ from ka_explore.run.about import (
 )
 from ka_explore.run.environment import MOST_THREADS, check_precision, choose_device, computing, environment
 from ka_explore.run.lock import FairLock
-from ka_explore.run.schema import is_whole
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.state import State
 from ka_explore.run.step import build, check_applicable, fold_in, in_eval_mode, prepare, rate_at, seeded, training_step
@@ -293,8 +292,8 @@ class Run:
             ReplayMismatch: a replayed row differs from the recorded one; nothing is changed.
             StoreError: the disk refuses; the run goes on from where it stands once it does not.
         """
-        if n is not None and not is_whole(n):
-            raise InputError(f"advance({n!r}): expected a number of steps from 0 on, or None for all that are left.")
+        if n is not None and n < 0:
+            raise InputError(f"advance({brief(n)}): expected a number of steps from 0 on, or None for all left.")
         with self._lock, self.store.lock(), self._threads():
             self._recover()
             if self.step == 0:
@@ -321,13 +320,18 @@ class Run:
         Raises InputError for a step that is not recorded.
         """
         with self._lock:
-            if not is_whole(step) or step > self.recorded:
-                raise InputError(f"seek({step!r}): expected a recorded step, 0 to {self.recorded}.")
+            step = self._known_step("seek(", step)
             with self.store.lock(), self._threads():
                 self._go_to(step)
         return self
 
     rewind = seek  # as most people call going back
+
+    def _known_step(self, call: str, step: int) -> int:
+        """The step, if it is a recorded one. Raises InputError otherwise."""
+        if not fits(step, int) or not 0 <= step <= self.recorded:
+            raise InputError(f"{call}{brief(step)}): expected a recorded step, 0 to {self.recorded}.")
+        return int(step)
 
     def turn(self) -> AbstractContextManager[object]:
         """Within the ``with`` this thread has the run to itself: others that move it or look at it wait.
@@ -352,9 +356,7 @@ class Run:
             NotApplicable: a change that does not fit at that step: other shapes, other stages before it.
         """
         with self._lock:
-            at = self.step if at is None else at
-            if not is_whole(at) or at > self.recorded:
-                raise InputError(f"fork(at={at!r}): expected a recorded step, 0 to {self.recorded}.")
+            at = self._known_step("fork(at=", self.step if at is None else at)
             try:
                 config = self.config_at(at).replace(**changes)
             except InputError as error:

@@ -275,7 +275,9 @@ class Store:
     def load_snapshot(self, step: int) -> Snapshot:
         """A snapshot. Raises InputError when there is none of that step, StoreError when it is damaged."""
         if not is_whole(step) or step not in self.snapshot_steps():
-            raise InputError(f"no snapshot of step {step}; there are {self.snapshot_steps()}.")
+            raise InputError(
+                f"no snapshot of step {step if is_whole(step) else brief(step)}; there are {self.snapshot_steps()}."
+            )
         path = self._path("snapshots", step)
         try:
             arrays = read_arrays(path)
