@@ -49,7 +49,7 @@ def write_report(
     Raises InputError for no run, runs of different problems or an unknown word, StoreError when the file cannot be
     written.
     """
-    if isinstance(runs, str) or not isinstance(runs, Sequence) or not all(hasattr(run, "store") for run in runs):
+    if not isinstance(runs, Sequence) or not all(hasattr(run, "store") for run in runs):
         raise InputError(f"expected a list of runs, write_report([run], …), got {brief(runs)}.")
     if not runs:
         raise InputError("nothing to report: give at least one run.")

@@ -42,7 +42,7 @@ def asked_for(
     return name, METHODS[name], now, options
 
 
-def check_made_with(**numbers: int | None) -> dict[str, int | None]:
+def check_made_with(**numbers: int | None) -> dict[str, Any]:
     """The seed and how often what is kept, as plain numbers. Raises InputError for one out of its range."""
     ranges = {"seed": (0, 2**63 - 1), "threads": (1, MOST_THREADS)}
     ranges |= {"checkpoint_every": (1, 2**63 - 1), "snapshot_every": (0, 2**63 - 1)}

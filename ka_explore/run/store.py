@@ -71,7 +71,7 @@ class Store:
         StoreError: it was written by a newer version, or ``run.json`` cannot be read.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: str | Path):
         self._place(path_of(folder))
         self._stand(read_about(self.folder))
 
@@ -275,9 +275,8 @@ class Store:
     def load_snapshot(self, step: int) -> Snapshot:
         """A snapshot. Raises InputError when there is none of that step, StoreError when it is damaged."""
         if not is_whole(step) or step not in self.snapshot_steps():
-            raise InputError(
-                f"no snapshot of step {step if is_whole(step) else brief(step)}; there are {self.snapshot_steps()}."
-            )
+            told = step if is_whole(step) else brief(step)
+            raise InputError(f"no snapshot of step {told}; there are {self.snapshot_steps()}.")
         path = self._path("snapshots", step)
         try:
             arrays = read_arrays(path)
