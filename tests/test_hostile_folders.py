@@ -170,7 +170,7 @@ def test_a_row_with_anything_in_any_place(base, problem, tmp_path):
     lines = (base / "history.jsonl").read_text().splitlines(keepends=True)
     changes = {
         name: write("history.jsonl", "".join([lines[0], text + "\n", *lines[2:]]))
-        for name, text in variants(json.loads(lines[1]), every=3)
+        for name, text in variants(json.loads(lines[1]), every=7)
     }
     assert len(changes) > 100
     assert escaped(base, problem, tmp_path, changes, read) == []
@@ -277,7 +277,8 @@ def test_snapshots_of_other_arrays_names_and_words(base, problem, tmp_path):
         return lambda folder: (np.savez_compressed if compressed else np.savez)(folder / name, **new)
 
     changes = {}
-    for what, array in arrays.items():
+    firsts = {what.split("/")[0]: what for what in reversed(arrays)}  # one of each kind
+    for what, array in ((what, arrays[what]) for what in firsts.values()):
         if what != "about":
             changes |= {f"{what} {how}": saved(arrays | {what: new}) for how, new in others(array).items()}
         changes[f"{what} gone"] = saved({n: a for n, a in arrays.items() if n != what})
@@ -286,7 +287,7 @@ def test_snapshots_of_other_arrays_names_and_words(base, problem, tmp_path):
     odd = ["array:feature/nobody/x", "array:mmd/one/x", "array:mmd/student/nan", "array:logits/", "label:x"]
     changes |= {f"another {n}": saved(arrays | {n: np.full(12, 7)}) for n in odd}
     changes["a bomb"] = saved(arrays | {"array:logits/student": np.zeros((12, 10**6))}, compressed=True)
-    assert len(changes) > 250
+    assert len(changes) > 150
     assert escaped(base, problem, tmp_path, changes, read) == []
     few = dict(list(changes.items())[::7])
     assert escaped(base, problem, tmp_path, few, read, probed, looked_at) == []
@@ -311,7 +312,9 @@ def test_checkpoints_of_other_weights_and_states(base, problem, tmp_path):
     places += [("optimizer", "stage"), ("optimizer", "state", held, "step"), ("optimizer", "state", held, "exp_avg")]
     changes = {f"{path} {what}": saved(path, new) for path in places for what, new in tensors.items()}
     changes |= {f"more {what}": saved(("method", what), torch.zeros(2)) for what in ("x", 3, None)}
-    assert escaped(base, problem, tmp_path, changes, opened) == []
+    assert escaped(base, problem, tmp_path, changes, reopened) == []
+    few = dict(list(changes.items())[::9])
+    assert escaped(base, problem, tmp_path, few, opened) == []
     for what in ("other shape", "number", "gone"):
         shutil.copytree(base, tmp_path / what)
         changes[f"{('optimizer', 'state', held, 'exp_avg')} {what}"](tmp_path / what)
