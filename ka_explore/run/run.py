@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ class Run:
         form: str | None = None,
         device: str = "auto",
         threads: int | None = None,
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: str = "float32",
         checkpoint_every: int = 100,
         snapshot_every: int = 50,
         **options: Any,
