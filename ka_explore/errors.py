@@ -60,6 +60,8 @@ def unknown(kind: str, name: object, known: Iterable[object], *, where: str = ""
 
 def check_known(kind: str, name: object, known: Collection[object], *, where: str = "") -> None:
     """Raises InputError for a name that is not in a collection; see `unknown`."""
+    if not isinstance(name, str):
+        raise InputError(f"{kind} must be text, got {brief(name)}. Known: {', '.join(map(str, known)) or '(none)'}.")
     if name not in known:
         raise unknown(kind, name, known, where=where)
 
@@ -122,7 +124,7 @@ def fits(value: object, hint: Any) -> bool:
     if kind in (Union, types.UnionType):
         return any(fits(value, one) for one in inner)
     if kind is Literal:
-        return any(value == one and type(value) is type(one) for one in inner)
+        return any(type(value) is type(one) and value == one for one in inner)
     if hint is None or hint is types.NoneType:
         return value is None
     if hint in (int, float):
@@ -135,7 +137,7 @@ def fits(value: object, hint: Any) -> bool:
     if hasattr(kind, "array_type"):  # a jaxtyping hint: its shape and type of number are the door's to check
         return fits(value, kind.array_type)
     if kind is type:
-        return isinstance(value, type)
+        return isinstance(value, type) and (not inner or not isinstance(inner[0], type) or issubclass(value, inner[0]))
     if issubclass(kind, os.PathLike):
         return isinstance(value, kind) and "\0" not in str(value)
     if not isinstance(value, kind) or (isinstance(value, (str, bytes)) and kind is not bytes):
@@ -181,6 +183,8 @@ def in_words(hint: Any) -> str:
     if kind is tuple:
         each = inner[:1] if inner[-1] is Ellipsis else inner
         return "a tuple of " + ", ".join(map(in_words, each))
+    if kind is type and inner:
+        return f"a class made from {getattr(inner[0], '__name__', inner[0])}"
     if kind is Mapping or kind is dict:
         return f"a mapping from {in_words(inner[0])} to {in_words(inner[1])}"
     if hasattr(hint, "array_type"):

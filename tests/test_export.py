@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from ka_explore.run.export import (
     export_student,
     load_student,
 )
+from ka_explore.run.files import MACHINE
 
 
 def trained(problem: Problem, method: str = "distillation", **options) -> Run:
@@ -273,3 +276,65 @@ def test_a_program_agrees_for_any_batch_size(tiny_problem, tmp_path, student):
         images = run.problem.test.images[:count]
         assert torch.allclose(program(images), run.predict(images), atol=1e-6)
     assert run.rewind(1).advance(None).done
+
+
+# From strangers, and after a kill
+
+
+def test_a_larger_net_than_the_weights_are_of_takes_no_room(folder):
+    architecture = json.loads((folder / "student.json").read_text())["architecture"]
+    wide = {"kind": "Linear", "arguments": {"in_features": 10**6, "out_features": 10**6, "bias": True}}
+    changed(folder, architecture=architecture | {"segments": {"a": wide}})
+    with pytest.raises(StoreError, match="no larger net"):
+        load_student(folder)
+
+
+@pytest.mark.parametrize("name", ["student.json", "student.safetensors"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_a_pipe_a_folder_or_a_device_is_a_clear_error_at_once(folder, name, make):
+    (folder / name).unlink()
+    make(folder / name)
+    with pytest.raises(StoreError, match="cannot be read"):
+        load_student(folder)
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, '{"format": NaN}', '{"format": [1]}', "[]", '{"format": 1e999}'])
+def test_a_description_that_is_none_is_a_clear_error(folder, value):
+    (folder / "student.json").write_text(value)
+    with pytest.raises(StoreError):
+        load_student(folder)
+
+
+@pytest.mark.parametrize("columns", [None, [], {}, [{}], [{"teacher": "a", "task": "b", "label": 3}], 5, "x", [[]]])
+def test_columns_that_are_none_are_a_clear_error(folder, columns):
+    changed(folder, columns=columns)
+    with pytest.raises(StoreError):
+        load_student(folder)
+
+
+def test_what_a_dead_exporter_left_is_swept_up_and_what_a_living_one_writes_is_not(run, folder):
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    parts = {pid: folder / f"{MACHINE}-{pid}-{'0' * 32}.part" for pid in (process.pid, os.getpid())}
+    old, fresh, other = (folder / name for name in ("1" * 32 + ".part", "2" * 32 + ".part", "thesis.part"))
+    for path in (*parts.values(), old, fresh, other):
+        path.write_text("x")
+    os.utime(old, (0, 0))
+    export_student(run, folder)
+    assert not parts[process.pid].exists()
+    assert not old.exists()
+    assert all(path.exists() for path in (parts[os.getpid()], fresh, other))
+
+
+def test_a_program_appears_whole_or_not_at_all(run, tmp_path, monkeypatch):
+    path = tmp_path / "student.pt2"
+    path.write_bytes(b"before")
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StoreError, match="no space left"):
+        export_program(run, path)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]

@@ -62,7 +62,10 @@ def child(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_rows_come_back_as_they_were_written(empty, tmp_path):
     store = empty
-    rows = [{"step": i, "loss": 1 / i, "terms": {"a": 0.1 * i, "é": 1e-300}} for i in range(1, 20)]
+    rows = [
+        {"step": i, "stage": "joint", "rate": 0.1, "loss": 1 / i, "terms": {"a": 0.1 * i, "é": 1e-300}}
+        for i in range(1, 20)
+    ]
     for row in rows:
         store.append(row)
     for opened in (store, Store(tmp_path / "run")):
@@ -105,8 +108,8 @@ def test_snapshots_come_back_bit_for_bit_whatever_their_names(empty, tmp_path):
         stage="joint <b>",
         index=np.array([3, 1, 2]),
         labels={name: np.array([0, -1, 2]) for name in strange},
-        classes=tuple((name, name) for name in strange),
-        knows=dict.fromkeys(strange, (0, 1)),
+        classes=tuple((name, label) for name in strange for label in (name, "b", "c")),
+        knows={name: (3 * i, 3 * i + 2) for i, name in enumerate(strange)},
         arrays=arrays,
     )
     store = empty

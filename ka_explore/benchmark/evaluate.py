@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, checked
 from ka_explore.probes.results import Tabular
 from ka_explore.problem.cache import TeacherCache
 from ka_explore.problem.problem import Labelled, Problem
@@ -150,6 +150,7 @@ def references(problem: Problem, answers: Mapping[str, Tensor] | None = None) ->
     return References(own, side_by_side.joint, routed)
 
 
+@checked
 def compare(runs: Sequence[Run]) -> Comparison:
     """Runs of one problem marked on its test images, the teachers beside them.
 

@@ -5,7 +5,6 @@ meet in, and at the training; each finding has a place in the chain of causes, s
 is named before the poor reconstruction that follows from it. Thresholds stand in one table, `thresholds`.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -113,9 +112,9 @@ def diagnose(run: "Run | Store | str | Path | Evidence") -> Findings:
         run = Store(Path(run))
     given: Any = run  # Run and Store are known by what they have, as torch must not be imported to name them
     if hasattr(given, "load_snapshot"):
-        return judge(stored(given))
+        return judge_kept(stored(given))
     if hasattr(given, "problem") and hasattr(given, "store"):
-        return judge(live(given))
+        return judge_kept(live(given))
     raise InputError(f"diagnose takes a Run, a run's folder or Evidence, got {type(run).__name__}.")
 
 
@@ -134,11 +133,8 @@ def stored(store: "Store") -> Evidence:
 
 def read_examination(store: "Store") -> dict[str, Any] | None:
     """What was found of the teachers, if these are still the run's; None otherwise."""
-    try:
-        found = json.loads((store.folder / "examination.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and found.get("fingerprints") == store.about["fingerprints"] else None
+    found = store.load_examination()
+    return None if found is None or found.get("fingerprints") != store.about["fingerprints"] else found
 
 
 def live(run: "Run") -> Evidence:
@@ -162,6 +158,16 @@ def live(run: "Run") -> Evidence:
             run.store.notes.append(f"the examination of the teachers could not be kept: {error}.")
     snapshots = [*(s for s in known.snapshots if s.step < run.step), run.snapshot()]
     return replace(known, rows=run.history(), snapshots=snapshots, examination=found, steps=run.steps)
+
+
+def judge_kept(evidence: Evidence) -> Findings:
+    """`judge`; what was kept of the teachers is left out where it is not what `examine` finds, as a file may be."""
+    try:
+        return judge(evidence)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        if evidence.examination is None:
+            raise
+        return judge(replace(evidence, examination=None))
 
 
 def judge(evidence: Evidence) -> Findings:

@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from ka_explore.errors import InputError, check_known
+from ka_explore.errors import InputError, brief, check_known, fits
+
+MOST_NUMBERS = 64  # of one option: each bandwidth of an MMD, say, takes memory and time
+MOST_NAMES = 1024  # of teachers or layers
 
 
 def option(
@@ -103,25 +106,30 @@ def checked(field: Option, value: Any) -> Any:
     """The value as the option's type. Raises InputError that says what was expected."""
     if value is None and field.optional:
         return None
-    if isinstance(value, list):
-        value = tuple(value)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if field.kind is float and number:
-        value = float(value)
-    elif field.kind is int and isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if field.kind is tuple and isinstance(value, tuple):
-        value = tuple(field.part(v) for v in value)
-    if field.choices is not None and value not in field.choices:
-        raise InputError(f"{field.name}={value!r}: expected one of {', '.join(map(repr, field.choices))}.")
-    if not isinstance(value, field.kind) or (isinstance(value, bool) and field.kind is not bool):
-        raise InputError(f"{field.name}={value!r}: expected {field.kind.__name__}, got {type(value).__name__}.")
-    for each in value if isinstance(value, tuple) else (value,):
-        if isinstance(each, (int, float)) and not isinstance(each, bool):
-            low = -math.inf if field.low is None else field.low
-            if not low <= each <= (math.inf if field.high is None else field.high):  # as a NaN is not
-                raise InputError(f"{field.name}={value!r}: expected {field.low} to {field.high}.")
-    return value
+
+    def refused(expected: str) -> InputError:
+        return InputError(f"{field.name}={brief(value)}: expected {expected}.")
+
+    if field.choices is not None and not (isinstance(value, str) and value in field.choices):
+        raise refused(f"one of {', '.join(map(repr, field.choices))}")
+    if field.kind is not tuple:
+        parts = [value]
+    elif isinstance(value, (list, tuple)):
+        parts = list(value)
+    else:
+        raise refused(f"a tuple of {field.part.__name__}")
+    most = MOST_NAMES if field.part is str else MOST_NUMBERS
+    if len(parts) > most or (field.default and not parts):
+        raise refused(f"{1 if field.default else 0} to {most} of them")
+    low, high = -math.inf if field.low is None else field.low, math.inf if field.high is None else field.high
+    for each in parts:
+        whole = field.part is int and isinstance(each, float) and each.is_integer()
+        if not (fits(each, field.part) or whole):
+            raise refused(field.kind.__name__)
+        if field.part in (int, float) and not low <= each <= high:
+            raise refused(f"{field.low} to {field.high}")
+    converted = tuple(map(field.part, parts))
+    return converted if field.kind is tuple else converted[0]
 
 
 def typed(value: Any) -> str:

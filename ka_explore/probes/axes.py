@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, KaError, StoreError
 from ka_explore.probes.linear import Basis, fit_basis
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.samples import evenly
 from ka_explore.probes.spaces import width_of
+from ka_explore.run.schema import read_arrays
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store, replace_file
 
@@ -36,19 +37,19 @@ def basis_of(store: Store | Path | str, space: str = "common") -> Basis:
 def refreeze(store: Store | Path | str, space: str = "common") -> Basis:
     """Fit a run's axes anew to the snapshots it has by now; pictures drawn before do not fit these any more.
 
-    Snapshots of stages that have no such arrays are passed over.
+    Snapshots of stages that have no such arrays are passed over, and damaged ones.
     """
     store = store if isinstance(store, Store) else Store(Path(store))
     steps = store.snapshot_steps()
     if not steps:
         raise InputError(f"{store.folder} has no snapshot yet: run it with snapshot_every, or draw a snapshot's own.")
     usable: list[tuple[int, Snapshot]] = []
-    refused: InputError | None = None
+    refused: KaError | None = None
     for step in evenly(steps, BASIS_SNAPSHOTS)[::-1]:
-        snapshot = store.load_snapshot(step)
         try:
+            snapshot = store.load_snapshot(step)
             width = width_of(snapshot, space)
-        except InputError as error:
+        except (InputError, StoreError) as error:
             refused = refused or error
             continue
         wanted = (space, f"regressed/{space.split('/', 1)[-1]}")
@@ -71,15 +72,13 @@ def view_path(folder: Path, space: str) -> Path:
 
 def read_basis(path: Path, space: str) -> Basis | None:
     """Axes from disk; None when they are not there or damaged."""
-    if not path.exists():
-        return None
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = mean, axes, kept = file["mean"], file["axes"], file["kept"]
-            steps, name = file["steps"], str(file["of"])
+        file = read_arrays(path)
+        arrays = mean, axes, kept = file["mean"], file["axes"], file["kept"]
+        steps, name = file["steps"], str(file["of"])
         whole = name == space and mean.ndim == 1 and axes.shape == (2, len(mean)) and kept.shape == (2,)
         if whole and all(np.isfinite(array).all() for array in arrays):
             return Basis(mean, axes, (float(kept[0]), float(kept[1])), tuple(map(int, steps)))
-    except Exception:  # damaged bytes can raise anything
+    except Exception:  # not there, or damaged bytes, which can raise anything
         pass
     return None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, brief, check_known
 from ka_explore.problem.progress import progress_bar
 from ka_explore.report.chapters import SECTIONS, chapter_of
 from ka_explore.report.compared import comparison_section
@@ -18,6 +18,7 @@ from ka_explore.report.page import file_name, html_page, markdown_page, pictures
 from ka_explore.report.parts import Chapter
 from ka_explore.report.run_report import RunReport, names_of
 from ka_explore.report.stored import StoredRun
+from ka_explore.run.files import path_of
 from ka_explore.run.store import Store, replace_file, writing
 
 if TYPE_CHECKING:
@@ -49,19 +50,19 @@ def write_report(
     Raises InputError for no run, runs of different problems or an unknown word, StoreError when the file cannot be
     written.
     """
+    if not isinstance(runs, Sequence) or not all(isinstance(run, Store) or hasattr(run, "store") for run in runs):
+        raise InputError(f"expected a list of runs, write_report([run], …), got {brief(runs)}.")
     if not runs:
         raise InputError("nothing to report: give at least one run.")
-    if kind not in ("html", "md"):
-        raise unknown("format", kind, ("html", "md"))
-    if embedding not in ("pca", "tsne", "umap"):
-        raise unknown("embedding", embedding, ("pca", "tsne", "umap"))
+    check_known("format", kind, ("html", "md"))
+    check_known("embedding", embedding, ("pca", "tsne", "umap"))
     told = [StoredRun(run) if isinstance(run, Store) else run for run in runs]
     first_run = told[0]
     for run in told[1:]:
         if run.store.about["fingerprints"] != first_run.store.about["fingerprints"]:
             two = f"runs {first_run.name!r} and {run.name!r}"
             raise InputError(f"{two} are of different problems: write a report of each.")
-    output = Path(output)
+    output = path_of(output)
     with writing(output.parent):  # before the work, as it takes no time
         output.parent.mkdir(parents=True, exist_ok=True)
     names = names_of(told)

@@ -1,5 +1,6 @@
 """What a run's folder says of it: the method, the problem, the options, by names that a stranger's folder may use."""
 
+import os
 import shutil
 import tempfile
 import warnings
@@ -12,14 +13,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ka_explore.errors import InputError, StoreError, check_known
+from ka_explore.errors import InputError, KaError, StoreError, brief, check_known
 from ka_explore.methods import METHODS, of_version_1
 from ka_explore.methods.base import Method
 from ka_explore.methods.config import options_of
 from ka_explore.problem.constancy import TENSOR_FLOAT, asked_images, says_the_same
 from ka_explore.problem.layers import Outputs
+from ka_explore.problem.pool import Images, Pool
 from ka_explore.problem.problem import Problem
 from ka_explore.problem.teachers import Teacher
+from ka_explore.run.environment import MOST_THREADS
+from ka_explore.run.files import LONGEST_NAME, path_of
 from ka_explore.run.rng import LocalGenerator
 
 TEMPORARY = "ka-explore-"
@@ -43,11 +47,40 @@ def asked_for(
     return name, METHODS[name], now, options
 
 
+def check_made_with(**numbers: int | None) -> dict[str, Any]:
+    """The seed and how often what is kept, as plain numbers. Raises InputError for one out of its range."""
+    ranges = {"seed": (0, 2**63 - 1), "threads": (1, MOST_THREADS)}
+    ranges |= {"checkpoint_every": (1, 2**63 - 1), "snapshot_every": (0, 2**63 - 1)}
+    for name, number in numbers.items():
+        low, high = ranges[name]
+        if number is not None and not low <= number <= high:
+            raise InputError(f"{name}={brief(number)}: expected {low} to {high}.")
+    return {name: None if number is None else int(number) for name, number in numbers.items()}
+
+
+def name_of_fork(name: str) -> str:
+    """The name, if it can be a folder's. Raises InputError otherwise."""
+    if not name.strip() or Path(name).name != name or name == ".." or len(os.fsencode(name)) > LONGEST_NAME:
+        raise InputError(f"fork({brief(name)}): expected a plain name, which becomes a folder's.")
+    return name
+
+
+def images_like(pool: Pool, images: Any) -> Images:
+    """The images, if a pool takes them. Raises InputError otherwise, or if they are of another shape than this one's."""
+    found, wanted = Images(images, value_range=pool.images.value_range), pool.images.shape
+    if found.shape != wanted:
+        raise InputError(
+            f"predict: images are {'×'.join(map(str, found.shape))}, expected {'×'.join(map(str, wanted))} "
+            "(channel, height, width) as in the pool."
+        )
+    return found
+
+
 def kind_of(about: Mapping[str, Any], method: type[Method] | None, folder: Path) -> type[Method]:
     """The class of a folder's method: the one given, or of the table. Raises InputError where they do not fit."""
     name = about["method"]
     if name == BY_HAND:
-        if method is None:
+        if method is None or not issubclass(method, Method):
             raise InputError(
                 f"the run in {folder} is of a method made by hand: give its class, Run.open(folder, problem, method=…)."
             )
@@ -152,7 +185,7 @@ def same_answers(about: Mapping[str, Any], problem: Problem, folder: Path) -> No
 def folder_of(run: object, folder: str | Path | None) -> Path:
     """The folder asked for, or a temporary one that is removed with the run."""
     if folder is not None:
-        return Path(folder)
+        return path_of(folder)
     try:
         path = Path(tempfile.mkdtemp(prefix=TEMPORARY))
     except OSError as error:
@@ -173,5 +206,7 @@ def named_problem(about: Mapping[str, Any], folder: Path) -> Problem:
         )
     try:
         return PROBLEMS[name](**about["options"])
-    except TypeError as error:
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        if isinstance(error, KaError):
+            raise
         raise InputError(f"the run in {folder} has options that {name} does not take: {error}.") from error

@@ -1,5 +1,6 @@
 """Where a run computes: device, precision, threads, and the versions for which exactness is promised."""
 
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 
 from ka_explore.errors import InputError, check_known
+
+MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))  # more only stand in each other's way, and thousands end the process
 
 
 def choose_device(device: str) -> torch.device:
@@ -53,6 +56,7 @@ def processor() -> str:
 def computing(threads: int | None) -> Iterator[None]:
     """Within the ``with``: so many threads of torch (None leaves them), and deterministic kernels on a GPU."""
     before = torch.get_num_threads()
+    threads = None if threads is None else min(threads, MOST_THREADS)
     try:
         if threads is not None and threads != before:  # setting makes torch forget how it prepared its convolutions
             torch.set_num_threads(threads)

@@ -6,8 +6,9 @@ that made it, and without running any: only names in ``STANDARD`` are built. Any
 
 import copy
 import inspect
-import json
+import io
 import math
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -17,17 +18,20 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ka_explore.errors import InputError, StoreError
+from ka_explore.errors import InputError, StoreError, checked
 from ka_explore.problem.labels import Column, LabelSpace
 from ka_explore.problem.preprocess import Preprocess
 from ka_explore.problem.student import Chain, Student
+from ka_explore.run.files import open_regular, path_of, sweep
 from ka_explore.run.run import Run
+from ka_explore.run.schema import demand, dict_of, is_text, read_json
 from ka_explore.run.store import replace_file, to_json, writing
 
 FORMAT = 1
+MOST_WEIGHTS = 2**36  # bytes
 STANDARD: dict[str, Callable[..., nn.Module]] = {
     kind.__name__: kind
     for kind in (
@@ -54,12 +58,13 @@ class Classifier(nn.Module):
         return self.labels.merge(self.student(images).logits)
 
 
+@checked
 def export_student(run: Run, folder: str | Path) -> Path:
     """Write the student of a run: ``student.safetensors`` and ``student.json`` in a folder.
 
     Raises InputError for a method without a trained student, StoreError when the folder cannot be written.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     student = trained(run)
     with run.turn():
         step = run.step
@@ -78,6 +83,7 @@ def export_student(run: Run, folder: str | Path) -> Path:
     }
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
         replace_file(folder / "student.safetensors", lambda file: file.write(save(tensors)))
         replace_file(folder / "student.json", lambda file: file.write(to_json(about)))
     return folder
@@ -90,6 +96,7 @@ def trained(run: Run) -> Student:
     return run.method.student
 
 
+@checked
 def load_student(folder: str | Path, student: Student | None = None) -> Classifier:
     """An exported student as a plain ``nn.Module`` in eval mode, from images to class scores.
 
@@ -101,19 +108,20 @@ def load_student(folder: str | Path, student: Student | None = None) -> Classifi
         InputError: nothing there, or an architecture that needs ``student``.
         StoreError: a damaged file, one of a newer version, or weights that do not fit.
     """
-    folder = Path(folder)
-    if not (folder / "student.json").exists():
+    folder = path_of(folder)
+    if not os.path.lexists(folder / "student.json"):
         raise InputError(f"there is no exported student in {folder}: expected student.json and student.safetensors.")
     try:
-        about = json.loads((folder / "student.json").read_text(encoding="utf-8"))
+        about = read_json(folder / "student.json")
         if about["format"] > FORMAT:
             raise StoreError(f"{folder} was written in format {about['format']}, this version reads up to {FORMAT}.")
-        labels = LabelSpace(tuple(Column(**column) for column in about["columns"]))
+        labels = labels_of(about)
         architecture = about["architecture"]
-        weights = load_file(folder / "student.safetensors")
+        with open_regular(folder / "student.safetensors", MOST_WEIGHTS) as file:
+            weights = load(file.read())
     except StoreError:
         raise
-    except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OSError, MemoryError, SafetensorError) as error:
         raise StoreError(f"the student in {folder} cannot be read: {error}") from error
     if student is None:
         if architecture is None:
@@ -122,8 +130,8 @@ def load_student(folder: str | Path, student: Student | None = None) -> Classifi
                 "fresh one of the same architecture."
             )
         try:
-            student = build_student(architecture)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            student = build_student(architecture, sum(weight.numel() for weight in weights.values()))
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError, RecursionError) as error:
             raise StoreError(f"the description in {folder} makes no student ({error!r}): it was damaged.") from error
     try:
         student.load_state_dict(weights)
@@ -134,11 +142,13 @@ def load_student(folder: str | Path, student: Student | None = None) -> Classifi
     return Classifier(student, labels).eval().requires_grad_(False)
 
 
+@checked
 def export_program(run: Run, path: str | Path) -> Path:
     """The deployed student as a ``torch.export`` program (``.pt2``), for any batch size.
 
     Raises InputError for a method without a trained student, StoreError when the file cannot be written.
     """
+    path = path_of(path)
     with run.turn():
         student = copy.deepcopy(trained(run))
     if isinstance(student, Chain):  # a program is Python text, in which a task called "class" cannot be a name
@@ -152,10 +162,12 @@ def export_program(run: Run, path: str | Path) -> Path:
     images = run.problem.pool.images[:2].to(run.device)
     with torch.no_grad():
         program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    with writing(Path(path).parent):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        torch.export.save(program, str(path))
-    return Path(path)
+    torch.export.save(program, whole := io.BytesIO())
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
+        replace_file(path, lambda file: file.write(whole.getbuffer()))
+    return path
 
 
 def describe_student(student: Student) -> dict[str, Any] | None:
@@ -192,8 +204,26 @@ def describe_module(module: nn.Module) -> dict[str, Any]:
     return {"kind": kind, "arguments": arguments}
 
 
-def build_student(description: Mapping[str, Any]) -> Chain:
-    """A fresh chain from its description. Raises StoreError for a module that is not standard."""
+def labels_of(about: Mapping[str, Any]) -> LabelSpace:
+    """The label space of a described student. Raises ValueError or TypeError where its columns are none."""
+    columns = about["columns"]
+    demand(columns and all(dict_of(is_text)(column) for column in columns), "columns of words")
+    return LabelSpace(tuple(Column(**column) for column in columns))
+
+
+def build_student(description: Mapping[str, Any], most: int) -> Chain:
+    """A fresh chain of at most so many numbers from its description.
+
+    Raises StoreError for a module that is not standard, ValueError for more numbers than that, before they take room.
+    """
+    with torch.device("meta"):
+        chain = chain_of(description)
+    demand(sum(t.numel() for t in chain.state_dict().values()) <= most, "no larger net than the weights are of")
+    return chain_of(description)
+
+
+def chain_of(description: Mapping[str, Any]) -> Chain:
+    """The described segments and heads."""
     preprocess = description["preprocess"]
     if preprocess is not None:
         preprocess = Preprocess(**preprocess)

@@ -9,23 +9,22 @@ at any time. The file is longer than most, as all that is in it guards the same 
 state and the record. What can be said without them stands beside it: `about`, `state`, `step`, `loss`.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ka_explore.errors import Diverged, InputError, ReplayMismatch, StoreError
+from ka_explore.errors import InputError, StoreError, brief, checked, fits
 from ka_explore.methods.base import Batches, Method, Stage
 from ka_explore.methods.config import TrainingConfig
 from ka_explore.problem.cache import TeacherCache
-from ka_explore.problem.pool import Batch, Images
+from ka_explore.problem.pool import Batch
 from ka_explore.problem.problem import Problem
 from ka_explore.problem.progress import progress_bar
 from ka_explore.run.about import (
@@ -33,19 +32,23 @@ from ka_explore.run.about import (
     about_method,
     about_problem,
     asked_for,
+    check_made_with,
     configs_of_now,
     folder_of,
+    images_like,
     kind_of,
+    name_of_fork,
     named_problem,
     same_answers,
     same_problem,
 )
-from ka_explore.run.environment import check_precision, choose_device, computing, environment
+from ka_explore.run.environment import MOST_THREADS, check_precision, choose_device, computing, environment
 from ka_explore.run.lock import FairLock
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.state import State
 from ka_explore.run.step import build, check_applicable, fold_in, in_eval_mode, prepare, rate_at, seeded, training_step
-from ka_explore.run.store import Store, is_whole
+from ka_explore.run.stopping import diverged, is_replay, replay_mismatch
+from ka_explore.run.store import Store
 from ka_explore.run.take_snapshot import take_snapshot
 from ka_explore.run.teacher_outputs import TeacherOutputs
 
@@ -77,6 +80,7 @@ class Run:
             problem the method cannot work on.
     """
 
+    @checked
     def __init__(
         self,
         problem: Problem,
@@ -89,45 +93,39 @@ class Run:
         form: str | None = None,
         device: str = "auto",
         threads: int | None = None,
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: str = "float32",
         checkpoint_every: int = 100,
         snapshot_every: int = 50,
         **options: Any,
     ):
-        if not isinstance(problem, Problem):
-            raise InputError(f"expected a Problem, got {type(problem).__name__}: see ka_explore.Problem.")
         name_of_method, kind, form, options = asked_for(method, form, options)
-        if not isinstance(seed, int) or seed < 0:
-            raise InputError(f"seed={seed!r}: expected a whole number from 0 on.")
-        if checkpoint_every < 1 or snapshot_every < 0:
-            raise InputError("checkpoint_every must be at least 1, snapshot_every at least 0.")
-        if threads is not None and threads < 1:
-            raise InputError(f"threads={threads}: expected at least 1, or None.")
+        numbers = check_made_with(
+            seed=seed, threads=threads, checkpoint_every=checkpoint_every, snapshot_every=snapshot_every
+        )
         if tasks is not None:
             problem = problem.for_tasks(tasks)
         chosen = choose_device(device)
         check_precision(precision, chosen)
         config = kind.configure(form, options)
         problem.check()  # asks every teacher, so that a bad one is found before a folder is made
-        first = build(kind, problem, config, seed)
+        first = build(kind, problem, config, numbers["seed"])
+        usual = kind.__name__ if kind is method else name_of_method
         about = {
-            "name": name or (Path(folder).name if folder else kind.__name__ if kind is method else name_of_method),
+            "name": name or (Path(folder).name if folder else usual) or usual,
             "method": name_of_method,
             "configs": [[0, asdict(config)]],
-            "seed": seed,
+            **numbers,
             "tasks": None if tasks is None else list(problem.labels.tasks),
             **about_method(first),
             **about_problem(problem),
             "device": device,
-            "threads": threads,
             "precision": precision,
-            "checkpoint_every": checkpoint_every,
-            "snapshot_every": snapshot_every,
             "parent": None,
             "environment": environment(chosen),
         }
-        self._start(Store.create(folder_of(self, folder), about), problem, kind, first)
-        self.save()
+        with Store.making(folder_of(self, folder), about) as store:
+            self._start(store, problem, kind, first)
+            self.save()
 
     def _start(self, store: Store, problem: Problem, kind: type[Method], first: Method | None = None) -> None:
         self.store = store
@@ -139,6 +137,8 @@ class Run:
         self.device = choose_device(about["device"] if there else "cpu")
         configs = [(int(step), kind.Config.of(config)) for step, config in about["configs"]]
         self._state = State(kind, problem, configs, self.seed, self.device, first)
+        if (about["threads"] or 0) > MOST_THREADS:
+            store.notes.append(f"it was made with {about['threads']} threads; here it goes on with {MOST_THREADS}.")
         self._usual_threads = 1 if sum(p.numel() for p in self.student.parameters()) < SMALL else None
         self._teacher_outputs = TeacherOutputs(problem, self.device)
         self._lock = FairLock()
@@ -146,6 +146,7 @@ class Run:
         self._unreadable: set[int] = set()  # checkpoints found damaged, to be written again
 
     @classmethod
+    @checked
     def open(cls, folder: str | Path, problem: Problem | None = None, *, method: type[Method] | None = None) -> "Run":
         """A run from its folder, at its last good checkpoint; recorded rows after it are replayed on the way.
 
@@ -162,7 +163,7 @@ class Run:
                 now than when the run was made.
             StoreError: the folder is of a newer version, or no checkpoint can be read.
         """
-        store = Store(Path(folder))
+        store = Store(folder)
         about = store.about
         about["method"], about["configs"] = configs_of_now(about)
         kind = kind_of(about, method, store.folder)
@@ -263,6 +264,7 @@ class Run:
         """The student as it is at the cursor."""
         return self.method.student
 
+    @checked
     def history(self, start: int = 0) -> list[Row]:
         """The rows of steps ``start + 1`` to the cursor: step, stage, rate, loss, terms, seconds."""
         return list(self.store.rows(start, self.step))
@@ -274,6 +276,7 @@ class Run:
 
     # Moving.
 
+    @checked
     def advance(
         self, n: int | None = 1, *, progress: bool | None = None, until: Callable[[], bool] | None = None
     ) -> Self:
@@ -293,11 +296,13 @@ class Run:
             ReplayMismatch: a replayed row differs from the recorded one; nothing is changed.
             StoreError: the disk refuses; the run goes on from where it stands once it does not.
         """
-        if n is not None and not is_whole(n):
-            raise InputError(f"advance({n!r}): expected a number of steps from 0 on, or None for all that are left.")
+        if n is not None and n < 0:
+            raise InputError(f"advance({brief(n)}): expected a number of steps from 0 on, or None for all left.")
         with self._lock, self.store.lock(), self._threads():
-            count = self.steps - self.step if n is None else min(n, self.steps - self.step)
             self._recover()
+            if self.step == 0:
+                self._save()  # what a step that is broken off goes back to
+            count = self.steps - self.step if n is None else min(n, self.steps - self.step)
             if count >= MANY:
                 same_answers(self.store.about, self.problem, self.folder)
             self._watch()
@@ -321,13 +326,18 @@ class Run:
         Raises InputError for a step that is not recorded.
         """
         with self._lock:
-            if not is_whole(step) or step > self.recorded:
-                raise InputError(f"seek({step!r}): expected a recorded step, 0 to {self.recorded}.")
+            step = self._known_step("seek(", step)
             with self.store.lock(), self._threads():
                 self._go_to(step)
         return self
 
     rewind = seek  # as most people call going back
+
+    def _known_step(self, call: str, step: int) -> int:
+        """The step, if it is a recorded one. Raises InputError otherwise."""
+        if not fits(step, int) or not 0 <= step <= self.recorded:
+            raise InputError(f"{call}{brief(step)}): expected a recorded step, 0 to {self.recorded}.")
+        return int(step)
 
     def turn(self) -> AbstractContextManager[object]:
         """Within the ``with`` this thread has the run to itself: others that move it or look at it wait.
@@ -338,6 +348,7 @@ class Run:
         """
         return self._lock
 
+    @checked
     def fork(self, name: str, *, at: int | None = None, folder: str | Path | None = None, **changes: Any) -> "Run":
         """A new run with the same past up to step ``at`` (default: here) and other options from there on.
 
@@ -352,11 +363,7 @@ class Run:
             NotApplicable: a change that does not fit at that step: other shapes, other stages before it.
         """
         with self._lock:
-            at = self.step if at is None else at
-            if not is_whole(at) or at > self.recorded:
-                raise InputError(f"fork(at={at!r}): expected a recorded step, 0 to {self.recorded}.")
-            if not name or Path(name).name != name:
-                raise InputError(f"fork({name!r}): expected a plain name, which becomes a folder's.")
+            at = self._known_step("fork(at=", self.step if at is None else at)
             try:
                 config = self.config_at(at).replace(**changes)
             except InputError as error:
@@ -366,8 +373,9 @@ class Run:
             new = self._state.build(config)  # before there is a folder: options may not fit the problem
             if at > 0:
                 check_applicable(self._state.build(self.config_at(at - 1)), new, at, changes)
+            beside = self.folder.parent / name_of_fork(name)
             if folder is None and not self.temporary:
-                folder = self.folder.parent / name
+                folder = beside
             about = self.store.about | {
                 "name": name,
                 "configs": [[step, asdict(kept)] for step, kept in [*before, (at, config)]],
@@ -375,18 +383,14 @@ class Run:
                 **about_method(new),
             }
             other = Run.__new__(Run)
-            store = self.store.copy(folder_of(other, folder), about, rows=at)
-            other._start(store, self.problem, self._state.kind, new if at == 0 else None)
-            other._teacher_outputs = self._teacher_outputs  # of the same problem on the same device
-            try:
-                with other.store.lock(), other._threads():
+            with self.store.copying(folder_of(other, folder), about, rows=at) as store:
+                other._start(store, self.problem, self._state.kind, new if at == 0 else None)
+                other._teacher_outputs = self._teacher_outputs  # of the same problem on the same device
+                with other._threads():
                     if at == 0:
                         other._save()  # other options may have made other weights
                     other._go_to(at)
                     other._save()
-            except BaseException:
-                shutil.rmtree(other.folder, ignore_errors=True)
-                raise
             return other
 
     def save(self) -> None:
@@ -405,13 +409,7 @@ class Run:
 
         Raises InputError for what a pool would not take, or images of another shape than the pool's.
         """
-        pool = self.problem.pool.images
-        found = Images(images, value_range=pool.value_range)
-        if found.shape != pool.shape:
-            raise InputError(
-                f"predict: images are {'×'.join(map(str, found.shape))}, expected {'×'.join(map(str, pool.shape))} "
-                "(channel, height, width) as in the pool."
-            )
+        found = images_like(self.problem.pool, images)
         parts = (found[start : start + 256].to(self.device) for start in range(0, len(found), 256))
         with self._in_eval_mode():
             return torch.cat([self.method.predict(part).float().cpu() for part in parts])
@@ -440,7 +438,8 @@ class Run:
             done, bad = training_step(self.method, stage, batch, optimizer, rate, self.store.about["precision"])
         row: Row = {"step": self.step + 1, "stage": stage.name, "rate": rate, **done}
         if bad:
-            self._diverged(bad, row)
+            self._go_to(self.step)
+            raise diverged(self.name, row, bad)
         if within == stage.steps - 1 and stage.finish is not None:
             self._once(stage.finish)
         self._commit(row, seconds=time.perf_counter() - begun)
@@ -460,8 +459,10 @@ class Run:
         """Record the step that was done, or compare it with its record."""
         if self.step < self.store.rows_kept:
             known = self.store.row(self.step)
-            if any(known.get(name) != value for name, value in row.items() if name in known or name != "weights"):
-                self._mismatch(known, row)
+            if not is_replay(known, row):
+                here = self.store.about["environment"] == environment(self.device)
+                last = max((step for step in self.store.checkpoint_steps() if step <= self.step), default=0)
+                raise replay_mismatch(self.name, known, row, same_machine=here, checkpoint=last)
         else:
             self.store.append(row | {"seconds": round(seconds, 6)})
         self._state.step += 1
@@ -470,31 +471,6 @@ class Run:
             self._save()
         self._state.use(self.config_at(self.step))
         self._watch()
-
-    def _mismatch(self, known: Row, row: Row) -> None:
-        """A replay must give the record to the bit; where it does not, the record is kept, whatever the cause."""
-        if self.store.about["environment"] == environment(self.device):
-            why = "The record is kept; please report this as a bug."
-        else:
-            last = max(step for step in self.store.checkpoint_steps() if step <= self.step)
-            why = (
-                "It was recorded on another machine or version, where sums may round differently. The record is kept; "
-                f"to go on with this machine's numbers, fork at a checkpoint: run.fork('here', at={last})."
-            )
-        raise ReplayMismatch(
-            f"step {self.step + 1} of run {self.name!r} was replayed and gave {row}, recorded is {known}. {why}"
-        )
-
-    def _diverged(self, bad: list[str], row: Row) -> None:
-        self._go_to(self.step)
-        parts = ", ".join(f"{name}={value:g}" for name, value in row["terms"].items())
-        raise Diverged(
-            f"step {row['step']} of run {self.name!r}: {', '.join(bad)} not finite ({parts}). The run stands at step "
-            f"{self.step}, everything is kept. Fork it from an earlier step with a smaller learning_rate "
-            f"(now {row['rate']:g}) or a smaller weight of that term.",
-            step=row["step"],
-            terms=tuple(bad),
-        )
 
     def _batch(self, index: np.ndarray, *, augment_step: int | None) -> Batch:
         """The images of these indices and what the teachers say of them: from the cache, or live when augmented."""
@@ -524,18 +500,27 @@ class Run:
         for at in reversed(self.store.checkpoint_steps()):
             if at <= step and at not in self._unreadable:
                 try:
-                    self._state.restore(at, self.store.load_checkpoint(at))
+                    self._state.restore(at, self.store.load_checkpoint(at, self._state.most_bytes()))
                     self._dirty = False
                     return
                 except StoreError as error:
                     self._unreadable.add(at)
                     self.store.notes.append(f"{self.folder}: {error} An earlier checkpoint is used.")
-        raise StoreError(f"no checkpoint at or before step {step} in {self.folder} can be read. {' '.join(self.notes)}")
+        if self.recorded == 0:  # a run whose maker was ended: its weights are those of its seed
+            self._state.begin()
+            self._dirty = False
+            return
+        raise StoreError(
+            f"no checkpoint at or before step {step} in {self.folder} can be read. {' '.join(self.notes)} Its rows and "
+            "snapshots can (ka-explore diagnose, probe); to train, make the run again in another folder."
+        )
 
     def _go_to(self, step: int) -> None:
         """The checkpoint before a step, then replay."""
         self._load_before(step)
         while self.step < step:
+            if self.done:
+                raise StoreError(f"{self.folder} has a row of step {step}, the method's stages end at {self.steps}.")
             self._step()
 
     def _recover(self) -> None:

@@ -3,7 +3,7 @@
 All of it is a function of (options, weights, optimiser's state, step); a checkpoint holds the last three.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from ka_explore.problem.problem import Problem
 from ka_explore.run.loss import stages_of
 from ka_explore.run.reproduce import config_at
 from ka_explore.run.rng import uses_rng
-from ka_explore.run.step import build, make_optimizer, shapes
+from ka_explore.run.step import build, make_optimizer
 
 
 class State:
@@ -36,6 +36,11 @@ class State:
         self._optimizer: tuple[str, torch.optim.Optimizer] | None = None
         self._optimizer_state: dict[str, Any] = {}
         self._adopt(method if method is not None else self.build(self.config_at(0)))
+
+    def begin(self) -> None:
+        """Go to step 0 with the initial weights of the seed."""
+        self._adopt(self.build(self.config_at(0)))
+        self.step = 0
 
     def build(self, config: TrainingConfig) -> Method:
         """The method with the initial weights and these options."""
@@ -69,13 +74,19 @@ class State:
         # The weights of a step belong to the options that led to it.
         config = self.config_at(max(step - 1, 0))
         method = self.method if self.method.config == config else self.build(config)
-        if shapes(checkpoint["method"]) != shapes(method.state_dict()):
+        if kinds(checkpoint["method"]) != kinds(method.state_dict()):
             raise StoreError(f"checkpoint {step} holds other weights than the method has.")
+        if not fits_optimizer(checkpoint["optimizer"], method):
+            raise StoreError(f"checkpoint {step} holds another state than the optimiser of the method has.")
         method.load_state_dict(checkpoint["method"])
         self._adopt(method)
         self._optimizer_state = checkpoint["optimizer"]
         self.step = step
         self.use(self.config_at(step))
+
+    def most_bytes(self) -> int:
+        """How large a checkpoint is at most: the weights, three times for the optimiser, and room for all names."""
+        return 2**24 + 16 * sum(t.numel() * t.element_size() for t in self.method.state_dict().values())
 
     def _adopt(self, method: Method) -> None:
         """Go on with this method, its optimiser not yet made."""
@@ -104,3 +115,23 @@ class State:
         names: dict[Tensor, str] = {p: name for name, p in self.method.named_parameters()}
         state = {names[p]: dict(values) for p, values in self._optimizer[1].state.items()}
         return {"stage": self._optimizer[0], "state": state}
+
+
+def kinds(weights: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """By name, what a tensor must be like to take another's place; of one without numbers nothing fits."""
+    return {name: (tuple(t.shape), t.dtype, t.layout, t.is_meta) for name, t in weights.items()}
+
+
+def fits_optimizer(kept: Mapping[str, Any], method: Method) -> bool:
+    """Whether this is what an optimiser keeps of some of a method's parameters."""
+    wanted = {"step", "exp_avg", "exp_avg_sq"} if method.config.optimizer == "adam" else {"momentum_buffer"}
+    parameters, states = dict(method.named_parameters()), kept.get("state", {})
+
+    def fits(name: object, values: object) -> bool:
+        if name not in parameters or not isinstance(values, dict) or values.keys() != wanted:
+            return False
+        like = parameters[str(name)]
+        whole = {key: torch.empty((), dtype=torch.float32) if key == "step" else like for key in values}
+        return all(map(torch.is_tensor, values.values())) and kinds(values) == kinds(whole)
+
+    return isinstance(states, dict) and all(fits(name, values) for name, values in states.items())

@@ -11,55 +11,53 @@
       views/…npz               axes of pictures that are the same for the run and its forks
       examination.json         what the diagnosis found when it examined the teachers
 
-Every file but the history appears whole or not at all; of the history a last row that was cut off is left out.
-Nothing that is read can run code: JSON, ``weights_only`` checkpoints, arrays without pickles.
+Every file but the history appears whole or not at all, and so does a run: ``run.json`` is written last. What is read is
+held against `ka_explore.run.schema`, whoever wrote it: what is damaged is left out, with a note, and nothing that is
+read can run code (JSON, ``weights_only`` checkpoints, arrays without pickles).
 """
 
 import json
-import os
 import pickle
-import shutil
+import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
-from uuid import uuid4
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ka_explore.errors import InputError, StoreError
+from ka_explore.errors import InputError, StoreError, brief, checked
+from ka_explore.run.files import copy_file, open_regular, path_of, refuse_a_link, replace_file, writing
+from ka_explore.run.making import claim, done, give_up, left_by_a_maker, refuse_a_run, tidy
+from ka_explore.run.schema import (
+    FORMAT,
+    MOST_ROW,
+    check_snapshot,
+    check_stored,
+    demand,
+    is_examination,
+    is_row,
+    is_whole,
+    parse,
+    read_arrays,
+    read_json,
+    wrong_fields,
+)
 from ka_explore.run.snapshot import Snapshot
 
-FORMAT = 1
+__all__ = ["FORMAT", "Store", "replace_file", "to_json", "writing"]
+
 ENDINGS = {"checkpoints": ".pt", "snapshots": ".npz"}
-
-
-def is_whole(value: Any, least: int = 0) -> bool:
-    """Whether a value is a whole number of at least that."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def is_pair(value: Any, first: type, second: type) -> bool:
-    """Whether a value is a list of these two."""
-    return isinstance(value, list) and len(value) == 2 and all(map(isinstance, value, (first, second)))
-
-
-# What run.json must hold to be a run's, and what each field must be like.
-FIELDS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("name", "method", "device", "precision"), lambda value: isinstance(value, str)),
-    **dict.fromkeys(("fingerprints", "environment"), lambda value: isinstance(value, dict)),
-    "problem": lambda value: isinstance(value, dict) and isinstance(value.get("options"), dict) and "name" in value,
-    "configs": lambda value: isinstance(value, list) and bool(value) and all(is_pair(v, int, dict) for v in value),
-    "seed": is_whole,
-    "checkpoint_every": lambda value: is_whole(value, 1),
-    "snapshot_every": is_whole,
-    "threads": lambda value: value is None or is_whole(value, 1),
-    "parent": lambda value: value is None or is_pair(value, str, int),
-    "tasks": lambda value: value is None or (isinstance(value, list) and all(isinstance(v, str) for v in value)),
-}
+STEP = re.compile("[0-9]{6}|[1-9][0-9]{6,11}")
+MOST_CHECKPOINT = 2**36  # bytes, where it is not known how many weights there are
+MOST_HISTORY = 2**62  # it is read a row at a time
+PICKLED = (
+    "is damaged or holds pickled objects, which could run code: refused. Checkpoints hold tensors and numbers only."
+)
 
 
 class Store:
@@ -73,53 +71,71 @@ class Store:
         StoreError: it was written by a newer version, or ``run.json`` cannot be read.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path):
+        self._place(path_of(folder))
+        self._stand(read_about(self.folder))
+
+    def _place(self, folder: Path) -> None:
+        """Where it is; only of a folder that is there can more be said."""
+        self.folder = folder
         self._history = self.folder / "history.jsonl"
         self._teachers = self.folder / "snapshots" / "teachers.npz"
+        self._lock = FileLock(self.folder / ".lock", blocking=False)
+        self._tidied = False
+
+    def _stand(self, about: dict[str, Any]) -> None:
+        """What it is, and how far its history reaches."""
+        self.about = about
         self.notes: list[str] = []  # what opening left out, for the user
-        self.about = self._read_about()
         self._good_end, self.rows_kept = self._scan()
         self._read_to = (0, 0)  # row and byte where the last read ended: rows are mostly read in order
         self._shared: Mapping[str, np.ndarray] | None = None
-        self._lock = FileLock(self.folder / ".lock", blocking=False)
 
     @classmethod
     def create(cls, folder: Path, about: Mapping[str, Any]) -> "Store":
         """A new run's folder. Raises InputError when a run is there, StoreError when it cannot be made."""
-        folder = Path(folder)
-        if (folder / "run.json").exists():
-            raise InputError(f"there is a run in {folder}: open it with Run.open, or choose another folder.")
-        with writing(folder):
-            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            (folder / "snapshots").mkdir(exist_ok=True)
-            (folder / "history.jsonl").touch()
-            replace_file(folder / "run.json", lambda file: file.write(to_json({"format": FORMAT} | dict(about))))
-        return cls(folder)
+        with cls.making(folder, about) as store:
+            return store
 
-    def _read_about(self) -> dict[str, Any]:
-        path = self.folder / "run.json"
-        if not path.exists():
-            raise InputError(f"there is no run in {self.folder}: expected a folder with run.json.")
+    @classmethod
+    @contextmanager
+    def making(cls, folder: Path, about: Mapping[str, Any]) -> Iterator["Store"]:
+        """Within the ``with``: the store of a new run, which is there once the ``with`` ends well, and else is not.
+
+        ``run.json`` is written last. What a process left that died before is swept up here. Raises as `create` does.
+        """
+        folder = path_of(folder)
         try:
-            about = json.loads(path.read_text(encoding="utf-8"))
-            version = int(about["format"])
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise StoreError(f"{path} cannot be read ({error}): it is not a run's, or was damaged.") from error
-        if version > FORMAT:
-            raise StoreError(
-                f"{self.folder} was written in format {version}, this version reads up to {FORMAT}: update ka-explore."
-            )
-        wrong = [field for field, fits in FIELDS.items() if field not in about or not fits(about[field])]
+            text = to_json({"format": FORMAT} | dict(about))
+            wrong = wrong_fields(parse(text))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"a run cannot be kept with what it is made of: {error}.") from error
         if wrong:
-            raise StoreError(f"{path} lacks or garbles {', '.join(wrong)}: it is not a run's, or was damaged.")
-        return about
+            raise InputError(f"a run cannot be kept with {', '.join(f'{w}={brief(about.get(w))}' for w in wrong)}.")
+        refuse_a_run(folder)  # before a lock is made in it
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        store = cls.__new__(cls)
+        store._place(folder)
+        with store.lock():
+            with writing(folder):
+                claim(folder)
+            try:
+                store._stand(parse(text))
+                yield store
+                with writing(folder):
+                    replace_file(folder / "run.json", lambda file: file.write(text))
+            except BaseException:
+                give_up(folder)
+                raise
+            done(folder)
 
+    @checked
     def amend(self, *, name: str | None = None, parent: tuple[str, int] | None = None) -> None:
         """Give the run another name, or its parent's as it is now. Raises InputError or StoreError; all stays then."""
         if name is not None and not name.strip():
             raise InputError("a run's name has at least one letter, got none.")
-        about = self._read_about()  # as it is now: another store of this folder may have amended it
+        about = read_about(self.folder)  # as it is now: another store of this folder may have amended it
         if name is not None:
             about["name"] = name
         if parent is not None:
@@ -131,16 +147,18 @@ class Store:
     def _scan(self) -> tuple[int, int]:
         """Byte and row after the last whole row."""
         end = rows = 0
-        if not self._history.exists():
+        try:
+            with open_regular(self._history, MOST_HISTORY) as file:
+                while line := file.readline(MOST_ROW):
+                    if not line.endswith(b"\n") or not is_row(line, rows + 1):
+                        self.notes.append(f"history.jsonl was cut off after step {rows}: what follows was dropped.")
+                        break
+                    end += len(line)
+                    rows += 1
+        except FileNotFoundError:
             self.notes.append("history.jsonl is missing: the run starts with no rows.")
-            return 0, 0
-        with self._history.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n") or not is_row(line, rows + 1):
-                    self.notes.append(f"history.jsonl was cut off after step {rows}: what follows was dropped.")
-                    break
-                end += len(line)
-                rows += 1
+        except OSError as error:
+            self.notes.append(f"history.jsonl cannot be read ({error}): the run starts with no rows.")
         return end, rows
 
     # The history.
@@ -148,6 +166,7 @@ class Store:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row. Raises StoreError when it cannot be written; the rows before are kept."""
         line, mode = json.dumps(row).encode() + b"\n", "r+b" if self._history.exists() else "w+b"
+        refuse_a_link(self._history)
         with writing(self.folder), self._history.open(mode, buffering=0) as file:
             file.truncate(self._good_end)  # a row cut off earlier must not stay in front of this one
             file.seek(self._good_end)
@@ -161,7 +180,7 @@ class Store:
         stop = self.rows_kept if stop is None else min(stop, self.rows_kept)
         if start >= stop:
             return
-        with self._history.open("rb") as file:
+        with open_regular(self._history, MOST_HISTORY) as file:
             row, byte = self._read_to  # once: another thread may read too
             if row > start:
                 row, byte = 0, 0
@@ -190,20 +209,18 @@ class Store:
         with writing(self.folder):
             replace_file(self._path("checkpoints", step), lambda file: torch.save(dict(state), file))
 
-    def load_checkpoint(self, step: int) -> dict[str, Any]:
-        """A checkpoint. Raises StoreError when it is damaged or holds anything but tensors and numbers."""
+    def load_checkpoint(self, step: int, most: int = MOST_CHECKPOINT) -> dict[str, Any]:
+        """A checkpoint of so many bytes at most. Raises StoreError for a damaged one, or one of other than tensors."""
         import torch
 
         path = self._path("checkpoints", step)
         try:
-            with warnings.catch_warnings():
+            with open_regular(path, most) as file, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's, about formats it does not know
-                state = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise StoreError(
-                f"{path} is damaged or holds pickled objects, which could run code: refused. "
-                "Checkpoints hold tensors and numbers only."
-            ) from error
+                check_stored(file)
+                state = torch.load(file, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            raise StoreError(f"{path} {PICKLED}") from error
         except Exception as error:  # damaged bytes can raise anything
             raise StoreError(f"{path} cannot be read: {error!r}") from error
         weights, optimizer = map(state.get, ("method", "optimizer")) if isinstance(state, dict) else (None, None)
@@ -246,8 +263,7 @@ class Store:
         """What the snapshots share; nothing where the file is missing or damaged."""
         if self._shared is None:
             try:
-                with self._teachers.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                    self._shared = {name: file[name] for name in file.files}
+                self._shared = read_arrays(self._teachers)
             except Exception:  # damaged bytes can raise anything
                 self._shared = {}
         return self._shared
@@ -258,27 +274,42 @@ class Store:
 
     def load_snapshot(self, step: int) -> Snapshot:
         """A snapshot. Raises InputError when there is none of that step, StoreError when it is damaged."""
+        if not is_whole(step) or step not in self.snapshot_steps():
+            told = step if is_whole(step) else brief(step)
+            raise InputError(f"no snapshot of step {told}; there are {self.snapshot_steps()}.")
         path = self._path("snapshots", step)
-        if not path.exists():
-            raise InputError(f"no snapshot of step {step}; there are {self.snapshot_steps()}.")
         try:
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                about = json.loads(str(file["about"]))
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_arrays(path)
+            about = parse(str(arrays["about"]))
             shared = {name: self._read_shared()[name] for name in about.get("shared", ())}
-            return Snapshot(
+            snapshot = Snapshot(
                 step=about["step"],
                 stage=about["stage"],
                 index=arrays["index"],
                 labels={n[6:]: a for n, a in arrays.items() if n.startswith("label:")} or None,
                 classes=tuple((task, label) for task, label in about["classes"]),
                 knows={teacher: tuple(classes) for teacher, classes in about["knows"].items()},
-                soft_term=str(about.get("soft_term", "")),
+                soft_term=about.get("soft_term", ""),
                 arrays={n[6:]: with_tail(a, len(arrays["index"])) for n, a in arrays.items() if n.startswith("array:")}
                 | shared,
             )
+            teachers = self.about.get("teachers")
+            check_snapshot(snapshot, step, None if teachers is None else [teacher["name"] for teacher in teachers])
         except Exception as error:  # damaged bytes can raise anything
             raise StoreError(f"{path} cannot be read: {error!r}") from error
+        return snapshot
+
+    def load_examination(self) -> dict[str, Any] | None:
+        """What a diagnosis found of the teachers; None where none was kept, or it is damaged, which is noted."""
+        try:
+            found = read_json(self.folder / "examination.json")
+            demand(is_examination(found), "what was found of each teacher")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            self.notes.append(f"examination.json cannot be read ({error}): it is left out.")
+            return None
+        return found
 
     # The folder as a whole.
 
@@ -288,74 +319,62 @@ class Store:
 
     def _steps(self, kind: str) -> list[int]:
         """The steps that have a file of this kind, in order."""
-        return sorted(int(p.stem) for p in (self.folder / kind).glob(f"*{ENDINGS[kind]}") if p.stem.isdigit())
+        found = (self.folder / kind).glob(f"*{ENDINGS[kind]}")
+        return sorted(int(path.stem) for path in found if STEP.fullmatch(path.stem))
 
-    def copy(self, folder: Path, about: Mapping[str, Any], *, rows: int) -> "Store":
-        """A new run's folder with the first ``rows`` rows and what belongs to them: a fork."""
-        other = Store.create(folder, about)
-        try:
-            with writing(folder):
+    @contextmanager
+    def copying(self, folder: Path, about: Mapping[str, Any], *, rows: int) -> Iterator["Store"]:
+        """`making`, with the first ``rows`` rows and what belongs to them: a fork."""
+        with Store.making(folder, about) as other:
+            with writing(other.folder):
                 if rows and self.rows_kept:
-                    with self._history.open("rb") as ours, other._history.open("wb") as theirs:
+                    with open_regular(self._history, MOST_HISTORY) as ours, other._history.open("wb") as theirs:
                         theirs.writelines(islice(ours, rows))
-                for pattern in ("examination.json", "snapshots/teachers.npz", "views/*"):
+                for pattern in ("examination.json", "snapshots/teachers.npz", "views/*.npz"):
                     for path in self.folder.glob(pattern):
-                        copy_file(path, folder / path.parent.relative_to(self.folder))
+                        copy_file(path, other.folder / path.parent.relative_to(self.folder))
                 for kind in ENDINGS:
                     for step in self._steps(kind):
                         if step <= rows and rows > 0:  # from step 0 on, other options may make other weights
-                            copy_file(self._path(kind, step), folder / kind)
-        except StoreError:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return Store(other.folder)
+                            copy_file(self._path(kind, step), other.folder / kind)
+            other._stand(other.about)
+            yield other
 
     def lock(self) -> FileLock:
         """Held while a run is written. Raises StoreError when another process writes it."""
+        refuse_a_link(self.folder / ".lock")
         try:
             with writing(self.folder):
-                return self._lock.acquire()  # type: ignore[return-value]
+                held = self._lock.acquire()
         except Timeout:
             raise StoreError(
                 f"{self.folder} is being written by another process: wait for it, or fork the run."
             ) from None
+        if not self._tidied:
+            tidy(self.folder)
+            self._tidied = True
+        return held  # type: ignore[return-value]
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Within the ``with``: an OSError becomes a StoreError that names the folder and says what to do."""
+def read_about(folder: Path) -> dict[str, Any]:
+    """What ``run.json`` of a folder holds. Raises InputError where there is none, StoreError where it is no run's."""
+    path = folder / "run.json"
+    help_ = "it is not a run's, or was damaged. Take it from a copy, or make the run again in another folder."
     try:
-        yield
-    except (StoreError, Timeout):
-        raise
-    except (OSError, RuntimeError) as error:
+        about = read_json(path)
+        version = int(about["format"])
+    except (FileNotFoundError, NotADirectoryError):
+        why = f"there is no run in {folder}: expected a folder with run.json."
+        raise InputError(why + left_by_a_maker(folder)) from None
+    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): {help_}") from error
+    if version > FORMAT:
         raise StoreError(
-            f"cannot write in {folder}: {error}. What was written before is kept; make room or choose another folder, "
-            "and go on."
-        ) from error
-
-
-def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file beside its place and then give it its name; who may read it is as for any new file."""
-    part = path.parent / f"{uuid4().hex}.part"
-    try:
-        with part.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def copy_file(source: Path, folder: Path) -> None:
-    """A hard link where the disk can (none of these is ever changed in place), a copy elsewhere."""
-    folder.mkdir(exist_ok=True)
-    try:
-        os.link(source, folder / source.name)
-    except OSError:
-        shutil.copy2(source, folder / source.name)
+            f"{folder} was written in format {version}, this version reads up to {FORMAT}: update ka-explore."
+        )
+    if wrong := wrong_fields(about):
+        raise StoreError(f"{path} lacks or garbles {', '.join(wrong)}: {help_}")
+    return about
 
 
 def without_tail(array: np.ndarray) -> np.ndarray:
@@ -371,14 +390,6 @@ def with_tail(array: np.ndarray, samples: int) -> np.ndarray:
     if array.dtype.kind != "f" or len(array) == samples:
         return array
     return np.concatenate([array, np.full((samples - len(array), *array.shape[1:]), np.nan, array.dtype)])
-
-
-def is_row(line: bytes, step: int) -> bool:
-    """Whether a line is the whole row of that step."""
-    try:
-        return bool(json.loads(line)["step"] == step)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return False
 
 
 def to_json(about: Mapping[str, Any]) -> bytes:
