@@ -114,6 +114,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "diagnosis": (*NUMBERS, "diagnosis"),
     "diagnosis.findings": (*NUMBERS, "diagnosis", "run"),
     "diagnosis.examine": (*NUMBERS, "diagnosis", "problem", "run"),
+    "diagnosis.ways": (*NUMBERS, "diagnosis", "problem"),
     "plots": ("errors", "plots", "probes.results"),
     "report": ("errors", "problem", "methods", "run", "probes", "diagnosis", "plots", "benchmark", "report", "toy"),
     "benchmark": ("errors", "problem", "methods", "run", "probes", "diagnosis", "plots", "benchmark", "report", "toy"),
@@ -152,7 +153,7 @@ def test_a_room_imports_only_what_is_below_it(path):
 @pytest.mark.parametrize("path", [path for path in FILES if rule_of(name_of(path), LIBRARIES)], ids=name_of)
 def test_a_room_uses_only_the_libraries_that_it_is_for(path):
     allowed = LIBRARIES[str(rule_of(name_of(path), LIBRARIES))]
-    if name_of(path) == "ka_explore.diagnosis.examine":
+    if name_of(path) in ("ka_explore.diagnosis.examine", "ka_explore.diagnosis.ways"):
         allowed = allowed | {"torch", "jaxtyping"}
     assert others(path) <= allowed, name_of(path)
 
