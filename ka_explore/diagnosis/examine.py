@@ -252,8 +252,7 @@ def fresh(parts: Mapping[str, nn.Module]) -> Numbers:
         elif not isinstance(weight, Tensor) or isinstance(part, nn.Embedding):
             continue
         elif weight.ndim > 1:
-            values = (None if value is None else value.detach().float().cpu().numpy() for value in (weight, bias))
-            how, sure = drawn(*values)
+            how, sure = drawn(*(part.detach().float().cpu().numpy() for part in (weight, bias) if part is not None))
         elif len(weight) >= CHANNELS and bool((weight == 1).all()):
             how = "a norm at 1 and 0" if bias is not None and not bias.any() else ""
         if how:

@@ -2,6 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -61,25 +63,20 @@ def turned(teacher: Teacher, images: Images, cut: dict[str, float]) -> Ways:
 
     ``cut`` says how much of them is never seen, see `cut_off`: where that is uneven, they are moved back into view.
     """
-    prepared = teacher.preprocess or (lambda turned: turned)
 
-    def way(change: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        return lambda: prepared(change().contiguous())
+    def given(operation: str, *arguments: Any) -> Tensor:
+        changed = getattr(images, operation)(*arguments).contiguous()
+        return changed if teacher.preprocess is None else teacher.preprocess(changed)
 
     height, width = images.shape[2:]
     down, right = max(height // 4, 1), max(width // 4, 1)
     moves = {"moved down": (down, 0), "moved up": (-down, 0), "moved right": (0, right), "moved left": (0, -right)}
-    off = [
-        round((cut.get(a, 0) - cut.get(b, 0)) * n) for a, b, n in (("top", "bottom", height), ("left", "right", width))
-    ]
+    sides = (("top", "bottom", height), ("left", "right", width))
+    off = [round((cut.get(one, 0) - cut.get(other, 0)) * size) for one, other, size in sides]
     if any(off):
         moves |= {"cut evenly": (round(off[0] / 2), round(off[1] / 2)), "moved back into view": (off[0], off[1])}
-    ways = {"as given": way(lambda: images)}
-    for name, (operation, arguments) in TURNS.items():
-        ways[name] = way(lambda op=operation, args=arguments: getattr(images, op)(*args))
-    for name, move in moves.items():
-        ways[name] = way(lambda move=move: images.roll(move, (2, 3)))
-    return ways
+    changes = {"as given": ("clone", ()), **TURNS, **{name: ("roll", (move, (2, 3))) for name, move in moves.items()}}
+    return {name: partial(given, operation, *arguments) for name, (operation, arguments) in changes.items()}
 
 
 def cut_off(prepare: Callable[[Tensor], Tensor] | None, images: Images) -> dict[str, float]:

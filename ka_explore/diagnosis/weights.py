@@ -46,7 +46,8 @@ def weights_not_loaded(evidence: Evidence) -> Iterator[Finding]:
 def something_is_off(seen: Examined) -> bool:
     """Whether a teacher's answers or batch norms are as poor as random parts would make them."""
     norms: Norms = seen.get("norms", ())
-    if THRESHOLDS["says_nothing"].grade(number(seen["given"]["information"])) != "fine":
+    told, order = number(seen["given"]["information"]), reordered(norms)[1]
+    if THRESHOLDS["says_nothing"].grade(told) != "fine" or THRESHOLDS["mixed_order"].grade(order) != "fine":
         return True
     far = bool(norms) and (norms[0]["divergence"] >= OFF or THRESHOLDS["mixed_jump"].grade(jump(norms)[1]) != "fine")
     return far and not fed_better(seen)
@@ -101,7 +102,7 @@ def reordered(norms: Norms) -> tuple[int, float]:
     return 0, 0.0
 
 
-def drawn(weight: np.ndarray, bias: np.ndarray | None) -> tuple[str, bool]:
+def drawn(weight: np.ndarray, bias: np.ndarray | None = None) -> tuple[str, bool]:
     """How a layer's weights look as if freshly drawn, and whether that is no chance; empty where they do not.
 
     Held against the usual random starts: uniform within the bounds of torch, Glorot, He and LeCun, and normal with
@@ -116,6 +117,8 @@ def drawn(weight: np.ndarray, bias: np.ndarray | None) -> tuple[str, bool]:
     within = 1 + 1e-3  # what half precision rounds
     if count < LEAST or (bias is not None and np.abs(bias).max() > within / math.sqrt(inputs)):
         return "", False
+    if uneven(weight, 0) > 4 or uneven(weight, 1) > 4:  # training makes some channels matter more
+        return "", False
     ordered = np.sort(values[:: -(-count // SORTED)])
     most, deviation = float(np.abs(values).max()), math.sqrt(float(np.square(values).mean()))
     both = 2 / (inputs + outputs)
@@ -128,6 +131,14 @@ def drawn(weight: np.ndarray, bias: np.ndarray | None) -> tuple[str, bool]:
         if abs(deviation / usual - 1) < 4 / math.sqrt(2 * count) and follows(ordered, normal(ordered / usual)):
             return f"normal with deviation {usual:.3g}", bias is not None and not bias.any()
     return "", False
+
+
+def uneven(weight: np.ndarray, axis: int) -> float:
+    """How far the channels' mean squares differ more than by chance, in deviations of what independent draws show."""
+    rows = np.moveaxis(weight.astype(np.float64), axis, 0).reshape(weight.shape[axis], -1)
+    squares = np.square(rows).mean(axis=1)
+    spread = (np.square(squares - squares.mean()) * rows.shape[1] / (2 * squares.mean() ** 2 + 1e-300)).sum()
+    return float((spread - len(rows)) / math.sqrt(2 * len(rows)))
 
 
 def follows(ordered: np.ndarray, expected: np.ndarray) -> bool:

@@ -81,6 +81,13 @@ def test_every_usual_start_is_known_and_no_longer_once_trained(start, make):
     moves = np.random.default_rng(2).standard_t(2, weight.shape).astype(np.float32) * weight.std() / 3
     assert drawn(weight + moves, bias) == ("", False)
     assert not drawn(weight, bias + 1)[0]
+    # the same values, but channels that matter more than others: no draw is so
+    for axis in (0, 1):
+        weighed = weight * np.linspace(0.4, 1, weight.shape[axis]).reshape(
+            [-1 if a == axis else 1 for a in range(weight.ndim)]
+        )
+        ranks = np.argsort(np.argsort(weighed.ravel()))
+        assert drawn(np.sort(weight.ravel())[ranks].reshape(weight.shape), bias) == ("", False)
 
 
 def test_a_few_weights_prove_nothing_and_none_say_nothing():
