@@ -64,7 +64,7 @@ feeding_cut ≥ - 0.1: share of the images cut off more at one side than at the 
 weights_not_loaded ≥ - 1: parts that look as if just made: healthy 0. Small or normally distributed layers count only
     where something else is off, as one healthy net in ten has one of these by chance
 mixed_order ≥ 3.0 4.0: times nearer to training, the first batch norm off comes with its channels in another order:
-    healthy and wrongly fed 1 to 2.7; channels shuffled 4 to 400
+    healthy and wrongly fed 1 to 2.7; channels shuffled 4 to 400. Where another feeding suits better it takes 20
 mixed_jump ≥ - 20.0: times farther from training than all batch norms before it, and 0.25 at least: healthy at most 14
     (and then 0.14); a block drawn anew 45 to 100, channels shuffled 20 to 130. Cut images reach 50: they are named
 # Whether it speaks for itself.

@@ -21,7 +21,7 @@ Images = Float[Tensor, "image channel height width"]
 Ways = dict[str, Callable[[], Tensor]]
 
 
-def alternatives(teacher: Teacher, images: Images, inputs: Images) -> Ways:
+def alternatives(teacher: Teacher, images: Images, inputs: Float[Tensor, "image channel2 height2 width2"]) -> Ways:
     """By what it is called: another way to give a net the images of the pool than ``inputs``; made when called."""
     low, high = inputs.amin(), inputs.amax()
     mean = inputs.mean(dim=(0, 2, 3), keepdim=True)

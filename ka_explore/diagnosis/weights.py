@@ -23,6 +23,7 @@ CHANCE = 1.95  # distance of a sample from its own distribution that one in a th
 
 OFF = 0.05  # divergence from which a batch norm is not at home
 FAR = 0.25  # the same for one after others that are: foreign images, too, bring late layers to half of that
+SORTED_OUT = 20  # times nearer in another order: channels were shuffled, however the images are fed
 HOME = 0.01  # divergence below which small samples are not told apart
 
 
@@ -64,14 +65,15 @@ def mixed_weights(evidence: Evidence) -> Iterator[Finding]:
         norms: Norms = seen.get("norms", ())
         if not norms:
             continue
-        # a leap that another feeding mends is not the weights' fault; no feeding brings channels in another order
-        leap = (0, 0.0) if fed_better(seen) else jump(norms)
+        leap, order = jump(norms), reordered(norms)
+        if fed_better(seen):  # it is not the weights' fault, unless channels in another order are at home
+            leap, order = (0, 0.0), order if order[1] >= SORTED_OUT else (0, 0.0)
         figure = Scalars(
             {norm["name"]: float(norm["divergence"]) for norm in norms},
             unit="divergence from training",
             title=f"{name}: how far its batch norms are from training, in the order in which they run",
         )
-        for key, (place, value) in (("mixed_order", reordered(norms)), ("mixed_jump", leap)):
+        for key, (place, value) in (("mixed_order", order), ("mixed_jump", leap)):
             here, before = norms[place], [norm["divergence"] for norm in norms[:place]]
             numbers = {"layer": here["name"], "its divergence from training": here["divergence"]}
             numbers |= {"the largest before it": max(before)} if before else {}

@@ -284,6 +284,9 @@ def test_weights_are_told_from_feeding_by_where_it_begins():
     resized = {"double the size": measured(mismatch=0.001, spread=1.0)}
     fed = with_teacher(good, norms=norms(0.001, 0.4), given=measured(mismatch=0.2, spread=0.3), alternatives=resized)
     assert judge(fed).names == ("wrong_preprocessing",)
+    reorders = with_teacher(fed, norms=norms(0.001, 0.4, reordered=0.08))
+    assert judge(reorders).names == ("wrong_preprocessing",)  # other images suit other channels
+    assert judge(with_teacher(fed, norms=norms(0.001, 0.4, reordered=0.001))).names[0] == "mixed_weights"
     # a small layer may look new by chance; where something is off, it is not
     small = {"stem": {"how": "uniform within 0.333", "sure": False}}
     assert judge(with_teacher(good, fresh=small)).found == ()
