@@ -118,14 +118,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "diagnosis": (*NUMBERS, "diagnosis"),
     "diagnosis.findings": (*NUMBERS, "diagnosis", "run"),
     "diagnosis.examine": (*NUMBERS, "diagnosis", "problem", "run"),
-    "diagnosis.weights": (*NUMBERS, "diagnosis", "run"),
+    "diagnosis.trained": (*NUMBERS, "diagnosis", "run"),
+    "diagnosis.ways": (*NUMBERS, "diagnosis", "problem"),
     "plots": ("errors", "plots", "probes.results"),
     "report": ("errors", "problem", "methods", "run", "probes", "diagnosis", "plots", "benchmark", "report", "toy"),
     "benchmark": ("errors", "problem", "methods", "run", "probes", "diagnosis", "plots", "benchmark", "report", "toy"),
     "toy": ("errors", "problem", "run.store", "toy"),
 }  # fmt: skip
 # Modules that look at a run itself when somebody asks, and import what that takes only then.
-WHEN_ASKED = {"diagnosis": ("run", "diagnosis.examine", "diagnosis.weights")}
+WHEN_ASKED = {"diagnosis": ("run", "diagnosis.examine", "diagnosis.trained")}
 LIBRARIES: dict[str, set[str]] = {
     "methods": {"torch", "jaxtyping", "numpy", "scipy"},
     "run.snapshot": {"numpy", "jaxtyping"},
@@ -160,7 +161,7 @@ def test_a_room_imports_only_what_is_below_it(path):
 @pytest.mark.parametrize("path", [path for path in FILES if rule_of(name_of(path), LIBRARIES)], ids=name_of)
 def test_a_room_uses_only_the_libraries_that_it_is_for(path):
     allowed = LIBRARIES[str(rule_of(name_of(path), LIBRARIES))]
-    if name_of(path) in ("ka_explore.diagnosis.examine", "ka_explore.diagnosis.weights"):
+    if name_of(path) in {f"ka_explore.diagnosis.{own}" for own in ("examine", "trained", "ways")}:
         allowed = allowed | {"torch", "jaxtyping"}
     assert others(path) <= allowed, name_of(path)
 

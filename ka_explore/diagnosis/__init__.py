@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ka_explore.diagnosis import answers, feeding, labels, layers, learning, moving, ownership, space, terms
+from ka_explore.diagnosis import answers, feeding, labels, layers, learning, moving, ownership, space, terms, weights
 from ka_explore.diagnosis.evidence import CannotCheck, Evidence
 from ka_explore.diagnosis.findings import Attempt, Finding, Findings, shown
 from ka_explore.diagnosis.thresholds import THRESHOLDS, Threshold
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
     check.__name__: check
     for check in (
+        weights.weights_not_loaded,
+        weights.mixed_weights,
         feeding.wrong_preprocessing,
+        answers.normalised_answers,
         answers.batch_dependence,
         answers.says_nothing,
         layers.layers,
@@ -67,6 +70,9 @@ OF_A_TEACHER = ("says_nothing", "wrong_layer", "too_early_layer", "labels_permut
 
 # What a finding explains, if it stands deeper: these are then its consequences.
 EXPLAINS: Mapping[str, Sequence[str]] = {
+    "weights_not_loaded": ("mixed_weights", "wrong_preprocessing", *OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
+    "mixed_weights": ("wrong_preprocessing", *OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
+    "normalised_answers": ("says_nothing", *ANSWERS, *PULL, *LEARNED),
     "train_mode_batch_norm": ("wrong_preprocessing", *OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
     "random_answers": (*OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
     "wrong_preprocessing": (*OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
@@ -140,7 +146,7 @@ def read_examination(store: "Store") -> dict[str, Any] | None:
 def live(run: "Run") -> Evidence:
     """The run's folder and its present state; teachers are examined unless that is in the folder already."""
     from ka_explore.diagnosis.examine import examine
-    from ka_explore.diagnosis.weights import moved
+    from ka_explore.diagnosis.trained import moved
     from ka_explore.run.store import replace_file, to_json
 
     known = stored(run.store)

@@ -14,6 +14,11 @@ from ka_explore.probes.logits import logsumexp, relative_entropy, softmax
 from ka_explore.probes.results import Distribution
 
 FEW = 8  # samples below which nothing is said of a distribution
+READING = {
+    "probabilities": "Teacher({name!r}, module, read=lambda output: logits_of(output).clamp_min(1e-12).log(), …)",
+    "log-probabilities": "module.head[-1] = nn.Identity()  # of {name!r}: in place of its LogSoftmax, wherever that is",
+}
+STANDARDISED = "Bring the teachers' answers to one mean and spread."
 AGREE = "Let targets agree with the image's neighbours, as far as the pool supports it."
 EVEN = "Bring the teachers' answers to one mean and spread."
 WITHIN = "Compare answers within each teacher's classes only."
@@ -41,6 +46,32 @@ def says_nothing(evidence: Evidence) -> Iterator[Finding]:
         told = max(number(given["information"]), number(given["spread"]) if number(given["spread"]) > 0.25 else 0.0)
         numbers = {"mean largest probability": number(given["confidence"]), "labels": float(seen["labels"])}
         yield judged("says_nothing", told, name, numbers)
+
+
+def normalised_answers(evidence: Evidence) -> Iterator[Finding]:
+    """Whether a teacher puts out probabilities or their logarithms, which a softmax over several teachers misreads."""
+    found: dict[str, tuple[str, float]] = {}
+    for name, seen in evidence.examined().items():
+        given = seen["given"]
+        if seen["labels"] > 1 and "sums" in given:
+            sums = number(given["sums"]) if number(given["low"]) >= 0 else np.inf
+            kinds = ("probabilities", sums), ("log-probabilities", number(given["level_most"]))
+            found[name] = min(kinds, key=lambda kind: kind[1])
+    fine = {name for name, (_, value) in found.items() if THRESHOLDS["normalised_answers"].grade(value) == "fine"}
+    for name, (kind, value) in found.items():
+        others = [mate for mate in evidence.mates(name) if mate in fine] if name not in fine else []
+        log = kind == "log-probabilities"
+        yield judged(
+            "normalised_answers",
+            value,
+            name,
+            {"kind": kind, "teachers beside it that put out logits": ", ".join(others) or "none"},
+            attempts=evidence.forks((STANDARDISED, {"targets": "standardised"})),
+            at_most="note" if log and not others else "warning",  # logarithms alone are logits like any other
+            kind=kind,
+            otherwise="" if log else ", or read the logarithm of what it puts out",
+            reading=READING[kind].format(name=name),
+        )
 
 
 def overconfident(evidence: Evidence) -> Iterator[Finding]:

@@ -7,9 +7,8 @@ comes out is numbers alone, so that `ka_explore.diagnosis` can judge them later,
 Looking changes nothing: nets are frozen and in eval mode, hooks live for one call, no label is read.
 """
 
-import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -17,10 +16,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ka_explore.diagnosis.numbers import distinct, information
+from ka_explore.diagnosis.ways import Ways, alternatives, cut_off, turned
+from ka_explore.diagnosis.weights import OFF, drawn
 from ka_explore.probes.logits import logsumexp, softmax
 from ka_explore.probes.samples import centred
 from ka_explore.probes.spectrum import dead_share, rank
@@ -29,18 +29,21 @@ from ka_explore.problem.layouts import watched
 from ka_explore.problem.neighbours import thumbnails
 from ka_explore.problem.pool import permutation
 from ka_explore.problem.problem import Problem
-from ka_explore.problem.teachers import Preprocess, Teacher
+from ka_explore.problem.teachers import Teacher
 from ka_explore.run.environment import computing
 
 IMAGES = 256  # of the pool, those of the probe set first
 ASKED = 128  # of these are also given in other ways: twenty ways cost as much as ten looks at all
+TURNED = 64  # of these are also turned over and moved
 CHUNK = 64  # images a forward
 LAYERS = 48  # layers of a net that are looked at besides the named ones, so that deep nets do not take minutes
 SMALL = 2_000_000  # nets with fewer parameters run fastest on one thread
 ALONE = 8  # images that are asked one by one
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+CHANNELS = 16  # of a norm, below which weights of 1 and biases of 0 tell nothing
 
 Numbers = dict[str, Any]
+Moments = tuple[int, Tensor, Tensor]  # count, and a channel the sum and the sum of squares
 
 
 def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
@@ -51,7 +54,10 @@ def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
         ``teachers``:
 
         ``fed``: mean, standard deviation, least, largest value and shape of what the net is given;
-        ``given`` and ``alternatives`` (by what was done to what the net is given): see `measure`;
+        ``given`` and ``alternatives`` (by what was done to what the net is given): see `measure`; ``turned``: the same
+        of fewer images, turned over and moved, and ``as given``; ``cut``: see `ways.cut_off`;
+        ``fresh``: by part, how its weights look as if just drawn, and ``fresh_share`` of the parameters; ``norms``: by
+        batch norm, in the order in which they run, see `norms_of`;
         ``batch_dependence``: how far an answer moves when the other images of its batch change, and ``noise``, when
         nothing does, both as root mean square relative to the logits' deviation; ``training``: modules that stay in
         training mode; ``layers``: see `layers_of_teacher`; ``parameters``; ``failed``: what could not be asked, why.
@@ -81,7 +87,7 @@ def examine_teacher(
 ) -> Numbers:
     """The numbers of one teacher, see `examine`; ``truth`` marks its answers, -1 for images that are not its own."""
     images = images.to(next((p.device for p in teacher.module.parameters()), images.device))
-    teacher.run(images[:2], teacher.layers)  # puts the net into eval mode, as every use of it does
+    parts = parts_that_run(teacher, images[:2])  # puts the net into eval mode, as every use of it does
     failed: dict[str, str] = {}
     inputs = images if teacher.preprocess is None else teacher.preprocess(images)
     found: Numbers = {
@@ -100,18 +106,31 @@ def examine_teacher(
         "training": [name or "the net" for name, part in teacher.module.named_modules() if part.training],
         "given": measure(teacher, inputs[:ASKED], truth),
         "own_images": int((truth[:ASKED] >= 0).sum()),
-        "alternatives": {},
+        **fresh(parts),
     }
-    for name, change in alternatives(teacher, images[:ASKED], inputs[:ASKED]).items():
-        try:
-            found["alternatives"][name] = measure(teacher, change(), truth)
-        except Exception as error:  # a net may refuse another size in any way
-            failed[name] = one_line(error)
+
+    def asked(ways: Ways) -> Numbers:
+        found = {}
+        for name, change in ways.items():
+            try:
+                found[name] = measure(teacher, change(), truth)
+            except Exception as error:  # a net may refuse another size in any way
+                failed[name] = one_line(error)
+        return found
+
+    found["alternatives"] = asked(alternatives(teacher, images[:ASKED], inputs[:ASKED]))
+    try:
+        found["cut"] = cut_off(teacher.preprocess, images)
+    except Exception as error:  # preprocessing by the user's own hand
+        failed["cut"], found["cut"] = one_line(error), {}
+    found["turned"] = asked(turned(teacher, images[:TURNED], found["cut"]))
     try:
         found |= batch_dependence(teacher, inputs)
     except Exception as error:  # batch norm in training mode refuses a single image, say
         failed["batch_dependence"] = one_line(error)
-    return jsonable(found | {"layers": layers_of_teacher(teacher, inputs), "failed": failed})
+    with moments(teacher.module) as seen:
+        layers = layers_of_teacher(teacher, inputs)
+    return jsonable(found | {"layers": layers, "norms": norms_of(teacher.module, seen), "failed": failed})
 
 
 def measure(teacher: Teacher, inputs: Float[Tensor, "image channel height width"], truth: np.ndarray) -> Numbers:
@@ -125,7 +144,9 @@ def measure(teacher: Teacher, inputs: Float[Tensor, "image channel height width"
         ``level``: mean of log Σ exp; ``mismatch``: how far the moments of what its batch norms receive are from those
         they kept from training, mean over channels of the divergence ½(v + (m − m₀)²)/v₀ − ½ − ½ log(v/v₀) of two
         normal distributions, mean over batch norms; ``first``: the same of the first; both None for a net without;
-        ``right``: share of its own images whose label it tells, None where no label is known.
+        ``right``: share of its own images whose label it tells, None where no label is known, of ``own`` images;
+        ``sums``: how far the sum of what it puts out is from 1, ``level_most``: how far log Σ exp is from 0, both of
+        the worst image, and ``low``: the least value, which tell logits from probabilities and their logarithms.
     """
     with moments(teacher.module) as seen:
         logits = torch.cat([answers(teacher, part) for part in inputs.split(CHUNK)]).cpu().numpy()
@@ -133,7 +154,7 @@ def measure(teacher: Teacher, inputs: Float[Tensor, "image channel height width"
     own = truth[: len(said)] >= 0
     centred = logits - logits.mean(axis=1, keepdims=True)
     scale, most = float(np.sqrt((centred**2).mean())), math.log(max(logits.shape[1], 2))
-    far = [divergence(norm, total) for norm, total in seen.items() if total[0] > 0]
+    far = [float(divergence(moments_of(norm, total)).mean()) for norm, total in seen.items()]
     return {
         "information": information(logits) / most,
         "spread": information(centred * (2.0 / scale)) / most if scale > 0 else 0.0,
@@ -143,6 +164,10 @@ def measure(teacher: Teacher, inputs: Float[Tensor, "image channel height width"
         "mismatch": float(np.mean(far)) if far else None,
         "first": far[0] if far else None,
         "right": float((said[own] == truth[: len(said)][own]).mean()) if own.any() else None,
+        "own": int(own.sum()),
+        "sums": float(np.abs(logits.sum(axis=1) - 1).max()),
+        "level_most": float(np.abs(logsumexp(logits)).max()),
+        "low": float(logits.min()),
     }
 
 
@@ -153,9 +178,9 @@ def answers(teacher: Teacher, inputs: Tensor) -> Float[Tensor, "image label"]:
 
 
 @contextmanager
-def moments(module: nn.Module) -> Iterator[dict[_BatchNorm, tuple[int, Tensor, Tensor]]]:
+def moments(module: nn.Module) -> Iterator[dict[_BatchNorm, Moments]]:
     """Within the ``with``: count, sum and sum of squares a channel of what every batch norm with kept moments gets."""
-    seen: dict[_BatchNorm, tuple[int, Tensor, Tensor]] = {}
+    seen: dict[_BatchNorm, Moments] = {}
 
     def hook(norm: nn.Module, given: Any) -> None:
         assert isinstance(norm, _BatchNorm)
@@ -170,55 +195,82 @@ def moments(module: nn.Module) -> Iterator[dict[_BatchNorm, tuple[int, Tensor, T
         yield seen
 
 
-def divergence(norm: _BatchNorm, seen: tuple[int, Tensor, Tensor]) -> float:
-    """Mean over channels of the divergence of what a batch norm gets from what it kept, each at most 50."""
+def moments_of(norm: _BatchNorm, seen: Moments) -> tuple[np.ndarray, ...]:
+    """Mean and variance a channel of what a batch norm gets, then of what it kept from training."""
     count, total, squares = seen
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    kept_mean, kept = norm.running_mean.double(), norm.running_var.double() + norm.eps
     mean = total / count
     variance = (squares / count - mean.square()).clamp_min(0) + norm.eps
-    far = 0.5 * ((variance + (mean - kept_mean).square()) / kept - 1 - (variance / kept).log())
-    return float(far.nan_to_num(50.0, 50.0).clamp(0, 50).mean())
+    kept = (norm.running_mean.double(), norm.running_var.double() + norm.eps)
+    return tuple(values.cpu().numpy() for values in (mean, variance, *kept))
 
 
-def alternatives(teacher: Teacher, images: Tensor, inputs: Tensor) -> dict[str, Callable[[], Tensor]]:
-    """By what it is called: another way to give a net the images of the pool than ``inputs``; made when called."""
-    low, high = inputs.amin(), inputs.amax()
-    mean = inputs.mean(dim=(0, 2, 3), keepdim=True)
-    std = inputs.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
-    standard = (inputs - mean) / std
+def divergence(moments: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Of normal distributions with these means and variances from those with the kept ones, each at most 50."""
+    mean, variance, kept_mean, kept = moments
+    far = 0.5 * ((variance + (mean - kept_mean) ** 2) / kept - 1 - np.log(variance / kept))
+    return np.clip(np.nan_to_num(far, nan=50.0, posinf=50.0), 0, 50)
 
-    def sized(what: Tensor, height: float, width: float) -> Tensor:
-        size = (max(round(height), 1), max(round(width), 1))
-        return functional.interpolate(what, size, mode="bilinear", antialias=True, align_corners=False)
 
-    height, width = inputs.shape[2:]
-    ways: dict[str, Callable[[], Tensor]] = {
-        "standardised": lambda: standard,
-        "inverted": lambda: low + high - inputs,
-        "inverted and standardised": lambda: -standard,
-        "divided by 255": lambda: inputs / 255,
-        "times 255": lambda: inputs * 255,
-        "offset removed": lambda: inputs - mean,
-        "brought to 0 to 1": lambda: (inputs - low) / (high - low).clamp_min(1e-6),
-        "brought to -1 to 1": lambda: (inputs - low) / (high - low).clamp_min(1e-6) * 2 - 1,
-        "half the size": lambda: sized(inputs, height / 2, width / 2),
-        "double the size": lambda: sized(inputs, 2 * height, 2 * width),
-    }
-    if images.shape[2:] != inputs.shape[2:]:
-        own = teacher.preprocess
-        unsized = (
-            dataclasses.replace(own, size=None, shorter_side=None, crop=None) if isinstance(own, Preprocess) else None
-        )
-        ways["the pool's own size"] = lambda: unsized(images) if unsized else sized(inputs, *images.shape[2:])
-    if inputs.shape[1] == 3:
-        ways["channels in the other order"] = lambda: inputs.flip(1)
-        ways["channels in the other order and standardised"] = lambda: standard.flip(1)
-        if images.shape[1] == 3:
-            usual, deviation = (images.new_tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
-            ways["normalised as for ImageNet"] = lambda: (images - usual) / deviation
-    return ways
+def norms_of(module: nn.Module, seen: Mapping[_BatchNorm, Moments]) -> list[Numbers]:
+    """By batch norm, in the order in which they run: how far what it gets is from what it kept.
+
+    Returns:
+        ``name``; ``divergence``, see `measure`; ``reordered``: what is left of it if the kept channels come in the
+        order that fits best, of the first that is not at home, None of the others.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    names = {part: name for name, part in module.named_modules()}
+    found: list[Numbers] = []
+    for norm, total in seen.items():
+        moments = moments_of(norm, total)
+        far, left = float(divergence(moments).mean()), None
+        if far >= OFF and all(other["divergence"] < OFF for other in found):
+            mean, variance, *kept = moments
+            pairs = divergence((mean[:, None], variance[:, None], *kept))
+            left = float(pairs[linear_sum_assignment(pairs)].mean())
+        found.append({"name": names[norm], "divergence": far, "reordered": left})
+    return found
+
+
+def parts_that_run(teacher: Teacher, images: Tensor) -> dict[str, nn.Module]:
+    """By name: the parts of a net that are called for its answers; others may be as they like."""
+    called: set[nn.Module] = set()
+    with ExitStack() as hooks:
+        for part in teacher.module.modules():
+            hooks.enter_context(part.register_forward_pre_hook(lambda part, _given: called.add(part)))
+        teacher.run(images, teacher.layers)
+    return {name: part for name, part in teacher.module.named_modules() if part in called}
+
+
+def fresh(parts: Mapping[str, nn.Module]) -> Numbers:
+    """By part that looks as if it had just been made: how, and whether that is sure; and their share of parameters."""
+    found: Numbers = {}
+    for name, part in parts.items():
+        weight, bias = getattr(part, "weight", None), getattr(part, "bias", None)
+        how, sure = "", True
+        if isinstance(part, _BatchNorm):
+            how = "a batch norm that never saw a batch" if never_saw(part) else ""
+        elif not isinstance(weight, Tensor) or isinstance(part, nn.Embedding):
+            continue
+        elif weight.ndim > 1:
+            how, sure = drawn(*(part.detach().float().cpu().numpy() for part in (weight, bias) if part is not None))
+        elif len(weight) >= CHANNELS and bool((weight == 1).all()):
+            how = "a norm at 1 and 0" if bias is not None and not bias.any() else ""
+        if how:
+            found[name] = {"how": how, "sure": sure}
+    sizes = {name: sum(p.numel() for p in part.parameters(recurse=False)) for name, part in parts.items()}
+    return {"fresh": found, "fresh_share": sum(sizes[name] for name in found) / max(sum(sizes.values()), 1)}
+
+
+def never_saw(norm: _BatchNorm) -> bool:
+    """Whether a batch norm's kept moments are those it was made with."""
+    mean, variance, count = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    if mean is None or variance is None or (count is not None and int(count) > 0):
+        return False
+    return not mean.any() and bool((variance == 1).all())
 
 
 def batch_dependence(teacher: Teacher, inputs: Tensor) -> Numbers:

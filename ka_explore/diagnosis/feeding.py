@@ -1,8 +1,8 @@
 """Whether a teacher gets images as it was trained on them: its batch norms and its answers under other feeding."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,7 +12,22 @@ from ka_explore.diagnosis.numbers import number
 from ka_explore.diagnosis.thresholds import THRESHOLDS
 from ka_explore.probes.results import Scalars
 
+TURNS: Mapping[str, tuple[str, tuple[Any, ...]]] = {
+    "transposed": ("transpose", (2, 3)),
+    "upside down": ("flip", (2,)),
+    "mirrored": ("flip", (3,)),
+    "turned by 180°": ("flip", (2, 3)),
+    "turned by 90°": ("rot90", (1, (2, 3))),
+    "turned by 270°": ("rot90", (3, (2, 3))),
+}
+"""Ways to turn images over: an operation of tensors and its arguments."""
+
 SIZES = ("half the size", "double the size", "the pool's own size")
+MOVED = ("moved", "cut evenly")  # how the names of what moves images begin
+RELIEVES = 1.5  # times nearer to training from which a feeding is said to suit better
+LEAST_TOLD = (
+    THRESHOLDS["says_nothing"].note or 0.0
+)  # by the best of other feedings: a net that tells less has another fault
 
 REBUILD = """teacher = Teacher(
     {name!r}, old.module, layers=old.layers, blocks=old.blocks, labels=old.labels, task=old.task, read=old.read,
@@ -29,17 +44,62 @@ class Sign:
     best: str
     at_most: Literal["warning", "note"] = "warning"
 
+    @property
+    def sure(self) -> bool:
+        """Whether it is worth a warning."""
+        return self.at_most == "warning" and THRESHOLDS[self.threshold].grade(self.value) == "warning"
+
 
 def wrong_preprocessing(evidence: Evidence) -> Iterator[Finding]:
     """Whether a teacher gets images as it was trained on them: its batch norms and its answers under other feeding."""
     for name, seen in evidence.examined().items():
-        signs = [sign for sign in (norms_off(seen), size_off(seen), labels_off(seen), answers_off(seen)) if sign]
-        sure = [s for s in signs if s.at_most == "warning" and THRESHOLDS[s.threshold].grade(s.value) == "warning"]
+        signs = signs_of(seen)
+        sure = [sign for sign in signs if sign.sure]
         # a size is named rather than what else changes with it
         first = next((s for s in sure if s.threshold == "feeding_size"), None)
         chosen = next(iter([*([first] if first and sure[0].best in SIZES else []), *sure, *signs]), None)
         if chosen:
             yield feeding_finding(name, seen, chosen)
+
+
+def signs_of(seen: Examined) -> list[Sign]:
+    """All signs of wrong feeding that there are of a teacher, the most telling first."""
+    given, turned = seen["given"], seen.get("turned", {})
+    found = [cut_unevenly(seen), norms_off(seen), size_off(seen), labels_off(given, seen["alternatives"])]
+    if "as given" in turned:
+        found += [turned_off(turned), labels_off(turned["as given"], turned)]
+    return [sign for sign in (*found, answers_off(seen)) if sign]
+
+
+def cut_unevenly(seen: Examined) -> Sign | None:
+    """More of the images is cut off at one side than at the other; for sure where batch norms or answers mind."""
+    cut, turned = seen.get("cut", {}), seen.get("turned", {})
+    uneven = max((abs(cut[a] - cut[b]) for a, b in (("top", "bottom"), ("left", "right")) if a in cut), default=0.0)
+    if not uneven:
+        return None
+    gains = {name: suits(turned["as given"], way) for name, way in turned.items() if name.startswith(MOVED)}
+    best = max(gains, key=lambda k: gains[k], default="")
+    minds = (
+        gains.get(best, 0.0) > 1.1
+        or THRESHOLDS["wrong_preprocessing"].grade(number(seen["given"]["mismatch"])) != "fine"
+    )
+    return Sign("feeding_cut", uneven, best if gains.get(best, 0.0) > 1 else "", "warning" if minds else "note")
+
+
+def suits(given: Examined, other: Examined) -> float:
+    """How much nearer to training its batch norms are, times how much more is told; for a net without, that squared."""
+    told = number(other["information"]) / max(number(given["information"]), 1e-3)
+    if given["mismatch"] is None:
+        return told**2
+    return told * max(number(given["mismatch"]), 1e-9) / max(number(other["mismatch"]), 1e-9)
+
+
+def turned_off(turned: Mapping[str, Examined]) -> Sign | None:
+    """Its batch norms are nearer to training and its answers tell more if the images are turned over or moved."""
+    told = {name: number(way["information"]) for name, way in turned.items()}
+    gains = {name: suits(turned["as given"], way) for name, way in turned.items() if told[name] > LEAST_TOLD}
+    best = max(gains, key=lambda k: gains[k], default="as given")
+    return Sign("feeding_turned", gains[best], best) if best != "as given" else None
 
 
 def norms_off(seen: Examined) -> Sign | None:
@@ -55,7 +115,7 @@ def norms_off(seen: Examined) -> Sign | None:
     sure = relief >= THRESHOLDS["feeding_relief"].warning or value >= THRESHOLDS["feeding_unlike"].warning
     # a net that says nothing however it is fed has another fault
     sure = sure and told >= 2 * THRESHOLDS["says_nothing"].warning
-    return Sign("wrong_preprocessing", value, best, "warning" if sure else "note")
+    return Sign("wrong_preprocessing", value, best if relief >= RELIEVES else "", "warning" if sure else "note")
 
 
 def size_off(seen: Examined) -> Sign | None:
@@ -69,14 +129,14 @@ def size_off(seen: Examined) -> Sign | None:
     return max(found, key=lambda sign: sign.value, default=None)
 
 
-def labels_off(seen: Examined) -> Sign | None:
+def labels_off(given: Examined, others: Mapping[str, Examined]) -> Sign | None:
     """Another feeding, no stranger to its batch norms, tells the labels of its own images much better."""
-    given, count = seen["given"], seen["own_images"]
+    count = given.get("own", 0)
     if given["right"] is None or count < 20:
         return None
     gains = {
         name: number(other["right"]) - number(given["right"])
-        for name, other in seen["alternatives"].items()
+        for name, other in others.items()
         if given["mismatch"] is None or number(other["mismatch"]) <= number(given["mismatch"])
     }
     best = max(gains, key=lambda k: gains[k], default="")
@@ -100,7 +160,11 @@ def answers_off(seen: Examined) -> Sign | None:
 
 def feeding_finding(name: str, seen: Examined, sign: Sign) -> Finding:
     """The finding of a sign, with what other feedings do."""
-    given, others, best = seen["given"], seen["alternatives"], sign.best
+    given, others, best = seen["given"], {**seen.get("turned", {}), **seen["alternatives"]}, sign.best
+    unseen = [f"{share:.0%} at the {side}" for side, share in seen.get("cut", {}).items() if share]
+    turn, (operation, arguments) = "Preprocess(size=…, mean=…, std=…)", TURNS.get(best, ("", ()))
+    if operation:
+        turn = f"lambda images: old.preprocess(images.{operation}({', '.join(map(repr, arguments))}))"
     numbers: dict[str, float | str] = {
         "told by its answers (share of log K)": number(given["information"]),
         "images fed: mean": " ".join(f"{v:.3g}" for v in seen["fed"]["mean"][:4]),
@@ -129,5 +193,6 @@ def feeding_finding(name: str, seen: Examined, sign: Sign) -> Finding:
         at_most=sign.at_most,
         better=f"; {best} suits it better" if best else "",
         tried=f" (tried here with success: {best})" if best else "",
-        rebuild=REBUILD.format(name=name, preprocess="Preprocess(size=…, mean=…, std=…)"),
+        rebuild=REBUILD.format(name=name, preprocess=turn),
+        unseen=" and ".join(unseen),
     )

@@ -56,6 +56,17 @@ feeding_right ≥ - 0.35: more of its own images told right under another feedin
     learned wrong labels on a part of the images; and four deviations of chance
 feeding_told ≥ 1.5 2.0: for nets without batch norm: times as much told under another feeding, at equal scale of the
     logits: healthy at most 1.2; and a tenth of log K more in fact
+feeding_turned ≥ 1.5 1.8: times nearer to training, times more told, if images are turned over or moved: healthy 0.2 to
+    1.4, also where upside down is as good (0, 1 and 2); transposed 2 to 300; upside down, by 180° 1.5 to 14
+feeding_cut ≥ - 0.1: share of the images cut off more at one side than at the other: whole images and centre crops 0. A
+    warning needs batch norms far from training, or answers that tell more of images moved back
+# Whether its weights are its own.
+weights_not_loaded ≥ - 1: parts that look as if just made: healthy 0. Small or normally distributed layers count only
+    where something else is off, as one healthy net in ten has one of these by chance
+mixed_order ≥ 3.0 4.0: times nearer to training, the first batch norm off comes with its channels in another order:
+    healthy and wrongly fed 1 to 2.7; channels shuffled 4 to 400. Where another feeding suits better it takes 20
+mixed_jump ≥ - 20.0: times farther from training than all batch norms before it, and 0.25 at least: healthy at most 14
+    (and then 0.14); a block drawn anew 45 to 100, channels shuffled 20 to 130. Cut images reach 50: they are named
 # Whether it speaks for itself.
 batch_dependence ≥ 1e-3 0.02: how far answers move with the batch: healthy 1e-7, half precision 1e-3; batch norm in
     training mode 0.1 to 1
@@ -68,7 +79,9 @@ layer_degenerate ≤ - 0.3: effective rank relative to the layer that explains m
     channel 0.05 to 0.1, constant 0. Counts only where the layer explains less, too
 layer_too_early ≤ 0.9 0.8: share of the logits explained, relative to the best layer: healthy 0.98 to 1; the first of
     three blocks 0.3 to 0.55, the second 0.63 to 0.87
-# Labels.
+# Its answers and labels.
+normalised_answers ≤ - 5e-3: distance of the worst image's log Σ exp from 0, or of its sum from 1: logits 1 to 10; log
+    softmax and softmax up to 1e-6, in half precision 1e-3
 labels_permuted ≥ 0.08 0.15: right answers gained by renaming: healthy 0 (a label must lose most of its images to
     another); two of five labels changed 0.3, two of ten 0.15
 teachers_disagree ≥ 0.5 0.7: different answers where both are sure: healthy 0.1 to 0.55, where each has its own kind of

@@ -1,72 +1,157 @@
-"""What a run has moved: the weights of the nets that it trains beside those of its first checkpoint.
+"""Whether a teacher's weights are those it was trained to: parts that were never loaded, parts of another net."""
 
-Needs the nets, as `ka_explore.diagnosis.examine` does; the numbers stand beside those of the teachers.
-"""
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import numpy as np
 
-import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from ka_explore.diagnosis.evidence import Evidence, Examined, judged
+from ka_explore.diagnosis.feeding import signs_of
+from ka_explore.diagnosis.findings import Finding
+from ka_explore.diagnosis.numbers import number
+from ka_explore.diagnosis.thresholds import THRESHOLDS
+from ka_explore.probes.results import Scalars
 
-from ka_explore.errors import StoreError
+Norms = Sequence[Mapping[str, Any]]  # see `ka_explore.diagnosis.examine.norms_of`
 
-if TYPE_CHECKING:
-    from ka_explore.run.run import Run
+LEAST = 64  # weights of a layer below which nothing is said of how they were drawn
+SURE = 200  # from which no trained layer keeps all within the bounds of its start, as a few dozen may
+MANY = 1000  # for other starts, as a trained layer may look like one of them by chance
+SORTED = 20_000  # of a larger layer so many are held against a distribution
+CHANCE = 1.95  # distance of a sample from its own distribution that one in a thousand exceeds (Kolmogorov, Smirnov)
 
-
-def moved(run: "Run") -> dict[str, Any]:
-    """Which parts of the nets that the stages begun so far teach have the very bits of the first checkpoint.
-
-    Returns:
-        ``until``: the step looked at; ``parts``: how many modules have weights of their own, and ``still``: the names
-        of those of which none has moved; ``share``: of the parameters that are in these; ``norms``: how many of them
-        are batch norms that keep moments, and ``unfed``: the names of those that never saw a batch;
-        ``frozen``: the student's parameters that came with ``requires_grad=False`` although a stage trains them, and
-        ``frozen_share``: of its parameters. Empty before the first step.
-
-    Only the first of the modules that a stage trains counts, the net that it teaches: what helps it, such as the
-    decoder of a term without a weight, may rest.
-    """
-    with run.turn():
-        first = next(iter(run.checkpoints), run.step)
-        spans = zip(run.stages, run.boundaries, run.boundaries[1:], strict=False)
-        taught = [stage.trains[0] for stage, start, end in spans if stage.trains and start < run.step and end > first]
-        try:
-            before = run.store.load_checkpoint(first)["method"] if taught else {}
-        except StoreError:  # damaged: the run has noted it
-            before = {}
-        return compared(run.method, taught, before, run.method.came_frozen) | {"until": run.step} if before else {}
+OFF = 0.05  # divergence from which a batch norm is not at home
+FAR = 0.25  # the same for one after others that are: foreign images, too, bring late layers to half of that
+SORTED_OUT = 20  # times nearer in another order: channels were shuffled, however the images are fed
+HOME = 0.01  # divergence below which small samples are not told apart
 
 
-def compared(
-    method: nn.Module, taught: Sequence[nn.Module], before: Mapping[str, torch.Tensor], came_frozen: Collection[str]
-) -> dict[str, Any]:
-    """The numbers of `moved`, of these nets within a method, whose weights were once those ``before``."""
-    parts = {part for net in taught for part in net.modules()}
-    shown = {name: name.removeprefix("student.").removeprefix("module.") for name, _ in method.named_modules()}
-    sizes, still, unfed, norms = {}, [], [], 0
-    for name, part in method.named_modules():
-        own = {f"{name}.{key}": p.detach().cpu() for key, p in part.named_parameters(recurse=False)}
-        if part not in parts or not own:
+def weights_not_loaded(evidence: Evidence) -> Iterator[Finding]:
+    """Whether parts of a teacher are as they were made: random weights, batch norms that never saw a batch."""
+    for name, seen in evidence.examined().items():
+        parts: Mapping[str, Mapping[str, Any]] = seen.get("fresh", {})
+        poor = something_is_off(seen)
+        counted = {part: str(fresh["how"]) for part, fresh in parts.items() if fresh["sure"] or poor}
+        named = [repr(part) for part in list(counted)[:3]] + [f"{len(counted) - 3} more"] * (len(counted) > 3)
+        yield judged(
+            "weights_not_loaded",
+            float(len(counted)),
+            name,
+            {"share of its parameters": number(seen.get("fresh_share")), **dict(list(counted.items())[:5])},
+            parts=" and ".join(filter(None, (", ".join(named[:-1]), *named[-1:]))),
+            look="looks" if len(counted) == 1 else "look",
+        )
+
+
+def something_is_off(seen: Examined) -> bool:
+    """Whether a teacher's answers or batch norms are as poor as random parts would make them."""
+    norms: Norms = seen.get("norms", ())
+    told, order = number(seen["given"]["information"]), reordered(norms)[1]
+    if THRESHOLDS["says_nothing"].grade(told) != "fine" or THRESHOLDS["mixed_order"].grade(order) != "fine":
+        return True
+    far = bool(norms) and (norms[0]["divergence"] >= OFF or THRESHOLDS["mixed_jump"].grade(jump(norms)[1]) != "fine")
+    return far and not fed_better(seen)
+
+
+def fed_better(seen: Examined) -> bool:
+    """Whether another feeding mends what is wrong with a teacher."""
+    return any(sign.sure and sign.best for sign in signs_of(seen))
+
+
+def mixed_weights(evidence: Evidence) -> Iterator[Finding]:
+    """Whether a batch norm gets what it never got in training although those before it do, or channels reordered."""
+    for name, seen in evidence.examined().items():
+        norms: Norms = seen.get("norms", ())
+        if not norms:
             continue
-        sizes[name] = sum(p.numel() for p in own.values())
-        if all(torch.equal(p, before[key]) for key, p in own.items()):
-            still.append(name)
-        if isinstance(part, _BatchNorm) and part.num_batches_tracked is not None:
-            norms += 1
-            if int(part.num_batches_tracked) == 0:
-                unfed.append(shown[name])
-    trained = {id(p) for part in parts for p in part.parameters(recurse=False)}
-    own = {f"student.{name}": p for name, p in method.get_submodule("student").named_parameters()}
-    frozen = [name for name in own if name in came_frozen and id(own[name]) in trained]
-    return {
-        "parts": len(sizes),
-        "still": [shown[name] for name in still],
-        "share": sum(sizes[name] for name in still) / max(sum(sizes.values()), 1),
-        "norms": norms,
-        "unfed": unfed,
-        "frozen": sorted({shown[name.rpartition(".")[0]] for name in frozen}),
-        "frozen_share": sum(own[name].numel() for name in frozen) / max(sum(p.numel() for p in own.values()), 1),
-    }
+        leap, order = jump(norms), reordered(norms)
+        if fed_better(seen):  # it is not the weights' fault, unless channels in another order are at home
+            leap, order = (0, 0.0), order if order[1] >= SORTED_OUT else (0, 0.0)
+        figure = Scalars(
+            {norm["name"]: float(norm["divergence"]) for norm in norms},
+            unit="divergence from training",
+            title=f"{name}: how far its batch norms are from training, in the order in which they run",
+        )
+        for key, (place, value) in (("mixed_order", order), ("mixed_jump", leap)):
+            here, before = norms[place], [norm["divergence"] for norm in norms[:place]]
+            numbers = {"layer": here["name"], "its divergence from training": here["divergence"]}
+            numbers |= {"the largest before it": max(before)} if before else {}
+            numbers |= {"with channels in the order that fits best": here["reordered"]} if here["reordered"] else {}
+            yield judged(
+                key,
+                value,
+                name,
+                numbers,
+                result=figure,
+                layer=here["name"],
+                before=", though all before it is" if place else "",
+            )
+
+
+def jump(norms: Norms) -> tuple[int, float]:
+    """Where the first batch norm is that is far from training, and how many times farther than all before it."""
+    place = next((i for i, norm in enumerate(norms) if norm["divergence"] >= FAR), 0)
+    before = max((norm["divergence"] for norm in norms[:place]), default=math.inf)
+    return place, norms[place]["divergence"] / max(before, HOME) if norms else 0.0
+
+
+def reordered(norms: Norms) -> tuple[int, float]:
+    """Where the first batch norm is that is not at home, and how many times nearer another order of channels is."""
+    for place, norm in enumerate(norms):
+        if norm["reordered"] is not None:
+            return place, norm["divergence"] / max(norm["reordered"], 1e-6)
+    return 0, 0.0
+
+
+def drawn(weight: np.ndarray, bias: np.ndarray | None = None) -> tuple[str, bool]:
+    """How a layer's weights look as if freshly drawn, and whether that is no chance; empty where they do not.
+
+    Held against the usual random starts: uniform within the bounds of torch, Glorot, He and LeCun, and normal with
+    their deviations or 0.02 or 0.01.
+
+    Args:
+        weight: (output, input, …) of a convolution or linear map.
+        bias: (output,), None where there is none. It starts at 0, or uniform within 1 / √(number of inputs).
+    """
+    values = weight.ravel().astype(np.float64)
+    count, inputs, outputs = len(values), weight[0].size, weight.size // weight.shape[1]
+    within = 1 + 1e-3  # what half precision rounds
+    if count < LEAST or (bias is not None and np.abs(bias).max() > within / math.sqrt(inputs)):
+        return "", False
+    if uneven(weight, 0) > 4 or uneven(weight, 1) > 4:  # training makes some channels matter more
+        return "", False
+    ordered = np.sort(values[:: -(-count // SORTED)])
+    most, deviation = float(np.abs(values).max()), math.sqrt(float(np.square(values).mean()))
+    both = 2 / (inputs + outputs)
+    for variance in (1 / 3 / inputs, *((1 / inputs, 2 / inputs, 2 / outputs, both) if count >= MANY else ())):
+        bound = math.sqrt(3 * variance)
+        if bound * (1 - 20 / count) <= most <= bound * within and follows(ordered, ordered / bound / 2 + 0.5):
+            return f"uniform within {bound:.3g}", count >= SURE
+    for variance in (1 / inputs, 2 / inputs, 2 / outputs, both, 0.02**2, 0.01**2) if count >= MANY else ():
+        usual = math.sqrt(variance)
+        if abs(deviation / usual - 1) < 4 / math.sqrt(2 * count) and follows(ordered, normal(ordered / usual)):
+            return f"normal with deviation {usual:.3g}", bias is not None and not bias.any()
+    return "", False
+
+
+def uneven(weight: np.ndarray, axis: int) -> float:
+    """How far the channels' mean squares differ more than by chance, in deviations of what independent draws show."""
+    rows = np.moveaxis(weight.astype(np.float64), axis, 0).reshape(weight.shape[axis], -1)
+    squares = np.square(rows).mean(axis=1)
+    spread = (np.square(squares - squares.mean()) * rows.shape[1] / (2 * squares.mean() ** 2 + 1e-300)).sum()
+    return float((spread - len(rows)) / math.sqrt(2 * len(rows)))
+
+
+def follows(ordered: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether ordered values may come from a distribution, given its distribution function at each of them."""
+    steps = np.arange(len(ordered) + 1) / len(ordered)
+    far = max(float(np.abs(expected - steps[1:]).max()), float(np.abs(expected - steps[:-1]).max()))
+    return math.sqrt(len(ordered)) * far < CHANCE
+
+
+def normal(values: np.ndarray) -> np.ndarray:
+    """The distribution function of the standard normal distribution."""
+    from scipy.special import ndtr
+
+    return np.asarray(ndtr(values))

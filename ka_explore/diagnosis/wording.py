@@ -60,12 +60,44 @@ feeding_told 9 wrong_preprocessing
 feeding_size 9 wrong_preprocessing
     title: Teacher {subject!r} is fed images of the wrong size{better}.
     measure: times as much told at another size
+feeding_turned 9 wrong_preprocessing
+    title: Teacher {subject!r} is fed images that are turned over or moved{better}.
+    measure: times nearer to training, times more told, under another feeding
+feeding_cut 9 wrong_preprocessing
+    title: Teacher {subject!r} is fed images of which a part is cut off: {unseen} never reaches it.
+    measure: cut off more at one side than at the other (share)
+weights_not_loaded 9.2
+    title: Weights of teacher {subject!r} were not loaded: {parts} {look} as if just made.
+    measure: parts as they are before training
+    why: A part with random weights, or a batch norm that never saw a batch, makes noise of all that comes after it, in
+        features and answers alike.
+    attempt: Load the weights of {subject!r} again, and look which names do not match (a prefix such as module., another
+        head).
+    code: print(module.load_state_dict(weights, strict=False))  # missing and unexpected names: both must be empty
+mixed_order 9.1 mixed_weights
+    title: The weights of teacher {subject!r} do not belong together: from {layer!r} on nothing is as it was in
+        training{before}.
+    measure: times nearer to training with channels in another order
+    why: Statistics or weights of another net, or of channels in another order, make noise of what the layers before
+        them say.
+    attempt: Load all weights of {subject!r} from one checkpoint, and look how {layer!r} and what feeds it were
+        converted.
+    code: print(module.load_state_dict(weights, strict=True))
+mixed_jump 9.1 mixed_weights
+    measure: times farther from training than all batch norms before
 labels_permuted 8
     title: The label columns of teacher {subject!r} are permuted: what it calls {moved}.
     measure: right answers gained by renaming
     why: The student learns the wrong names faithfully: it agrees with the teacher and is wrong.
     attempt: Give {subject!r} its labels in the order of its logits.
     code: Teacher({subject!r}, module, labels={renamed}, layers=…)
+normalised_answers 7.5
+    title: Teacher {subject!r} puts out {kind}, not logits.
+    measure: distance from sums of 1
+    why: Soft targets are a softmax of the answers. One of probabilities is nearly flat; and log-probabilities are on
+        one level for every image, so that beside another teacher's logits they do not say whose image it is.
+    attempt: Return what goes into the last softmax of {subject!r}{otherwise}.
+    code: {reading}
 says_nothing 7
     title: Teacher {subject!r} says nearly the same of every image: it looks untrained, or is not fed properly.
     measure: told by its answers (share of log K)

@@ -66,7 +66,7 @@ def name_of_fork(name: str) -> str:
 
 
 def images_like(pool: Pool, images: Any) -> Images:
-    """The images, if a pool takes them. Raises InputError otherwise, or if they are of another shape than this one's."""
+    """The images, if a pool takes them. Raises InputError otherwise, and for another shape than this pool's."""
     found, wanted = Images(images, value_range=pool.images.value_range), pool.images.shape
     if found.shape != wanted:
         raise InputError(

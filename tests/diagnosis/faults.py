@@ -474,6 +474,76 @@ class Pushed:
         return logits + logits.new_tensor(self.push)
 
 
+# Weights, images and answers as public bug reports have them.
+
+
+def turned(problem: Problem, how: tuple[str, tuple[Any, ...]]) -> Case:
+    """The first teacher gets the images turned over or moved: an operation of tensors and its arguments."""
+    own, (operation, arguments) = problem.teachers[0].preprocess, how
+    return Case(
+        with_teacher(problem, 0, preprocess=lambda images: own(getattr(images, operation)(*arguments))), steps=60
+    )
+
+
+def cut(problem: Problem, sides: tuple[float, float]) -> Case:
+    """The first teacher never sees a share of the rows at the top and of the columns at the left."""
+    own = problem.teachers[0].preprocess
+
+    def prepare(images: Tensor) -> Tensor:
+        top, left = (round(share * size) for share, size in zip(sides, images.shape[2:], strict=True))
+        return own(images[:, :, top:, left:])
+
+    return Case(with_teacher(problem, 0, preprocess=prepare), steps=60)
+
+
+def spoilt(spoil: Callable[[nn.Sequential, Any], None]) -> Callable[[Problem, Any], Case]:
+    """Weights of the first teacher are spoilt: ``spoil(net, strength)``."""
+
+    def make(problem: Problem, strength: Any) -> Case:
+        module = copy.deepcopy(problem.teachers[0].module)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(5)
+            spoil(module, strength)
+        return Case(with_teacher(problem, 0, module=module), steps=60)
+
+    return make
+
+
+def half_loaded(net: nn.Sequential, what: str) -> None:
+    """Parts are drawn anew: the first convolution, the convolutions of the last block, that block, half of the net."""
+    parts = list(net)
+    convolutions = [part for part in net.modules() if isinstance(part, nn.Conv2d)]
+    chosen = {
+        "first convolution": convolutions[:1],
+        "last convolutions": [part for part in parts[-2].modules() if isinstance(part, nn.Conv2d)],
+        "last block": parts[-2].modules(),
+        "half": [part for child in parts[len(parts) // 2 :] for part in child.modules()],
+        "statistics": [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)],
+    }[what]
+    for part in chosen:
+        again = getattr(part, "reset_running_stats" if what == "statistics" else "reset_parameters", None)
+        if again is not None:
+            again()
+
+
+def shuffled(net: nn.Sequential, which: str) -> None:
+    """The statistics of the first, a middle, the last or all batch norms are of other channels."""
+    norms = [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in {"first": norms[:1], "middle": norms[1:2], "last": norms[-1:], "all": norms}[which]:
+        order = torch.randperm(norm.num_features)
+        norm.running_mean.copy_(norm.running_mean[order])
+        norm.running_var.copy_(norm.running_var[order])
+
+
+def normalised(problem: Problem, how: tuple[str, int]) -> Case:
+    """The first teachers put out probabilities or their logarithms, of so many teachers."""
+    kind, count = how
+    for place in range(min(count, len(problem.teachers))):
+        own = problem.teachers[place].read
+        problem = with_teacher(problem, place, read=lambda output, own=own: getattr(own(output), kind)(dim=1))
+    return Case(problem, steps=60)
+
+
 FED = ("wrong_preprocessing",)
 FAULTS: Mapping[str, Fault] = {
     "images offset": Fault(
@@ -512,8 +582,54 @@ FAULTS: Mapping[str, Fault] = {
         batch_normed,
     ),
     "dropout left on": Fault(("random_answers",), {"0.1": 0.1, "0.5": 0.5}, ("0.5",), ("digits", "mnist"), noisy),
+    "images turned over": Fault(
+        FED,
+        {
+            "by 180°": ("flip", (2, 3)),
+            "upside down": ("flip", (2,)),
+            "moved": ("roll", ((2, 2), (2, 3))),
+            "by 90°": ("rot90", (1, (2, 3))),
+            "transposed": ("transpose", (2, 3)),
+        },
+        ("upside down", "by 90°", "transposed"),
+        ("digits", "mnist", "few"),
+        turned,
+    ),
+    "images cut": Fault(
+        FED,
+        {"1/8": (0.125, 0.125), "top": (0.25, 0.0), "1/4": (0.25, 0.25)},
+        ("top", "1/4"),
+        ("digits", "mnist", "four"),
+        cut,
+    ),
+    "teacher half loaded": Fault(
+        ("weights_not_loaded",),
+        {k: k for k in ("first convolution", "last convolutions", "last block", "statistics", "half")},
+        ("first convolution", "last convolutions", "last block", "statistics", "half"),
+        ("digits", "mnist", "four"),
+        spoilt(half_loaded),
+    ),
+    "statistics of other channels": Fault(
+        ("mixed_weights",),
+        {k: k for k in ("last", "first", "middle", "all")},
+        ("first", "middle", "all"),
+        ("digits", "mnist", "four"),
+        spoilt(shuffled),
+    ),
+    "answers normalised": Fault(
+        ("normalised_answers",),
+        {
+            "all log_softmax": ("log_softmax", 99),
+            "one log_softmax": ("log_softmax", 1),
+            "one softmax": ("softmax", 1),
+            "all softmax": ("softmax", 99),
+        },
+        ("one log_softmax", "one softmax", "all softmax"),
+        ("digits", "mnist", "four"),
+        normalised,
+    ),
     "teacher untrained": Fault(
-        ("says_nothing", "wrong_preprocessing"),
+        ("weights_not_loaded", "says_nothing", "wrong_preprocessing"),
         {"head": "head", "all": "all"},
         ("all",),
         ("digits", "four", "fashion"),

@@ -28,8 +28,21 @@ OPTIONS = {
 def measured(**changes):
     return {
         "information": 0.6, "spread": 0.6, "confidence": 0.8, "scale": 2.0, "level": 3.0, "mismatch": 0.01,
-        "first": 0.001, "right": 0.9, **changes,
+        "first": 0.001, "right": 0.9, "own": 60, "sums": 3.0, "level_most": 5.0, "low": -4.0, **changes,
     }  # fmt: skip
+
+
+def norms(*divergences, reordered=None):
+    """Batch norms of which the first that is not at home has channels that come in another order."""
+    off = next((place for place, far in enumerate(divergences) if far >= 0.05), None)
+    return [
+        {
+            "name": f"norm {i}",
+            "divergence": far,
+            "reordered": (far if reordered is None else reordered) if i == off else None,
+        }
+        for i, far in enumerate(divergences)
+    ]
 
 
 def layer(**changes):
@@ -168,6 +181,9 @@ def slow(i):
 
 BAD = {
     "wrong_preprocessing": lambda e: with_teacher(e, given=measured(mismatch=0.9)),
+    "weights_not_loaded": lambda e: with_teacher(e, fresh={"head": {"how": "uniform within 0.1", "sure": True}}),
+    "mixed_weights": lambda e: with_teacher(e, norms=norms(0.001, 0.002, 0.7)),
+    "normalised_answers": lambda e: with_teacher(e, given=measured(sums=1e-7, low=0.0)),
     "train_mode_batch_norm": lambda e: with_teacher(e, batch_dependence=0.4),
     "random_answers": lambda e: with_teacher(e, noise=0.4, batch_dependence=0.4),
     "says_nothing": lambda e: with_teacher(e, given=measured(information=0.001, spread=0.02)),
@@ -229,6 +245,74 @@ def test_each_fault_is_named_first_or_second(name):
     assert found.why
     assert found.evidence
     assert found.attempts
+
+
+def turned(**ways):
+    """The same images turned over and moved: as far from home and told as the ways say, else as poorly as usual."""
+    poor = measured(mismatch=0.05, information=0.3, right=0.4)
+    names = ("transposed", "upside down", "moved down", "moved back into view")
+    return {"as given": measured()} | dict.fromkeys(names, poor) | {k.replace("_", " "): w for k, w in ways.items()}
+
+
+def test_images_turned_over_moved_or_cut_are_wrong_feeding():
+    better = measured(mismatch=0.002, information=0.7)
+    good = with_teacher(healthy(), turned=turned(), cut=dict.fromkeys(("top", "bottom", "left", "right"), 0.0))
+    assert judge(good).found == ()
+    findings = judge(with_teacher(good, turned=turned(transposed=better)))
+    assert findings.names == ("wrong_preprocessing",)
+    assert "transposed suits it better" in findings[0].title
+    assert "images.transpose(2, 3)" in findings[0].attempts[0].code
+    # as good either way, as zeros and ones upside down; or better by what is told alone, with batch norms that mind
+    assert judge(with_teacher(good, turned=turned(upside_down=measured(information=0.65)))).found == ()
+    assert judge(with_teacher(good, turned=turned(upside_down=measured(mismatch=0.02, information=0.9)))).found == ()
+    labels = with_teacher(good, turned={**turned(moved_down=measured(right=0.9)), "as given": measured(right=0.3)})
+    assert judge(labels).names[0] == "wrong_preprocessing"
+    cut = {"top": 0.25, "bottom": 0.0, "left": 0.0, "right": 0.0}
+    minds = judge(with_teacher(good, cut=cut, turned=turned(moved_back_into_view=better)))
+    assert "25% at the top" in minds[0].title
+    assert minds[0].grade == "warning"
+    assert [f.grade for f in judge(with_teacher(good, cut=cut))] == ["note"]  # as it was trained, for all that is known
+    assert judge(with_teacher(good, cut={**cut, "bottom": 0.25})).found == ()  # centre crops are usual
+
+
+def test_weights_are_told_from_feeding_by_where_it_begins():
+    good = with_teacher(healthy(), norms=norms(0.001, 0.004, 0.12))
+    assert judge(good).found == ()
+    assert judge(with_teacher(good, norms=norms(0.3, 0.4, 0.5))).found == ()  # from the first on: it is the images
+    assert judge(with_teacher(good, norms=norms(0.3, 0.4, 0.5, reordered=0.001))).names == ("mixed_weights",)
+    assert judge(with_teacher(good, norms=norms(0.001, 0.4, 0.5))).names == ("mixed_weights",)
+    resized = {"double the size": measured(mismatch=0.001, spread=1.0)}
+    fed = with_teacher(good, norms=norms(0.001, 0.4), given=measured(mismatch=0.2, spread=0.3), alternatives=resized)
+    assert judge(fed).names == ("wrong_preprocessing",)
+    reorders = with_teacher(fed, norms=norms(0.001, 0.4, reordered=0.08))
+    assert judge(reorders).names == ("wrong_preprocessing",)  # other images suit other channels
+    assert judge(with_teacher(fed, norms=norms(0.001, 0.4, reordered=0.001))).names[0] == "mixed_weights"
+    # a small layer may look new by chance; where something is off, it is not
+    small = {"stem": {"how": "uniform within 0.333", "sure": False}}
+    assert judge(with_teacher(good, fresh=small)).found == ()
+    off = {"fresh": small, "norms": norms(0.3, 0.4), "given": measured(mismatch=0.35)}
+    assert judge(with_teacher(good, **off)).names == ("wrong_preprocessing",)  # which another feeding mends
+    findings = judge(with_teacher(good, **off, alternatives={"standardised": measured(mismatch=0.34)}))
+    assert findings.names == ("weights_not_loaded", "wrong_preprocessing")
+    assert findings[1].because == findings[0].title
+    many = {f"layer{i}": {"how": "normal with deviation 0.02", "sure": True} for i in range(9)}
+    assert "'layer0', 'layer1', 'layer2' and 6 more look" in judge(with_teacher(good, fresh=many))[0].title
+
+
+def test_logarithms_of_probabilities_are_a_warning_beside_logits_and_a_note_among_themselves():
+    log = {"given": measured(level_most=1e-6)}
+    beside = judge(with_teacher(healthy(), **log))
+    assert [(f.name, f.grade) for f in beside] == [("normalised_answers", "warning")]
+    assert [dict(attempt.changes) for attempt in beside[0].attempts] == [{}, {"targets": "standardised"}]
+    everyone = healthy()
+    seen = {name: {**found, **log} for name, found in everyone.examination["teachers"].items()}
+    everyone = dataclasses.replace(everyone, examination={"teachers": seen})
+    assert [(f.name, f.grade) for f in judge(everyone)] == [("normalised_answers", "note")] * 2
+    assert judge(with_teacher(healthy(teachers=1), **log))[0].grade == "note"
+    flat = judge(with_teacher(healthy(teachers=1), given=measured(sums=1e-6, low=0.0)))
+    assert flat[0].grade == "warning"
+    assert ".log()" in flat[0].attempts[0].code
+    assert judge(with_teacher(healthy(), given=measured(sums=1e-6, low=-0.1))).found == ()  # they only add up to 1
 
 
 def test_shared_labels_bring_two_more_checks():

@@ -16,7 +16,7 @@ from ka_explore import METHODS, Pool, Run
 from ka_explore.diagnosis import EXPLAINS, diagnose, explains, judge
 from ka_explore.diagnosis.findings import Attempt, Finding
 from ka_explore.diagnosis.numbers import distinct
-from ka_explore.diagnosis.weights import moved
+from ka_explore.diagnosis.trained import moved
 
 
 def beside(name):
