@@ -35,12 +35,12 @@ OTHERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("hint", "value"), FITTING, ids=repr)
+@pytest.mark.parametrize(("hint", "value"), FITTING, ids=lambda one: repr(one).partition(" at 0x")[0])
 def test_what_fits_its_hint_passes(hint, value):
     assert fits(value, hint)
 
 
-@pytest.mark.parametrize(("hint", "value"), OTHERS, ids=repr)
+@pytest.mark.parametrize(("hint", "value"), OTHERS, ids=lambda one: repr(one).partition(" at 0x")[0])
 def test_what_does_not_fit_is_found_and_told_in_words(hint, value):
     assert not fits(value, hint)
     assert not {"typing", "<class"} & set(in_words(hint).split())

@@ -257,7 +257,11 @@ def test_what_a_preprocess_cannot_do_is_told_by_name(changes, message):
         Preprocess.from_processor(SETTINGS | changes)
 
 
-@pytest.mark.parametrize("thing", [None, 3, "vit", {}, nn.Identity(), lambda images: images, Preprocess()], ids=repr)
+@pytest.mark.parametrize(
+    "thing",
+    [None, 3, "vit", {}, nn.Identity(), lambda images: images, Preprocess()],
+    ids=lambda thing: type(thing).__name__,
+)
 def test_what_is_no_processor_is_refused(thing):
     with pytest.raises(InputError, match="expected an image processor"):
         Preprocess.from_processor(thing)
