@@ -259,9 +259,8 @@ def test_a_folder_that_does_not_tell_what_was_said_opens(says, tiny_problem, tmp
             teacher["says"] = says
     path.write_text(json.dumps(about))
     assert Run.open(run.folder, problem).advance(2).step == 2
-    for teachers in ([], None, 3, [1, 2]):
-        path.write_text(json.dumps(about | {"teachers": teachers}))
-        assert Run.open(run.folder, problem).advance(1).step == 1
+    path.write_text(json.dumps(about | {"teachers": []}))
+    assert Run.open(run.folder, problem).advance(None).step == 3
 
 
 # What a kill leaves

@@ -48,3 +48,12 @@ def test_what_a_run_of_any_method_writes_is_read_again(problem, tmp_path, method
 def test_every_word_of_the_vocabulary_has_its_axes():
     words = {word for pattern in VOCABULARY for word in re.findall("[a-z_]+", pattern)}
     assert words == set(AXES)
+
+
+@pytest.mark.parametrize("shape", [{"teachers": 4, "tasks": 2}, {"overlap": True}, {"labels": False}, {"teachers": 1}])
+@pytest.mark.parametrize("method", ["common_feature", "distillation"])
+def test_what_runs_of_any_problem_write_is_read_again(tiny_problem, tmp_path, method, shape):
+    run = Run(tiny_problem(**shape), method, folder=tmp_path / "run", steps=4, batch_size=8, snapshot_every=2)
+    run.advance(None, progress=False)
+    assert [Store(run.folder).load_snapshot(step).step for step in (0, 2, 4)] == [0, 2, 4]
+    assert Run.open(run.folder, run.problem).notes == ()

@@ -244,7 +244,7 @@ def check_snapshot(snapshot: Snapshot, step: int, teachers: Collection[str] | No
     for teacher, known in snapshot.knows.items():
         demand(known and all(is_whole(c, 0, len(snapshot.classes) - 1) for c in known), f"classes of {teacher!r}")
         demand(len({snapshot.classes[c][0] for c in known}) == 1, f"one task of {teacher!r}")
-    demand(teachers is None or list(snapshot.knows) == list(teachers), f"teachers {teachers}")
+    demand(teachers is None or sorted(snapshot.knows) == sorted(teachers), f"teachers {teachers}")
     for name, array in snapshot.arrays.items():
         kind, *rest = name.split("/")
         demand(array.dtype.kind in "fiu" and array.ndim == AXES[kind], f"numbers with {AXES[kind]} axes as {name!r}")

@@ -80,6 +80,7 @@ BROKEN = {
     "not_reconstructable": [fault("common width too small", "1"), healthy(reconstruction_weight=1e-3)],
     "overconfident": [fault("teacher over-confident", "10")],
     "underconfident": [fault("teacher under-confident", "0.05")],
+    "normalised_answers": [fault("answers normalised", "one log_softmax")],
     "whose_image": [fault("whose image it is", "30"), healthy("distillation", soft_target="restricted", steps=20)],
 }
 QUICK = ("rate_too_low-1", "dominating_teacher-1")
@@ -92,7 +93,7 @@ ROWS = [
 
 def number_of(finding, findings, run):
     """What a finding is about, in another diagnosis; NaN where that judges it no more."""
-    if finding.name in ("overconfident", "underconfident"):
+    if finding.name in ("overconfident", "underconfident", "normalised_answers"):
         last = run.snapshot()
         joint = softmax(last.arrays["scores"])[:, list(last.knows[finding.subject])].sum(axis=1).mean()
         return abs(float(joint) - len(last.knows[finding.subject]) / len(last.classes))

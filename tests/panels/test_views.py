@@ -106,7 +106,7 @@ def test_rows_sent_one_by_one_give_the_same_as_all_at_once(run, monkeypatch):
     branch = Branch(folder=run.folder)
     rows, branch.rows = branch.rows, branch.rows[:3]
     with desk_of(branch) as session:
-        session.changed = session.receive = lambda *_: None  # this thread alone draws
+        session.changed = session.receive = session.soon = lambda *_, **__: None  # this thread alone draws
         panel = History(session)
         finish(panel)
         screen = Rows(panel)
@@ -555,7 +555,7 @@ def test_all_views_of_any_run(tiny_problem, case):
     branch = Branch(made)
     original = made.snapshot()
     with desk_of(branch) as session:
-        session.changed = session.receive = lambda *_: None  # this thread alone draws
+        session.changed = session.receive = session.soon = lambda *_, **__: None  # this thread alone draws
         for change in (lambda snapshot: snapshot, with_nan, first_sample):
             branch.live = change(replace(original, step=1000))
             session.look_at(1000.0)
