@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import copy
 import dataclasses
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from ka_explore.problem.teachers import rebuilt
 from ka_explore.run.environment import computing, environment
 
 ROOT = Path(__file__).parents[2]
+PARTS = ("injected", "aside", "healthy")
 
 
 def overlapping() -> Problem:
@@ -834,9 +836,16 @@ def problem_named(name: str) -> Problem:
     return PROBLEMS[name]()
 
 
+def set_aside() -> Mapping[str, Fault]:
+    """The faults that the diagnosis was written without."""
+    import unseen  # beside this file; it is made of what stands here
+
+    return unseen.UNSEEN
+
+
 def row(fault: str, strength: str, problem: str) -> dict[str, Any]:
     """Where the right finding stands, and what else is found."""
-    about = FAULTS[fault]
+    about = {**FAULTS, **set_aside()}[fault]
     with computing(threads=1), tempfile.TemporaryDirectory() as folder:
         case = about.make(problem_named(problem), about.strengths[strength])
         findings = outcome(case, Path(folder) / "run")
@@ -844,23 +853,23 @@ def row(fault: str, strength: str, problem: str) -> dict[str, Any]:
     return {"strong": strength in about.strong, "place": place_of(about, findings), "said": said}
 
 
-def all_rows(only: Sequence[str] = ()) -> dict[str, dict[str, str]]:
+def all_rows(faults: Mapping[str, Fault], only: Sequence[str] = ()) -> dict[str, dict[str, str]]:
     """What is asked of every fault, strength and problem, by name."""
     return {
         f"{name}/{strength}-{problem}".replace("1/255", "1 by 255").replace(" ", "-"): {
             "fault": name, "strength": strength, "problem": problem,
         }
-        for name, fault in FAULTS.items()
+        for name, fault in faults.items()
         for problem in fault.problems
         for strength in fault.strengths
         if not only or any(part in name for part in only)
     }  # fmt: skip
 
 
-def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+def table(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, Fault]) -> str:
     """A line a fault as Markdown: how often it is found where it is strong, and where it is not."""
     lines = ["| fault | named by | strong: first or second | weaker: named at all |", "| --- | --- | ---: | ---: |"]
-    for name, fault in FAULTS.items():
+    for name, fault in faults.items():
         mine = [found for found in rows.values() if found["fault"] == name]
         strong = [found["place"] in (1, 2) for found in mine if found["strong"]]
         weak = [found["place"] > 0 for found in mine if not found["strong"]]
@@ -869,26 +878,58 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run what is missing; if nothing is left out, write the file and the page, else print the tables."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("runs/faults"), help="where rows are kept")
-    parser.add_argument("--only", nargs="+", default=[], help="parts of faults' names; then no healthy run either")
-    parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
-    chosen = parser.parse_args()
-    asked = all_rows(chosen.only)
-    rows = kept_rows(chosen.folder / "faults", asked, row, jobs=chosen.jobs, title="faults", progress=True)
-    faults = {name: {**asked[name], **found} for name, found in rows.items()}
-    if chosen.only:
-        print(table(faults))  # noqa: T201
-        return
+def recall_and_precision(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, Fault]) -> str:
+    """A sentence: how many faults are named first or second, and how many warnings that stand there name one."""
+    hit = sum(found["place"] in (1, 2) for found in rows.values())
+    first = [(said, found["fault"]) for found in rows.values() for said in found["said"][:2] if "(note)" not in said]
+    right = sum(said in faults[fault].named for said, fault in first)
+    silent = sum(all("(note)" in said for said in found["said"]) for found in rows.values())
+    return (
+        f"Named first or second: {hit} of {len(rows)}, a recall of {hit / len(rows):.2f}. Of the {len(first)} warnings "
+        f"in these places {right} name the fault, a precision of {right / max(len(first), 1):.2f}. {silent} runs got "
+        "no warning at all."
+    )
+
+
+def quotes(found: Mapping[str, Any]) -> dict[str, str]:
+    """What docs quote of the parts that there are of ``docs/faults.json``, by part."""
     import healthy
 
-    found = {"faults": faults, "healthy": healthy.rows(chosen.folder / "healthy", jobs=chosen.jobs)}
-    write_json({"about": environment(torch.device("cpu")), **found}, ROOT / "docs" / "faults.json", levels=2)
-    tables = {"injected": table(faults), "healthy": healthy.table(found["healthy"])}
-    page = ROOT / "docs" / "looking.md"
-    page.write_text(quoted(page.read_text(encoding="utf-8"), "faults", tables), encoding="utf-8")
+    made = {
+        "injected": lambda rows: table(rows, FAULTS),
+        "aside": lambda rows: f"{table(rows, set_aside())}\n\n{recall_and_precision(rows, set_aside())}",
+        "healthy": healthy.table,
+    }
+    return {part: make(found[part]) for part, make in made.items() if part in found}
+
+
+def main() -> None:
+    """Run what is missing; write the file and the page, part by part, or print the table of some faults."""
+    import healthy
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("runs/faults"), help="where rows are kept")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--only", nargs="+", default=[], help="parts of the names of faults to print the table of")
+    parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
+    chosen = parser.parse_args()
+    file, page = ROOT / "docs" / "faults.json", ROOT / "docs" / "looking.md"
+    for part in chosen.parts:
+        folder = chosen.folder / part
+        if part == "healthy":
+            rows = healthy.rows(folder, jobs=chosen.jobs)
+        else:
+            faults = FAULTS if part == "injected" else set_aside()
+            asked = all_rows(faults, chosen.only)
+            told = kept_rows(folder, asked, row, jobs=chosen.jobs, title=part, progress=True)
+            rows = {name: {**asked[name], **answer} for name, answer in told.items()}
+            if chosen.only:
+                print(table(rows, {name: faults[name] for name in {row["fault"]: 0 for row in rows.values()}}))  # noqa: T201
+                continue
+        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        found = {name: rows if name == part else known[name] for name in PARTS if name == part or name in known}
+        write_json({"about": environment(torch.device("cpu")), **found}, file, levels=2)
+        page.write_text(quoted(page.read_text(encoding="utf-8"), "faults", quotes(found)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,28 +5,15 @@ against the threshold; where that is of a teacher, which no option of a run chan
 """
 
 import contextlib
-import importlib.util
-import sys
-from pathlib import Path
 
+import faults
 import pytest
+import test_checks as checks
 import torch
 
 from ka_explore import Diverged, Run
 from ka_explore.diagnosis import THRESHOLDS, diagnose
 from ka_explore.probes.logits import softmax
-
-
-def beside(name):
-    """A file of this folder, which tests cannot import by name."""
-    spec = importlib.util.spec_from_file_location(f"diagnosis_{name}", Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-faults, checks = beside("faults"), beside("test_checks")
 
 
 def fault(name, strength, problem="digits", **options):

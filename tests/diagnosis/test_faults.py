@@ -4,28 +4,16 @@ Here each fault's strongest strength on the last of its small problems (8×8 dig
 ones on two teachers; all strengths and problems by ``make faults``, whose table docs quote.
 """
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
+import faults
 import pytest
+import unseen
 
 from ka_explore import Run, toy
 from ka_explore.benchmark.rows import MARKED, quoted
 from ka_explore.diagnosis import diagnose
 
-
-def beside(name):
-    """A file of this folder, which tests cannot import by name."""
-    spec = importlib.util.spec_from_file_location(f"diagnosis_{name}", Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-faults, healthy = beside("faults"), beside("healthy")
 SMALL = ("digits", "four", "overlap")
 QUICK = [
     ("batch norm in training mode", "functional", "digits"),
@@ -51,37 +39,50 @@ def test_a_strong_fault_is_named_first_or_second(name, label, problem):
     assert faults.place_of(fault, findings) in (1, 2), str(findings)
 
 
-def once_there(test):
-    """For a test of what ``make faults`` found; before it was run there is nothing to be tested."""
-    return test if (faults.ROOT / "docs" / "faults.json").exists() else None
+FOUND = json.loads(FILE.read_text(encoding="utf-8")) if (FILE := faults.ROOT / "docs" / "faults.json").exists() else {}
+"""What ``make faults`` found, by part."""
 
 
-@once_there
+def once_there(part):
+    """For a test of a part that the file has; of one that was not run yet there is nothing to be tested."""
+    return lambda test: test if part in FOUND else None
+
+
 def test_docs_quote_what_make_faults_found():
-    found = json.loads((faults.ROOT / "docs" / "faults.json").read_text(encoding="utf-8"))
     page = (faults.ROOT / "docs" / "looking.md").read_text(encoding="utf-8")
-    tables = {"injected": faults.table(found["faults"]), "healthy": healthy.table(found["healthy"])}
-    assert {name for _, kind, name, _ in MARKED.findall(page) if kind == "faults"} == set(tables)
-    assert quoted(page, "faults", tables) == page, "docs/looking.md differs from docs/faults.json: make faults"
+    assert {name for _, kind, name, _ in MARKED.findall(page) if kind == "faults"} == set(faults.PARTS)
+    assert quoted(page, "faults", faults.quotes(FOUND)) == page, (
+        "docs/looking.md differs from docs/faults.json: make faults"
+    )
 
 
-@once_there
+@once_there("injected")
 def test_make_faults_injected_all_of_them_and_strong_ones_are_named():
-    found = json.loads((faults.ROOT / "docs" / "faults.json").read_text(encoding="utf-8"))
-    asked = faults.all_rows()
-    assert set(found["faults"]) == set(asked)
-    missed = [name for name, row in found["faults"].items() if row["strong"] and row["place"] not in (1, 2)]
-    assert missed == []
-    assert [name for name, row in found["healthy"].items() if row["warnings"]] == []
+    assert set(FOUND["injected"]) == set(faults.all_rows(faults.FAULTS))
+    assert [name for name, row in FOUND["injected"].items() if row["strong"] and row["place"] not in (1, 2)] == []
+
+
+@once_there("aside")
+def test_make_faults_injected_those_set_aside_and_counts_them():
+    rows = FOUND["aside"]
+    assert set(rows) == set(faults.all_rows(unseen.UNSEEN))
+    named = sum(row["place"] in (1, 2) for row in rows.values())
+    assert f"Named first or second: {named} of {len(rows)}, " in faults.recall_and_precision(rows, unseen.UNSEEN)
+    assert not set(unseen.UNSEEN) & set(faults.FAULTS)
+
+
+@once_there("healthy")
+def test_make_faults_gave_no_healthy_run_a_warning():
+    assert [name for name, row in FOUND["healthy"].items() if row["warnings"]] == []
 
 
 def test_a_row_of_the_table_says_where_the_finding_stands():
     row = faults.row("images offset", "3", "digits")
     assert (row["strong"], row["place"]) == (True, 1)
     assert row["said"][0] == "wrong_preprocessing"
-    names = [name for name in faults.all_rows(["images offset"]) if name.endswith("digits")]
+    names = [name for name in faults.all_rows(faults.FAULTS, ["images offset"]) if name.endswith("digits")]
     assert names == ["images-offset/1-digits", "images-offset/3-digits"]
-    line = faults.table({"one": {"fault": "images offset", **row}}).splitlines()[2]
+    line = faults.table({"one": {"fault": "images offset", **row}}, faults.FAULTS).splitlines()[2]
     assert line == "| images offset | `wrong_preprocessing` | 1 of 1 | – |"
 
 

@@ -2,25 +2,11 @@
 and one of the larger by ``make faults``.
 """
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import healthy
 import pytest
 
 from ka_explore import METHODS
 
-
-def beside(name):
-    """A file of this folder, which tests cannot import by name."""
-    spec = importlib.util.spec_from_file_location(f"diagnosis_{name}", Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-healthy = beside("healthy")
 # Enough for each that nothing is said of having stopped early.
 STEPS = dict.fromkeys(METHODS, 100) | {"common_feature": 150, "layer_wise": 200, "adaptive": 300}
 UNTRAINED = {"ensemble", "permutation_merging"}

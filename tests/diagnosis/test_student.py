@@ -1,14 +1,12 @@
 """What the diagnosis says of the student, the pool and whose image it is; and what a finding may be the cause of."""
 
 import dataclasses
-import importlib.util
 import json
-import sys
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
+import test_checks as checks
 import torch
 from torch import nn
 
@@ -18,17 +16,6 @@ from ka_explore.diagnosis.findings import Attempt, Finding
 from ka_explore.diagnosis.numbers import distinct
 from ka_explore.diagnosis.trained import moved
 
-
-def beside(name):
-    """A file of this folder, which tests cannot import by name."""
-    spec = importlib.util.spec_from_file_location(f"diagnosis_{name}", Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-checks = beside("test_checks")
 N = checks.N
 
 
