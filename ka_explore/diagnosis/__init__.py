@@ -100,6 +100,10 @@ EXPLAINS: Mapping[str, Sequence[str]] = {
 }
 
 
+# What a check raises of an examination that is not one of `examine`.
+DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
 def diagnose(run: "Run | Store | str | Path | Evidence") -> Findings:
     """What is wrong with a run, worst first; a healthy run gets no warning.
 
@@ -118,9 +122,12 @@ def diagnose(run: "Run | Store | str | Path | Evidence") -> Findings:
         run = Store(Path(run))
     given: Any = run  # Run and Store are known by what they have, as torch must not be imported to name them
     if hasattr(given, "load_snapshot"):
-        return judge_kept(stored(given))
+        return judge_stored(stored(given))
     if hasattr(given, "problem") and hasattr(given, "store"):
-        return judge_kept(live(given))
+        try:
+            return judge(live(given))
+        except DAMAGED:
+            return judge(live(given, anew=True))
     raise InputError(f"diagnose takes a Run, a run's folder or Evidence, got {type(run).__name__}.")
 
 
@@ -143,14 +150,14 @@ def read_examination(store: "Store") -> dict[str, Any] | None:
     return None if found is None or found.get("fingerprints") != store.about["fingerprints"] else found
 
 
-def live(run: "Run") -> Evidence:
-    """The run's folder and its present state; teachers are examined unless that is in the folder already."""
+def live(run: "Run", *, anew: bool = False) -> Evidence:
+    """The run's folder and its present state; teachers are examined, ``anew`` or if that is not in the folder yet."""
     from ka_explore.diagnosis.examine import examine
     from ka_explore.diagnosis.trained import moved
     from ka_explore.run.store import replace_file, to_json
 
     known = stored(run.store)
-    kept = known.examination
+    kept = None if anew else known.examination
     found = kept if kept and "distinct" in kept else examine(run.problem)  # else kept by an earlier version
     method = {
         "student": {"parameters": sum(p.numel() for p in run.student.parameters()), "moved": moved(run)},
@@ -166,14 +173,16 @@ def live(run: "Run") -> Evidence:
     return replace(known, rows=run.history(), snapshots=snapshots, examination=found, steps=run.steps)
 
 
-def judge_kept(evidence: Evidence) -> Findings:
-    """`judge`; what was kept of the teachers is left out where it is not what `examine` finds, as a file may be."""
+def judge_stored(evidence: Evidence) -> Findings:
+    """`judge`; where what was kept of the teachers is not what `examine` finds, as a file may be, without it."""
     try:
         return judge(evidence)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+    except DAMAGED as error:
         if evidence.examination is None:
             raise
-        return judge(replace(evidence, examination=None))
+        found = judge(replace(evidence, examination=None))
+        why = f"examination.json cannot be judged ({error!r}): diagnose the opened run, which examines them anew."
+        return replace(found, skipped={**found.skipped, "the teachers": why})
 
 
 def judge(evidence: Evidence) -> Findings:

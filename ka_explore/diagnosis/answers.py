@@ -72,6 +72,11 @@ def normalised_answers(evidence: Evidence) -> Iterator[Finding]:
             otherwise="" if log else ", or read the logarithm of what it puts out",
             reading=READING[kind].format(name=name),
         )
+    # The student's, task by task side by side; of them logarithms do no harm, as what they stand for is the same.
+    if (student := evidence.last.arrays.get("logits/student")) is not None and len(rows := finite_rows(student)[0]):
+        tasks = len({task for task, _ in evidence.last.classes})
+        off = max(float(np.abs(rows.sum(axis=1) - tasks).max()), -float(rows.min()))
+        yield judged("student_normalised", off)
 
 
 def overconfident(evidence: Evidence) -> Iterator[Finding]:

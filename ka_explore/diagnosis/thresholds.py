@@ -49,7 +49,8 @@ wrong_preprocessing ≥ 0.15 0.2: divergence of what batch norms get from what t
     0.4 to 1; inverted 0.24 to 1.7. A warning needs another feeding that relieves it, too
 feeding_relief ≥ - 3.0: times nearer to training under the best other feeding: wrongly fed 4 to 4 000, healthy near 1,
     up to 7 where all is near to training anyway, so it counts only with the divergence above
-feeding_unlike ≥ - 1.0: a divergence that no pool explains: healthy at most 0.13; here no better feeding need be known
+feeding_unlike ≥ - 0.5: a divergence that no pool explains: healthy at most 0.13, also where all classes are foreign;
+    another activation or scale inside the net 0.7 and more; here no better feeding need be known
 feeding_size ≥ - 1.6: times as much told at another size, batch norms nearer to training by half: healthy at most 1.1;
     twice the size 2 to 10, half the size of 8-pixel images 10 to 30; half of 28 pixels 1, as that loses nothing
 feeding_right ≥ - 0.35: more of its own images told right under another feeding: healthy up to 0.23, where teachers
@@ -138,7 +139,8 @@ student_not_moving ≥ 0.02 0.2: share of its parts, or of its parameters, with 
     frozen or detached 0.7 to 0.9, one layer of four 0.25
 norms_unfed ≥ 0.02 0.5: share of its batch norms that never saw a batch: healthy 0; a student kept in eval mode 1
 student_frozen ≥ 1e-9 0.1: share of its parameters that came with requires_grad=False: healthy 0; a body 0.7 to 0.99
-few_distinct_images ≤ 0.6 0.2: different images among those looked at: healthy 0.97 to 1; 8 images repeated 0.03
+few_distinct_images ≤ 0.9 0.6: different images among those looked at: healthy 0.97 to 1; half of them black 0.5; 8
+    images repeated 0.03
 whose_image ≥ 0.15 0.38: share of images that go to a teacher that does not know them: healthy 0.03 to 0.31; digits and
     clothes, whose teachers do not compare, 0.45 to 0.71; half where two teachers are told apart by chance
 whose_neighbour ≥ 0.25 0.75: share of images whose nearest goes to another teacher, relative to chance: healthy 0.05 to

@@ -98,6 +98,12 @@ normalised_answers 7.5
         one level for every image, so that beside another teacher's logits they do not say whose image it is.
     attempt: Return what goes into the last softmax of {subject!r}{otherwise}.
     code: {reading}
+student_normalised 6.5 normalised_answers normalised_answers
+    title: The student puts out probabilities, not logits.
+    measure: distance from sums of 1
+    why: A softmax of probabilities is nearly flat: it cannot be as sure as its teachers, however long it learns.
+    attempt: Let the student end in its last linear map, without the softmax.
+    code: Student.chain(segments, dict.fromkeys(labels.tasks, nn.Sequential(nn.Flatten(), nn.Linear(width, classes))))
 says_nothing 7
     title: Teacher {subject!r} says nearly the same of every image: it looks untrained, or is not fed properly.
     measure: told by its answers (share of log K)

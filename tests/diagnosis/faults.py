@@ -24,6 +24,7 @@ from torch.nn import functional
 from ka_explore import Diverged, Pool, Preprocess, Problem, Run, Student, toy
 from ka_explore.benchmark.rows import kept_rows, quoted, write_json
 from ka_explore.diagnosis import Findings, diagnose
+from ka_explore.problem.layers import Outputs
 from ka_explore.problem.teachers import rebuilt
 from ka_explore.run.environment import computing, environment
 
@@ -546,8 +547,81 @@ def normalised(problem: Problem, how: tuple[str, int]) -> Case:
     return Case(problem, steps=60)
 
 
+# Found by others: they were set aside until they helped to mend the diagnosis.
+
+
+def changed(how: Callable[[nn.Module], nn.Module | None]) -> Callable[[Problem, Any], Case]:
+    """The first teacher's module changed in place, or another."""
+
+    def make(problem: Problem, _strength: Any) -> Case:
+        module = copy.deepcopy(problem.teachers[0].module)
+        return Case(with_teacher(problem, 0, module=how(module) or module), steps=60)
+
+    return make
+
+
+def leaky(net: nn.Module) -> None:
+    """Every ReLU became a leaky one: the activation was lost in a port."""
+    for part in list(net.modules()):
+        for name, inner in part.named_children():
+            if isinstance(inner, nn.ReLU):
+                setattr(part, name, nn.LeakyReLU(0.5))
+
+
+def deviations(net: nn.Module) -> None:
+    """Batch norms hold standard deviations where variances belong."""
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm2d) and part.running_var is not None:
+            part.running_var.sqrt_()
+
+
+def of_students(change: Callable[[Student], None]) -> Callable[[Problem, Any], Case]:
+    """The student made otherwise."""
+
+    def make(problem: Problem, _strength: Any) -> Case:
+        make_own = problem.student
+
+        def student(labels: Any) -> Student:
+            net = make_own(labels)
+            change(net)
+            return net
+
+        return Case(dataclasses.replace(problem, student=student, name="", options={}), steps=150)
+
+    return make
+
+
+def ends_in_softmax(net: Student) -> None:
+    """It gives probabilities where logits are wanted."""
+    forward = net.forward
+
+    def probabilities(images: Tensor) -> Outputs:
+        out = forward(images)
+        return dataclasses.replace(out, logits=functional.softmax(out.logits, dim=1))
+
+    net.forward = probabilities  # type: ignore[method-assign]
+
+
+def black(problem: Problem, share: float) -> Case:
+    """Images that could not be decoded came out black."""
+    images, labels = problem.pool.images[:].clone(), problem.pool.labels
+    images[: round(share * len(images))] = 0
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).numpy()
+    pool = Pool(images[order], labels=None if labels is None else {task: y[order] for task, y in labels.items()})
+    return Case(dataclasses.replace(problem, pool=pool, name="", options={}), steps=150)
+
+
 FED = ("wrong_preprocessing",)
+WEIGHTS = ("weights_not_loaded", "mixed_weights")
 FAULTS: Mapping[str, Fault] = {
+    "activation lost in a port": Fault((*FED, *WEIGHTS), {"0.5": None}, ("0.5",), ("digits", "mnist"), changed(leaky)),
+    "deviations for variances": Fault((*FED, *WEIGHTS), {"all": None}, ("all",), ("digits",), changed(deviations)),
+    "student ends in a softmax": Fault(
+        ("normalised_answers",), {"its end": None}, ("its end",), ("digits", "mnist"), of_students(ends_in_softmax)
+    ),
+    "part of the pool is black": Fault(
+        ("few_distinct_images",), {"0.2": 0.2, "0.5": 0.5}, ("0.5",), ("digits", "mnist"), black
+    ),
     "images offset": Fault(
         FED, {"1": {"after": (1.0, 1.0)}, "3": {"after": (1.0, 3.0)}}, ("3",), ("digits", "mnist", "fashion"), fed()
     ),

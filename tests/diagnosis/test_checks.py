@@ -9,11 +9,13 @@ import sys
 import numpy as np
 import pytest
 
+from ka_explore import Run
 from ka_explore.diagnosis import CHECKS, THRESHOLDS, CannotCheck, Evidence, diagnose, judge
 from ka_explore.diagnosis.findings import Attempt, Finding, Findings
 from ka_explore.diagnosis.numbers import information, left_over
 from ka_explore.errors import InputError
 from ka_explore.probes import PROBES
+from ka_explore.probes.logits import softmax
 from ka_explore.run.snapshot import Snapshot
 
 N = 128
@@ -297,6 +299,39 @@ def test_weights_are_told_from_feeding_by_where_it_begins():
     assert findings[1].because == findings[0].title
     many = {f"layer{i}": {"how": "normal with deviation 0.02", "sure": True} for i in range(9)}
     assert "'layer0', 'layer1', 'layer2' and 6 more look" in judge(with_teacher(good, fresh=many))[0].title
+
+
+def test_probabilities_of_a_student_are_a_warning_and_their_logarithms_are_not():
+    good = healthy()
+    rows = softmax(np.random.default_rng(0).normal(size=(N, len(good.last.classes))))
+    found = judge(with_arrays(good, logits__student=rows))
+    assert ("normalised_answers", "", "warning") in [(f.name, f.subject, f.grade) for f in found]
+    for harmless in (np.log(rows), rows - rows[:, :1], 3 * rows, np.zeros_like(rows)):
+        assert "normalised_answers" not in judge(with_arrays(good, logits__student=harmless)).names
+
+
+def test_what_was_kept_of_the_teachers_and_cannot_be_judged_is_left_out_and_told(tiny_problem, tmp_path):
+    run = Run(tiny_problem(), "distillation", folder=tmp_path / "run", steps=4, snapshot_every=2)
+    run.advance(None, progress=False)
+    whole = str(diagnose(run))
+    file = run.folder / "examination.json"
+    kept = json.loads(file.read_text())
+    for teacher in kept["teachers"].values():
+        teacher["given"] = 3
+    file.write_text(json.dumps(kept))
+    found = diagnose(run.folder)
+    assert "diagnose the opened run" in found.skipped["the teachers"]
+    assert str(diagnose(run)) == whole  # the open run examines them anew, and keeps that
+    assert "the teachers" not in diagnose(run.folder).skipped
+
+
+def test_a_check_that_fails_is_not_hidden(tiny_problem, monkeypatch):
+    def broken(_evidence):
+        raise ValueError("a fault of the check")
+
+    monkeypatch.setitem(CHECKS, "broken", broken)
+    with pytest.raises(ValueError, match="a fault of the check"):
+        diagnose(Run(tiny_problem(), "distillation", steps=2).advance(1))
 
 
 def test_logarithms_of_probabilities_are_a_warning_beside_logits_and_a_note_among_themselves():

@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from faults import Case, Fault, with_teacher
+from faults import FED, WEIGHTS, Case, Fault, changed, of_students, with_teacher
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ka_explore import Pool, Problem, Student
-from ka_explore.problem.layers import Outputs
 
 
 def fed_with(how: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]) -> Callable[[Problem, Any], Case]:
@@ -34,29 +33,32 @@ def coarse(images: Tensor, own: Callable[[Tensor], Tensor]) -> Tensor:
     return own(functional.interpolate(small, images.shape[2:], mode="nearest"))
 
 
-def changed(how: Callable[[nn.Module], nn.Module | None]) -> Callable[[Problem, Any], Case]:
-    """The first teacher's module changed in place, or another."""
-
-    def make(problem: Problem, _strength: Any) -> Case:
-        module = copy.deepcopy(problem.teachers[0].module)
-        return Case(with_teacher(problem, 0, module=how(module) or module), steps=60)
-
-    return make
-
-
-def leaky(net: nn.Module) -> None:
-    """Every ReLU became a leaky one: the activation was lost in a port."""
-    for part in list(net.modules()):
-        for name, inner in part.named_children():
-            if isinstance(inner, nn.ReLU):
-                setattr(part, name, nn.LeakyReLU(0.5))
+def framed(images: Tensor, own: Callable[[Tensor], Tensor]) -> Tensor:
+    """The image at two thirds of its size within a black frame."""
+    height, width = images.shape[2:]
+    small = functional.interpolate(images, (height * 2 // 3, width * 2 // 3), mode="bilinear", antialias=True)
+    top, left = (height - small.shape[2]) // 2, (width - small.shape[3]) // 2
+    bottom, right = height - small.shape[2] - top, width - small.shape[3] - left
+    return own(functional.pad(small, (left, right, top, bottom)))
 
 
-def deviations(net: nn.Module) -> None:
-    """Batch norms hold standard deviations where variances belong."""
-    for part in net.modules():
-        if isinstance(part, nn.BatchNorm2d) and part.running_var is not None:
-            part.running_var.sqrt_()
+def turned_over(net: nn.Module) -> None:
+    """Kernels come from a library that turns them over before it slides them."""
+    with torch.no_grad():
+        for part in net.modules():
+            if isinstance(part, nn.Conv2d):
+                part.weight.copy_(part.weight.flip(2, 3))
+
+
+def averaged(net: nn.Module) -> None:
+    """A running average of the weights that began at random ones and had too few steps to forget them."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(7)
+        for part in net.modules():
+            if isinstance(part, nn.Conv2d):
+                start = copy.deepcopy(part)
+                start.reset_parameters()
+                part.weight.mul_(0.5).add_(start.weight, alpha=0.5)
 
 
 def rescaled(net: nn.Module) -> None:
@@ -95,46 +97,32 @@ def in_reverse(problem: Problem, _strength: Any) -> Case:
     return Case(with_teacher(problem, 0, module=Reversed(copy.deepcopy(old.module)), **named), steps=60)
 
 
-def of_students(change: Callable[[Student], None]) -> Callable[[Problem, Any], Case]:
-    """The student made otherwise."""
-
-    def make(problem: Problem, _strength: Any) -> Case:
-        make_own = problem.student
-
-        def student(labels: Any) -> Student:
-            net = make_own(labels)
-            change(net)
-            return net
-
-        return Case(dataclasses.replace(problem, student=student, name="", options={}), steps=150)
-
-    return make
-
-
-def ends_in_softmax(net: Student) -> None:
-    """It gives probabilities where logits are wanted."""
-    forward = net.forward
-
-    def probabilities(images: Tensor) -> Outputs:
-        out = forward(images)
-        return out._replace(logits=functional.softmax(out.logits, dim=1))
-
-    net.forward = probabilities  # type: ignore[method-assign]
-
-
 def of_zeros(net: Student) -> None:
     """Its weights were initialised with zeros."""
     for parameter in net.parameters():
         nn.init.zeros_(parameter)
 
 
-def half_black(problem: Problem, share: float) -> Case:
-    """Images that could not be decoded came out black."""
-    images, labels = problem.pool.images[:].clone(), problem.pool.labels
-    images[: round(share * len(images))] = 0
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).numpy()
-    pool = Pool(images[order], labels=None if labels is None else {task: y[order] for task, y in labels.items()})
+def frames(problem: Problem, films: int) -> Case:
+    """The pool was cut from so few films: image after image of each, a little moved and noisy."""
+    images, random = problem.pool.images[:].clone(), torch.Generator().manual_seed(0)
+    each = -(-len(images) // films)
+    shots = images[:films].repeat_interleave(each, 0)[: len(images)]
+    noisy = shots + 0.01 * torch.randn(shots.shape, generator=random)
+    labels = {task: y[:films].repeat(each)[: len(images)] for task, y in (problem.pool.labels or {}).items()}
+    pool = Pool(noisy.clamp(0, 1), labels=labels)
     return Case(dataclasses.replace(problem, pool=pool, name="", options={}), steps=150)
+
+
+def noise(images: Tensor, random: torch.Generator) -> Tensor:
+    """Nothing is left of the images."""
+    return (0.05 * images + torch.rand(images.shape, generator=random)).clamp(0, 1)
+
+
+def hidden(problem: Problem, _strength: Any) -> Case:
+    """An augmentation hides what the images show."""
+    pool = Pool(problem.pool.images, labels=problem.pool.labels, augment=noise)
+    return Case(dataclasses.replace(problem, pool=pool, name="", options={}), steps=60)
 
 
 def pale(problem: Problem, share: float) -> Case:
@@ -143,21 +131,22 @@ def pale(problem: Problem, share: float) -> Case:
     return Case(dataclasses.replace(problem, pool=pool, name="", options={}), steps=60)
 
 
-FED, WEIGHTS = ("wrong_preprocessing",), ("weights_not_loaded", "mixed_weights")
 UNSEEN: Mapping[str, Fault] = {
     name: Fault(named, {"as it is": strength}, ("as it is",), ("digits", "mnist"), make)
     for name, (named, strength, make) in {
         "a quarter turn, orientation lost": (FED, None, fed_with(lambda x, own: own(x.rot90(1, (2, 3))))),
         "normalised twice": (FED, None, fed_with(lambda x, own: own(own(x)))),
         "enlarged thumbnails": (FED, None, fed_with(coarse)),
+        "gamma twice": (FED, None, fed_with(lambda x, own: own(x**2.2))),
+        "shrunk into a frame": (FED, None, fed_with(framed)),
         "pale images": (FED, 0.2, pale),
-        "activation lost in a port": ((*FED, *WEIGHTS), None, changed(leaky)),
-        "deviations for variances": ((*FED, *WEIGHTS), None, changed(deviations)),
         "a layer dequantised wrongly": ((*FED, *WEIGHTS), None, changed(rescaled)),
+        "kernels turned over in a port": ((*FED, *WEIGHTS), None, changed(turned_over)),
+        "averaged with where it began": ((*FED, *WEIGHTS), None, changed(averaged)),
         "channels of the head reordered": ((*WEIGHTS, "says_nothing", "labels_permuted"), None, changed(reordered)),
         "answers in another order": (("random_answers", "train_mode_batch_norm"), None, in_reverse),
-        "student ends in a softmax": (("normalised_answers",), None, of_students(ends_in_softmax)),
         "student of zeros": (("student_not_moving",), None, of_students(of_zeros)),
-        "half the pool is black": (("few_distinct_images",), 0.5, half_black),
+        "frames of a few films": (("few_distinct_images",), 20, frames),
+        "augmented beyond recognition": ((*FED, "says_nothing"), None, hidden),
     }.items()
 }
