@@ -27,6 +27,7 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
         weights.weights_not_loaded,
         weights.mixed_weights,
         feeding.wrong_preprocessing,
+        answers.augment_hides,
         answers.normalised_answers,
         answers.batch_dependence,
         answers.says_nothing,
@@ -56,6 +57,7 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
 
 # Why a check that could look found nothing to judge.
 NOTHING = {
+    "augment_hides": "the pool augments nothing.",
     "labels_permuted": "too few labelled images of any teacher's own classes.",
     "teachers_disagree": "no two teachers share labels.",
     "same_teacher_twice": "no two teachers have the same labels.",
@@ -72,6 +74,7 @@ OF_A_TEACHER = ("says_nothing", "wrong_layer", "too_early_layer", "labels_permut
 EXPLAINS: Mapping[str, Sequence[str]] = {
     "weights_not_loaded": ("mixed_weights", "wrong_preprocessing", *OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
     "mixed_weights": ("wrong_preprocessing", *OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
+    "augment_hides": (*ANSWERS, *SPACE, *PULL, *LEARNED),
     "normalised_answers": ("says_nothing", *ANSWERS, *PULL, *LEARNED),
     "train_mode_batch_norm": ("wrong_preprocessing", *OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),
     "random_answers": (*OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED),

@@ -48,6 +48,18 @@ def says_nothing(evidence: Evidence) -> Iterator[Finding]:
         yield judged("says_nothing", told, name, numbers)
 
 
+def augment_hides(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the teachers tell as much of the images as the pool augments them; of the one that tells least of it."""
+    told = {}
+    for name, seen in evidence.examined().items():
+        if "augmented" in seen:
+            plain, hidden = (number(seen[what]["information"]) for what in ("given", "augmented"))
+            told[name] = hidden / max(plain, 1e-3)
+    if told:
+        teacher = min(told, key=lambda name: told[name])
+        yield judged("augment_hides", told[teacher], "", {"by teacher": teacher}, teacher=teacher)
+
+
 def normalised_answers(evidence: Evidence) -> Iterator[Finding]:
     """Whether a teacher puts out probabilities or their logarithms, which a softmax over several teachers misreads."""
     found: dict[str, tuple[str, float]] = {}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ka_explore.diagnosis.numbers import distinct, information
-from ka_explore.diagnosis.ways import Ways, alternatives, cut_off, turned
+from ka_explore.diagnosis.ways import Images, Ways, alternatives, cut_off, turned
 from ka_explore.diagnosis.weights import OFF, drawn
 from ka_explore.probes.logits import logsumexp, softmax
 from ka_explore.probes.samples import centred
@@ -56,6 +56,7 @@ def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
         ``fed``: mean, standard deviation, least, largest value and shape of what the net is given;
         ``given`` and ``alternatives`` (by what was done to what the net is given): see `measure`; ``turned``: the same
         of fewer images, turned over and moved, and ``as given``; ``cut``: see `ways.cut_off`;
+        ``augmented``: the same of images as the pool augments them, where it does;
         ``fresh``: by part, how its weights look as if just drawn, and ``fresh_share`` of the parameters; ``norms``: by
         batch norm, in the order in which they run, see `norms_of`;
         ``batch_dependence``: how far an answer moves when the other images of its batch change, and ``noise``, when
@@ -66,7 +67,10 @@ def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
     pictures = problem.pool.images[index]
     small = sum(p.numel() for t in problem.teachers for p in t.module.parameters()) < SMALL
     with computing(1 if small else None):
-        teachers = {t.name: examine_teacher(t, pictures, own_labels(problem, t, index)) for t in problem.teachers}
+        augmented = problem.pool.augmented(pictures[:ASKED], 0) if problem.pool.augment else None
+        teachers = {
+            t.name: examine_teacher(t, pictures, own_labels(problem, t, index), augmented) for t in problem.teachers
+        }
     about: Numbers = {"images": len(index), "shape": list(pictures.shape[1:]), "fingerprints": problem.fingerprints}
     return about | {"teachers": teachers, "distinct": distinct(thumbnails(pictures).numpy())}
 
@@ -82,14 +86,13 @@ def own_labels(problem: Problem, teacher: Teacher, index: np.ndarray) -> np.ndar
 
 
 @torch.no_grad()
-def examine_teacher(
-    teacher: Teacher, images: Float[Tensor, "image channel height width"], truth: np.ndarray
-) -> Numbers:
+def examine_teacher(teacher: Teacher, images: Images, truth: np.ndarray, augmented: Images | None = None) -> Numbers:
     """The numbers of one teacher, see `examine`; ``truth`` marks its answers, -1 for images that are not its own."""
-    images = images.to(next((p.device for p in teacher.module.parameters()), images.device))
+    images = images.to(device := next((p.device for p in teacher.module.parameters()), images.device))
+    prepare = teacher.preprocess or (lambda images: images)
     parts = parts_that_run(teacher, images[:2])  # puts the net into eval mode, as every use of it does
     failed: dict[str, str] = {}
-    inputs = images if teacher.preprocess is None else teacher.preprocess(images)
+    inputs = prepare(images)
     found: Numbers = {
         "labels": len(teacher.labels),
         "feature_layer": teacher.feature_layer,
@@ -118,6 +121,8 @@ def examine_teacher(
                 failed[name] = one_line(error)
         return found
 
+    if augmented is not None:
+        found |= asked({"augmented": lambda: prepare(augmented.to(device))})
     found["alternatives"] = asked(alternatives(teacher, images[:ASKED], inputs[:ASKED]))
     try:
         found["cut"] = cut_off(teacher.preprocess, images)

@@ -68,6 +68,8 @@ mixed_order ≥ 3.0 4.0: times nearer to training, the first batch norm off come
     healthy and wrongly fed 1 to 2.7; channels shuffled 4 to 400. Where another feeding suits better it takes 20
 mixed_jump ≥ - 20.0: times farther from training than all batch norms before it, and 0.25 at least: healthy at most 14
     (and then 0.14); a block drawn anew 45 to 100, channels shuffled 20 to 130. Cut images reach 50: they are named
+augment_hides ≤ 0.7 0.4: told of augmented images relative to the images as they are: brighter, a little noisy, moved a
+    pixel of 28 0.85 to 1; moved a pixel of 8, where four in ten are then told wrong, 0.45; hidden under noise 0 to 0.35
 # Whether it speaks for itself.
 batch_dependence ≥ 1e-3 0.02: how far answers move with the batch: healthy 1e-7, half precision 1e-3; batch norm in
     training mode 0.1 to 1

@@ -91,6 +91,12 @@ labels_permuted 8
     why: The student learns the wrong names faithfully: it agrees with the teacher and is wrong.
     attempt: Give {subject!r} its labels in the order of its logits.
     code: Teacher({subject!r}, module, labels={renamed}, layers=…)
+augment_hides 8.9
+    title: Augmentation hides what the images show: teacher {teacher!r} tells {value:.0%} of what it tells without.
+    measure: told of augmented images (relative to the images as they are)
+    why: Teachers are asked of the augmented images: the student learns what they say of what they cannot recognise.
+    attempt: Augment less, so that a teacher still recognises its images.
+    code: Pool(images, augment=weaker)
 normalised_answers 7.5
     title: Teacher {subject!r} puts out {kind}, not logits.
     measure: distance from sums of 1

@@ -185,6 +185,7 @@ BAD = {
     "wrong_preprocessing": lambda e: with_teacher(e, given=measured(mismatch=0.9)),
     "weights_not_loaded": lambda e: with_teacher(e, fresh={"head": {"how": "uniform within 0.1", "sure": True}}),
     "mixed_weights": lambda e: with_teacher(e, norms=norms(0.001, 0.002, 0.7)),
+    "augment_hides": lambda e: with_teacher(e, augmented=measured(information=0.1)),
     "normalised_answers": lambda e: with_teacher(e, given=measured(sums=1e-7, low=0.0)),
     "train_mode_batch_norm": lambda e: with_teacher(e, batch_dependence=0.4),
     "random_answers": lambda e: with_teacher(e, noise=0.4, batch_dependence=0.4),
