@@ -5,10 +5,12 @@ is made from these fields, so a choice stands in one place.
 """
 
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from ka_explore.errors import InputError, brief, check_known, fits
@@ -86,7 +88,8 @@ class Option:
     weighs: str
 
 
-def options_of(config: type[TrainingConfig]) -> dict[str, Option]:
+@functools.cache
+def options_of(config: type[TrainingConfig]) -> Mapping[str, Option]:
     """The options of a config class by name, in order."""
     hints = typing.get_type_hints(config)
     found = {}
@@ -99,7 +102,7 @@ def options_of(config: type[TrainingConfig]) -> dict[str, Option]:
         kind = str if choices else (typing.get_origin(hint) or hint)
         part = typing.get_args(hint)[0] if kind is tuple else kind
         found[field.name] = Option(field.name, kind, part, choices, optional, field.default, **field.metadata)
-    return found
+    return MappingProxyType(found)
 
 
 def checked(field: Option, value: Any) -> Any:
