@@ -108,7 +108,8 @@ def diagnose(run: "Run | Store | str | Path | Evidence") -> Findings:
             folder); or a run's folder, which is judged by what is stored in it; or the evidence itself.
 
     Raises:
-        InputError: for anything else, or a folder without a run.
+        InputError: for anything else, a folder without a run, or a teacher that says something else now than when the
+            run was made.
     """
     if isinstance(run, Evidence):
         return judge(run)
@@ -147,8 +148,10 @@ def live(run: "Run") -> Evidence:
     """The run's folder and its present state; teachers are examined unless that is in the folder already."""
     from ka_explore.diagnosis.examine import examine
     from ka_explore.diagnosis.trained import moved
+    from ka_explore.run.about import same_answers
     from ka_explore.run.store import replace_file, to_json
 
+    same_answers(run.store.about, run.problem, run.folder)  # what is found now would not be what it learned from
     known = stored(run.store)
     kept = known.examination
     found = kept if kept and "distinct" in kept else examine(run.problem)  # else kept by an earlier version
