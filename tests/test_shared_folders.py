@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import typing
+from unittest import mock
 
 import pytest
 
@@ -61,3 +63,14 @@ def test_rows_that_are_gone_are_told_and_nothing_is_written_in_their_place(what,
     with pytest.raises(StoreError, match=str(run.folder)):
         USES[use](run)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.name != ".lock") == left
+
+
+def test_a_run_with_hundreds_of_changes_of_options_opens_soon(problem, tmp_path):
+    """Options are read of a class once: a chain of forks grew slower with each."""
+    run = Run(problem, folder=tmp_path / "run", **OPTIONS)
+    about = json.loads((run.folder / "run.json").read_text())
+    about["configs"] = [[step, about["configs"][0][1]] for step in range(500)]
+    (run.folder / "run.json").write_text(json.dumps(about))
+    with mock.patch("typing.get_type_hints", wraps=typing.get_type_hints) as read:
+        assert Run.open(run.folder, problem).step == 0
+    assert read.call_count < 50

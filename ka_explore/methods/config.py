@@ -5,13 +5,13 @@ is made from these fields, so a choice stands in one place.
 """
 
 import dataclasses
-import functools
 import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, Self
+from weakref import WeakKeyDictionary
 
 from ka_explore.errors import InputError, brief, check_known, fits
 
@@ -88,9 +88,18 @@ class Option:
     weighs: str
 
 
-@functools.cache
 def options_of(config: type[TrainingConfig]) -> Mapping[str, Option]:
-    """The options of a config class by name, in order."""
+    """The options of a config class by name, in order; read once, as every config that is made asks for them."""
+    if config not in READ:
+        READ[config] = MappingProxyType(read_options(config))
+    return READ[config]
+
+
+READ: "WeakKeyDictionary[type[TrainingConfig], Mapping[str, Option]]" = WeakKeyDictionary()
+
+
+def read_options(config: type[TrainingConfig]) -> dict[str, Option]:
+    """The same, from the class's fields."""
     hints = typing.get_type_hints(config)
     found = {}
     for field in dataclasses.fields(config):
@@ -102,7 +111,7 @@ def options_of(config: type[TrainingConfig]) -> Mapping[str, Option]:
         kind = str if choices else (typing.get_origin(hint) or hint)
         part = typing.get_args(hint)[0] if kind is tuple else kind
         found[field.name] = Option(field.name, kind, part, choices, optional, field.default, **field.metadata)
-    return MappingProxyType(found)
+    return found
 
 
 def checked(field: Option, value: Any) -> Any:
