@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ka_explore import InputError, Pool, Problem, Run, Teacher
+from ka_explore import InputError, Pool, Problem, Run, Teacher, diagnose
 from ka_explore.problem import folders
 from ka_explore.problem.cache import TeacherCache
 from ka_explore.problem.constancy import ASKED, asked_images, says_the_same
@@ -234,6 +234,35 @@ def test_teachers_that_are_asked_live_are_not_mixed_either(fed, standard):
     standard(2.0)
     with pytest.raises(InputError, match="'fed' says something else"):
         run.advance(30)
+
+
+@pytest.mark.parametrize("options", [{}, {"augment": lambda images, _: images.flip(3)}])
+@pytest.mark.parametrize("count", [1, 7])
+def test_whoever_goes_in_small_pieces_is_told_of_a_change_within_twenty_steps(count, options, fed, standard):
+    run = Run(fed(**options), "distillation", steps=80, snapshot_every=0)
+    for _ in range(-(-40 // count)):
+        run.advance(count)  # healthy
+    changed_at = run.step
+    standard(2.0)
+
+    def go_on():
+        while run.step < changed_at + 20:
+            run.advance(count)
+
+    with pytest.raises(InputError, match="'fed' says something else"):
+        go_on()
+    standard(1.0)
+    assert run.advance(None).done
+
+
+def test_a_diagnosis_of_teachers_that_have_changed_would_be_of_others(fed, standard):
+    run = Run(fed(), "distillation", steps=4).advance(None)
+    standard(2.0)
+    with pytest.raises(InputError, match="'fed' says something else"):
+        diagnose(run)
+    assert diagnose(run.folder).skipped, "what is stored can be judged"
+    standard(1.0)
+    assert diagnose(run).checked
 
 
 def test_a_teacher_that_draws_can_be_opened_and_forked(tiny_problem, net, tmp_path):

@@ -433,6 +433,12 @@ def test_quality_of_little_is_no_number():
     assert 0 <= trustworthiness(np.random.default_rng(0).normal(size=(4, 3)), np.eye(4)[:, :2]) <= 1
     with pytest.raises(InputError, match="the same points"):
         sampled(np.eye(3), np.eye(4), 10, 0)
+    for wrong in (np.nan, np.inf, -1e200):
+        spoilt = np.eye(9)
+        spoilt[2, 1] = wrong
+        for high, low in ((spoilt, np.eye(9)[:, :2]), (np.eye(9), spoilt[:, :2])):
+            with pytest.raises(InputError, match="finite rows"):
+                judge(high, low)
 
 
 @pytest.mark.parametrize("place", [0.0, 1.0, 0.1, 1e6])

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from ka_explore import KaError, Problem, Run, Store, diagnose
+from ka_explore import KaError, Problem, Run, Store, StoreError, diagnose
 from ka_explore.cli import main
 from ka_explore.panels.branch import Branch
 from ka_explore.probes.axes import basis_of
@@ -319,3 +319,24 @@ def test_checkpoints_of_other_weights_and_states(base, problem, tmp_path):
         shutil.copytree(base, tmp_path / what)
         changes[f"{('optimizer', 'state', held, 'exp_avg')} {what}"](tmp_path / what)
         assert "earlier checkpoint" in Run.open(tmp_path / what, problem).notes[0]
+
+
+def test_a_checkpoint_of_another_step_is_passed_over(base, problem, tmp_path):
+    shutil.copytree(base, tmp_path / "run")
+    shutil.copy(base / "checkpoints/000002.pt", tmp_path / "run/checkpoints/000004.pt")
+    run = Run.open(tmp_path / "run", problem)
+    assert run.step == 2
+    assert "not the checkpoint of a run's step 4" in run.notes[0]
+
+
+def test_a_name_that_is_there_twice_is_refused(base, tmp_path):
+    shutil.copytree(base, tmp_path / "run")
+    text = (base / "run.json").read_text().rstrip().removesuffix("}").rstrip()
+    for more in ('"seed": 7', '"configs": [[0, {"steps": 3, "steps": 4}]]'):
+        (tmp_path / "run/run.json").write_text(f"{text}, {more}}}")
+        with pytest.raises(StoreError, match="each name once"):
+            Store(tmp_path / "run")
+    (tmp_path / "run/run.json").write_text(f"{text}}}")
+    lines = (base / "history.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "run/history.jsonl").write_text(lines[0] + lines[1].replace('"step": 2', '"step": 9, "step": 2'))
+    assert Store(tmp_path / "run").rows_kept == 1

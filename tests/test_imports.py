@@ -102,7 +102,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "run": ("errors", "problem", "methods", "run", "toy"),
     "run.snapshot": ("errors",),
     "run.store": ("errors", "run.snapshot", "run.files", "run.making", "run.schema"),
-    "run.schema": ("errors", "run.files", "run.snapshot"),
+    "run.schema": ("errors", "run.files", "run.making", "run.snapshot"),
     "run.files": ("errors",),
     "run.making": ("errors", "run.files"),
     "run.stopping": ("errors",),

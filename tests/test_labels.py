@@ -131,6 +131,12 @@ TWINS = [
     ("polar bear", "polar_bear"),
     ("polar bear", "Polar  Bear"),
     ("straße", "STRASSE"),
+    ("polar bear", "polar-bear"),
+    ("polar_bear", "polar\u2013bear"),
+    ("cat", "\ufeffcat"),
+    ("cat", "c\u00adat"),
+    ("cat\u200b", "CAT"),
+    ("\u2764", "\u2764\ufe0f"),
 ]
 
 
@@ -150,7 +156,10 @@ def test_a_teacher_may_tell_apart_what_others_cannot(one, other):
     assert len(LabelSpace.of({"a": ("class", [one]), "b": ("kind", [other])}).classes) == 2
 
 
-@pytest.mark.parametrize(("one", "other"), [("cat", "cats"), ("1", "-1"), ("a b", "ab"), ("c", "c++"), ("é", "e")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("cat", "cats"), ("1", "-1"), ("a b", "ab"), ("c", "c++"), ("é", "e"), ("1-2", "1 2"), ("non-cat", "noncat")],
+)
 def test_other_names_are_other_classes(one, other):
     assert LabelSpace.of({"a": ("class", [one]), "b": ("class", [other])}).class_names("class") == (one, other)
 

@@ -138,6 +138,28 @@ def test_a_net_has_a_column_only_when_asked_for(extra):
     assert to_map(torch.rand(2, 16, 3), "NLC").shape == (2, 3, 4, 4)
 
 
+class OverPatches(nn.Module):
+    """A linear map over the patches of each channel: (batch, channel, patch)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.cut, self.mix, self.head = nn.Conv2d(3, channels, 4, 4), nn.Linear(16, 16), nn.Linear(channels, 3)
+
+    def forward(self, images):
+        return self.head(self.mix(self.cut(images).flatten(2)).mean(dim=2))
+
+
+@pytest.mark.parametrize("channels", [4, 5, 9, 17, 25, 64, 65])
+def test_rows_of_a_convolutions_channels_are_not_read_as_tokens(channels):
+    net = OverPatches(channels)
+    with pytest.raises(InputError, match="'NCL' is for channels before tokens"):
+        features(net, images(), ["mix"])
+    made = features(net, images(), {"mix": "NCL"})["mix"]
+    with torch.no_grad():
+        assert torch.allclose(made.flatten(2), net.mix(net.cut(images()).flatten(2)))
+    assert made.shape == (3, channels, 4, 4)
+
+
 def test_orders_of_axes():
     rows = torch.rand(2, 17, 3)
     expected = to_map(rows)

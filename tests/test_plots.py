@@ -588,6 +588,36 @@ def test_on_plain_axes_others_and_a_title_over_all_keep_their_places():
         plt.close(figure)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("what", ["polar", "three dimensions", "a figure", "an array", "removed"])
+def test_what_is_no_plain_axes_of_a_figure_is_refused(what, shape):
+    figure = Figure()
+    removed = figure.add_subplot()
+    removed.remove()
+    made = {
+        "polar": lambda: figure.add_subplot(projection="polar"), "a figure": lambda: figure, "removed": lambda: removed,
+        "three dimensions": lambda: figure.add_subplot(projection="3d"), "an array": lambda: figure.subplots(1, 2),
+    }  # fmt: skip
+    with pytest.raises(InputError, match="expected plain axes"):
+        SHAPES[shape](made[what]())
+
+
+def test_axes_whose_legend_has_no_room_stay_in_their_own_part():
+    figure, axes = plt.subplots(2, 2)
+    try:
+        names = ("student", *(f"a teacher with a long name {i}" for i in range(12)))
+        for ax in axes.flat:
+            draw(Distribution({name: np.arange(9.0) for name in names}, "error", "title"), ax)
+        for i, ax in enumerate(axes.flat):
+            left, low, right, high = ax.get_position().extents
+            assert (right <= 0.51) if i % 2 == 0 else (left >= 0.49)
+            assert (low >= 0.49) if i < 2 else (high <= 0.51)
+            assert 0 <= left < right <= 1
+            assert 0 <= low < high <= 1
+    finally:
+        plt.close(figure)
+
+
 def test_axes_placed_by_hand_stay_within_their_place():
     figure = Figure(figsize=(8, 6))
     ax = figure.add_axes((0.2, 0.3, 0.5, 0.4))

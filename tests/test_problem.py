@@ -246,6 +246,48 @@ def test_indices_into_ones_own_list_of_classes_are_read_by_name(animals, blobs):
         Pool(blobs(4), classes={"class": mine})
 
 
+def test_classes_of_which_no_teacher_knows_any_are_refused(animals, blobs):
+    for where in ("pool", "test"):
+        made = (Pool if where == "pool" else Labelled)(
+            blobs(4), labels={"class": [1, 0, -1, 1]}, classes={"class": ("n01", "n02")}
+        )
+        with pytest.raises(InputError, match=rf"in the {where} index n01, n02 .*no teacher knows any"):
+            animals(**{where: made})
+
+
+@pytest.mark.parametrize("names", [("56789", "01234"), ("1357", "2468"), ("10", "23")])
+def test_numbers_that_are_names_of_other_classes_as_well_say_which_they_mean(names, teacher, blobs, tiny_student):
+    every = "".join(names)
+    digits = np.array([int(name) for name in every])
+
+    def problem(labels, **classes):
+        teachers = [teacher(f"one {i}", labels=tuple(own)) for i, own in enumerate(names)]
+        return Problem(teachers, Pool(blobs(len(every)), labels={"class": labels}, **classes), tiny_student)
+
+    with pytest.raises(InputError, match=r"may be the class called|expected 0 to"):
+        problem(digits)
+    by_name = problem(digits.astype(str))
+    assert named(by_name, by_name.pool.labels) == list(every)
+    told = problem(digits, classes={"class": [str(i) for i in range(10)]})
+    assert named(told, told.pool.labels) == list(every)
+    again = replace(by_name, teachers=by_name.teachers[::-1])
+    assert named(again, again.pool.labels) == list(every)
+
+
+def test_numbers_that_mean_the_same_either_way_need_no_word(teacher, blobs, tiny_student):
+    for names in ("0123", "56"):
+        pool = Pool(blobs(2), labels={"class": [1, -1]})
+        made = Problem([teacher("one", labels=tuple(names))], pool, tiny_student)
+        assert named(made, made.pool.labels) == [names[1], None]
+
+
+def test_masked_labels_and_images_are_refused(blobs):
+    with pytest.raises(InputError, match="masked"):
+        Pool(blobs(4), labels={"class": np.ma.array([0, 1, 2, 3], mask=[1, 0, 0, 0])})
+    with pytest.raises(InputError, match="masked"):
+        Pool(np.ma.array(blobs(4), mask=False))
+
+
 def test_what_a_problem_indexed_is_read_by_name_in_another(animals, blobs):
     labels = {"class": [0, 1, 2, 3]}
     first = animals(pool=Pool(blobs(4), labels=labels), test=Labelled(blobs(4), labels))

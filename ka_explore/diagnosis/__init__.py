@@ -115,7 +115,8 @@ def diagnose(run: "Run | Store | str | Path | Evidence") -> Findings:
             folder); or a run's folder, which is judged by what is stored in it; or the evidence itself.
 
     Raises:
-        InputError: for anything else, or a folder without a run.
+        InputError: for anything else, a folder without a run, or a teacher that says something else now than when the
+            run was made.
     """
     if isinstance(run, Evidence):
         return judge(run)
@@ -157,8 +158,10 @@ def live(run: "Run", *, anew: bool = False) -> Evidence:
     """The run's folder and its present state; teachers are examined, ``anew`` or if that is not in the folder yet."""
     from ka_explore.diagnosis.examine import examine
     from ka_explore.diagnosis.trained import moved
+    from ka_explore.run.about import same_answers
     from ka_explore.run.store import replace_file, to_json
 
+    same_answers(run.store.about, run.problem, run.folder)  # what is found now would not be what it learned from
     known = stored(run.store)
     kept = None if anew else known.examination
     found = kept if kept and "distinct" in kept else examine(run.problem)  # else kept by an earlier version

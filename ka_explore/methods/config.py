@@ -9,7 +9,9 @@ import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, Self
+from weakref import WeakKeyDictionary
 
 from ka_explore.errors import InputError, brief, check_known, fits
 
@@ -86,8 +88,18 @@ class Option:
     weighs: str
 
 
-def options_of(config: type[TrainingConfig]) -> dict[str, Option]:
-    """The options of a config class by name, in order."""
+def options_of(config: type[TrainingConfig]) -> Mapping[str, Option]:
+    """The options of a config class by name, in order; read once, as every config that is made asks for them."""
+    if config not in READ:
+        READ[config] = MappingProxyType(read_options(config))
+    return READ[config]
+
+
+READ: "WeakKeyDictionary[type[TrainingConfig], Mapping[str, Option]]" = WeakKeyDictionary()
+
+
+def read_options(config: type[TrainingConfig]) -> dict[str, Option]:
+    """The same, from the class's fields."""
     hints = typing.get_type_hints(config)
     found = {}
     for field in dataclasses.fields(config):

@@ -20,6 +20,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox, ScaledTranslation
 
+from ka_explore.errors import InputError, brief
+
 STUDENT = "#222222"
 TEACHERS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 MARKERS = ("^", "s", "D", "v", "P", "X", "*")
@@ -73,8 +75,18 @@ def finite(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def axes_of(ax: Axes | None, size: tuple[float, float] = (6.0, 4.5)) -> Axes:
-    """The axes handed in, or those of a new figure that belongs to nobody else."""
-    return ax if ax is not None else Figure(figsize=size, layout="constrained").add_subplot()
+    """The axes handed in, or those of a new figure that belongs to nobody else.
+
+    Raises InputError for what is no axes of a figure, and for axes with another projection.
+    """
+    if ax is None:
+        return Figure(figsize=size, layout="constrained").add_subplot()
+    if not isinstance(ax, Axes) or ax.figure is None or ax.name != "rectilinear":
+        raise InputError(
+            f"ax={brief(ax)}: expected plain axes that stand in a figure, one of what plt.subplots() gives, not polar "
+            "ones or of another projection."
+        )
+    return ax
 
 
 def room_of(ax: Axes) -> tuple[float, float]:
@@ -195,7 +207,9 @@ def placed(ax: Axes) -> Axes:
         high = room[2:] - np.maximum(outer[2:] - now[2:], 0) - pad
         if ax.get_subplotspec() is None:
             low, high = np.maximum(low, own[:2]), np.minimum(high, own[2:])
-        high = np.maximum(high, low + 0.2 * (own[2:] - own[:2]))
+        least = 0.2 * (own[2:] - own[:2])  # where a legend takes all of the room, the axes still stay in it
+        low = np.minimum(low, room[2:] - pad - least)
+        high = np.maximum(high, low + least)
         ax.set_position(Bbox([low, high]).transformed(figure.transSubfigure.inverted()))
     ax.set_in_layout(True)  # for a layout that is chosen later
     return ax

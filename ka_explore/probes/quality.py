@@ -11,6 +11,7 @@ from ka_explore.probes.spaces import Plane, Space
 
 NEIGHBOURS = 15  # of a point, for both numbers: as many as UMAP draws by
 COINCIDING = 0.5  # share of points that lie upon so many others that they have no nearest ones: too many to judge by
+LARGEST = 1e100  # whose square is a number too
 MOST = 1500  # points: both numbers compare every point with every other, which grows with the square
 
 
@@ -84,13 +85,16 @@ def coinciding(found: Float[np.ndarray, "point point"], k: int) -> float:
 
 
 def sampled(high: np.ndarray, low: np.ndarray, most: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same points of both, at most so many, as float64."""
+    """The same points of both, at most so many, as float64. Raises InputError for others, or what is not finite."""
     if len(high) != len(low):
         raise InputError(f"{len(high)} rows in the space and {len(low)} in the plane: expected the same points.")
     if len(high) > most:
         picked = np.sort(np.random.default_rng(seed).choice(len(high), most, replace=False))
         high, low = high[picked], low[picked]
-    return np.asarray(high, np.float64), np.asarray(low, np.float64)
+    high, low = np.asarray(high, np.float64), np.asarray(low, np.float64)
+    if not all((np.abs(rows) < LARGEST).all() for rows in (high, low)):
+        raise InputError(f"expected finite rows below {LARGEST:g}: leave out samples that have none (NaN, infinity).")
+    return high, low
 
 
 def distances(rows: Space) -> Float[np.ndarray, "point point"]:

@@ -15,6 +15,8 @@ def as_array(data: Any) -> np.ndarray:
     try:
         if isinstance(data, Tensor):
             return (data.float() if data.dtype == torch.bfloat16 else data).detach().cpu().numpy()
+        if np.ma.isMaskedArray(data):
+            raise ValueError("it is masked: fill what is masked, or leave it out")
         return np.asarray(data) if not isinstance(data, np.ndarray) else data
     except Exception as error:  # any class may tell numpy what it likes of itself
         what = f"{data.layout} tensor of {data.dtype}" if isinstance(data, Tensor) else type(data).__name__

@@ -6,11 +6,12 @@ same name. At prediction the columns of one name become one class: their scores 
 overlapping labels so: duplicates are different classes in training, one class at test.)
 
 Whether a label is one that another teacher knows too is told by its name alone. Names that differ in nothing but case,
-spaces or underlines ("Cat", "cat ") are nearly always one class that two people wrote down, and would silently be two:
-they are refused, unless one teacher tells them apart itself (letters: "A", "a"). Whoever means two classes of different
-teachers gives them names that say so.
+spaces, underlines, dashes or what is not seen ("Cat", "cat ") are nearly always one class that two people wrote down,
+and would silently be two: they are refused, unless one teacher tells them apart itself (letters: "A", "a"). Whoever
+means two classes of different teachers gives them names that say so.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ka_explore.errors import InputError, brief, check_known, checked, fits
+
+DASH = re.compile(r"(?<=[^\W\d_])[-\u2010-\u2015](?=[^\W\d_])")
+STYLES = {chr(code) for code in range(0xFE00, 0xFE10)}  # whether a character is shown in colour
 
 
 @checked
@@ -173,8 +177,13 @@ def as_spaces(teachers: Mapping[str, tuple[str, Sequence[object]]]) -> dict[str,
 
 
 def spelling(name: str) -> str:
-    """A name without what two people may spell differently: case, spaces, underlines, forms of one character."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
+    """A name without what two people may spell differently.
+
+    Case, spaces, underlines, dashes between letters, forms of one character, and what is not seen (a byte order mark).
+    """
+    letters = unicodedata.normalize("NFKC", name).casefold().replace("_", " ")
+    seen = "".join(letter for letter in letters if unicodedata.category(letter) != "Cf" and letter not in STYLES)
+    return " ".join(DASH.sub(" ", seen).split())
 
 
 def check_spelling(what: str, known: Sequence[Sequence[str]]) -> None:
@@ -185,5 +194,5 @@ def check_spelling(what: str, known: Sequence[Sequence[str]]) -> None:
         if other != name and not any(name in names and other in names for names in known):
             raise InputError(
                 f"{what}: {other!r} and {name!r} would be two different ones. Give both the same name if they are one, "
-                "and names that differ in more than case and spaces if they are not."
+                "and names that differ in more than case, spaces and dashes if they are not."
             )

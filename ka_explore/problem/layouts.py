@@ -38,6 +38,7 @@ class Clues:
         rows: images in the batch; None where the net was given something else than a batch of images.
         size: their height and width.
         grids: height and width of what the convolutions put out, the latest first.
+        widths: how many channels these put out.
         width: channels of the last module of which they are known; None before there is one.
         last: whether that module has them on the last axis.
     """
@@ -52,6 +53,7 @@ class Clues:
         self.rows = None if images is None else images[0]  # no plain number while a net is exported
         self.size: Grid = (1, 1) if images is None else (int(images[2]), int(images[3]))
         self.grids: list[Grid] = []
+        self.widths: set[int] = set()
         self.width: int | None = None
         self.last = False
 
@@ -59,6 +61,7 @@ class Clues:
         """Take up what a convolution, a norm or a linear map put out."""
         if isinstance(part, nn.Conv2d):
             self.grids.insert(0, (output.shape[-2], output.shape[-1]))
+            self.widths.add(part.out_channels)
         name = next((name for kind, name in CHANNELS_FIRST.items() if isinstance(part, kind)), None)
         if name is not None:
             self.width, self.last = getattr(part, name), False
@@ -218,6 +221,8 @@ def patches(tokens: Tensor, number: int | None, kind: str, clues: Clues) -> tupl
     found = next((ahead for known in (seen, grids) for ahead in likely if ahead in known), None)
     if found is None and (kind != "auto" or clues.rows is None) and count > (number or 0):
         return number or 0, (count - (number or 0), 1)
+    if kind == "auto" and number is None and count in clues.widths and clues.grid_of(channels, seen=True):
+        found = found if count == channels else None  # a map of a convolution, its rows put one behind the other
     if found is not None and found not in seen and found != said:  # no more than a number that is a square
         whole = clues.tiles(grids[found])
         others = [ahead for ahead, grid in grids.items() if ahead > 1 and grid != (1, 1)]

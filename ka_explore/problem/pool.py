@@ -127,7 +127,7 @@ class Pool:
             numbers, -1 where it is not known, that index ``problem.labels.class_names(task)``, the union of the
             teachers' labels in their order. The pool of a `Problem` has whole numbers.
         classes: by task the names that whole numbers index, if these are others (``{"class": dataset.classes}``); an
-            image of a class that no teacher knows counts as not known.
+            image of a class that no teacher knows counts as not known, as long as they know some.
         probe: how many images make up the probe set, on which snapshots are taken (at most all of them).
         augment: a function (images, generator) → images of the same shape; with it teachers run live, the cache steps
             aside.

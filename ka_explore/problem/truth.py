@@ -56,7 +56,8 @@ def indexed(labels: Labels, classes: Classes, space: LabelSpace, where: str) -> 
     """The labels as indices into ``space.class_names(task)``, and these names.
 
     A class that is told in ``classes`` but that no teacher knows becomes -1. Raises InputError for an unknown task, a
-    name that no teacher knows, a class that is spelled nearly as one of theirs, or an index out of range.
+    name that no teacher knows, ``classes`` of which none is known, a class that is spelled nearly as one of theirs, an
+    index out of range, or one that is another class's name.
     """
     made = {}
     for task, given in labels.items():
@@ -69,6 +70,7 @@ def indexed(labels: Labels, classes: Classes, space: LabelSpace, where: str) -> 
             made[task] = np.array([*(place[name] for name in classes[task]), -1], dtype=np.int64)[given]
         else:
             check_range(what, given, names, f"problem.labels.class_names({task!r}), the union of the teachers' labels")
+            check_meant(what, given, names)
             made[task] = given
     return made, {task: space.class_names(task) for task in labels}
 
@@ -83,7 +85,23 @@ def places_of(mine: Collection[str], names: Sequence[str], what: str, *, needed:
             raise InputError(f"{what}: {name!r} is no teacher's label, {near!r} is one: spell both alike.")
         if needed and name not in place:
             raise unknown("class", name, names, where=f" in {what}")
+    if mine and not any(name in place for name in mine):
+        raise InputError(
+            f"{what} index {', '.join(list(mine)[:3])} …, of which no teacher knows any: theirs are "
+            f"{', '.join(names[:3])} …. Give them the same names, or leave these labels out."
+        )
     return {name: place.get(name, -1) for name in mine}
+
+
+def check_meant(what: str, labels: Int64[np.ndarray, "_"], names: Sequence[str]) -> None:
+    """Raises InputError for numbers that are names of classes as well, and then of other ones."""
+    used = [int(label) for label in np.unique(labels) if label >= 0]
+    other = next((label for label in used if names[label] != str(label)), None)
+    if other is not None and {str(label) for label in used} <= set(names):
+        raise InputError(
+            f"{what}: {other} may be the class called '{other}', or the one with this index, {names[other]!r}. Give "
+            "names, labels.astype(str), or say what the numbers index with classes=."
+        )
 
 
 def check_range(what: str, labels: Int64[np.ndarray, "_"], names: Sequence[str], index: str) -> None:

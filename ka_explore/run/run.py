@@ -53,7 +53,7 @@ from ka_explore.run.take_snapshot import take_snapshot
 from ka_explore.run.teacher_outputs import TeacherOutputs
 
 SMALL = 2_000_000  # a student with fewer parameters runs fastest on one thread
-MANY = 20  # steps, before which it costs little to ask the teachers whether they say what they said
+MANY = 20  # steps, for which it costs little to ask the teachers whether they say what they said
 Row = dict[str, Any]
 
 
@@ -144,6 +144,7 @@ class Run:
         self._lock = FairLock()
         self._dirty = False  # a step was interrupted between its parts: go back before going on
         self._unreadable: set[int] = set()  # checkpoints found damaged, to be written again
+        self._unasked = 0  # steps since the teachers were asked whether they say what they said
 
     @classmethod
     @checked
@@ -292,7 +293,8 @@ class Run:
 
         Raises:
             Diverged: a term or gradient is not finite. The run stands at the step before, everything is kept.
-            InputError: a teacher says something else now than when the run was made (asked before 20 steps or more).
+            InputError: a teacher says something else now than when the run was made (asked at least every 20 steps, and
+                before more than these).
             ReplayMismatch: a replayed row differs from the recorded one; nothing is changed.
             StoreError: the disk refuses; the run goes on from where it stands once it does not.
         """
@@ -303,13 +305,15 @@ class Run:
             if self.step == 0:
                 self._save()  # what a step that is broken off goes back to
             count = self.steps - self.step if n is None else min(n, self.steps - self.step)
-            if count >= MANY:
+            if self._unasked + count >= MANY:
                 same_answers(self.store.about, self.problem, self.folder)
+                self._unasked = 0
             self._watch()
             # Whoever goes step by step needs no bar each time.
             with progress_bar(count, self.name, show=progress) if count > 1 else nullcontext() as bar:
                 for _ in range(count):
                     self._step()
+                    self._unasked += 1
                     if bar is not None:
                         bar.update()
                     if until is not None and until():

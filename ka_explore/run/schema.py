@@ -2,6 +2,7 @@
 
 Sizes, depth, types, ranges and shapes; nothing that passes can run code, wait for anything, or take more memory than
 the file takes room. What does not pass raises ValueError with the reason; `ka_explore.run.store` decides what then.
+Without a good ``run.json`` there is no run: `read_about` says so to the user.
 """
 
 import itertools
@@ -16,8 +17,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ka_explore.errors import is_writable
+from ka_explore.errors import InputError, StoreError, is_writable
 from ka_explore.run.files import open_regular
+from ka_explore.run.making import left_by_a_maker
 from ka_explore.run.snapshot import Snapshot
 
 FORMAT = 1
@@ -46,11 +48,18 @@ def read_json(path: Path) -> Any:
 def parse(text: bytes | str) -> Any:
     """A JSON value of numbers of 64 bits, text that can be written, and lists and dicts that are not too deep."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=unique)
     except RecursionError:
         raise ValueError(f"nested deeper than {DEPTH}") from None
     check_plain(value, DEPTH)
     return value
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The dict of these pairs. Raises ValueError for a name that is there twice: readers differ in which one counts."""
+    found = dict(pairs)
+    demand(len(found) == len(pairs), "each name once")
+    return found
 
 
 def check_plain(value: Any, depth: int) -> None:
@@ -65,6 +74,11 @@ def check_plain(value: Any, depth: int) -> None:
             check_plain(key, depth)
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         check_plain(part, depth - 1)
+
+
+def to_json(about: Mapping[str, Any]) -> bytes:
+    """JSON that a person can read."""
+    return (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def is_whole(value: Any, least: int = 0, most: int = 2**64 - 1) -> bool:
@@ -171,6 +185,27 @@ def wrong_fields(about: Mapping[str, Any]) -> list[str]:
     return wrong + [field for field, fits in MAY_LACK.items() if field in about and not fits(about[field])]
 
 
+def read_about(folder: Path) -> dict[str, Any]:
+    """What ``run.json`` of a folder holds. Raises InputError where there is none, StoreError where it is no run's."""
+    path = folder / "run.json"
+    help_ = "it is not a run's, or was damaged. Take it from a copy, or make the run again in another folder."
+    try:
+        about = read_json(path)
+        version = int(about["format"])
+    except (FileNotFoundError, NotADirectoryError):
+        why = f"there is no run in {folder}: expected a folder with run.json."
+        raise InputError(why + left_by_a_maker(folder)) from None
+    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): {help_}") from error
+    if version > FORMAT:
+        raise StoreError(
+            f"{folder} was written in format {version}, this version reads up to {FORMAT}: update ka-explore."
+        )
+    if wrong := wrong_fields(about):
+        raise StoreError(f"{path} lacks or garbles {', '.join(wrong)}: {help_}")
+    return about
+
+
 def is_examination(value: Any) -> bool:
     """Whether a value is what a diagnosis found of each teacher, as far as that is known here."""
     return isinstance(value, dict) and dict_of(lambda found: isinstance(found, dict))(value.get("teachers"))
@@ -223,6 +258,21 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             found = {name: arrays[name] for name in arrays.files}
     demand(all(isinstance(array, np.ndarray) for array in found.values()), "arrays only")
     return found
+
+
+def without_tail(array: np.ndarray) -> np.ndarray:
+    """An array without its last samples that are NaN throughout: many are of the first samples only."""
+    if array.dtype.kind != "f" or not len(array):
+        return array
+    told = np.flatnonzero(~np.isnan(array).all(axis=tuple(range(1, array.ndim))))
+    return array[: told[-1] + 1] if len(told) else array[:0]
+
+
+def with_tail(array: np.ndarray, samples: int) -> np.ndarray:
+    """The array with NaN for its last samples again. Raises ValueError for more samples than there are."""
+    if array.dtype.kind != "f" or len(array) == samples:
+        return array
+    return np.concatenate([array, np.full((samples - len(array), *array.shape[1:]), np.nan, array.dtype)])
 
 
 def whole_numbers(array: np.ndarray | None, least: int, below: int) -> bool:

@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 
 from ka_explore.errors import InputError, StoreError, brief, checked
 from ka_explore.run.files import copy_file, open_regular, path_of, refuse_a_link, replace_file, writing
-from ka_explore.run.making import claim, done, give_up, left_by_a_maker, refuse_a_run, tidy
+from ka_explore.run.making import claim, done, give_up, refuse_a_run, tidy
 from ka_explore.run.schema import (
     FORMAT,
     MOST_ROW,
@@ -43,8 +43,12 @@ from ka_explore.run.schema import (
     is_row,
     is_whole,
     parse,
+    read_about,
     read_arrays,
     read_json,
+    to_json,
+    with_tail,
+    without_tail,
     wrong_fields,
 )
 from ka_explore.run.snapshot import Snapshot
@@ -82,11 +86,13 @@ class Store:
         self._teachers = self.folder / "snapshots" / "teachers.npz"
         self._lock = FileLock(self.folder / ".lock", blocking=False)
         self._tidied = False
+        self.notes: list[str] = []  # what was left out, for the user
+        self._good_end = self.rows_kept = 0  # byte and number of the rows that are known
 
     def _stand(self, about: dict[str, Any]) -> None:
         """What it is, and how far its history reaches."""
         self.about = about
-        self.notes: list[str] = []  # what opening left out, for the user
+        self.notes = []
         self._good_end, self.rows_kept = self._scan()
         self._read_to = (0, 0)  # row and byte where the last read ended: rows are mostly read in order
         self._shared: Mapping[str, np.ndarray] | None = None
@@ -144,22 +150,35 @@ class Store:
             replace_file(self.folder / "run.json", lambda file: file.write(to_json(about)))
         self.about = about
 
-    def _scan(self) -> tuple[int, int]:
-        """Byte and row after the last whole row."""
-        end = rows = 0
+    def _scan(self, end: int = 0, rows: int = 0) -> tuple[int, int]:
+        """Byte and row after the last whole row; from a byte on, at which so many rows end."""
+        note = ""
         try:
             with open_regular(self._history, MOST_HISTORY) as file:
+                file.seek(end)
                 while line := file.readline(MOST_ROW):
                     if not line.endswith(b"\n") or not is_row(line, rows + 1):
-                        self.notes.append(f"history.jsonl was cut off after step {rows}: what follows was dropped.")
+                        note = f"history.jsonl was cut off after step {rows}: what follows was dropped."
                         break
                     end += len(line)
                     rows += 1
         except FileNotFoundError:
-            self.notes.append("history.jsonl is missing: the run starts with no rows.")
+            note = "history.jsonl is missing: the run starts with no rows."
         except OSError as error:
-            self.notes.append(f"history.jsonl cannot be read ({error}): the run starts with no rows.")
+            note = f"history.jsonl cannot be read ({error}): the run starts with no rows."
+        self.notes += [note] if note and note not in self.notes else []
         return end, rows
+
+    def _catch_up(self) -> None:
+        """Take up the rows that another process recorded meanwhile. Raises StoreError where known ones are gone."""
+        there = self._history.stat().st_size if self._history.exists() else 0
+        if there < self._good_end:
+            raise StoreError(
+                f"{self._history} has lost rows that this run recorded or read: put them back, or go on with what is "
+                "there, Run.open(folder)."
+            )
+        if there > self._good_end:
+            self._good_end, self.rows_kept = self._scan(self._good_end, self.rows_kept)
 
     # The history.
 
@@ -176,21 +195,24 @@ class Store:
         self.rows_kept += 1
 
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
-        """The rows of steps ``start + 1`` to ``stop``, or to the last recorded."""
+        """The rows of steps ``start + 1`` to ``stop``, or to the last. Raises StoreError where they are gone."""
         stop = self.rows_kept if stop is None else min(stop, self.rows_kept)
         if start >= stop:
             return
-        with open_regular(self._history, MOST_HISTORY) as file:
-            row, byte = self._read_to  # once: another thread may read too
-            if row > start:
-                row, byte = 0, 0
-            file.seek(byte)
-            while row < stop:
-                line = file.readline()
-                row, byte = row + 1, byte + len(line)
+        try:
+            with open_regular(self._history, MOST_HISTORY) as file:
+                row, byte = self._read_to  # once: another thread may read too
                 if row > start:
-                    self._read_to = (row, byte)
-                    yield json.loads(line)
+                    row, byte = 0, 0
+                file.seek(byte)
+                while row < stop:
+                    line = file.readline()
+                    row, byte = row + 1, byte + len(line)
+                    if row > start:
+                        self._read_to = (row, byte)
+                        yield json.loads(line)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self._history} cannot be read any more ({error}): open the run again.") from error
 
     def row(self, index: int) -> dict[str, Any]:
         """The row of step ``index + 1``."""
@@ -225,8 +247,8 @@ class Store:
             raise StoreError(f"{path} cannot be read: {error!r}") from error
         weights, optimizer = map(state.get, ("method", "optimizer")) if isinstance(state, dict) else (None, None)
         fits = isinstance(weights, dict) and isinstance(optimizer, dict) and all(map(torch.is_tensor, weights.values()))
-        if not fits:
-            raise StoreError(f"{path} is not a checkpoint of a run.")
+        if not fits or state.get("step", step) != step:
+            raise StoreError(f"{path} is not the checkpoint of a run's step {step}.")
         return state
 
     # Snapshots.
@@ -340,58 +362,27 @@ class Store:
             other._stand(other.about)
             yield other
 
-    def lock(self) -> FileLock:
-        """Held while a run is written. Raises StoreError when another process writes it."""
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Within the ``with`` this run is written here alone, and what others recorded is known.
+
+        Raises StoreError while another process writes it.
+        """
+        if not self.folder.is_dir():  # it would be made anew
+            raise StoreError(f"{self.folder} is not there any more: put it back, or make the run again.")
         refuse_a_link(self.folder / ".lock")
         try:
             with writing(self.folder):
-                held = self._lock.acquire()
+                self._lock.acquire()
         except Timeout:
             raise StoreError(
                 f"{self.folder} is being written by another process: wait for it, or fork the run."
             ) from None
-        if not self._tidied:
-            tidy(self.folder)
-            self._tidied = True
-        return held  # type: ignore[return-value]
-
-
-def read_about(folder: Path) -> dict[str, Any]:
-    """What ``run.json`` of a folder holds. Raises InputError where there is none, StoreError where it is no run's."""
-    path = folder / "run.json"
-    help_ = "it is not a run's, or was damaged. Take it from a copy, or make the run again in another folder."
-    try:
-        about = read_json(path)
-        version = int(about["format"])
-    except (FileNotFoundError, NotADirectoryError):
-        why = f"there is no run in {folder}: expected a folder with run.json."
-        raise InputError(why + left_by_a_maker(folder)) from None
-    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
-        raise StoreError(f"{path} cannot be read ({error}): {help_}") from error
-    if version > FORMAT:
-        raise StoreError(
-            f"{folder} was written in format {version}, this version reads up to {FORMAT}: update ka-explore."
-        )
-    if wrong := wrong_fields(about):
-        raise StoreError(f"{path} lacks or garbles {', '.join(wrong)}: {help_}")
-    return about
-
-
-def without_tail(array: np.ndarray) -> np.ndarray:
-    """An array without its last samples that are NaN throughout: many are of the first samples only."""
-    if array.dtype.kind != "f" or not len(array):
-        return array
-    told = np.flatnonzero(~np.isnan(array).all(axis=tuple(range(1, array.ndim))))
-    return array[: told[-1] + 1] if len(told) else array[:0]
-
-
-def with_tail(array: np.ndarray, samples: int) -> np.ndarray:
-    """The array with NaN for its last samples again. Raises ValueError for more samples than there are."""
-    if array.dtype.kind != "f" or len(array) == samples:
-        return array
-    return np.concatenate([array, np.full((samples - len(array), *array.shape[1:]), np.nan, array.dtype)])
-
-
-def to_json(about: Mapping[str, Any]) -> bytes:
-    """JSON that a person can read."""
-    return (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
+        try:
+            if not self._tidied:
+                tidy(self.folder)
+                self._tidied = True
+            self._catch_up()
+            yield
+        finally:
+            self._lock.release()

@@ -303,15 +303,8 @@ def permuted(problem: Problem, moved: int) -> Case:
     labels = list(problem.teachers[0].labels)
     moved = min(moved, len(labels))
     broken = [*labels[1:moved], labels[0], *labels[moved:]]
-    before = problem.labels
-    new = with_teacher(dataclasses.replace(problem, test=None), 0, labels=broken)
-    # the truth stays what it was: the pool's labels index classes by name
-    task = problem.teachers[0].task
-    place = {name: i for i, name in enumerate(new.labels.class_names(task))}
-    order = torch.tensor([place[name] for name in before.class_names(task)]).numpy()
-    truth = {**(problem.pool.labels or {}), task: order[(problem.pool.labels or {})[task]]}
-    pool = type(problem.pool)(problem.pool.images, labels=truth, probe=problem.pool.probe)
-    return Case(dataclasses.replace(new, pool=pool), steps=60)
+    # the truth stays what it was: the pool's labels are read by name
+    return Case(with_teacher(dataclasses.replace(problem, test=None), 0, labels=broken), steps=60)
 
 
 def disagreeing(problem: Problem, moved: int) -> Case:
