@@ -158,6 +158,8 @@ def fits(value: object, hint: Any) -> bool:
         return False
     if not inner or kind is get_origin(Callable[[], Any]):
         return True
+    if isinstance(value, range):  # its parts are alike, and may be without end
+        value = value[:1]
     if isinstance(value, Mapping):
         return all(fits(key, inner[0]) and fits(one, inner[1]) for key, one in value.items())
     if isinstance(value, tuple) and kind is tuple and inner[-1] is not Ellipsis:

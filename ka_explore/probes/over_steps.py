@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, KaError, brief, checked
 from ka_explore.probes.results import Curves, Distribution, Matrix, Result, Scalars
 from ka_explore.run.snapshot import Snapshot
 
@@ -13,6 +13,7 @@ R = TypeVar("R", bound=Result)
 NONE = "no snapshots: give a run snapshot_every=… and advance it."
 
 
+@checked
 def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **options: Any) -> Curves:
     """What a probe says at every snapshot, as lines over the steps, with the beginnings of stages marked.
 
@@ -26,7 +27,7 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
     A stage begins, as far as snapshots tell, at its first one; one stage alone is not marked.
     Raises InputError when no snapshot has what the probe needs, or for a probe that gives another shape.
     """
-    ordered = sorted(snapshots, key=lambda snapshot: snapshot.step)
+    ordered = sorted(all_of(snapshots), key=lambda snapshot: snapshot.step)
     found: list[tuple[int, Result]] = []
     refusal: InputError | None = None
     for snapshot in ordered:
@@ -34,6 +35,12 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
             found.append((snapshot.step, probe(snapshot, **options)))
         except InputError as error:
             refusal = error
+        except KaError:
+            raise
+        except Exception as error:  # of a user's own probe, or of an option that it does not take
+            raise InputError(
+                f"the probe failed at step {snapshot.step} with {type(error).__name__}: {error}"
+            ) from error
     if not found:
         raise refusal or InputError(NONE)
     lines: dict[str, list[tuple[int, float]]] = {}
@@ -59,6 +66,17 @@ def first_answer(probe: Callable[..., R], snapshots: Iterable[Snapshot], **optio
         except InputError as error:
             refusal = refusal or error
     raise refusal or InputError(NONE)
+
+
+def all_of(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
+    """Snapshots as a list. Raises InputError for anything else."""
+    try:
+        found = list(snapshots)
+    except Exception as error:  # of what only looks as if it could be gone through
+        raise InputError(f"expected snapshots, got {brief(snapshots)}: {error}.") from error
+    if not all(isinstance(each, Snapshot) for each in found):
+        raise InputError(f"expected snapshots, got {brief(found)}.")
+    return found
 
 
 def numbers(result: Result) -> dict[str, float]:

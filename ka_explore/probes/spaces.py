@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, checked
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Points
 from ka_explore.run.snapshot import Snapshot
@@ -17,6 +17,7 @@ Space = Float[np.ndarray, "point feature"]
 Plane = Float[np.ndarray, "point 2"]
 
 
+@checked
 def spaces(snapshot: Snapshot) -> tuple[str, ...]:
     """What can be drawn of this snapshot: names for ``space``.
 
@@ -63,6 +64,7 @@ def members(snapshot: Snapshot, space: str) -> dict[str, np.ndarray]:
 
 
 @space_was_of
+@checked
 def rows_of(snapshot: Snapshot, space: str = "common", normalise: bool = True) -> dict[str, np.ndarray]:
     """Each net's rows, L2-normalised as the MMD sees them; values that are not finite count as zero.
 

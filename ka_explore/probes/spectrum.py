@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, Number
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Curves, Matrix, Scalars
 from ka_explore.probes.samples import centred, finite, finite_in_all, left_out
@@ -57,7 +57,7 @@ def spectrum(snapshot: Snapshot, space: str = "common") -> Curves:
 
 
 @probe("common/*")
-def principal_angles(snapshot: Snapshot, space: str = "common", share: float = 0.9) -> Matrix:
+def principal_angles(snapshot: Snapshot, space: str = "common", share: Number = 0.9) -> Matrix:
     """Angles between the nets' principal subspaces, in degrees: 0 for a shared direction, 90 for none.
 
     Rows are pairs of nets; columns the smallest, mean and largest of the principal angles (Björck and Golub 1973), of
