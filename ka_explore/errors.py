@@ -18,6 +18,9 @@ Number = Annotated[float, "NaN where there is none"]
 """A number that was measured, which may be NaN or infinite; what is a ``float`` alone is finite for `checked`."""
 
 
+LONGEST_RANGE = 10_000_000
+
+
 class KaError(Exception):
     """Base of every error this package raises on purpose; the command line prints it as one line."""
 
@@ -146,7 +149,7 @@ def fits(value: object, hint: Any) -> bool:
     if hint is str:
         return isinstance(value, str) and is_writable(value)
     kind = kind or hint
-    if not isinstance(kind, type) or kind is Annotated:  # a type variable, an alias, what the door checks itself
+    if not isinstance(kind, type) or hasattr(hint, "__metadata__"):  # an alias, or what the door checks itself
         return True
     if hasattr(kind, "array_type"):  # a jaxtyping hint: its shape and type of number are the door's to check
         return fits(value, kind.array_type)
@@ -158,8 +161,8 @@ def fits(value: object, hint: Any) -> bool:
         return False
     if not inner or kind is get_origin(Callable[[], Any]):
         return True
-    if isinstance(value, range):  # its parts are alike, and may be without end
-        value = value[:1]
+    if isinstance(value, range):  # its parts are alike, and may be more than anything can hold
+        return not value[LONGEST_RANGE:] and all(fits(one, inner[0]) for one in value[:1])
     if isinstance(value, Mapping):
         return all(fits(key, inner[0]) and fits(one, inner[1]) for key, one in value.items())
     if isinstance(value, tuple) and kind is tuple and inner[-1] is not Ellipsis:

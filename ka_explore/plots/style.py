@@ -6,19 +6,21 @@ in greyscale.
 """
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 from matplotlib import color_sequences, colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
+from matplotlib.colors import is_color_like, to_hex, to_rgb
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox, ScaledTranslation
+
+from ka_explore.errors import InputError, brief, check_between, check_known, checked
 
 STUDENT = "#222222"
 TEACHERS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
@@ -28,29 +30,39 @@ UNKNOWN = "#bbbbbb"  # what has no class, no value
 QUIET = "#555555"  # notes, levels, marks
 
 
+@checked
 def colour_of(net: str, nets: Sequence[str]) -> str:
     """The colour a net has in every picture of its problem."""
-    teachers = [name for name in nets if name != "student"]
-    return STUDENT if net == "student" else TEACHERS[teachers.index(net) % len(TEACHERS)]
+    return STUDENT if net == "student" else TEACHERS[place_of_net(net, nets) % len(TEACHERS)]
 
 
+@checked
 def marker_of(net: str, nets: Sequence[str]) -> str:
     """The marker a net has in every picture of its problem."""
+    return "o" if net == "student" else MARKERS[place_of_net(net, nets) % len(MARKERS)]
+
+
+def place_of_net(net: str, nets: Sequence[str]) -> int:
+    """A teacher's place among the teachers. Raises InputError for an unknown one."""
     teachers = [name for name in nets if name != "student"]
-    return "o" if net == "student" else MARKERS[teachers.index(net) % len(MARKERS)]
+    check_known("net", net, teachers)
+    return teachers.index(net)
 
 
+@checked
 def class_colours(count: int) -> list[Any]:
-    """Colours of so many classes.
+    """Colours of so many classes, up to 100 000.
 
     Ten stay apart under colour blindness; the next ten are their dark shades; more are a spread of a wide map.
     """
+    check_between("count", count, 0, 100_000)
     if count <= 20:
         ten = [to_rgb(colour) for colour in color_sequences["petroff10"]]
         return [*ten, *(tuple(0.5 * part for part in colour) for colour in ten)][:count]
     return [colormaps["turbo"](i / (count - 1)) for i in range(count)]
 
 
+@checked
 def label_colours(labels: Sequence[str], legend: str) -> list[Any]:
     """Colours of the labels of points: those of the nets where the labels are nets, else of classes."""
     if legend in ("teacher", "net"):
@@ -58,9 +70,17 @@ def label_colours(labels: Sequence[str], legend: str) -> list[Any]:
     return class_colours(len(labels))
 
 
+def check_colours(colours: Mapping[str, str] | None) -> None:
+    """Raises InputError for what is no colour of matplotlib's."""
+    for name, colour in (colours or {}).items():
+        if not is_color_like(colour):
+            raise InputError(f"the colour of {name!r} is {brief(colour)}: expected one of matplotlib's, as '#0072B2'.")
+
+
 hexadecimal = to_hex  # a colour as a page writes it, ``#rrggbb``
 
 
+@checked
 def plain(text: str) -> str:
     """A name as it stands: matplotlib would read ``$`` as mathematics and leave a leading ``_`` out of legends."""
     return (" " + text if text.startswith("_") else text).replace("$", r"\$")
@@ -201,8 +221,16 @@ def placed(ax: Axes) -> Axes:
     return ax
 
 
+Empty = Annotated[Figure | None, "or a part of one, see laid_out"]
+
+
 def laid_out(figure: Any) -> Any:
-    """An empty figure that is to be filled, with a layout that gives legends their room, if it has none."""
+    """An empty figure, or a part of one, that is to be filled, with a layout that gives legends room, if it has none.
+
+    Raises InputError for anything else.
+    """
+    if not isinstance(figure, FigureBase):
+        raise InputError(f"figure must be a Figure of matplotlib, got {brief(figure)}.")
     if isinstance(figure, Figure) and figure.get_layout_engine() is None:
         figure.set_layout_engine("constrained")
     return figure

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Int64
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, brief
 from ka_explore.problem.pool import Images, Pool
 from ka_explore.problem.problem import Labelled, Problem
 from ka_explore.problem.student import Student
 from ka_explore.problem.teachers import Teacher
-from ka_explore.toy.checks import share, whole_number
+from ka_explore.toy.checks import MOST_SEED, share, whole_number
 from ka_explore.toy.drawing import Sprites
 from ka_explore.toy.nets import student
 from ka_explore.toy.pictures import Pictures, with_wrong_labels
@@ -86,6 +86,7 @@ def toy_problem(make: Callable[..., Problem]) -> Callable[..., Problem]:
     @wraps(make)
     def made(*arguments: Any, **options: Any) -> Problem:
         given = signature.bind(*arguments, **options).arguments
+        whole_number("seed", given.get("seed", 0), 0, MOST_SEED)
         problem = make(Asked(**{name: given.pop(name) for name in asked if name in given}), **given)
         return replace(problem, name=f"ka_explore.toy:{make.__name__}")
 
@@ -102,7 +103,7 @@ def set_aside(images: Kind, test: Kind, *, validation: bool) -> tuple[Kind, Kind
     """
     if not isinstance(validation, bool):
         raise InputError(
-            f"validation must be True (mark on images apart from the test's) or False, got {validation!r}."
+            f"validation must be True (mark on images apart from the test's) or False, got {brief(validation)}."
         )
     if not validation:
         return images, test
