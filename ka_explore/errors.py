@@ -60,7 +60,12 @@ def unknown(kind: str, name: object, known: Iterable[object], *, where: str = ""
     names = [str(k) for k in known]
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return InputError(f"unknown {kind} {str(name)!r}{where}.{hint} Known: {', '.join(names) or '(none)'}.")
+    return InputError(f"unknown {kind} {short(str(name))!r}{where}.{hint} Known: {', '.join(names) or '(none)'}.")
+
+
+def short(text: str) -> str:
+    """The start of a text, as much as a message has room for."""
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def check_known(kind: str, name: object, known: Collection[object], *, where: str = "") -> None:
@@ -171,12 +176,12 @@ def fits(value: object, hint: Any) -> bool:
 
 
 def is_number(value: object, kind: type, *, finite: bool = True) -> bool:
-    """Whether it is a number of a kind; True and False are none, and no real number is beyond those of a float."""
+    """Whether it is a number of a kind; True and False are none, and none is beyond those of a float."""
     if isinstance(value, bool) or not isinstance(value, kind):
         return False
     try:
-        return kind is Integral or math.isfinite(value) or not finite  # type: ignore[arg-type]
-    except OverflowError:
+        return math.isfinite(value) or not finite  # type: ignore[arg-type]
+    except OverflowError:  # a whole number beyond them, which may be too long to be told
         return False
 
 
@@ -221,8 +226,7 @@ def brief(value: object) -> str:
         text = f"of shape {tuple(shape)}" if shape and isinstance(shape, tuple) else repr(value)
     except Exception:  # a value whose own printing fails is still to be told of
         text = "…"
-    text = text if len(text) <= 60 else f"{text[:57]}…"
-    return f"{text} ({type(value).__name__})"
+    return f"{short(text)} ({type(value).__name__})"
 
 
 def theirs(what: str, function: Callable[..., Any], *given: Any) -> Any:

@@ -45,10 +45,10 @@ class Attempt:
 
         Raises InputError where a fork does not mend it; what `Run.fork` raises.
         """
-        if not hasattr(run, "fork"):
-            raise InputError(f"expected fork(run, name), got {brief(run)}.")
         if not self.is_fork:
             raise InputError(f"no option mends this: {self.text} Build the problem anew:\n{self.code}".rstrip())
+        if not hasattr(run, "problem"):
+            raise InputError(f"expected fork(run, name), got {brief(run)}.")
         return run.fork(name, at=self.at, **dict(self.changes))
 
     @checked

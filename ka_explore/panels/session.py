@@ -258,8 +258,8 @@ class Session:
 
     def select(self, samples: Sequence[int] | np.ndarray) -> None:
         """Select samples by their indices in the probe set; raises InputError for indices that are none."""
-        asked = np.asarray(samples) if len(samples) else np.zeros(0, np.int64)
-        if asked.dtype.kind not in "iu" or asked.ndim != 1:
+        asked = np.asarray(samples)
+        if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
             raise InputError(f"samples must be places in the probe set, whole numbers, got {brief(samples)}.")
         wanted = np.unique(asked.astype(np.int64))
         seen = self.branch.nearest(self.viewed_step)

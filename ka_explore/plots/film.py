@@ -143,7 +143,7 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
         "unit": first.unit,
         "range": common_range(frames) or (0.0, 1.0),
         "by": ["value"] * valued + ["label"] * labelled + ["net"],
-        "seconds": seconds,
+        "seconds": float(seconds),
         "frames": shown,
         "arrays": arrays,
     }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ka_explore.errors import InputError, Number, brief, check_between, checked, fits, in_words
+from ka_explore.errors import InputError, Number, brief, check_between, checked, fits, in_words, short
 from ka_explore.plots import style
 from ka_explore.plots.comparing import run_colour
 from ka_explore.plots.lines import draw_curves
@@ -31,7 +31,7 @@ def draw_history(histories: Mapping[str, Sequence[Mapping[str, Any]]], term: str
     lines = {name: smoothed(rows, term) for name, rows in histories.items()}
     having = {name: rows for name, rows in histories.items() if len(lines[name][0])}
     if not having:
-        raise InputError(f"no run has a term {term!r} in its history.")
+        raise InputError(f"no run has a term {short(term)!r} in its history.")
     shown = {name: lines[name] for name in having}
     return draw_lines(shown, ax, histories, unit=term, title=f"{term} over the steps", marks=boundaries(having))
 

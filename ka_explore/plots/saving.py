@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.figure import Figure
 
-from ka_explore.errors import InputError, StoreError, brief, check_between, checked
+from ka_explore.errors import InputError, StoreError, brief, check_between, checked, short
 from ka_explore.plots.scatter import common_limits, common_range, draw_points
 from ka_explore.plots.style import plain, type_of
 from ka_explore.probes.results import Points, heading
@@ -35,7 +35,8 @@ def save(figure: Figure, path: str | Path, *, dpi: float = 150) -> Path:
     ending = path.suffix.lower()
     check_between("dpi", dpi, 10, 1200)
     if ending not in UNDATED:
-        raise InputError(f"cannot save {path.name!r}: expected a name that ends in {', '.join(sorted(UNDATED))}.")
+        endings = ", ".join(sorted(UNDATED))
+        raise InputError(f"cannot save {short(path.name)!r}: expected a name that ends in {endings}.")
     # fixed ids, and letters instead of outlines
     style: Any = {"svg.hashsalt": "ka_explore", "svg.fonttype": "none", "pdf.fonttype": 42}
     with rc_context(style), replacing(path) as part:
@@ -54,7 +55,7 @@ def save_film(frames: Sequence[Points], path: str | Path, *, seconds: float = 0.
     if not frames:
         raise InputError("a film needs at least one frame, got none.")
     if path.suffix.lower() != ".gif":
-        raise InputError(f"cannot save {path.name!r}: expected a name that ends in .gif.")
+        raise InputError(f"cannot save {short(path.name)!r}: expected a name that ends in .gif.")
     check_between("seconds", seconds, 0.01, 600)
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     limits, range_ = common_limits(frames), common_range(frames)
@@ -82,7 +83,8 @@ def replacing(path: Path, *, ending: str = ".part") -> Iterator[Path]:
     Raises InputError where there is no such folder, StoreError where the file cannot be written.
     """
     if not path.parent.is_dir():
-        raise InputError(f"cannot save {str(path)!r}: there is no folder {str(path.parent)!r}. Make it first.")
+        folder = short(str(path.parent))
+        raise InputError(f"cannot save {short(path.name)!r}: there is no folder {folder!r}. Make it first.")
     if Path(ending).name != ending or len(ending) > 16:
         raise InputError(f"ending={brief(ending)}: expected a few letters, as '.part'.")
     part = path.parent / f".{uuid4().hex}{ending}"
@@ -91,6 +93,6 @@ def replacing(path: Path, *, ending: str = ".part") -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error}") from error
+        raise StoreError(f"cannot write {short(str(path))}: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)

@@ -126,15 +126,17 @@ def type_of(ax: Axes) -> float:
     return float(min(max(3.6 + 1.04 * inches, 6.0), 16.0))
 
 
+LONGEST = 1000  # letters of a line that are measured
 ruler = lru_cache(partial(RendererAgg, 16, 16, 72))  # measures text: 72 dots an inch, so that a dot is a point
 
 
 @lru_cache(maxsize=4096)
 def width_of(text: str, size: float, weight: str = "normal") -> float:
-    """Width in points of the widest line of a text."""
+    """Width in points of the widest line of a text, as far as any page could show it."""
     font = FontProperties(size=size, weight=weight)
     lines = text.replace(r"\$", "S").split("\n")
-    return max(ruler().get_text_width_height_descent(line, font, ismath=False)[0] if line else 0.0 for line in lines)
+    widths = (ruler().get_text_width_height_descent(line[:LONGEST], font, ismath=False)[0] for line in lines if line)
+    return max(widths, default=0.0)
 
 
 Rectangle = tuple[float, float, float, float]  # left, lower, right and upper edge, or upper before lower
@@ -159,7 +161,8 @@ def shortened(text: str, width: float, size: float) -> str:
     if width_of(text, size) <= width:
         return text
     bare = text.replace(r"\$", "$")
-    halves = (((kept + 1) // 2, len(bare) - kept // 2) for kept in range(len(bare) - 1, 1, -1))
+    most = min(len(bare) - 1, int(width / (0.2 * size)) + 2)  # no letter is narrower than a fifth of its size
+    halves = (((kept + 1) // 2, len(bare) - kept // 2) for kept in range(most, 1, -1))
     shorter = ((bare[:start] + "…" + bare[end:]).replace("$", r"\$") for start, end in halves)
     return next((short for short in shorter if width_of(short, size) <= width), bare[:1].replace("$", r"\$") + "…")
 

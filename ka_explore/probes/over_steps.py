@@ -1,6 +1,6 @@
 """A probe over the steps of a run: one line a number; or its answer to the first snapshot that has what it needs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,6 +10,12 @@ from ka_explore.probes.results import Curves, Distribution, Matrix, Result, Scal
 from ka_explore.run.snapshot import Snapshot
 
 R = TypeVar("R", bound=Result)
+
+
+class ProbeFailed(KaError):
+    """A probe raised what says nothing of the snapshot: a user's own has a fault, or takes no such option."""
+
+
 NONE = "no snapshots: give a run snapshot_every=… and advance it."
 
 
@@ -27,20 +33,14 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
     A stage begins, as far as snapshots tell, at its first one; one stage alone is not marked.
     Raises InputError when no snapshot has what the probe needs, or for a probe that gives another shape.
     """
-    ordered = sorted(all_of(snapshots), key=lambda snapshot: snapshot.step)
+    ordered = sorted(each_of(snapshots), key=lambda snapshot: snapshot.step)
     found: list[tuple[int, Result]] = []
     refusal: InputError | None = None
     for snapshot in ordered:
         try:
-            found.append((snapshot.step, probe(snapshot, **options)))
+            found.append((snapshot.step, ask(probe, snapshot, options)))
         except InputError as error:
             refusal = error
-        except KaError:
-            raise
-        except Exception as error:  # of a user's own probe, or of an option that it does not take
-            raise InputError(
-                f"the probe failed at step {snapshot.step} with {type(error).__name__}: {error}"
-            ) from error
     if not found:
         raise refusal or InputError(NONE)
     lines: dict[str, list[tuple[int, float]]] = {}
@@ -57,26 +57,37 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
     return Curves(x, y, unit=unit, title=title, marks=beginnings if len(beginnings) > 1 else {}, note=note)
 
 
+@checked
 def first_answer(probe: Callable[..., R], snapshots: Iterable[Snapshot], **options: Any) -> R:
     """What a probe says of the first of these snapshots that has what it needs; else its refusal of the very first."""
     refusal: InputError | None = None
-    for snapshot in snapshots:
+    for snapshot in each_of(snapshots):
         try:
-            return probe(snapshot, **options)
+            return ask(probe, snapshot, options)
         except InputError as error:
             refusal = refusal or error
     raise refusal or InputError(NONE)
 
 
-def all_of(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
-    """Snapshots as a list. Raises InputError for anything else."""
+def ask(probe: Callable[..., R], snapshot: Snapshot, options: Mapping[str, Any]) -> R:
+    """What a probe says. Raises InputError as the probe does, ProbeFailed for what else goes wrong in it."""
     try:
-        found = list(snapshots)
-    except Exception as error:  # of what only looks as if it could be gone through
+        return probe(snapshot, **options)
+    except KaError:
+        raise
+    except Exception as error:
+        raise ProbeFailed(f"the probe failed at step {snapshot.step}: {type(error).__name__}: {error}") from error
+
+
+def each_of(snapshots: Iterable[Snapshot]) -> Iterator[Snapshot]:
+    """Snapshots one after the other. Raises InputError at the first thing that is none."""
+    try:
+        for each in snapshots:
+            if not isinstance(each, Snapshot):
+                raise InputError(f"expected snapshots, got {brief(each)} among them.")
+            yield each
+    except (TypeError, RuntimeError) as error:  # of what only looks as if it could be gone through
         raise InputError(f"expected snapshots, got {brief(snapshots)}: {error}.") from error
-    if not all(isinstance(each, Snapshot) for each in found):
-        raise InputError(f"expected snapshots, got {brief(found)}.")
-    return found
 
 
 def numbers(result: Result) -> dict[str, float]:

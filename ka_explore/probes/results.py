@@ -97,7 +97,7 @@ class Matrix(Shape):
     columns: tuple[str, ...]
     unit: str = ""
     title: str = ""
-    centre: Number | None = None
+    centre: float | None = None
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -153,13 +153,13 @@ class Points(Shape):
     note: str = ""
 
     def __post_init__(self) -> None:
-        count = len(self.group)
+        count = self.group.size
         as_numbers("xy", self.xy, (count, 2))
         places: dict[str, tuple[int, int | None]] = {"group": (0, len(self.groups)), "sample": (0, None)}
         places |= {"label": (-1, len(self.labels)), "pairs": (0, count)}
         for what, (least, below) in places.items():
             if (given := getattr(self, what)) is not None:
-                shape = (len(given), 2) if what == "pairs" else (count,)
+                shape = (given.size // 2, 2) if what == "pairs" else (count,)
                 object.__setattr__(self, what, as_places(what, given, shape, least, below))
         if self.value is not None:
             as_numbers("value", self.value, (count,))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ka_explore.errors import InputError, check_between
+from ka_explore.errors import InputError, check_between, short
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Curves, Matrix, Scalars
 from ka_explore.probes.samples import average, centred, finite, finite_in_all, left_out, squared_distances
@@ -196,7 +196,8 @@ def layers_of(snapshot: Snapshot, space: Sequence[str]) -> dict[str, np.ndarray]
             found[f"{kind} {rest}"] = array
     if not found:
         there = ", ".join(sorted({name.split("/")[0] for name in snapshot.arrays}))
-        raise InputError(f"this snapshot (stage {snapshot.stage!r}) has none of {', '.join(space)}: it has {there}.")
+        wanted = short(", ".join(space))
+        raise InputError(f"this snapshot (stage {snapshot.stage!r}) has none of {wanted}: it has {there}.")
     return found
 
 

@@ -82,7 +82,7 @@ def principal_angles(snapshot: Snapshot, space: str = "common", share: Number = 
     values = np.array([[a.min(), a.mean(), a.max()] for a in angles]).reshape(len(pairs), 3)
     names = tuple(f"{one} – {other}" for one, other in pairs), ("smallest", "mean", "largest")
     counts = ", ".join(f"{net} {len(found)}" for net, found in axes.items())
-    note = left_out(kept, behind=f"axes of {max(widths)} that keep {share:.0%} of the variance: {counts}")
+    note = left_out(kept, behind=f"axes of {max(widths)} that keep {float(share):.0%} of the variance: {counts}")
     return Matrix(values, *names, unit="degrees", title=f"angles between subspaces of {space}", note=note)
 
 

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ka_explore.errors import InputError, checked
+from ka_explore.errors import InputError, checked, short
 
 # The terms about the answers as the methods of the table call them: for what was kept before stages declared theirs.
 SOFT_TERMS = ("soft", "logits", "cross_entropy")
@@ -99,6 +99,7 @@ class Snapshot:
         for task, y in (self.labels or {}).items():
             demand(y.shape == self.index.shape, f"labels of {task!r}: one for each of {len(self.index)} samples")
             demand(are_whole(y, -1, tasks.count(task)), f"labels of {task!r}: -1 to {tasks.count(task) - 1}")
+        demand(self.knows, "knows: the classes of at least one teacher")
         for teacher, known in self.knows.items():
             fit = known and all(0 <= c < count for c in known) and len({tasks[c] for c in known}) == 1
             demand(fit, f"what {teacher!r} knows: places of one task's classes, 0 to {count - 1}")
@@ -128,7 +129,7 @@ class Snapshot:
         if not found:
             there = sorted({name.split("/")[0] for name in self.arrays})
             raise InputError(
-                f"this snapshot (stage {self.stage!r}) has no {prefix}/…: it has {', '.join(there)}. "
+                f"this snapshot (stage {self.stage!r}) has no {short(prefix)}/…: it has {', '.join(there)}. "
                 "The stage does not emit what this probe needs."
             )
         return found
