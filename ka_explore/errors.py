@@ -11,9 +11,14 @@ import os
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 Door = TypeVar("Door", bound=Callable[..., Any])
+Number = Annotated[float, "NaN where there is none"]
+"""A number that was measured, which may be NaN or infinite; what is a ``float`` alone is finite for `checked`."""
+
+
+LONGEST_RANGE = 10_000_000
 
 
 class KaError(Exception):
@@ -55,7 +60,12 @@ def unknown(kind: str, name: object, known: Iterable[object], *, where: str = ""
     names = [str(k) for k in known]
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return InputError(f"unknown {kind} {str(name)!r}{where}.{hint} Known: {', '.join(names) or '(none)'}.")
+    return InputError(f"unknown {kind} {short(str(name))!r}{where}.{hint} Known: {', '.join(names) or '(none)'}.")
+
+
+def short(text: str) -> str:
+    """The start of a text, as much as a message has room for."""
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def check_known(kind: str, name: object, known: Collection[object], *, where: str = "") -> None:
@@ -64,6 +74,12 @@ def check_known(kind: str, name: object, known: Collection[object], *, where: st
         raise InputError(f"{kind} must be text, got {brief(name)}. Known: {', '.join(map(str, known)) or '(none)'}.")
     if name not in known:
         raise unknown(kind, name, known, where=where)
+
+
+def check_between(name: str, value: float, least: float, most: float) -> None:
+    """Raises InputError for a number out of a range."""
+    if not least <= value <= most:
+        raise InputError(f"{name}={brief(value)}: expected {least:g} to {most:g}.")
 
 
 def checked(door: Door) -> Door:
@@ -78,9 +94,11 @@ def checked(door: Door) -> Door:
         return door
     signature, owner = inspect.signature(door), door.__qualname__.removesuffix(".__init__")
 
+    names = getattr(inspect.unwrap(door), "__globals__", {})
+
     @functools.cache
     def hints() -> dict[str, Any]:
-        return {name: hint_of(p, door.__globals__) for name, p in signature.parameters.items()}
+        return {name: hint_of(p, names) for name, p in signature.parameters.items()}
 
     @functools.wraps(door)
     def inside(*given: Any, **named: Any) -> Any:
@@ -96,8 +114,10 @@ def checked(door: Door) -> Door:
             elif kind is inspect.Parameter.VAR_POSITIONAL:
                 each = {f"{name}[{i}]": one for i, one in enumerate(value)}
             for what, one in each.items():
-                if not fits(one, hints()[name]):
-                    raise InputError(f"{owner}: {what} must be {in_words(hints()[name])}, got {brief(one)}.")
+                if not fits(one, hint := hints()[name]):
+                    if get_origin(hint) is Literal and isinstance(one, str):
+                        check_known(what, one, get_args(hint))
+                    raise InputError(f"{owner}: {what} must be {in_words(hint)}, got {brief(one)}.")
         return door(*given, **named)
 
     return inside  # type: ignore[return-value]
@@ -127,12 +147,14 @@ def fits(value: object, hint: Any) -> bool:
         return any(type(value) is type(one) and value == one for one in inner)
     if hint is None or hint is types.NoneType:
         return value is None
+    if hint == Number:
+        return is_number(value, Real, finite=False)
     if hint in (int, float):
         return is_number(value, Integral if hint is int else Real)
     if hint is str:
         return isinstance(value, str) and is_writable(value)
     kind = kind or hint
-    if not isinstance(kind, type):  # a type variable, an alias
+    if not isinstance(kind, type) or hasattr(hint, "__metadata__"):  # an alias, or what the door checks itself
         return True
     if hasattr(kind, "array_type"):  # a jaxtyping hint: its shape and type of number are the door's to check
         return fits(value, kind.array_type)
@@ -144,6 +166,8 @@ def fits(value: object, hint: Any) -> bool:
         return False
     if not inner or kind is get_origin(Callable[[], Any]):
         return True
+    if isinstance(value, range):  # its parts are alike, and may be more than anything can hold
+        return not value[LONGEST_RANGE:] and all(fits(one, inner[0]) for one in value[:1])
     if isinstance(value, Mapping):
         return all(fits(key, inner[0]) and fits(one, inner[1]) for key, one in value.items())
     if isinstance(value, tuple) and kind is tuple and inner[-1] is not Ellipsis:
@@ -151,11 +175,14 @@ def fits(value: object, hint: Any) -> bool:
     return not isinstance(value, (Sequence, set, frozenset)) or all(fits(one, inner[0]) for one in value)
 
 
-def is_number(value: object, kind: type) -> bool:
-    """Whether it is a finite number of a kind; True and False are none."""
+def is_number(value: object, kind: type, *, finite: bool = True) -> bool:
+    """Whether it is a number of a kind; True and False are none, and none is beyond those of a float."""
     if isinstance(value, bool) or not isinstance(value, kind):
         return False
-    return isinstance(value, Integral) or math.isfinite(value)  # type: ignore[arg-type]
+    try:
+        return math.isfinite(value) or not finite  # type: ignore[arg-type]
+    except OverflowError:  # a whole number beyond them, which may be too long to be told
+        return False
 
 
 def is_writable(text: str) -> bool:
@@ -170,7 +197,7 @@ def is_writable(text: str) -> bool:
 def in_words(hint: Any) -> str:
     """A type hint as a message tells it: ``a whole number or None``."""
     words: dict[Any, str] = {int: "a whole number", float: "a finite number", str: "text", bool: "True or False"}
-    words |= {None: "None", types.NoneType: "None", Any: "anything", object: "anything"}
+    words |= {None: "None", types.NoneType: "None", Any: "anything", object: "anything", Number: "a number"}
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(in_words(one) for one in inner))
@@ -193,13 +220,13 @@ def in_words(hint: Any) -> str:
 
 
 def brief(value: object) -> str:
-    """A value in a message: its type, and the start of what Python prints of it."""
+    """A value in a message: its type, and its shape or the start of what Python prints of it."""
     try:
-        text = repr(value)
+        shape = getattr(value, "shape", None)
+        text = f"of shape {tuple(shape)}" if shape and isinstance(shape, tuple) else repr(value)
     except Exception:  # a value whose own printing fails is still to be told of
         text = "…"
-    text = text if len(text) <= 60 else f"{text[:57]}…"
-    return f"{text} ({type(value).__name__})"
+    return f"{short(text)} ({type(value).__name__})"
 
 
 def theirs(what: str, function: Callable[..., Any], *given: Any) -> Any:

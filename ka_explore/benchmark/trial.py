@@ -4,24 +4,29 @@ A seed makes the problem too (split, label noise, teachers), so that the spread 
 runs differ by two points for no reason; the paired difference to plain distillation is what can be trusted.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from ka_explore.benchmark.evaluate import Entry, References, compare, references
 from ka_explore.benchmark.rows import kept_rows
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, brief, check_between, check_known, checked
 from ka_explore.methods import METHODS
 from ka_explore.run.environment import computing
 from ka_explore.run.run import Run
 
 BASELINE = "distillation"
+MOST_SEEDS = 1000
+MOST_JOBS = 256
 
 
+@checked
 @dataclass(frozen=True)
 class Candidate:
     """A method with its options, and how tables call it."""
@@ -97,15 +102,18 @@ class Trial:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Trial":
-        """The trial that `to_dict` wrote, also from JSON, which makes texts of seeds."""
-        return cls(
-            found["problem"],
-            found["options"],
-            tuple(found["seeds"]),
-            {label: {int(s): Entry(**e) for s, e in seeds.items()} for label, seeds in found["entries"].items()},
-            {int(seed): References(**reference) for seed, reference in found["references"].items()},
-            found["refused"],
-        )
+        """The trial that `to_dict` wrote, also from JSON, which makes texts of seeds; else raises InputError."""
+        try:
+            return cls(
+                found["problem"],
+                found["options"],
+                tuple(found["seeds"]),
+                {label: {int(s): Entry(**e) for s, e in seeds.items()} for label, seeds in found["entries"].items()},
+                {int(seed): References(**reference) for seed, reference in found["references"].items()},
+                found["refused"],
+            )
+        except Exception as error:  # of whatever is not what was written
+            raise InputError(f"expected what Trial.to_dict gives, got {brief(found)}: {error!r}.") from error
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,7 @@ class Line:
     parameters: int
 
 
+@checked
 def trial(
     problem: str,
     *,
@@ -166,15 +175,22 @@ def trial(
     need not be run again, see `kept_rows`. Each of the ``jobs`` computes on one thread. With ``skip_refused`` a
     candidate that cannot work on the problem is left out, and ``refused`` says why.
 
-    Raises InputError for an unknown problem or method, no seed, or a candidate that cannot work on the problem.
+    Raises InputError for an unknown problem, option or method, no seed, a number out of range, or a candidate that
+    cannot work on the problem.
     """
     from ka_explore.toy import PROBLEMS
 
-    if problem not in PROBLEMS:
-        raise unknown("problem", problem, PROBLEMS)
+    check_known("problem", problem, PROBLEMS)
+    for name in options or {}:
+        check_known("option", name, signature(PROBLEMS[problem]).parameters, where=f" of {problem}")
+    check_between("jobs", jobs, 1, MOST_JOBS)
+    check_between("snapshot_every", snapshot_every, 0, math.inf)
+    if seeds[MOST_SEEDS:]:
+        raise InputError(f"a trial of more than {MOST_SEEDS} seeds: give it fewer.")
+    for seed in seeds:
+        check_between("seed", seed, 0, 2**32 - 1)
     for candidate in candidates:
-        if candidate.method not in METHODS:
-            raise unknown("method", candidate.method, METHODS)
+        check_known("method", candidate.method, METHODS)
         METHODS[candidate.method].configure(candidate.form, candidate.options)
     if not seeds or not candidates:
         raise InputError("a trial needs at least one seed and one method.")
@@ -249,6 +265,7 @@ def row(
         return asdict(compare([run.advance(None, progress=False)]).entries[0])
 
 
+@checked
 def table(result: Trial, *, each: bool = False) -> str:
     """The trial as a Markdown table; accuracies in percent, differences in points, ± one standard deviation.
 

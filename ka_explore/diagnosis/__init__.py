@@ -15,7 +15,7 @@ from ka_explore.diagnosis import answers, feeding, labels, layers, learning, mov
 from ka_explore.diagnosis.evidence import CannotCheck, Evidence
 from ka_explore.diagnosis.findings import Attempt, Finding, Findings, shown
 from ka_explore.diagnosis.thresholds import THRESHOLDS, Threshold
-from ka_explore.errors import InputError, StoreError
+from ka_explore.errors import InputError, StoreError, checked
 
 if TYPE_CHECKING:
     from ka_explore.run.run import Run
@@ -191,6 +191,7 @@ def judge_stored(evidence: Evidence) -> Findings:
         return replace(found, skipped={**found.skipped, "the teachers": why})
 
 
+@checked
 def judge(evidence: Evidence) -> Findings:
     """All checks over the evidence; torch is not needed."""
     everything: list[Finding] = []

@@ -11,7 +11,7 @@ import numpy as np
 from ka_explore.diagnosis.findings import Attempt, Finding, Value
 from ka_explore.diagnosis.thresholds import THRESHOLDS, Grade
 from ka_explore.diagnosis.wording import WORDS
-from ka_explore.errors import KaError
+from ka_explore.errors import KaError, checked
 from ka_explore.probes.results import Result
 from ka_explore.run.snapshot import SOFT_TERMS, Snapshot
 
@@ -22,6 +22,7 @@ class CannotCheck(KaError):
     """What a check needs is not there; says what."""
 
 
+@checked
 @dataclass(frozen=True)
 class Evidence:
     """All that is known of a run, as plain values and numpy arrays.

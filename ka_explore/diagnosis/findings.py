@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from ka_explore.diagnosis.thresholds import Grade
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, Number, brief, checked
 from ka_explore.probes.results import Result, Tabular
 from ka_explore.run.reproduce import fork_command, fork_lines
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from ka_explore.run.run import Run
 
-Value = float | str
+Value = Number | str
 
 
+@checked
 @dataclass(frozen=True)
 class Attempt:
     """Something to try.
@@ -46,12 +47,16 @@ class Attempt:
         """
         if not self.is_fork:
             raise InputError(f"no option mends this: {self.text} Build the problem anew:\n{self.code}".rstrip())
+        if not hasattr(run, "problem"):
+            raise InputError(f"expected fork(run, name), got {brief(run)}.")
         return run.fork(name, at=self.at, **dict(self.changes))
 
+    @checked
     def python(self, name: str = "try") -> str:
         """The fork as Python, or the code that mends the problem."""
         return fork_lines(name, self.at, self.changes) if self.is_fork else self.code
 
+    @checked
     def command(self, folder: str = "RUN", name: str = "try") -> str:
         """The fork as a command line; empty where a fork does not mend it."""
         return fork_command(folder, name, self.at, self.changes) if self.is_fork else ""
@@ -62,6 +67,7 @@ class Attempt:
         return plain | {"python": self.python(), "command": self.command()}
 
 
+@checked
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong, or worth knowing.
@@ -84,7 +90,7 @@ class Finding:
     name: str
     title: str
     grade: Grade
-    score: float
+    score: Number
     evidence: Mapping[str, Value]
     why: str = ""
     attempts: tuple[Attempt, ...] = ()
@@ -92,7 +98,7 @@ class Finding:
     subject: str = ""
     because: str = ""
     threshold: str = ""
-    value: float = float("nan")
+    value: Number = float("nan")
 
     def with_forks_for(self, options: Mapping[str, Any]) -> "Finding":
         """The same without forks to options that the method does not have, or to what is in force already."""
@@ -125,6 +131,7 @@ class Finding:
         return {what: getattr(self, what) for what in plain} | {"evidence": dict(self.evidence), "attempts": attempts}
 
 
+@checked
 @dataclass(frozen=True)
 class Findings(Tabular, Sequence[Finding]):
     """The findings of a run, worst first.

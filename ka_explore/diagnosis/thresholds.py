@@ -12,10 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ka_explore.errors import checked
+
 Grade = Literal["warning", "note", "fine"]
 """How bad it is."""
 
 
+@checked
 @dataclass(frozen=True)
 class Threshold:
     """From which value on it is worth a note (None for never) or a warning, and what healthy and faulty runs show."""

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ka_explore.errors import InputError, check_known
+from ka_explore.errors import InputError, check_known, checked
 from ka_explore.methods.config import TrainingConfig, factor, option
 from ka_explore.methods.losses import SoftTarget, soft_target
 from ka_explore.problem.labels import LabelSpace
@@ -46,6 +46,7 @@ class StepOutput:
     student: Outputs | None = None
 
 
+@checked
 @dataclass(frozen=True)
 class Stage:
     """A part of a method with its own trained modules.
@@ -214,6 +215,7 @@ class Method(nn.Module, ABC):
                 )
 
     @classmethod
+    @checked
     def configure(cls, form: str | None, options: Mapping[str, Any]) -> TrainingConfig:
         """A config from a named form (or the defaults) and options on top of it.
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, check_known
 
 BANDWIDTHS = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)  # of the published code of Luo et al. 2019, loss/mmd.py
 NEGLIGIBLE = 30.0  # beyond this exponent a kernel value is below 1e-13, nothing beside the diagonal's ones
@@ -113,7 +113,10 @@ def selection_weights(
             ``soft``: softmax of −entropy / temperature (ours; its limit for temperature → 0 is ``hard``). ``claim``:
             the teacher's share of the softmax over all their logits side by side (ours). ``none``: all alike.
         temperature: of ``soft``, in nats.
+
+    Raises InputError for another kind.
     """
+    check_known("selection", kind, get_args(Selection))
     logits = [answer.detach().float() for answer in answers]
     if kind == "none":
         return logits[0].new_full((len(logits[0]), len(logits)), 1 / len(logits))
@@ -133,8 +136,9 @@ def gate(
     """The losses of the images that each teacher teaches.
 
     By ``sample``: mean over images of the weighted losses. By ``teacher``: each teacher's weighted mean over its
-    images; one that teaches none in the batch adds nothing.
+    images; one that teaches none in the batch adds nothing. Raises InputError for another word.
     """
+    check_known("weighting", weighting, ("sample", "teacher"))
     taught = (losses * weights).sum(dim=0)
     return taught / (len(losses) if weighting == "sample" else weights.sum(dim=0).clamp_min(1e-8))
 
@@ -291,7 +295,10 @@ def reconstruction(
             mean (the paper's ‖·‖²). ``relative``: the mean divided by the features' variance about their channel
             means in the batch, so that 1 means "no better than the mean" and teachers of different scale count alike
             (ours).
+
+    Raises InputError for another kind.
     """
+    check_known("kind of reconstruction error", kind, ("relative", "mean", "sum"))
     errors = []
     for teacher, target in features.items():
         error = functional.mse_loss(rebuilt[teacher], target)

@@ -18,7 +18,7 @@ from uuid import uuid4
 import anywidget
 import numpy as np
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, brief, unknown
 from ka_explore.panels.branch import Branch, name_of, numbered, plain_name
 from ka_explore.panels.driver import Driver
 from ka_explore.panels.status import Message, Status
@@ -258,7 +258,10 @@ class Session:
 
     def select(self, samples: Sequence[int] | np.ndarray) -> None:
         """Select samples by their indices in the probe set; raises InputError for indices that are none."""
-        wanted = np.unique(np.asarray(list(samples), np.int64))
+        asked = np.asarray(samples)
+        if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
+            raise InputError(f"samples must be places in the probe set, whole numbers, got {brief(samples)}.")
+        wanted = np.unique(asked.astype(np.int64))
         seen = self.branch.nearest(self.viewed_step)
         snapshot = None if seen is None else self.branch.snapshot(seen)
         last = -1 if snapshot is None else len(snapshot.index) - 1

@@ -18,7 +18,7 @@ from ipywidgets import Box
 from jaxtyping import Int64
 from matplotlib.figure import Figure
 
-from ka_explore.errors import InputError, KaError, unknown
+from ka_explore.errors import InputError, KaError, brief, check_known, checked, fits, unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.branches import Branches
 from ka_explore.panels.displayed import SHOWN, displayed
@@ -34,6 +34,7 @@ from ka_explore.panels.tables import Tables
 from ka_explore.panels.what_if import WhatIf
 from ka_explore.panels.widget import Panel
 from ka_explore.plots.style import dress
+from ka_explore.run.files import path_of
 
 if TYPE_CHECKING:
     from ka_explore import diagnosis
@@ -71,8 +72,9 @@ def workbench(
     """
     if not runs:
         raise InputError("workbench() needs a run, or a folder of runs: workbench(run), workbench('runs/').")
-    if layout not in WIDTHS:
-        raise unknown("layout", layout, WIDTHS)
+    check_known("layout", layout, WIDTHS)
+    if problem is not None and not hasattr(problem, "fingerprints"):
+        raise InputError(f"workbench(): problem must be a Problem or None, got {brief(problem)}.")
     parts = parts_of(show)
     session = session_of(runs, problem)
     session.id = uuid4().hex  # so that a page tells its panels from those of the workbench that ends
@@ -155,7 +157,7 @@ class Workbench:
         Raises what the run raises; an interrupt pauses it.
         """
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
-            raise InputError(f"advance({n!r}): expected a number of steps from 0 on, or None for all that are left.")
+            raise InputError(f"advance({brief(n)}): expected a number of steps from 0, or None for all that are left.")
         self._wait(self._session.play(None if n is None else self.run.step + n))
         return self
 
@@ -167,11 +169,13 @@ class Workbench:
         """Stop after the step at hand."""
         self._session.pause()
 
+    @checked
     def rewind(self, step: int) -> "Workbench":
         """Stand at a recorded step; returns when the run does."""
         self._wait(self._session.go_to(step))
         return self
 
+    @checked
     def fork(self, name: str, *, at: int | None = None, **changes: Any) -> "Run":
         """A new branch with other options from a step on, shown beside its parent and active."""
         return waited(self._session.fork(changes, name=name, at=at))
@@ -188,16 +192,19 @@ class Workbench:
 
     # What is shown.
 
+    @checked
     def show(self, *names: str) -> "Workbench":
         """Compare these branches in every view: one to three."""
         self._session.show(*names)
         return self
 
+    @checked
     def view(self, how: str) -> "Workbench":
         """How points are drawn: ``pca``, ``tsne``, ``umap`` or ``aligned_umap``."""
         self._part("points").view(how)
         return self
 
+    @checked
     def colour(self, by: str) -> "Workbench":
         """What points are coloured by: ``class``, ``net``, ``teacher``, ``error``, ``agreement``, ``entropy``."""
         self._part("points").colour(by)
@@ -208,7 +215,8 @@ class Workbench:
         """The selected samples, as indices in the probe set."""
         return self._session.selection.copy()
 
-    def select(self, samples: Sequence[int]) -> "Workbench":
+    @checked
+    def select(self, samples: Sequence[int] | np.ndarray) -> "Workbench":
         """Select samples by their indices in the probe set, in every view."""
         self._session.select(samples)
         return self
@@ -256,15 +264,17 @@ def parts_of(show: Sequence[str | type[Panel]] | None) -> dict[str, type[Panel]]
     """
     if show is None:
         return dict(PANELS)
+    if not fits(show, Sequence[str | type[Panel]]):
+        raise InputError(f"show={brief(show)}: expected a list of different parts of {', '.join(PANELS)}.")
     names = {part: name for name, part in PANELS.items()}
     found: list[tuple[str, type[Panel]]] = []
-    for part in [] if isinstance(show, str) else show:
+    for part in show:
         if isinstance(part, str) and part not in PANELS:
             raise unknown("part", part, PANELS)
         found.append((part, PANELS[part]) if isinstance(part, str) else (names.get(part, part.__name__), part))
     parts = dict(found)
     if not parts or len(parts) < len(found):
-        raise InputError(f"show={show!r}: expected a list of different parts of {', '.join(PANELS)}.")
+        raise InputError(f"show={brief(show)}: expected a list of different parts of {', '.join(PANELS)}.")
     return {name: PANELS[name] for name in PANELS if name in parts} | parts
 
 
@@ -298,11 +308,11 @@ def session_of(runs: "Sequence[Run | str | Path]", problem: "Problem | None") ->
     parts: list[tuple[Run | None, Path]] = []
     for run in runs:
         if isinstance(run, str | Path):
-            parts += [(None, folder) for folder in folders_in(Path(run))]
+            parts += [(None, folder) for folder in folders_in(path_of(run))]
         elif isinstance(getattr(run, "folder", None), Path):
             parts.append((run, run.folder))
         else:
-            raise InputError(f"workbench(): expected runs, or folders of runs, got {type(run).__name__}.")
+            raise InputError(f"workbench(): expected runs, or folders of runs, got {brief(run)}.")
     for bench in OPEN:
         session = bench._session
         if session.is_of(parts) and (problem is None or problem is session.problem):

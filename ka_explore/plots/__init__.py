@@ -12,7 +12,7 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, checked
 from ka_explore.plots.bars import draw_distribution, draw_scalars
 from ka_explore.plots.boxes import draw_diagram, natural_size
 from ka_explore.plots.comparing import draw_comparison, panels
@@ -69,6 +69,7 @@ draw.register(Curves, draw_curves)
 draw.register(Diagram, draw_diagram)
 
 
+@checked
 def figure_for(results: Result | Sequence[Result], size: Literal["column", "page", "projector"] = "page") -> Figure:
     """Results drawn in a figure whose size and type fit where it is shown.
 
@@ -76,8 +77,6 @@ def figure_for(results: Result | Sequence[Result], size: Literal["column", "page
 
     Raises InputError for no result or another size.
     """
-    if size not in SIZES:
-        raise unknown("size", size, SIZES)
     shown = list(results) if isinstance(results, Sequence) else [results]
     if not shown:
         raise InputError("nothing to draw: give at least one result.")

@@ -8,12 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ka_explore.errors import InputError, checked
 from ka_explore.plots import style
-from ka_explore.probes.results import Distribution, Scalars, heading
+from ka_explore.probes.results import Distribution, Scalars, as_numbers, heading
 
 NEUTRAL = "#7b8ba5"  # no net's
 
 
+@checked
 def draw_scalars(result: Scalars, ax: Axes | None = None) -> Axes:
     """Horizontal bars with their values printed; in the nets' colours where the student is among the names."""
     ax = style.axes_of(ax)
@@ -33,6 +35,7 @@ def draw_scalars(result: Scalars, ax: Axes | None = None) -> Axes:
     return style.placed(ax)
 
 
+@checked
 def draw_distribution(
     result: Distribution,
     ax: Axes | None = None,
@@ -44,15 +47,16 @@ def draw_distribution(
     """A histogram a group, outlines only, so that groups stay apart; medians as short marks, and in the legend.
 
     The edges are of the bins, by default 30 over all finite values; colours are given by group, where they stand for
-    something else than nets.
+    something else than nets. Raises InputError for edges that do not rise, or a colour that is none.
     """
     ax = style.axes_of(ax)
     size, (width, _) = style.type_of(ax), style.room_of(ax)
-    edges = edges_of(result.values.values()) if edges is None else edges
+    edges = edges_of(result.values.values()) if edges is None else rising(edges)
+    style.check_colours(colours)
     handles: list[Any] = []
     for (name, given), dashes in zip(result.values.items(), cycle(style.DASHES), strict=False):
         values = style.finite([given])
-        colour = colours[name] if colours else style.colour_of(name, list(result.values))
+        colour = (colours or {}).get(name) or style.colour_of(name, list(result.values))
         said = f"median {np.median(values):.2g}" if len(values) else "no finite value"
         look: Any = {"color": colour, "linestyle": dashes, "linewidth": 0.16 * size}
         ax.hist(values, bins=edges.tolist(), histtype="step", label=style.plain(f"{name} ({said})"), **look)
@@ -68,6 +72,14 @@ def draw_distribution(
     if handles and legend:
         style.beside(ax, handles)
     return style.placed(ax)
+
+
+def rising(edges: np.ndarray) -> np.ndarray:
+    """Edges of bins. Raises InputError unless they rise."""
+    rise = as_numbers("edges", edges)
+    if len(rise) < 2 or not np.isfinite(rise).all() or not (np.diff(rise) > 0).all():
+        raise InputError("edges: expected at least two finite numbers, each above the one before.")
+    return rise
 
 
 def edges_of(arrays: Iterable[np.ndarray]) -> np.ndarray:

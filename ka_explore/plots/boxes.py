@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
+from ka_explore.errors import checked
 from ka_explore.plots import style
 from ka_explore.plots.layered import Layout, laid_out
 from ka_explore.probes.results import Box, Diagram
@@ -21,6 +22,7 @@ PAD = 6.0
 LINE = 1.3  # from line to line, in sizes of type
 
 
+@checked
 def draw_diagram(result: Diagram, ax: Axes | None = None) -> Axes:
     """Boxes in layers, to the right or downwards, whichever lets the type be larger.
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, checked
 from ka_explore.plots import style
 from ka_explore.plots.bars import draw_distribution, edges_of
 from ka_explore.plots.boxes import draw_diagram
@@ -26,7 +26,8 @@ def run_colour(index: int) -> str:
     return (style.STUDENT, *style.TEACHERS)[index % (1 + len(style.TEACHERS))]
 
 
-def draw_comparison(results: Mapping[str, Result], figure: Figure | None = None) -> Figure:
+@checked
+def draw_comparison(results: Mapping[str, Result], figure: style.Empty = None) -> Figure:
     """The same result of several runs in one figure.
 
     Numbers: a row a name, a dot a run. Matrices: side by side on one scale, and the difference where there are two.

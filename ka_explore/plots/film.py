@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, check_between, checked
 from ka_explore.plots import colour_of, label_colours, marker_of, replacing, save_film
 from ka_explore.plots.scatter import common_limits, common_range
 from ka_explore.plots.style import hexadecimal
@@ -57,6 +57,7 @@ PAGE = """<!DOCTYPE html>
 """
 
 
+@checked
 def film_html(
     frames: Sequence[Points], path: str | Path | None = None, *, title: str = "common space", seconds: float = 0.5
 ) -> str:
@@ -74,6 +75,7 @@ def film_html(
     return page
 
 
+@checked
 def film_fragment(frames: Sequence[Points], *, title: str = "common space", seconds: float = 0.5) -> str:
     """The same as a part of another page; several may stand in one.
 
@@ -97,8 +99,7 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
     """What the page needs to know, ready for JSON."""
     if not frames:
         raise InputError("a film needs at least one frame, got none.")
-    if seconds <= 0:
-        raise InputError(f"seconds={seconds}: expected more than 0 a frame.")
+    check_between("seconds", seconds, 0.01, 600)
     first = frames[0]
     for index, frame in enumerate(frames):
         for what in ("groups", "labels", "legend", "unit"):
@@ -142,7 +143,7 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
         "unit": first.unit,
         "range": common_range(frames) or (0.0, 1.0),
         "by": ["value"] * valued + ["label"] * labelled + ["net"],
-        "seconds": seconds,
+        "seconds": float(seconds),
         "frames": shown,
         "arrays": arrays,
     }

@@ -7,6 +7,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, Normalize
 
+from ka_explore.errors import checked
 from ka_explore.plots import style
 from ka_explore.probes.results import Matrix, heading
 
@@ -14,6 +15,7 @@ NUMBERS = 150  # cells that may have their numbers printed
 SMALLEST = 0.5  # of the figure's type: smaller names are thinned, smaller numbers left out
 
 
+@checked
 def draw_matrix(
     result: Matrix, ax: Axes | None = None, *, limits: tuple[float, float] | None = None, bar: bool = True
 ) -> Axes:

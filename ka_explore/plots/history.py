@@ -1,5 +1,6 @@
 """What is recorded of a run over its steps, as lines."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Any
@@ -7,15 +8,17 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, Number, brief, check_between, checked, fits, in_words, short
 from ka_explore.plots import style
 from ka_explore.plots.comparing import run_colour
 from ka_explore.plots.lines import draw_curves
-from ka_explore.probes.results import Curves
+from ka_explore.probes.results import Curves, as_numbers
 
 WINDOW = 9  # steps of the running mean
+ROW = {"step": int, "stage": str, "loss": Number, "terms": Mapping[str, Number | None]}
 
 
+@checked
 def draw_history(histories: Mapping[str, Sequence[Mapping[str, Any]]], term: str, ax: Axes | None = None) -> Axes:
     """One term over the steps, a line a run, on a log axis; stage boundaries as thin lines with the stages' names.
 
@@ -23,24 +26,36 @@ def draw_history(histories: Mapping[str, Sequence[Mapping[str, Any]]], term: str
 
     Raises InputError where no run has the term.
     """
+    for rows in histories.values():
+        check_rows(rows)
     lines = {name: smoothed(rows, term) for name, rows in histories.items()}
     having = {name: rows for name, rows in histories.items() if len(lines[name][0])}
     if not having:
-        raise InputError(f"no run has a term {term!r} in its history.")
+        raise InputError(f"no run has a term {short(term)!r} in its history.")
     shown = {name: lines[name] for name in having}
     return draw_lines(shown, ax, histories, unit=term, title=f"{term} over the steps", marks=boundaries(having))
 
 
+@checked
 def draw_terms(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None, *, title: str = "") -> Axes:
     """All terms of one run over the steps, unweighted, on one log axis; stage boundaries with the stages' names.
 
     The rows are those of ``run.history()``. Raises InputError where there is no term.
     """
+    check_rows(rows)
     lines = {term: smoothed(rows, term) for term in dict.fromkeys(term for row in rows for term in row["terms"])}
     if not lines:
         raise InputError("the history has no term: advance the run by a step at least.")
     title = title or "terms of the loss"
     return draw_lines(lines, ax, lines, unit="unweighted term", title=title, marks=boundaries({"": rows}))
+
+
+def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InputError unless rows are those of a history."""
+    for row in rows:
+        for what, hint in ROW.items():
+            if not fits(row.get(what), hint):
+                raise InputError(f"{brief(row)} is no row of a history: {what} must be {in_words(hint)}.")
 
 
 def draw_lines(
@@ -86,9 +101,13 @@ def smoothed(rows: Sequence[Mapping[str, Any]], term: str) -> tuple[np.ndarray, 
     return np.array(x), np.array(y)
 
 
-def smooth(values: Sequence[float], window: int = WINDOW) -> np.ndarray:
+@checked
+def smooth(values: Sequence[Number] | np.ndarray, window: int = WINDOW) -> np.ndarray:
     """Running mean over steps, shorter at the ends, so that a line and not a band is seen."""
-    array = np.asarray(values, dtype=float)
+    check_between("window", window, 1, math.inf)
+    array = as_numbers("values", values).astype(float)
+    if not len(array):
+        return array
     window = min(window, len(array))
     sums = np.convolve(array, np.ones(window), mode="same")
     return sums / np.convolve(np.ones(len(array)), np.ones(window), mode="same")

@@ -64,10 +64,10 @@ def laid_out(
 
     An arrow is from where, to where, and width and height of what is written on it; sizes are in points.
     """
-    if not sizes:
-        return Layout({}, [], 0.0, 0.0, down)
     along, across = (1, 0) if down else (0, 1)
     layer = layers_of(list(sizes), [(a, b) for a, b, _ in arrows])
+    if not sizes:
+        return Layout({}, [], 0.0, 0.0, down)
     end = max(layer.values())
     pointing = {a for a, _, _ in arrows}
     layer |= {name: end for name in last if name not in pointing}

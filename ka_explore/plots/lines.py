@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
+from ka_explore.errors import checked
 from ka_explore.plots import style
 from ka_explore.probes.results import Curves, heading
 
@@ -16,6 +17,7 @@ ROWS = 3  # of marks' names above the axes
 LEVELS: tuple[Any, ...] = ((0, (6, 3)), (0, (1.5, 2)), (0, (6, 2, 1.5, 2)))
 
 
+@checked
 def draw_curves(
     result: Curves,
     ax: Axes | None = None,
@@ -29,6 +31,7 @@ def draw_curves(
     The nets are all of the problem, by default the lines' names; colours are given by line, where they stand for
     something else than nets; by default a legend names the lines where there are several.
     """
+    style.check_colours(colours)
     ax = style.axes_of(ax)
     size, (width, _) = style.type_of(ax), style.room_of(ax)
     known = list(nets) or list(result.x)

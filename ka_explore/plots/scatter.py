@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, check_between, checked
 from ka_explore.plots import style
 from ka_explore.probes.results import Points, heading
 
@@ -21,11 +21,12 @@ NAMED = 20  # classes that a legend can name
 Limits = tuple[tuple[float, float], tuple[float, float]]
 
 
+@checked
 def draw_points(
     result: Points,
     ax: Axes | None = None,
     *,
-    legend: int = 1,
+    legend: int | bool = 1,
     limits: Limits | None = None,
     range_: tuple[float, float] | None = None,
     bar: bool = True,
@@ -36,6 +37,7 @@ def draw_points(
     To compare several: ``limits`` of both axes, by default the points' own, and the ``range_`` of the values that the
     colours span, by default the 2nd to the 98th percentile. A ``bar`` under it explains the colours of values.
     """
+    check_between("legend", legend, 0, 1000)
     ax = style.axes_of(ax)
     size = style.type_of(ax)
     by_label = result.value is None and result.label is not None and len(result.labels) > 0
@@ -143,7 +145,8 @@ def common_range(frames: Sequence[Points]) -> tuple[float, float] | None:
     return (float(np.percentile(finite, 2)), float(np.percentile(finite, 98))) if len(finite) else None
 
 
-def draw_steps(frames: Sequence[Points] | Mapping[str, Points], figure: Figure | None = None) -> Figure:
+@checked
+def draw_steps(frames: Sequence[Points] | Mapping[str, Points], figure: style.Empty = None) -> Figure:
     """Small multiples: one picture beside the other with the same axes and one legend; keys become titles.
 
     An empty figure may be handed in; by default it is a new one of fitting size. Raises InputError for no picture.

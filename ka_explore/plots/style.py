@@ -6,21 +6,21 @@ in greyscale.
 """
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 from matplotlib import color_sequences, colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
+from matplotlib.colors import is_color_like, to_hex, to_rgb
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.transforms import Bbox, ScaledTranslation
 
-from ka_explore.errors import InputError, brief
+from ka_explore.errors import InputError, brief, check_between, check_known, checked
 
 STUDENT = "#222222"
 TEACHERS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
@@ -30,29 +30,39 @@ UNKNOWN = "#bbbbbb"  # what has no class, no value
 QUIET = "#555555"  # notes, levels, marks
 
 
+@checked
 def colour_of(net: str, nets: Sequence[str]) -> str:
     """The colour a net has in every picture of its problem."""
-    teachers = [name for name in nets if name != "student"]
-    return STUDENT if net == "student" else TEACHERS[teachers.index(net) % len(TEACHERS)]
+    return STUDENT if net == "student" else TEACHERS[place_of_net(net, nets) % len(TEACHERS)]
 
 
+@checked
 def marker_of(net: str, nets: Sequence[str]) -> str:
     """The marker a net has in every picture of its problem."""
+    return "o" if net == "student" else MARKERS[place_of_net(net, nets) % len(MARKERS)]
+
+
+def place_of_net(net: str, nets: Sequence[str]) -> int:
+    """A teacher's place among the teachers. Raises InputError for an unknown one."""
     teachers = [name for name in nets if name != "student"]
-    return "o" if net == "student" else MARKERS[teachers.index(net) % len(MARKERS)]
+    check_known("net", net, teachers)
+    return teachers.index(net)
 
 
+@checked
 def class_colours(count: int) -> list[Any]:
-    """Colours of so many classes.
+    """Colours of so many classes, up to 100 000.
 
     Ten stay apart under colour blindness; the next ten are their dark shades; more are a spread of a wide map.
     """
+    check_between("count", count, 0, 100_000)
     if count <= 20:
         ten = [to_rgb(colour) for colour in color_sequences["petroff10"]]
         return [*ten, *(tuple(0.5 * part for part in colour) for colour in ten)][:count]
     return [colormaps["turbo"](i / (count - 1)) for i in range(count)]
 
 
+@checked
 def label_colours(labels: Sequence[str], legend: str) -> list[Any]:
     """Colours of the labels of points: those of the nets where the labels are nets, else of classes."""
     if legend in ("teacher", "net"):
@@ -60,9 +70,17 @@ def label_colours(labels: Sequence[str], legend: str) -> list[Any]:
     return class_colours(len(labels))
 
 
+def check_colours(colours: Mapping[str, str] | None) -> None:
+    """Raises InputError for what is no colour of matplotlib's."""
+    for name, colour in (colours or {}).items():
+        if not is_color_like(colour):
+            raise InputError(f"the colour of {name!r} is {brief(colour)}: expected one of matplotlib's, as '#0072B2'.")
+
+
 hexadecimal = to_hex  # a colour as a page writes it, ``#rrggbb``
 
 
+@checked
 def plain(text: str) -> str:
     """A name as it stands: matplotlib would read ``$`` as mathematics and leave a leading ``_`` out of legends."""
     return (" " + text if text.startswith("_") else text).replace("$", r"\$")
@@ -118,15 +136,17 @@ def type_of(ax: Axes) -> float:
     return float(min(max(3.6 + 1.04 * inches, 6.0), 16.0))
 
 
+LONGEST = 1000  # letters of a line that are measured
 ruler = lru_cache(partial(RendererAgg, 16, 16, 72))  # measures text: 72 dots an inch, so that a dot is a point
 
 
 @lru_cache(maxsize=4096)
 def width_of(text: str, size: float, weight: str = "normal") -> float:
-    """Width in points of the widest line of a text."""
+    """Width in points of the widest line of a text, as far as any page could show it."""
     font = FontProperties(size=size, weight=weight)
     lines = text.replace(r"\$", "S").split("\n")
-    return max(ruler().get_text_width_height_descent(line, font, ismath=False)[0] if line else 0.0 for line in lines)
+    widths = (ruler().get_text_width_height_descent(line[:LONGEST], font, ismath=False)[0] for line in lines if line)
+    return max(widths, default=0.0)
 
 
 Rectangle = tuple[float, float, float, float]  # left, lower, right and upper edge, or upper before lower
@@ -151,7 +171,8 @@ def shortened(text: str, width: float, size: float) -> str:
     if width_of(text, size) <= width:
         return text
     bare = text.replace(r"\$", "$")
-    halves = (((kept + 1) // 2, len(bare) - kept // 2) for kept in range(len(bare) - 1, 1, -1))
+    most = min(len(bare) - 1, int(width / (0.2 * size)) + 2)  # no letter is narrower than a fifth of its size
+    halves = (((kept + 1) // 2, len(bare) - kept // 2) for kept in range(most, 1, -1))
     shorter = ((bare[:start] + "…" + bare[end:]).replace("$", r"\$") for start, end in halves)
     return next((short for short in shorter if width_of(short, size) <= width), bare[:1].replace("$", r"\$") + "…")
 
@@ -215,8 +236,16 @@ def placed(ax: Axes) -> Axes:
     return ax
 
 
+Empty = Annotated[Figure | None, "or a part of one, see laid_out"]
+
+
 def laid_out(figure: Any) -> Any:
-    """An empty figure that is to be filled, with a layout that gives legends their room, if it has none."""
+    """An empty figure, or a part of one, that is to be filled, with a layout that gives legends room, if it has none.
+
+    Raises InputError for anything else.
+    """
+    if not isinstance(figure, FigureBase):
+        raise InputError(f"figure must be a Figure of matplotlib, got {brief(figure)}.")
     if isinstance(figure, Figure) and figure.get_layout_engine() is None:
         figure.set_layout_engine("constrained")
     return figure

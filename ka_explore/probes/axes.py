@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ka_explore.errors import InputError, KaError, StoreError
+from ka_explore.errors import InputError, KaError, StoreError, checked
 from ka_explore.probes.linear import Basis, fit_basis
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.samples import evenly
@@ -20,6 +20,7 @@ BASIS_SNAPSHOTS = 5  # at most: the first, the last and some between
 
 
 @space_was_of
+@checked
 def basis_of(store: Store | Path | str, space: str = "common") -> Basis:
     """The axes that a run and its forks are drawn on: fitted when first asked for, and then the same for good.
 
@@ -34,6 +35,7 @@ def basis_of(store: Store | Path | str, space: str = "common") -> Basis:
 
 
 @space_was_of
+@checked
 def refreeze(store: Store | Path | str, space: str = "common") -> Basis:
     """Fit a run's axes anew to the snapshots it has by now; pictures drawn before do not fit these any more.
 

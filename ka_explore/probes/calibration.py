@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ka_explore.errors import InputError
+from ka_explore.errors import check_between
 from ka_explore.probes.agreement import index_among
 from ka_explore.probes.classes import columns_of, labelled_task, tasks_of, teachers_of, told_task, truth
 from ka_explore.probes.logits import entropy, relative_entropy, softmax
@@ -12,6 +12,7 @@ from ka_explore.probes.samples import finite, left_out
 from ka_explore.run.snapshot import Snapshot
 
 DIAGONAL = "as sure as right"
+MOST_BINS = 10_000
 
 Judged = dict[str, tuple[np.ndarray, np.ndarray]]  # by net: how sure it is of each image, and whether it is right
 
@@ -28,7 +29,7 @@ def reliability(snapshot: Snapshot, task: str | None = None, bins: int = 15) -> 
         task: which; by default the first that has labels, or the first.
         bins: of equal width between 0 and 1, (low, high]; empty ones have no point.
 
-    Raises InputError for an unknown task, or fewer than one bin.
+    Raises InputError for an unknown task, or bins that are not 1 to 10 000.
     """
     task, labelled = labelled_task(snapshot, task)
     found, kept = judged(snapshot, task, labelled=labelled)
@@ -48,7 +49,7 @@ def calibration_error(snapshot: Snapshot, bins: int = 15) -> Scalars:
 
     Guo et al. 2017, "On calibration of modern neural networks", eq. 3. Of the student, a task, and of every teacher on
     the images of its own classes; NaN for a net without such images. Bins are of equal width between 0 and 1,
-    (low, high]. Raises InputError for fewer than one bin.
+    (low, high]. Raises InputError for bins that are not 1 to 10 000.
     """
     truth(snapshot, None, "reliability")
     values, masks = {}, []
@@ -103,8 +104,7 @@ def judged(snapshot: Snapshot, task: str, *, labelled: bool = True) -> tuple[Jud
 
 def binned(sure: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every bin of confidence that is not empty: mean confidence, share right, how many."""
-    if bins < 1:
-        raise InputError(f"bins={bins}: expected at least 1.")
+    check_between("bins", bins, 1, MOST_BINS)
     bin_of = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], sure)
     count = np.bincount(bin_of, minlength=bins)
     used = count > 0

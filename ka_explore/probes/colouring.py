@@ -1,13 +1,15 @@
 """What the points of a picture are coloured by, and which of them are joined."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Int64
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, brief, check_between, checked, unknown
 from ka_explore.probes.agreement import answers
 from ka_explore.probes.classes import task_of, tasks_of
 from ka_explore.probes.probe import space_was_of
@@ -19,6 +21,7 @@ from ka_explore.run.snapshot import Snapshot
 COLOURS = ("class", "net", "teacher", "error", "agreement")
 
 
+@checked
 def colour(points: Points, snapshot: Snapshot, by: str = "class", task: str | None = None) -> Points:
     """The same picture, its points coloured by something else.
 
@@ -104,7 +107,8 @@ def claimed(snapshot: Snapshot, task: str | None = None) -> Int64[np.ndarray, "s
     return np.where(known, indices[np.nan_to_num(values).argmax(axis=1)], -1)
 
 
-def join_pairs(points: Points, images: int | float = 1.0, *, seed: int = 0) -> Points:
+@checked
+def join_pairs(points: Points, images: Annotated[int | float, "looked at below"] = 1.0, *, seed: int = 0) -> Points:
     """Lines from the student's point of an image to the teachers' points of the same image.
 
     Args:
@@ -119,7 +123,8 @@ def join_pairs(points: Points, images: int | float = 1.0, *, seed: int = 0) -> P
         raise InputError(f"no student in this picture of {', '.join(points.groups)}: its points cannot be joined.")
     whole = isinstance(images, (int, np.integer)) and not isinstance(images, bool)
     if not (whole and images >= 1) and not (isinstance(images, float) and 0 < images <= 1):
-        raise InputError(f"images={images!r}: expected a share above 0 and up to 1.0, or a whole number from 1.")
+        raise InputError(f"images={brief(images)}: expected a share above 0 and up to 1.0, or a whole number from 1.")
+    check_between("seed", seed, 0, math.inf)
     own = np.flatnonzero(points.group == points.groups.index("student"))
     count = min(int(images), len(own)) if whole else max(1, round(images * len(own)))
     picked, note = own, points.note
@@ -149,6 +154,7 @@ def stratified(label: Int64[np.ndarray, "point"], count: int, seed: int = 0) -> 
 
 
 @space_was_of
+@checked
 def pair_length(snapshot: Snapshot, space: str = "common") -> Scalars:
     """Mean distance of the student's and a teacher's row of the same image, by teacher: in the space, not in a picture.
 

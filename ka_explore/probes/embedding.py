@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, checked
 from ka_explore.probes.colouring import colour, join_pairs, pair_length
 from ka_explore.probes.layouts import aligned_positions, positions_from, procrustes, tsne_positions, umap_positions
 from ka_explore.probes.linear import Basis, dress, fit_basis, flat, pca, principal_axes
@@ -17,7 +17,7 @@ from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.quality import judge
 from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import Rows, Space, class_labels, rows_of, rows_together, spaces
-from ka_explore.probes.ways import NAMES, OPTIONS, Options, Watch, announced_seconds, checked_options
+from ka_explore.probes.ways import NAMES, OPTIONS, Options, Setting, Watch, announced_seconds, checked_options
 from ka_explore.run.snapshot import Snapshot
 
 __all__ = ["OPTIONS", "Basis", "aligned_umap", "announced_seconds", "colour", "film", "fit_basis", "join_pairs"]
@@ -27,7 +27,8 @@ LEAST = 10  # different points that t-SNE and UMAP need to make any sense
 
 
 @space_was_of
-def tsne(snapshot: Snapshot, space: str = "common", start: Points | None = None, **options: float) -> Points:
+@checked
+def tsne(snapshot: Snapshot, space: str = "common", start: Points | None = None, **options: Setting) -> Points:
     """t-SNE (van der Maaten and Hinton 2008), as scikit-learn computes it, one thread.
 
     Args:
@@ -41,7 +42,8 @@ def tsne(snapshot: Snapshot, space: str = "common", start: Points | None = None,
 
 
 @space_was_of
-def umap(snapshot: Snapshot, space: str = "common", start: Points | None = None, **options: float) -> Points:
+@checked
+def umap(snapshot: Snapshot, space: str = "common", start: Points | None = None, **options: Setting) -> Points:
     """UMAP (McInnes, Healy and Melville 2018) from exact neighbours and the principal axes, one thread.
 
     The first one in a process takes several seconds more: umap-learn compiles itself.
@@ -57,7 +59,8 @@ def umap(snapshot: Snapshot, space: str = "common", start: Points | None = None,
 
 
 @space_was_of
-def aligned_umap(snapshots: Sequence[Snapshot], space: str = "common", **options: float) -> list[Points]:
+@checked
+def aligned_umap(snapshots: Sequence[Snapshot], space: str = "common", **options: Setting) -> list[Points]:
     """UMAP of several steps at once, each image drawn near where it is in the neighbouring steps.
 
     The slowest picture there is: see `announced_seconds`, and `ka_explore.probes.jobs`.
@@ -71,7 +74,8 @@ def aligned_umap(snapshots: Sequence[Snapshot], space: str = "common", **options
 
 
 @space_was_of
-def film(snapshots: Sequence[Snapshot], how: str = "pca", space: str = "common", **options: float) -> list[Points]:
+@checked
+def film(snapshots: Sequence[Snapshot], how: str = "pca", space: str = "common", **options: Setting) -> list[Points]:
     """Pictures of several steps in one system of coordinates, so that what moves has moved.
 
     PCA is drawn with one basis; t-SNE and UMAP go on from the picture before and are laid onto it.
@@ -156,7 +160,8 @@ def different(values: Space) -> int:
 
 
 @space_was_of
-def published(snapshot: Snapshot, space: str = "common", task: str | None = None, **options: float) -> Points:
+@checked
+def published(snapshot: Snapshot, space: str = "common", task: str | None = None, **options: Setting) -> Points:
     """The picture of the papers: t-SNE of the nets together, the class as colour, the net as marker.
 
     As the code of Luo et al. 2019 draws it: maps averaged over space, rows of length 1, all nets in one t-SNE with

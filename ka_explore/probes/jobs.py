@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ka_explore.errors import InputError, KaError, StoreError, unknown
+from ka_explore.errors import InputError, KaError, StoreError, checked, unknown
 from ka_explore.probes.embedding import frames_of, lay_out
 from ka_explore.probes.films import fingerprint, forget, kept_folder, read_film, trim, write_film
 from ka_explore.probes.linear import dress
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Points
-from ka_explore.probes.ways import NAMES, announced_seconds, checked_options
+from ka_explore.probes.ways import NAMES, Setting, announced_seconds, checked_options
 from ka_explore.problem.progress import progress_bar
 from ka_explore.run.snapshot import Snapshot
 
@@ -62,13 +62,14 @@ class Progress:
 
 
 @space_was_of
+@checked
 def embed(
     snapshots: Snapshot | Sequence[Snapshot],
     how: str = "tsne",
     space: str = "common",
     *,
     start: Points | None = None,
-    **options: float,
+    **options: Setting,
 ) -> "Embedding":
     """Begin a film in a process of its own, or find it on disk; returns at once.
 
@@ -95,6 +96,7 @@ def embed(
 
 
 @space_was_of
+@checked
 def kept(snapshots: Sequence[Snapshot], how: str, space: str = "common") -> list[Points] | None:
     """A film that `embed` made before, of the same rows with the default options; None where there is none."""
     try:

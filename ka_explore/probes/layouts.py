@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, checked
 from ka_explore.probes.linear import principal_axes, project
 from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import Plane, Rows, Space
@@ -129,6 +129,7 @@ def matched(one: Rows | Points, other: Rows | Points) -> tuple[np.ndarray, np.nd
     return here, there
 
 
+@checked
 def procrustes(points: Points, onto: Points) -> Points:
     """A picture rotated, mirrored, moved and scaled so that its points come near the same points of another.
 
@@ -137,6 +138,8 @@ def procrustes(points: Points, onto: Points) -> Points:
     and one sample; with fewer than two of them the picture stays as it is.
     """
     here, there = matched(points, onto)
+    known = np.isfinite(points.xy[here]).all(axis=1) & np.isfinite(onto.xy[there]).all(axis=1)
+    here, there = here[known], there[known]
     if len(here) < 2:
         return points
     ours, theirs = points.xy[here], onto.xy[there]

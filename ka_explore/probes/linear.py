@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, checked
 from ka_explore.probes.probe import probe, space_was_of
 from ka_explore.probes.quality import judge
-from ka_explore.probes.results import Points
+from ka_explore.probes.results import Points, as_numbers
 from ka_explore.probes.spaces import CHUNK, Plane, Rows, class_labels, name_of, rows_of, rows_together
 from ka_explore.run.snapshot import Snapshot
 
 
+@checked
 @dataclass(frozen=True)
 class Basis:
     """A fixed linear view: pictures drawn with one basis can be compared.
@@ -29,8 +30,15 @@ class Basis:
     kept: tuple[float, float]
     steps: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        mean = as_numbers("mean", self.mean)
+        for array in (mean, as_numbers("axes", self.axes, (2, len(mean)))):
+            if not np.isfinite(array).all():
+                raise InputError("mean and axes of a basis must be finite.")
+
 
 @space_was_of
+@checked
 def fit_basis(snapshots: Snapshot | Sequence[Snapshot], space: str = "common") -> Basis:
     """The two principal axes of all nets' rows: those that show most of every snapshot's own variance.
 

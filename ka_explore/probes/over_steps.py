@@ -1,18 +1,25 @@
 """A probe over the steps of a run: one line a number; or its answer to the first snapshot that has what it needs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, KaError, brief, checked
 from ka_explore.probes.results import Curves, Distribution, Matrix, Result, Scalars
 from ka_explore.run.snapshot import Snapshot
 
 R = TypeVar("R", bound=Result)
+
+
+class ProbeFailed(KaError):
+    """A probe raised what says nothing of the snapshot: a user's own has a fault, or takes no such option."""
+
+
 NONE = "no snapshots: give a run snapshot_every=… and advance it."
 
 
+@checked
 def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **options: Any) -> Curves:
     """What a probe says at every snapshot, as lines over the steps, with the beginnings of stages marked.
 
@@ -26,12 +33,12 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
     A stage begins, as far as snapshots tell, at its first one; one stage alone is not marked.
     Raises InputError when no snapshot has what the probe needs, or for a probe that gives another shape.
     """
-    ordered = sorted(snapshots, key=lambda snapshot: snapshot.step)
+    ordered = sorted(each_of(snapshots), key=lambda snapshot: snapshot.step)
     found: list[tuple[int, Result]] = []
     refusal: InputError | None = None
     for snapshot in ordered:
         try:
-            found.append((snapshot.step, probe(snapshot, **options)))
+            found.append((snapshot.step, ask(probe, snapshot, options)))
         except InputError as error:
             refusal = error
     if not found:
@@ -50,15 +57,37 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
     return Curves(x, y, unit=unit, title=title, marks=beginnings if len(beginnings) > 1 else {}, note=note)
 
 
+@checked
 def first_answer(probe: Callable[..., R], snapshots: Iterable[Snapshot], **options: Any) -> R:
     """What a probe says of the first of these snapshots that has what it needs; else its refusal of the very first."""
     refusal: InputError | None = None
-    for snapshot in snapshots:
+    for snapshot in each_of(snapshots):
         try:
-            return probe(snapshot, **options)
+            return ask(probe, snapshot, options)
         except InputError as error:
             refusal = refusal or error
     raise refusal or InputError(NONE)
+
+
+def ask(probe: Callable[..., R], snapshot: Snapshot, options: Mapping[str, Any]) -> R:
+    """What a probe says. Raises InputError as the probe does, ProbeFailed for what else goes wrong in it."""
+    try:
+        return probe(snapshot, **options)
+    except KaError:
+        raise
+    except Exception as error:
+        raise ProbeFailed(f"the probe failed at step {snapshot.step}: {type(error).__name__}: {error}") from error
+
+
+def each_of(snapshots: Iterable[Snapshot]) -> Iterator[Snapshot]:
+    """Snapshots one after the other. Raises InputError at the first thing that is none."""
+    try:
+        for each in snapshots:
+            if not isinstance(each, Snapshot):
+                raise InputError(f"expected snapshots, got {brief(each)} among them.")
+            yield each
+    except (TypeError, RuntimeError) as error:  # of what only looks as if it could be gone through
+        raise InputError(f"expected snapshots, got {brief(snapshots)}: {error}.") from error
 
 
 def numbers(result: Result) -> dict[str, float]:

@@ -12,6 +12,7 @@ from functools import update_wrapper, wraps
 from inspect import signature
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
+from ka_explore.errors import checked
 from ka_explore.probes.results import Result
 from ka_explore.run.snapshot import Snapshot
 
@@ -21,7 +22,10 @@ T = TypeVar("T")
 
 
 class Probe(Generic[P, R]):
-    """A function from a snapshot to a result, which carries the snapshot's step. Made by `probe`."""
+    """A function from a snapshot to a result, which carries the snapshot's step. Made by `probe`.
+
+    Raises InputError for arguments that do not fit the function's type hints.
+    """
 
     def __init__(
         self,
@@ -29,7 +33,8 @@ class Probe(Generic[P, R]):
         needs: tuple[str, ...] = (),
         labels: Literal["unread", "used", "needed"] = "unread",
     ):
-        self.function = space_was_of(function) if "space" in signature(function).parameters else function
+        door = checked(function)
+        self.function = space_was_of(door) if "space" in signature(function).parameters else door
         self.needs, self.labels = needs, labels
         update_wrapper(self, self.function)
 

@@ -1,8 +1,10 @@
 """How well each teacher's feature comes back, by sample, class, channel; the worst images; what bridges leave."""
 
+import math
+
 import numpy as np
 
-from ka_explore.errors import unknown
+from ka_explore.errors import check_between, unknown
 from ka_explore.probes.classes import classes_said, labelled_task, names_of, told_task, truth
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Distribution, Matrix, Scalars
@@ -58,6 +60,7 @@ def worst_channels(snapshot: Snapshot, teacher: str | None = None, count: int = 
     By default of the first teacher; channels without any finite error are left out. Raises InputError when there is
     none of that teacher.
     """
+    check_between("count", count, 1, math.inf)
     errors = snapshot.group("channel_error")
     teacher = one_of(errors, teacher)
     values = {f"channel {index}": value for index, value in list(ranked(averages(errors[teacher])).items())[:count]}
@@ -71,6 +74,7 @@ def worst_reconstructed(snapshot: Snapshot, teacher: str | None = None, count: i
     Ranked by a teacher's error, by default by the mean over teachers. The rows' names are the images' places in the
     pool: ``[int(row) for row in result.rows]``. Raises InputError when there is none of that teacher.
     """
+    check_between("count", count, 1, math.inf)
     errors = snapshot.group("error")
     table = np.stack(list(errors.values()), axis=1).astype(np.float64)
     kept = finite(table)

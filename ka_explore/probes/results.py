@@ -7,15 +7,20 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+
+from ka_explore.errors import InputError, Number, brief, checked
 
 if TYPE_CHECKING:
     import pandas
 
 Table = tuple[list[str], list[list[Any]]]
 """A head, and rows of plain values as long as it."""
+
+Numbers = Annotated[np.ndarray, "or whatever numpy makes one of"]
+"""An array of numbers, NaN where there is none; a list is made one."""
 
 POINTS = 64  # of a curve at most, to be a row of numbers
 
@@ -60,11 +65,12 @@ class Shape(Tabular):
         return pandas.DataFrame(rows, columns=head)
 
 
+@checked
 @dataclass(frozen=True)
 class Scalars(Shape):
     """Named numbers of one unit."""
 
-    values: Mapping[str, float]
+    values: Mapping[str, Number]
     unit: str = ""
     title: str = ""
     note: str = ""
@@ -74,6 +80,7 @@ class Scalars(Shape):
         return ["name", "value", "unit"], [[name, float(value), self.unit] for name, value in self.values.items()]
 
 
+@checked
 @dataclass(frozen=True)
 class Matrix(Shape):
     """A table of numbers of one unit.
@@ -85,13 +92,17 @@ class Matrix(Shape):
         centre: the value that means "no difference", for numbers on both sides of one; None where there is none.
     """
 
-    values: np.ndarray
+    values: Numbers
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     unit: str = ""
     title: str = ""
     centre: float | None = None
     note: str = ""
+
+    def __post_init__(self) -> None:
+        values = as_numbers("values", self.values, (len(self.rows), len(self.columns)))
+        object.__setattr__(self, "values", values)
 
     def table(self) -> Table:
         """One row a row."""
@@ -105,6 +116,7 @@ class Matrix(Shape):
         return pandas.DataFrame(self.values, index=list(self.rows), columns=list(self.columns))
 
 
+@checked
 @dataclass(frozen=True)
 class Points(Shape):
     """Samples in the plane, in groups (nets), coloured by what they are or by a number.
@@ -135,10 +147,22 @@ class Points(Shape):
     value: np.ndarray | None = None
     unit: str = ""
     pairs: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
-    quality: Mapping[str, float] = field(default_factory=dict)
+    quality: Mapping[str, Number] = field(default_factory=dict)
     axes: tuple[str, str] = ("", "")
     title: str = ""
     note: str = ""
+
+    def __post_init__(self) -> None:
+        count = self.group.size
+        as_numbers("xy", self.xy, (count, 2))
+        places: dict[str, tuple[int, int | None]] = {"group": (0, len(self.groups)), "sample": (0, None)}
+        places |= {"label": (-1, len(self.labels)), "pairs": (0, count)}
+        for what, (least, below) in places.items():
+            if (given := getattr(self, what)) is not None:
+                shape = (given.size // 2, 2) if what == "pairs" else (count,)
+                object.__setattr__(self, what, as_places(what, given, shape, least, below))
+        if self.value is not None:
+            as_numbers("value", self.value, (count,))
 
     def table(self) -> Table:
         """One row a point."""
@@ -151,6 +175,7 @@ class Points(Shape):
         return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
 
 
+@checked
 @dataclass(frozen=True)
 class Curves(Shape):
     """Lines of one unit over one quantity: over steps, bandwidths, confidences.
@@ -164,15 +189,23 @@ class Curves(Shape):
         log: whether x, y are better on a log axis.
     """
 
-    x: Mapping[str, np.ndarray]
-    y: Mapping[str, np.ndarray]
+    x: Mapping[str, Numbers]
+    y: Mapping[str, Numbers]
     across: str = "step"
     unit: str = ""
     title: str = ""
-    levels: Mapping[str, float] = field(default_factory=dict)
-    marks: Mapping[str, float] = field(default_factory=dict)
+    levels: Mapping[str, Number] = field(default_factory=dict)
+    marks: Mapping[str, Number] = field(default_factory=dict)
     log: tuple[bool, bool] = (False, False)
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.x.keys() != self.y.keys():
+            raise InputError(f"x has the lines {list(self.x)}, y {list(self.y)}: expected the same.")
+        x = {name: as_numbers(f"x of {name!r}", values) for name, values in self.x.items()}
+        y = {name: as_numbers(f"y of {name!r}", values, x[name].shape) for name, values in self.y.items()}
+        object.__setattr__(self, "x", x)
+        object.__setattr__(self, "y", y)
 
     def table(self) -> Table:
         """One row a point of a line."""
@@ -181,6 +214,7 @@ class Curves(Shape):
         return ["line", self.across, self.unit or "value"], rows
 
 
+@checked
 @dataclass(frozen=True)
 class Box:
     """A part of an amalgamation: a net, a module, a loss.
@@ -200,6 +234,7 @@ class Box:
     teacher: str = ""
 
 
+@checked
 @dataclass(frozen=True)
 class Diagram(Shape):
     """An amalgamation as boxes and arrows.
@@ -218,14 +253,19 @@ class Diagram(Shape):
         return ["name", "kind", "state", "text"], [[box.name, box.kind, box.state, box.text] for box in self.boxes]
 
 
+@checked
 @dataclass(frozen=True)
 class Distribution(Shape):
     """Samples of one unit in named groups, as for a histogram."""
 
-    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    values: Mapping[str, Numbers] = field(default_factory=dict)
     unit: str = ""
     title: str = ""
     note: str = ""
+
+    def __post_init__(self) -> None:
+        values = {name: as_numbers(f"values of {name!r}", given) for name, given in self.values.items()}
+        object.__setattr__(self, "values", values)
 
     def table(self) -> Table:
         """One row a value."""
@@ -234,6 +274,31 @@ class Distribution(Shape):
 
 
 Result = Scalars | Matrix | Points | Distribution | Curves | Diagram
+
+
+def as_numbers(what: str, given: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """An array of real numbers of this shape, by default a row. Raises InputError where it is none."""
+    try:
+        array = np.asarray(given)
+    except Exception as error:  # any class may tell numpy what it likes of itself
+        raise InputError(f"{what}: expected numbers, got {brief(given)}: {error}.") from error
+    if array.dtype.kind not in "biuf" or array.shape != (shape or (array.size,)):
+        wanted = f"numbers of shape {shape}" if shape else "a row of numbers"
+        raise InputError(f"{what}: expected {wanted}, got {array.dtype} of shape {array.shape}.")
+    return array
+
+
+def as_places(what: str, given: np.ndarray, shape: tuple[int, ...], least: int, below: int | None) -> np.ndarray:
+    """An array of whole numbers of a range, and of this shape. Raises InputError where it is none."""
+    array = as_numbers(what, given, shape)
+    with np.errstate(invalid="ignore"):  # what no whole number is equal to
+        whole = array if array.dtype.kind in "iu" else array.astype(np.int64)
+    if not np.array_equal(whole, array):
+        raise InputError(f"{what}: expected whole numbers.")
+    if array.size and (array.min() < least or (below is not None and array.max() >= below)):
+        most = "on" if below is None else f"to {below - 1}"
+        raise InputError(f"{what}: {array.min()} to {array.max()}, expected {least} {most}.")
+    return whole
 
 
 def heading(*results: Result) -> str:

@@ -1,10 +1,11 @@
 """How alike two nets see the images: maximum mean discrepancy in the common space, and CKA between any layers."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, check_between, short
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Curves, Matrix, Scalars
 from ka_explore.probes.samples import average, centred, finite, finite_in_all, left_out, squared_distances
@@ -13,6 +14,7 @@ from ka_explore.run.snapshot import Snapshot
 # Bandwidths of the published code of Luo et al. 2019, as in `ka_explore.methods.losses`.
 BANDWIDTHS = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)
 FLOOR = "floor 2/N"
+MOST = 4096  # samples of which all pairs are compared
 
 
 @probe("mmd/*", "common/*")
@@ -59,10 +61,11 @@ def median_distance(snapshot: Snapshot, space: str = "common", most: int = 1000)
 
     Args:
         space: which arrays.
-        most: samples at most, evenly over the snapshot, since all pairs are compared.
+        most: samples at most, evenly over the snapshot, since all pairs are compared; up to 4 096.
 
-    Raises InputError when they are of different widths.
+    Raises InputError when they are of different widths, or ``most`` is out of range.
     """
+    check_between("most", most, 1, MOST)
     rows, kept = unit_rows(snapshot, space)
     some = {net: a if len(a) <= most else a[np.linspace(0, len(a) - 1, most).astype(int)] for net, a in rows.items()}
     student, values = some.pop("student"), {}
@@ -99,8 +102,8 @@ def recorded(snapshot: Snapshot) -> Curves | None:
 
 def computed(snapshot: Snapshot, space: str, bandwidths: Sequence[float]) -> Curves:
     """The same from rows: biased, diagonals included, as `ka_explore.methods.losses.mmd` (Luo et al. 2019, L_M)."""
-    if any(not bandwidth > 0 for bandwidth in bandwidths):
-        raise InputError(f"bandwidths={tuple(bandwidths)}: each must be above zero.")
+    if not bandwidths or not all(1e-100 < bandwidth < 1e100 for bandwidth in bandwidths):
+        raise InputError(f"bandwidths={tuple(bandwidths)}: expected at least one, each above zero.")
     rows, kept = unit_rows(snapshot, space)
     student = rows.pop("student")
     own = kernel_means(student, student, bandwidths)
@@ -149,7 +152,7 @@ def kernel_means(one: np.ndarray, other: np.ndarray, bandwidths: Sequence[float]
 
 @probe()
 def cka(
-    snapshot: Snapshot, space: Sequence[str] = ("feature", "common", "code", "regressed"), batch: int = 256
+    snapshot: Snapshot, space: str | Sequence[str] = ("feature", "common", "code", "regressed"), batch: int = 256
 ) -> Matrix:
     """Linear CKA between all nets' layers: 1 for features equal up to rotation and scale, about 0 for unrelated ones.
 
@@ -159,12 +162,13 @@ def cka(
     where images are few; so it can be a little below zero.
 
     Args:
-        space: which arrays, by the first word of their name; those that are not there are passed over.
+        space: which arrays, by the first words of their names; those that are not there are passed over.
         batch: images at most in each batch.
 
     NaN for fewer than four samples, and for a layer without variance. Raises InputError when none of them is there.
     """
-    rows, kept = finite_in_all(layers_of(snapshot, space))
+    check_between("batch", batch, 1, math.inf)
+    rows, kept = finite_in_all(layers_of(snapshot, (space,) if isinstance(space, str) else space))
     scaled = [centred(array) for array in rows.values()]
     count = int(kept.sum())
     batches = np.array_split(np.arange(count), max(-(-count // batch), 1))
@@ -192,7 +196,8 @@ def layers_of(snapshot: Snapshot, space: Sequence[str]) -> dict[str, np.ndarray]
             found[f"{kind} {rest}"] = array
     if not found:
         there = ", ".join(sorted({name.split("/")[0] for name in snapshot.arrays}))
-        raise InputError(f"this snapshot (stage {snapshot.stage!r}) has none of {', '.join(space)}: it has {there}.")
+        wanted = short(", ".join(space))
+        raise InputError(f"this snapshot (stage {snapshot.stage!r}) has none of {wanted}: it has {there}.")
     return found
 
 

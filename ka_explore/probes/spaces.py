@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, checked, short
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Points
 from ka_explore.run.snapshot import Snapshot
@@ -17,6 +17,7 @@ Space = Float[np.ndarray, "point feature"]
 Plane = Float[np.ndarray, "point 2"]
 
 
+@checked
 def spaces(snapshot: Snapshot) -> tuple[str, ...]:
     """What can be drawn of this snapshot: names for ``space``.
 
@@ -55,7 +56,7 @@ def members(snapshot: Snapshot, space: str) -> dict[str, np.ndarray]:
         return {rest.split("/")[0] if kind in ("feature", "common", "logits") else space: arrays[space]}
     if not any(name.startswith(space + "/") for name in arrays):
         there, what = ", ".join(spaces(snapshot)) or "(nothing)", f"this snapshot (stage {snapshot.stage!r})"
-        raise InputError(f"{what} has no {space}/…: what can be drawn of it is {there}.")
+        raise InputError(f"{what} has no {short(space)}/…: what can be drawn of it is {there}.")
     group = snapshot.group(space)
     if space == "feature":  # in the order of the net: what comes later replaces what was before
         return {name.split("/")[0]: array for name, array in group.items()}
@@ -63,6 +64,7 @@ def members(snapshot: Snapshot, space: str) -> dict[str, np.ndarray]:
 
 
 @space_was_of
+@checked
 def rows_of(snapshot: Snapshot, space: str = "common", normalise: bool = True) -> dict[str, np.ndarray]:
     """Each net's rows, L2-normalised as the MMD sees them; values that are not finite count as zero.
 

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, Number
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Curves, Matrix, Scalars
 from ka_explore.probes.samples import centred, finite, finite_in_all, left_out
@@ -57,7 +57,7 @@ def spectrum(snapshot: Snapshot, space: str = "common") -> Curves:
 
 
 @probe("common/*")
-def principal_angles(snapshot: Snapshot, space: str = "common", share: float = 0.9) -> Matrix:
+def principal_angles(snapshot: Snapshot, space: str = "common", share: Number = 0.9) -> Matrix:
     """Angles between the nets' principal subspaces, in degrees: 0 for a shared direction, 90 for none.
 
     Rows are pairs of nets; columns the smallest, mean and largest of the principal angles (Björck and Golub 1973), of
@@ -82,7 +82,7 @@ def principal_angles(snapshot: Snapshot, space: str = "common", share: float = 0
     values = np.array([[a.min(), a.mean(), a.max()] for a in angles]).reshape(len(pairs), 3)
     names = tuple(f"{one} – {other}" for one, other in pairs), ("smallest", "mean", "largest")
     counts = ", ".join(f"{net} {len(found)}" for net, found in axes.items())
-    note = left_out(kept, behind=f"axes of {max(widths)} that keep {share:.0%} of the variance: {counts}")
+    note = left_out(kept, behind=f"axes of {max(widths)} that keep {float(share):.0%} of the variance: {counts}")
     return Matrix(values, *names, unit="degrees", title=f"angles between subspaces of {space}", note=note)
 
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from typing import Annotated
 
 import numpy as np
 
-from ka_explore.errors import InputError, unknown
+from ka_explore.errors import InputError, brief, check_between, checked, unknown
 
 Options = Mapping[str, float]
+Setting = Annotated[float, "held against LIMITS"]
+"""The value of an option, which `checked_options` looks at."""
 Watch = Callable[[float, str], None]
 """Told how far a computation is, 0 to 1, and in words."""
 
@@ -52,12 +55,13 @@ def checked_options(how: str, options: Mapping[str, float]) -> dict[str, float]:
         whole = isinstance(OPTIONS[how][name], int)
         if not number or not least <= value <= most or (whole and value != int(value)):
             kind = "a whole number" if whole else "a number"
-            raise InputError(f"{name}={value!r}: expected {kind} from {least:g} to {most:g}.")
+            raise InputError(f"{name}={brief(value)}: expected {kind} from {least:g} to {most:g}.")
     if how.endswith("umap") and find_spec("umap") is None:
         raise InputError("UMAP needs umap-learn, which is not installed: pip install umap-learn, or draw with tsne.")
     return {name: type(default)(options.get(name, default)) for name, default in OPTIONS[how].items()}
 
 
+@checked
 def announced_seconds(how: str, samples: int, frames: int = 1) -> float:
     """Roughly how many seconds a picture or film takes, to be told before it is begun.
 
@@ -67,5 +71,7 @@ def announced_seconds(how: str, samples: int, frames: int = 1) -> float:
     """
     if how not in COSTS:
         raise unknown("way to draw", how, COSTS)
+    for name, value in (("samples", samples), ("frames", frames)):
+        check_between(name, value, 0, 1e12)
     fixed, first, more = COSTS[how]
     return fixed + samples / 1000 * (first + max(frames - 1, 0) * more)

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, brief
+
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def as_array(data: Any) -> np.ndarray:
@@ -24,6 +26,24 @@ def as_array(data: Any) -> np.ndarray:
             f"cannot read the values of a {what} ({error}): expected a plain tensor (to_dense(), dequantize(), not on "
             "the device 'meta'), an array, or a sequence of numbers."
         ) from error
+
+
+def check_table(what: str, values: Any, rows: int | None = None) -> None:
+    """Raises InputError unless values are a plain tensor of floats with two axes, and of so many rows."""
+    if not is_plain(values) or values.ndim != 2:
+        raise InputError(f"{what} must be a plain tensor of floats, (image, column), got {brief(values)}.")
+    if rows is not None and len(values) != rows:
+        raise InputError(f"{what} are of {len(values)} images, others of {rows}: expected the same images.")
+
+
+def is_plain(values: Any) -> bool:
+    """Whether it is a tensor of floats, on a device, each in its place: not sparse, quantised, nested or meta."""
+    return (
+        isinstance(values, Tensor)
+        and values.dtype in FLOATS
+        and values.layout is torch.strided
+        and not (values.is_meta or values.is_nested)
+    )
 
 
 def gather(items: Sequence[Any]) -> np.ndarray:

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ka_explore.errors import InputError, brief, check_known, checked, fits
+from ka_explore.problem.arrays import check_table
 
 DASH = re.compile(r"(?<=[^\W\d_])[-\u2010-\u2015](?=[^\W\d_])")
 STYLES = {chr(code) for code in range(0xFE00, 0xFE10)}  # whether a character is shown in colour
@@ -114,7 +115,8 @@ class LabelSpace:
         return stretch("task", task, [column.task for column in self.columns])
 
     def teachers_of(self, task: str) -> tuple[str, ...]:
-        """The teachers of one task, in the order of their columns."""
+        """The teachers of one task, in the order of their columns. Raises InputError for an unknown one."""
+        check_known("task", task, self.tasks)
         return tuple(dict.fromkeys(column.teacher for column in self.columns if column.task == task))
 
     def columns_of(self, teacher: str) -> slice:
@@ -136,7 +138,18 @@ class LabelSpace:
         return tuple(number[column.task, column.label] for column in self.columns)
 
     def stack(self, logits: Mapping[str, Float[Tensor, "batch _"]]) -> Float[Tensor, "batch column"]:
-        """The teachers' logits side by side, in the order of the columns."""
+        """The teachers' logits side by side, in the order of the columns.
+
+        Raises InputError for a teacher without logits, and for logits of different images.
+        """
+        if not isinstance(logits, Mapping):
+            raise InputError(f"expected logits by teacher, got {brief(logits)}.")
+        rows: int | None = None
+        for teacher in self.teachers:
+            if teacher not in logits:
+                raise InputError(f"no logits of teacher {teacher!r}: expected those of {', '.join(self.teachers)}.")
+            check_table(f"logits of teacher {teacher!r}", logits[teacher], rows)
+            rows = len(logits[teacher])
         return torch.cat([logits[teacher] for teacher in self.teachers], dim=1)
 
     def merge(self, scores: Float[Tensor, "batch column"]) -> Float[Tensor, "batch class"]:
@@ -144,6 +157,7 @@ class LabelSpace:
 
         Raises InputError when the number of columns is not that of this label space.
         """
+        check_table("scores", scores)
         if scores.shape[1] != len(self.columns):
             raise InputError(
                 f"scores have {scores.shape[1]} columns, the label space has {len(self.columns)}: "

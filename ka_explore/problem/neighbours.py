@@ -7,7 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from ka_explore.errors import InputError, check_known
+from ka_explore.errors import InputError, brief, check_known
+from ka_explore.problem.arrays import check_table, is_plain
 
 ByTeacher = Mapping[str, Float[Tensor, "_ _"]]
 """By teacher, one row an image of the pool."""
@@ -28,8 +29,8 @@ def neighbour_space(
     units = [unit(functional.normalize(features[t].float(), dim=1)) for t in teachers if t in features]
     vectors = [unit(torch.cat(units, dim=1))] if units else []
     if images is not None:
-        if images.ndim != 4:
-            raise InputError(f"images have shape {tuple(images.shape)}: expected (image, channel, height, width).")
+        if not is_plain(images) or images.ndim != 4 or not images.numel():
+            raise InputError(f"images are {brief(images)}: expected plain floats (image, channel, height, width).")
         check_rows("images", images.flatten(1), count, "(image, channel, height, width)")
         vectors.append(unit(torch.cat([thumbnails(some) for some in images.split(256)]).flatten(1)))
     if not vectors:
@@ -66,8 +67,9 @@ def nearest_images(space: Float[Tensor, "image coordinate"], most: int) -> Int64
 
 
 def check_rows(what: str, values: Tensor, count: int, axes: str) -> None:
-    """Raises InputError unless values are finite and two-dimensional with one row an image."""
-    if values.ndim != 2 or len(values) != count:
+    """Raises InputError unless values are finite, plain, and two-dimensional with one row an image."""
+    check_table(what, values)
+    if len(values) != count:
         raise InputError(f"{what} have shape {tuple(values.shape)}: expected {axes} for {count} images.")
     if not bool(torch.isfinite(values).all()):
         row = int((~torch.isfinite(values)).any(dim=1).int().argmax())

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ka_explore.errors import InputError, checked
+from ka_explore.errors import InputError, brief, checked, theirs
+from ka_explore.problem.arrays import is_plain
 from ka_explore.problem.labels import LabelSpace
-from ka_explore.problem.layers import Outputs, find_layers, forward, layout_of, logits_of, read_logits, to_map
+from ka_explore.problem.layers import Outputs, as_taken, find_layers, forward, layout_of, logits_of, read_logits, to_map
 
 
 class Student(nn.Module, ABC):
@@ -22,6 +23,15 @@ class Student(nn.Module, ABC):
     chain: ClassVar[type["Chain"]]
     of: ClassVar[type["Wrapped"]]
     preprocess: Callable[[Tensor], Tensor] | None
+
+    def __call__(self, images: Tensor) -> Outputs:
+        """What it puts out for images, floats in the pool's range. Raises InputError for what it cannot take."""
+        if not is_plain(images) or images.ndim != 4:
+            what = "a plain tensor of floats (batch, channel, height, width) in the pool's range"
+            raise InputError(f"a student takes {what}, got {brief(images)}; Run.predict makes one of what it is given.")
+        taken = images if images.dtype == torch.float32 else as_taken(self, images)
+        outputs: Outputs = theirs("the student", super().__call__, taken)
+        return outputs
 
     @property
     @abstractmethod

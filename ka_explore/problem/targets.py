@@ -23,7 +23,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ka_explore.errors import InputError, check_known
+from ka_explore.errors import InputError, check_known, checked
+from ka_explore.problem.arrays import check_table
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.neighbours import ByTeacher, OfPool, check_rows, nearest_images, neighbour_space
 from ka_explore.problem.neighbours import thumbnails as thumbnails  # found here too
@@ -65,6 +66,7 @@ class Targets:
         return self.responsibility
 
 
+@checked
 def own_answers(labels: LabelSpace, logits: ByTeacher) -> Targets:
     """The teachers' raw logits as they are. Raises what `consistent` raises."""
     check_logits(labels, logits)
@@ -73,6 +75,7 @@ def own_answers(labels: LabelSpace, logits: ByTeacher) -> Targets:
     return Targets(dict(logits), own, own, {}, None, {"target": "own"})
 
 
+@checked
 def standardised(labels: LabelSpace, logits: ByTeacher) -> Targets:
     """The teachers of a task at one mean and spread of their largest logit. Raises what `consistent` raises.
 
@@ -88,6 +91,7 @@ def standardised(labels: LabelSpace, logits: ByTeacher) -> Targets:
     return as_targets(labels, logits, joint, {}, None, {"target": "standardised"})
 
 
+@checked
 def consistent(labels: LabelSpace, logits: ByTeacher, features: ByTeacher, images: OfPool | None) -> Targets:
     """The answers with columns that claim too much held back, mixed with those of the nearest images.
 
@@ -141,6 +145,7 @@ def consistent(labels: LabelSpace, logits: ByTeacher, features: ByTeacher, image
     return as_targets(labels, logits, target, evidence, nearest[:, :asked], {"target": "consistent", **chosen})
 
 
+@checked
 def make_targets(
     kind: TargetKind, labels: LabelSpace, logits: ByTeacher, features: ByTeacher, images: OfPool | None
 ) -> Targets:
@@ -305,6 +310,7 @@ def check_logits(labels: LabelSpace, logits: Mapping[str, Tensor]) -> None:
     missing = [teacher for teacher in labels.teachers if teacher not in logits]
     if missing:
         raise InputError(f"no logits of teacher {missing[0]!r}: expected those of {', '.join(labels.teachers)}.")
+    check_table(f"logits of teacher {labels.teachers[0]!r}", logits[labels.teachers[0]])
     count = len(logits[labels.teachers[0]])
     if count == 0:
         raise InputError("there are no images: expected logits of at least one.")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from ka_explore.errors import InputError, brief
 from ka_explore.plots import STUDENT, colour_of, draw, draw_history
 from ka_explore.probes.embedding import fit_basis, pca
 from ka_explore.report.run_report import RunReport
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def demo_figure(run: "Run", result: "Trial") -> Figure:
-    """One picture for the whole demonstration: the common space before and after, the terms, the accuracies."""
+    """One picture for the whole demonstration: the common space before and after, the terms, the accuracies.
+
+    Raises InputError for what is no run with a snapshot, and no result of a trial.
+    """
+    if not hasattr(run, "store") or not hasattr(result, "entries"):
+        raise InputError(f"expected demo_figure(run, trial), got {brief(run)} and {brief(result)}.")
     figure = Figure(figsize=(12, 8), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1.1, 1))  # type: ignore[misc]
     snapshots = RunReport(run).snapshots

@@ -54,7 +54,7 @@ class Classifier(nn.Module):
         self.names = labels.names  # readable
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch class"]:
-        """Scores; a softmax over a task's classes gives probabilities."""
+        """Scores; a softmax over a task's classes gives probabilities. Raises InputError as a student does."""
         return self.labels.merge(self.student(images).logits)
 
 

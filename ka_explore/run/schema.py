@@ -20,7 +20,8 @@ import numpy as np
 from ka_explore.errors import InputError, StoreError, is_writable
 from ka_explore.run.files import open_regular
 from ka_explore.run.making import left_by_a_maker
-from ka_explore.run.snapshot import Snapshot
+from ka_explore.run.snapshot import AXES as AXES
+from ka_explore.run.snapshot import Snapshot, are_whole
 
 FORMAT = 1
 MOST_JSON = 2**24  # bytes
@@ -232,12 +233,7 @@ def is_row(line: bytes, step: int) -> bool:
 
 # Arrays.
 
-# By the first word of an array's name, how many axes it has; whose it is stands second in the names of some.
-AXES: Mapping[str, int] = {
-    **dict.fromkeys(("scores", "logits", "feature", "common", "channel_error", "code", "regressed"), 2),
-    **dict.fromkeys(("component", "branch", "neighbours"), 2),
-    **dict.fromkeys(("error", "mmd", "gradient", "along", "bridge", "entropy", "weight", "selected", "claim"), 1),
-}
+# By the first word of an array's name, whether the second says whose it is.
 OF_A_NET = ("logits", "feature", "common", "error", "channel_error", "mmd", "entropy", "weight")
 
 
@@ -275,29 +271,18 @@ def with_tail(array: np.ndarray, samples: int) -> np.ndarray:
     return np.concatenate([array, np.full((samples - len(array), *array.shape[1:]), np.nan, array.dtype)])
 
 
-def whole_numbers(array: np.ndarray | None, least: int, below: int) -> bool:
-    """Whether an array holds whole numbers of that range alone."""
-    if array is None or array.dtype.kind not in "iu":
-        return False
-    return not array.size or (least <= int(array.min()) and int(array.max()) < below)
-
-
 def check_snapshot(snapshot: Snapshot, step: int, teachers: Collection[str] | None) -> None:
-    """Raises ValueError unless a snapshot is one of that step, whole, and of these teachers (None: of any)."""
-    count, nets = len(snapshot.index), ("student", *snapshot.knows)
+    """Raises ValueError unless a snapshot is one of that step, of these teachers (None: of any), and of its own nets.
+
+    That its arrays are of the right types and shapes it has seen to itself.
+    """
+    nets = ("student", *snapshot.knows)
     demand(is_whole(snapshot.step) and snapshot.step == step, f"a snapshot of step {step}")
-    demand(all(map(is_text, (snapshot.stage, snapshot.soft_term))), "a stage and a term")
-    demand(snapshot.index.ndim == 1 and count and whole_numbers(snapshot.index, 0, 2**63), "indices of images")
-    tasks = check_classes(snapshot.classes)
-    for task, y in (snapshot.labels or {}).items():
-        demand(y.shape == (count,) and whole_numbers(y, -1, tasks.get(task, 0)), f"classes of {task!r}")
-    for teacher, known in snapshot.knows.items():
-        demand(known and all(is_whole(c, 0, len(snapshot.classes) - 1) for c in known), f"classes of {teacher!r}")
-        demand(len({snapshot.classes[c][0] for c in known}) == 1, f"one task of {teacher!r}")
+    demand(len(snapshot.index), "images")
+    check_classes(snapshot.classes)
     demand(teachers is None or sorted(snapshot.knows) == sorted(teachers), f"teachers {teachers}")
-    for name, array in snapshot.arrays.items():
+    for name in snapshot.arrays:
         kind, *rest = name.split("/")
-        demand(array.dtype.kind in "fiu" and array.ndim == AXES[kind], f"numbers with {AXES[kind]} axes as {name!r}")
         demand(kind not in OF_A_NET or rest[0] in nets, f"a net of the run in {name!r}")
         sigma = kind != "mmd" or (re.fullmatch(r"[0-9.e+-]+", rest[1]) and math.isfinite(float(rest[1])))
         demand(sigma, f"a bandwidth in {name!r}")
@@ -305,21 +290,18 @@ def check_snapshot(snapshot: Snapshot, step: int, teachers: Collection[str] | No
     check_widths(snapshot)
 
 
-def check_classes(classes: Collection[Any]) -> dict[str, int]:
-    """How many classes each task has; raises ValueError unless each is a task's and a task's stand together."""
-    demand(all(len(pair) == 2 and all(map(is_text, pair)) for pair in classes), "a task and a label for each class")
+def check_classes(classes: Collection[tuple[str, str]]) -> None:
+    """Raises ValueError unless classes are different and those of a task stand together."""
     tasks = [task for task, _ in classes]
-    demand(len(set(map(tuple, classes))) == len(classes), "different classes")
+    demand(len(set(classes)) == len(classes), "different classes")
     changes = sum(one != other for one, other in itertools.pairwise(tasks))
     demand(changes == len(set(tasks)) - bool(tasks), "the classes of a task beside each other")
-    return {task: tasks.count(task) for task in tasks}
 
 
 def check_widths(snapshot: Snapshot) -> None:
     """Raises ValueError where arrays that belong together have other widths, or numbers that are places are none."""
     arrays = snapshot.arrays
-    widths = {"scores": len(snapshot.classes)}
-    widths |= {f"logits/{teacher}": len(known) for teacher, known in snapshot.knows.items()}
+    widths: dict[str, int] = {}
     for name, array in arrays.items():
         kind, _, rest = name.partition("/")
         together = {"common": "common", "code": f"code {rest}", "regressed": f"code {rest}"}.get(kind, name)
@@ -329,4 +311,4 @@ def check_widths(snapshot: Snapshot) -> None:
         if kind == "selected":
             places = np.arange(len(snapshot.knows))
             demand(np.isin(array, places).all(), f"places of teachers in {name!r}")
-    demand(whole_numbers(arrays.get("neighbours", snapshot.index), 0, 2**63), "indices of images as neighbours")
+    demand(are_whole(arrays.get("neighbours", snapshot.index), 0), "indices of images as neighbours")

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, checked, short
 
 # The terms about the answers as the methods of the table call them: for what was kept before stages declared theirs.
 SOFT_TERMS = ("soft", "logits", "cross_entropy")
@@ -52,9 +52,25 @@ VOCABULARY = (
 )
 
 
+# By the first word of an array's name, how many axes it has.
+AXES: Mapping[str, int] = {
+    **dict.fromkeys(("scores", "logits", "feature", "common", "channel_error", "code", "regressed"), 2),
+    **dict.fromkeys(("component", "branch", "neighbours"), 2),
+    **dict.fromkeys(("error", "mmd", "gradient", "along", "bridge", "entropy", "weight", "selected", "claim"), 1),
+}
+
+
+class Arrays(dict[str, np.ndarray]):
+    """Arrays by name; one that is asked for and not there is told with those that are."""
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise InputError(f"this snapshot has no array {name!r}: it has {', '.join(self) or 'none'}.")
+
+
+@checked
 @dataclass(frozen=True)
 class Snapshot:
-    """Named arrays seen at one step.
+    """Named arrays seen at one step. Raises InputError where they do not fit one another.
 
     Attributes:
         step: steps done when it was taken.
@@ -77,17 +93,33 @@ class Snapshot:
     soft_term: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "arrays", Arrays(self.arrays))
+        tasks, count = [task for task, _ in self.classes], len(self.classes)
+        demand(self.index.ndim == 1 and are_whole(self.index, 0), "index: one row of places in the pool")
+        for task, y in (self.labels or {}).items():
+            demand(y.shape == self.index.shape, f"labels of {task!r}: one for each of {len(self.index)} samples")
+            demand(are_whole(y, -1, tasks.count(task)), f"labels of {task!r}: -1 to {tasks.count(task) - 1}")
+        demand(self.knows, "knows: the classes of at least one teacher")
+        for teacher, known in self.knows.items():
+            fit = known and all(0 <= c < count for c in known) and len({tasks[c] for c in known}) == 1
+            demand(fit, f"what {teacher!r} knows: places of one task's classes, 0 to {count - 1}")
+        widths = {"scores": count} | {f"logits/{teacher}": len(known) for teacher, known in self.knows.items()}
         for name, array in self.arrays.items():
             if not any(re.fullmatch(pattern, name) for pattern in VOCABULARY):
                 raise InputError(f"{name!r} is not a name of a snapshot's array: see ka_explore.run.snapshot.")
-            if len(array) != len(self.index):
-                raise InputError(f"array {name!r} has {len(array)} rows for {len(self.index)} samples.")
+            if array.ndim == 0 or len(array) != len(self.index):
+                rows = len(array) if array.ndim else "no"
+                raise InputError(f"array {name!r} has {rows} rows for {len(self.index)} samples.")
+            axes = AXES[name.split("/")[0]]
+            demand(array.dtype.kind in "fiu" and array.ndim == axes, f"array {name!r}: numbers with {axes} axes")
+            demand(name not in widths or array.shape[1] == widths[name], f"array {name!r}: {widths.get(name)} columns")
 
     @property
     def teachers(self) -> tuple[str, ...]:
         """The teachers' names in order."""
         return tuple(self.knows)
 
+    @checked
     def group(self, prefix: str) -> dict[str, np.ndarray]:
         """The arrays under a prefix, by what follows it: ``group("common")`` gives ``{net: array}``.
 
@@ -97,7 +129,20 @@ class Snapshot:
         if not found:
             there = sorted({name.split("/")[0] for name in self.arrays})
             raise InputError(
-                f"this snapshot (stage {self.stage!r}) has no {prefix}/…: it has {', '.join(there)}. "
+                f"this snapshot (stage {self.stage!r}) has no {short(prefix)}/…: it has {', '.join(there)}. "
                 "The stage does not emit what this probe needs."
             )
         return found
+
+
+def demand(fits: object, what: str) -> None:
+    """Raises InputError with what is expected, unless it is so."""
+    if not fits:
+        raise InputError(f"this is no snapshot: expected {what}.")
+
+
+def are_whole(array: np.ndarray, least: int, below: int = 2**63) -> bool:
+    """Whether an array holds whole numbers of that range alone."""
+    if array.dtype.kind not in "iu":
+        return False
+    return not array.size or (least <= int(array.min()) and int(array.max()) < below)

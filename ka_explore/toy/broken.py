@@ -13,6 +13,7 @@ from ka_explore.errors import check_known
 from ka_explore.problem.preprocess import Preprocess
 from ka_explore.problem.problem import Problem
 from ka_explore.problem.teachers import rebuilt
+from ka_explore.toy.checks import MOST_SEED, whole_number
 from ka_explore.toy.problems import digits
 
 
@@ -28,6 +29,7 @@ def broken(name: str, *, seed: int = 0) -> tuple[Problem, dict[str, Any]]:
         InputError: for another name.
     """
     check_known("broken problem", name, CASES)
+    whole_number("seed", seed, 0, MOST_SEED)
     return CASES[name][0](digits(seed=seed))
 
 

@@ -8,17 +8,17 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int64
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, brief, checked
 from ka_explore.problem.pool import Images, Pool
 from ka_explore.problem.problem import Labelled, Problem
 from ka_explore.problem.student import Student
 from ka_explore.problem.teachers import Teacher
-from ka_explore.toy.checks import share, whole_number
+from ka_explore.toy.checks import MOST_SEED, share, whole_number
 from ka_explore.toy.drawing import Sprites
 from ka_explore.toy.nets import student
 from ka_explore.toy.pictures import Pictures, with_wrong_labels
@@ -33,6 +33,7 @@ Shown = tuple[np.ndarray, Mapping[str, np.ndarray]]
 """Images, and by task the labels that are told of them."""
 
 
+@checked
 @dataclass(frozen=True)
 class Asked:
     """What every toy problem can be asked for, as `ka_explore.toy` describes it; None takes the problem's default."""
@@ -41,7 +42,15 @@ class Asked:
     unlabelled: int | None = None
     labelled: int | None = None
     label_noise: float | None = None
-    validation: bool = False
+    validation: Annotated[bool, "see below"] = False
+
+    def __post_init__(self) -> None:
+        whole_number("seed", self.seed, 0, MOST_SEED)
+        if not isinstance(self.validation, bool):
+            raise InputError(
+                "validation must be True (mark on images apart from the test's) or False, got "
+                f"{brief(self.validation)}."
+            )
 
     def settled(
         self, defaults: tuple[int, int, float], room: int, own: Sequence[Int64[np.ndarray, "_"]]
@@ -98,12 +107,8 @@ def set_aside(images: Kind, test: Kind, *, validation: bool) -> tuple[Kind, Kind
 
     With ``validation`` the test images are used for nothing, so that settings can be chosen without them: the
     first third of the other images (never more than there are test images) is marked on, and the rest is all
-    there is for teachers and pool. Raises InputError unless ``validation`` is True or False.
+    there is for teachers and pool.
     """
-    if not isinstance(validation, bool):
-        raise InputError(
-            f"validation must be True (mark on images apart from the test's) or False, got {validation!r}."
-        )
     if not validation:
         return images, test
     return split(images, min(len(images) // 3, len(test)))

@@ -4,18 +4,21 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ka_explore.errors import InputError
+from ka_explore.errors import InputError, brief, check_between, checked
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.student import Student
 
 STUDENT_WIDTHS = (12, 24, 48)
+MOST_WIDTH = 64.0  # times these
 
 
-def student(labels: LabelSpace, *, channels: int = 1, width: float = 1.0) -> Student:
+@checked
+def student(labels: LabelSpace, *, channels: int = 1, width: Annotated[float, "see scaled"] = 1.0) -> Student:
     """A chain of three convolutions (12, 24, 48 channels), plainer and smaller than every toy teacher.
 
     Its segments conv1, conv2, conv3 put out pre-activations, which layer-wise learning regresses; the last
@@ -27,8 +30,9 @@ def student(labels: LabelSpace, *, channels: int = 1, width: float = 1.0) -> Stu
         width: times the channels of every convolution, rounded.
 
     Raises:
-        InputError: for a width that leaves a convolution without a channel.
+        InputError: for a width that leaves a convolution without a channel, or with more than 64 times as many.
     """
+    check_between("channels", channels, 1, 1024)
     widths = scaled(STUDENT_WIDTHS, width)
     segments: dict[str, nn.Module] = {"conv1": nn.Sequential(*convolution(channels, widths[0]))}
     for number, (before, after) in enumerate(pairwise(widths), start=2):
@@ -134,9 +138,11 @@ def head(width: int, classes: int | Mapping[str, int]) -> nn.Sequential:
 
 def scaled(widths: Sequence[int], width: float) -> list[int]:
     """Numbers of channels times the width, rounded; InputError where one becomes 0."""
-    if not isinstance(width, (int, float)) or isinstance(width, bool) or not 0.5 <= width * min(widths) < float("inf"):
+    number = isinstance(width, (int, float)) and not isinstance(width, bool)
+    if not number or not 0.5 <= width * min(widths) <= MOST_WIDTH * min(widths):
         raise InputError(
             f"width must be a number that leaves each of the student's {', '.join(map(str, widths))} channels at "
-            f"least one, got {width!r}: 1 leaves them as they are, 0.5 halves them."
+            f"least one and at most {MOST_WIDTH:g} times as many, got {brief(width)}: 1 leaves them as they are, 0.5 "
+            "halves them."
         )
     return [max(round(width * count), 1) for count in widths]
