@@ -32,7 +32,8 @@ def tensors(*shape: int) -> dict[str, Tensor]:
         warnings.simplefilter("ignore")  # torch's, of what it calls prototypes
         return {
             "coo": dense.to_sparse(), "csr": dense[0, 0].to_sparse_csr(), "half": dense.half(),
-            "double": dense.double(), "quantised": torch.quantize_per_tensor(dense, 0.1, 0, torch.quint8), "bfloat16": dense.bfloat16(),
+            "double": dense.double(), "quantised": torch.quantize_per_tensor(dense, 0.1, 0, torch.quint8),
+            "bfloat16": dense.bfloat16(),
             "meta": torch.empty(shape, device="meta"), "nested": torch.nested.nested_tensor([dense[0], dense[1]]),
             "complex": dense.to(torch.complex64), "conjugate": dense.to(torch.complex64).conj(),
             "float8": dense.to(torch.float8_e4m3fn), "bytes tensor": dense.to(torch.uint8), "bools": dense > 0.5,
