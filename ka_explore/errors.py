@@ -18,7 +18,7 @@ Number = Annotated[float, "NaN where there is none"]
 """A number that was measured, which may be NaN or infinite; what is a ``float`` alone is finite for `checked`."""
 
 
-LONGEST_RANGE = 10_000_000
+LONGEST_RANGE = 1_000_000
 
 
 class KaError(Exception):

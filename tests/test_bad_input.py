@@ -1,70 +1,19 @@
 """Whatever is handed to a problem and its parts is taken, or refused by an error of this package."""
 
-import warnings
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from strange import raises, strange
+from torch import nn
 
 from ka_explore import InputError, KaError, Labelled, LabelSpace, Pool, Problem, Run, Student
 from ka_explore.problem.labels import Column
 from ka_explore.problem.pool import Images
 
-
-class Nasty:
-    """Fails whatever it is asked."""
-
-    def fails(self, *_: Any) -> Any:
-        raise RuntimeError("no")
-
-    __len__ = __getitem__ = __iter__ = __array__ = __repr__ = __call__ = __float__ = __index__ = fails
-
-
-def raises(*_: Any) -> Any:
-    raise ZeroDivisionError("mine")
-
-
-def tensors() -> dict[str, Tensor]:
-    dense = torch.rand(4, 3, 16, 16)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, of what it calls prototypes
-        return {
-            "coo": dense.to_sparse(),
-            "csr": dense[0, 0].to_sparse_csr(),
-            "quantised": torch.quantize_per_tensor(dense, 0.1, 0, torch.quint8),
-            "meta": torch.empty(4, 3, 16, 16, device="meta"),
-            "nested": torch.nested.nested_tensor([dense[0], dense[1]]),
-            "complex": dense.to(torch.complex64),
-            "conjugate": dense.to(torch.complex64).conj(),
-            "float8": dense.to(torch.float8_e4m3fn),
-            "of indices": torch.tensor([0, 1, 2, 3]),
-            "of one number": torch.tensor(1.0),
-            "empty": torch.zeros(0),
-            "to be trained": dense.requires_grad_(),
-            "double": dense.detach().double(),
-            "grey": dense[:, :1].detach(),
-        }
-
-
-STRANGE: Mapping[str, Any] = {
-    "None": None, "True": True, "False": False, "zero": 0, "negative": -1, "fraction": 2.5, "nan": float("nan"),
-    "inf": float("inf"), "huge": 2**70, "no text": "", "text": "text", "surrogate": "\ud800", "nul": "a\0",
-    "bytes": b"x", "no list": [], "list of None": [None], "ragged": [1, [2]], "texts": ["cat", "dog", "eel", "fox"],
-    "floats": [0.5] * 4, "no mapping": {}, "mapping": {"class": 1}, "mapping of a number": {1: 2},
-    "mapping of nets": {"\ud800": nn.ReLU()},
-    "set": {1}, "object": object(), "range": range(4), "path": Path("x"), "nasty": Nasty(), "class": int,
-    "net class": nn.ReLU, "net": nn.ReLU(), "lazy net": nn.LazyLinear(2), "no arguments": lambda: None,
-    "identity": lambda x, *_: x, "nothing": lambda *_: None, "numpy": lambda x, *_: np.zeros(3), "raises": raises,
-    "array of nothing": np.zeros(0), "array of a number": np.array(0), "array of texts": np.array(["a"] * 4),
-    "array of objects": np.array([object()] * 4), "array of times": np.zeros(4, "datetime64[s]"),
-    "record array": np.zeros(4, [("a", int)]), "array of NaN": np.full((4, 3, 16, 16), np.nan),
-    "array of longs": np.zeros((4, 3, 16, 16), np.longdouble), "long axes": np.zeros((1,) * 30), **tensors(),
-}  # fmt: skip
-
+STRANGE = strange()
 LABELS = LabelSpace.of({"one": ("class", ("cat", "dog")), "two": ("class", ("eel", "fox"))})
 
 
@@ -151,9 +100,9 @@ def test_every_argument_is_right_or_clearly_refused(door, given):
     make(**right)
     raw, words = [], []
     for argument in right:
-        for what, strange in STRANGE.items():
+        for what, value in STRANGE.items():
             try:
-                used(make(**right | {argument: strange}))
+                used(make(**right | {argument: value}))
             except KaError as error:
                 words.append(str(error))
             except Exception as error:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from strange import strange
 
 from ka_explore import (
     METHODS,
@@ -25,23 +25,7 @@ from ka_explore.methods.config import checked, options_of
 from ka_explore.report import write_report
 from ka_explore.run.export import export_program
 
-
-class Odd:
-    def __repr__(self) -> str:
-        raise RuntimeError("not even printed")
-
-
-STRANGE: dict[str, Any] = {
-    "None": None, "True": True, "0": 0, "-1": -1, "3": 3, "2.5": 2.5, "2**70": 2**70, "10**5000": 10**5000,
-    "nan": math.nan, "inf": math.inf, "complex": 1j, "no text": "", "blank": "  ", "text": "x", "half": "\ud800",
-    "NUL": "a\0b", "slash": "a/b", "up": "..", "long": "x" * 5_000, "line": "a\nb", "bytes": b"x", "list": [],
-    "dict": {}, "tuple": (1,), "words": ["x"], "many": [0.1] * 5_000, "array": np.array([1, 2]), "empty": np.zeros(0),
-    "np nan": np.float64("nan"), "np 3": np.int64(3), "np True": np.bool_(True), "tensor": torch.zeros(2, 1, 8, 8),
-    "scalar": torch.tensor(3), "bytes tensor": torch.zeros(2, 1, 8, 8, dtype=torch.uint8),
-    "double": torch.zeros(2, 1, 8, 8, dtype=torch.float64), "channels": torch.zeros(2, 3, 8, 8),
-    "meta": torch.zeros(2, 1, 8, 8, device="meta"), "sparse": torch.zeros(2, 1, 8, 8).to_sparse(), "object": object(),
-    "class": int, "function": len, "path": Path("a\0b"), "set": {1}, "range": range(3), "odd": Odd(),
-}  # fmt: skip
+STRANGE = strange(2, 1, 8, 8)
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ Looking at a folder (diagnose, probe, plot, list) needs no torch, and does not w
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 
 from ka_explore.cli.parser import make_parser
-from ka_explore.errors import KaError
+from ka_explore.errors import InputError, KaError, brief
 
 __all__ = ["main", "make_parser"]
 
@@ -19,8 +20,17 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 2 after an error that is explained, 130 after Ctrl-C."""
+    """Run a command; returns the exit status: 0, 2 after an error that is explained, 130 after Ctrl-C.
+
+    Raises InputError for what is no list of words.
+    """
+    words = isinstance(arguments, (list, tuple)) and all(isinstance(word, str) for word in arguments)
+    if arguments is not None and not words:
+        raise InputError(f"main() takes a list of words, got {brief(arguments)}.")
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file may have a name that is no UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         chosen = make_parser(given[0] if given else "").parse_args(given)
         command: Callable[[argparse.Namespace], None] = getattr(importlib.import_module(chosen.module), chosen.command)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ka_explore import __version__
+from ka_explore.errors import checked
 
 Parser = argparse.ArgumentParser
 Options = Callable[[Parser], None]
@@ -54,6 +55,7 @@ def command(module: str, *examples: str, opens: str = "") -> Callable[[Options],
     return entered
 
 
+@checked
 def make_parser(only: str | None = None) -> Parser:
     """The commands, and the options of one or of all: those of training name problems, whose import takes seconds."""
     what = "Explore knowledge amalgamation: several frozen teachers, no label, one small student."

@@ -86,7 +86,7 @@ def problem_options(pairs: Sequence[str]) -> dict[str, Any]:
     """Options of a problem from name=value: numbers, true, false and null as in JSON, all else text."""
     values: dict[str, Any] = dict(split(pairs))
     for name, text in values.items():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             values[name] = json.loads(text)
     return values
 

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ka_explore.cli.shared import all_opened, comparison_table, opened, print_json, problem_options, ruled, text_table
-from ka_explore.errors import InputError, KaError, unknown
+from ka_explore.errors import InputError, KaError, checked, unknown
 from ka_explore.probes import PROBES
 from ka_explore.probes.over_steps import first_answer, over_steps
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Curves, Distribution, Matrix, Points, Result, Scalars, heading
+from ka_explore.run.files import path_of
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
 
@@ -42,7 +43,7 @@ def command_compare(chosen: argparse.Namespace) -> None:
 def command_list(chosen: argparse.Namespace) -> None:
     """List runs."""
     lines: list[dict[str, Any]] = []
-    for path in sorted(chosen.folder.glob("**/run.json")):
+    for path in sorted(path_of(chosen.folder).glob("**/run.json")):
         folder = str(path.parent)
         try:
             store = Store(path.parent)
@@ -242,6 +243,7 @@ def plot_film(store: Store, chosen: argparse.Namespace, output: Path) -> Path:
 
 
 @space_was_of
+@checked
 def film_frames(store: Store, snapshots: Sequence[Snapshot], space: str = "") -> list[Points]:
     """Snapshots drawn on the axes of the run, coloured by class or, where that is unknown, by who claims the image."""
     from ka_explore.report.space import alike, coloured_by, linear, what_to_draw

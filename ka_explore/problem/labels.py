@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import torch
 from jaxtyping import Float
@@ -26,6 +27,7 @@ from ka_explore.problem.arrays import check_table
 
 DASH = re.compile(r"(?<=[^\W\d_])[-\u2010-\u2015](?=[^\W\d_])")
 STYLES = {chr(code) for code in range(0xFE00, 0xFE10)}  # whether a character is shown in colour
+MOST = 1_000_000  # labels of a teacher
 
 
 @checked
@@ -180,10 +182,12 @@ def stretch(kind: str, name: str, owners: Sequence[str]) -> slice:
 def as_spaces(teachers: Mapping[str, tuple[str, Sequence[object]]]) -> dict[str, tuple[str, list[str]]]:
     """Task and labels by teacher, labels as text. Raises InputError where they are not there or cannot be written."""
     try:
-        made = {name: (task, [str(label) for label in labels]) for name, (task, labels) in teachers.items()}
+        made = {n: (task, [str(label) for label in islice(labels, MOST + 1)]) for n, (task, labels) in teachers.items()}
     except Exception as error:  # of what is no such mapping, or of a label that cannot be made text
         raise InputError(f"expected {{teacher: (task, labels)}}, got {brief(teachers)}: {error}.") from error
     for name, (task, labels) in made.items():
+        if len(labels) > MOST:
+            raise InputError(f"teacher {name!r} has more than {MOST} labels.")
         for what, text in (("teacher", name), ("task", task), *(("label", label) for label in labels)):
             if not fits(text, str):
                 raise InputError(f"a {what} must have a name that can be written as UTF-8, got {brief(text)}.")

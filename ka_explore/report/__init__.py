@@ -77,7 +77,7 @@ def write_report(
     page = " · ".join(names), lead_of(told), chapters
     text = html_page(*page) if kind == "html" else markdown_page(*page, write_figures(chapters, output))
     with writing(output.parent):
-        replace_file(output, lambda file: file.write(text.encode()))
+        replace_file(output, lambda file: file.write(text.encode(errors="backslashreplace")))
     return output
 
 

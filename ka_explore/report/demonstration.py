@@ -20,7 +20,7 @@ def demo_figure(run: "Run", result: "Trial") -> Figure:
 
     Raises InputError for what is no run with a snapshot, and no result of a trial.
     """
-    if not hasattr(run, "store") or not hasattr(result, "entries"):
+    if not hasattr(run, "store") or not getattr(result, "entries", None):
         raise InputError(f"expected demo_figure(run, trial), got {brief(run)} and {brief(result)}.")
     figure = Figure(figsize=(12, 8), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1.1, 1))  # type: ignore[misc]

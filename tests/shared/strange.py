@@ -28,24 +28,24 @@ def raises(*_: Any) -> Any:
 def tensors(*shape: int) -> dict[str, Tensor]:
     """A batch of images as floats and as what is no plain floats, and tensors that are no images."""
     dense = torch.rand(shape)
-    batch, _, *size = shape
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, of what it calls prototypes
         return {
-            "coo": dense.to_sparse(), "csr": dense[0, 0].to_sparse_csr(), "half": dense.half(), "double": dense.double(),
-            "quantised": torch.quantize_per_tensor(dense, 0.1, 0, torch.quint8), "bfloat16": dense.bfloat16(),
+            "coo": dense.to_sparse(), "csr": dense[0, 0].to_sparse_csr(), "half": dense.half(),
+            "double": dense.double(), "quantised": torch.quantize_per_tensor(dense, 0.1, 0, torch.quint8),
+            "bfloat16": dense.bfloat16(),
             "meta": torch.empty(shape, device="meta"), "nested": torch.nested.nested_tensor([dense[0], dense[1]]),
             "complex": dense.to(torch.complex64), "conjugate": dense.to(torch.complex64).conj(),
             "float8": dense.to(torch.float8_e4m3fn), "bytes tensor": dense.to(torch.uint8), "bools": dense > 0.5,
-            "of indices": torch.arange(batch), "of one number": torch.tensor(1.0), "of one index": torch.tensor(3),
+            "of indices": torch.arange(shape[0]), "of one number": torch.tensor(1.0), "of one index": torch.tensor(3),
             "empty": torch.zeros(0), "table": torch.zeros(2, 3), "to be trained": dense.clone().requires_grad_(),
-            "tensor of NaN": torch.full(shape, math.nan), "grey": dense[:, :1], "many channels": dense.repeat(1, 7, 1, 1),
+            "tensor of NaN": torch.full(shape, math.nan), "grey": dense[:, :1], "many": dense.repeat(1, 7, 1, 1),
             "no image": dense[:0], "no rows": dense[:, :, :0], "small": dense[..., :2, :2], "images": dense,
         }  # fmt: skip
 
 
 def strange(*shape: int) -> Mapping[str, Any]:
-    """Strange values by what they are, made anew, images and what is nearly images of this shape (by default 4×3×16×16).
+    """Strange values by what they are, made anew; images, and what is nearly images, of a shape (4×3×16×16).
 
     None takes more than a moment to be refused; the huge ones would, if they were taken.
     """
@@ -56,11 +56,11 @@ def strange(*shape: int) -> Mapping[str, Any]:
         "None": None, "True": True, "False": False, "zero": 0, "negative": -1, "one": 1, "three": 3, "huge": 2**70,
         "beyond floats": 10**400, "beyond text": 10**5000, "fraction": 2.5, "share": 0.5, "nan": math.nan,
         "inf": math.inf, "-inf": -math.inf, "imaginary": 1j, "exact fraction": Fraction(1, 3),
-        "no text": "", "blank": "  ", "letter": "a", "text": "text", "line": "a\nb", "surrogate": "\ud800", "nul": "a\0",
-        "slash": "a/b", "up": "..", "long": "x" * 100_000, "bytes": b"x", "byte array": bytearray(b"xyz"),
+        "no text": "", "blank": "  ", "letter": "a", "text": "text", "line": "a\nb", "surrogate": "\ud800",
+        "nul": "a\0", "slash": "a/b", "up": "..", "long": "x" * 100_000, "bytes": b"x", "byte array": bytearray(b"xyz"),
         "no list": [], "list of None": [None], "list of no text": [""], "list of surrogates": ["\ud800"],
         "ragged": [1, [2]], "mixed": [1, "a"], "texts": ["cat", "dog", "eel", "fox"], "floats": [0.5] * 4,
-        "many": [0.1] * 5_000, "circle": circle, "no tuple": (), "tuple": (1,), "tuple of three": (1, 2, 3),
+        "long list": [0.1] * 5_000, "circle": circle, "no tuple": (), "tuple": (1,), "tuple of three": (1, 2, 3),
         "no mapping": {}, "mapping": {"class": 1}, "mapping of text": {"a": "b"}, "mapping of a list": {"a": []},
         "mapping of a number": {1: 2}, "mapping of nets": {"\ud800": nn.ReLU()}, "no set": set(), "set": {1},
         "set of text": {"a"}, "range": range(4), "endless range": range(2**70), "iterator": iter("abc"),
