@@ -84,7 +84,8 @@ def test_a_row_of_the_table_says_where_the_finding_stands():
     assert row["said"][0] == "wrong_preprocessing"
     names = [name for name in faults.all_rows(faults.FAULTS, ["images offset"]) if name.endswith("digits")]
     assert names == ["images-offset/1-digits", "images-offset/3-digits"]
-    line = faults.table({"one": {"fault": "images offset", **row}}, faults.FAULTS).splitlines()[2]
+    about = {"images offset": faults.FAULTS["images offset"]}
+    line = faults.table({"one": {"fault": "images offset", **row}}, about).splitlines()[2]
     assert line == "| images offset | `wrong_preprocessing` | 1 of 1 | – |"
 
 

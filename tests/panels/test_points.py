@@ -304,7 +304,7 @@ def test_answers_are_the_largest_share_of_each_net(tiny_problem):
 
 def test_the_answers_are_one_space_for_every_net(tiny_problem):
     snapshot = trained(tiny_problem(teachers=4, tasks=2, overlap=True)).snapshot()
-    arrays = film.seen(snapshot, "answers")[0].group("logits")
+    arrays = film.seen(snapshot, "answers")[0].group("common")
     assert set(arrays) == {"student", *snapshot.teachers}
     tasks = np.array([task for task, _ in snapshot.classes])
     for task in dict.fromkeys(tasks):
