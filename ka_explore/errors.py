@@ -63,9 +63,9 @@ def unknown(kind: str, name: object, known: Iterable[object], *, where: str = ""
     return InputError(f"unknown {kind} {short(str(name))!r}{where}.{hint} Known: {', '.join(names) or '(none)'}.")
 
 
-def short(text: str) -> str:
+def short(text: str, most: int = 60) -> str:
     """The start of a text, as much as a message has room for."""
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return text if len(text) <= most else f"{text[: most - 3]}…"
 
 
 def check_known(kind: str, name: object, known: Collection[object], *, where: str = "") -> None:
@@ -241,12 +241,14 @@ def theirs(what: str, function: Callable[..., Any], *given: Any) -> Any:
     except Exception as error:
         raise InputError(
             f"{what} ({getattr(function, '__qualname__', type(function).__name__)}) failed with "
-            f"{type(error).__name__}: {error} Its own traceback is above; given were "
+            f"{type(error).__name__}: {short(str(error), 500)} Its own traceback is above; given were "
             f"{', '.join(map(told, given)) or 'no arguments'}."
         ) from error
 
 
 def told(value: object) -> str:
     """An argument in a message: a tensor by its shape."""
-    shape = getattr(value, "shape", None)
-    return brief(value) if shape is None else f"{type(value).__name__} {tuple(shape)}"
+    try:
+        return f"{type(value).__name__} {tuple(value.shape)}"  # type: ignore[attr-defined]
+    except Exception:  # without a shape, or not to be asked for one
+        return brief(value)

@@ -527,7 +527,7 @@ def test_a_wrong_word_is_one_line_that_says_what_is_right(arguments, message, re
         ("probe {made}/base agrement", "Did you mean 'agreement'"),
         ("probe {made}/base agreement --step 4", "there are [0, 3, 6]"),
         ("probe {made}/base agreement --option x=1", "unknown option 'x'"),
-        ("probe {made}/base worst_channels --option count=lots", "count must be a whole number"),
+        ("probe {made}/base worst_channels --option count=lots", "count must be a whole number, got"),
         ("probe {made}/base bridges", "no bridge/"),
         ("probe {made}/plain mmd", "no common/"),
         ("plot {made}/base pcaa", "Did you mean 'pca'"),

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
-from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 from strange import strange
 
@@ -162,7 +162,6 @@ def of_plots(folder: Path) -> Doors:
             lambda **row: plots.draw_history({"one": [*ROWS, {**ROWS[0], **row}]}, "soft"), ROWS[0]
         ),
         "plots.draw_terms": (plots.draw_terms, {"rows": ROWS, "ax": None, "title": ""}),
-        "plots.draw_terms(row)": (lambda **row: plots.draw_terms([{**ROWS[0], **row}]), ROWS[0]),
         "plots.draw_steps": (plots.draw_steps, {"frames": some, "figure": None}),
         "plots.draw_comparison": (
             plots.draw_comparison, {"results": {"one": RESULTS[Scalars], "two": RESULTS[Scalars]}, "figure": None}
@@ -350,7 +349,7 @@ def test_embeddings():
 
 def test_plots(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(FuncAnimation, "save", lambda *_, **__: None)  # a film takes a third of a second
+    monkeypatch.setattr("ka_explore.plots.saving.FuncAnimation", MagicMock())  # a film takes a third of a second
     check(of_plots(tmp_path))
 
 
@@ -384,7 +383,7 @@ def test_the_workbench(run):
 
 TORCH = """
 import sys, warnings
-sys.path[:0] = [sys.argv[1], sys.argv[2]]
+sys.path[:0] = sys.argv[1:]
 warnings.simplefilter("ignore")
 from test_doors_elsewhere import check, of_torch
 check(of_torch())
@@ -446,7 +445,7 @@ def test_a_student_takes_any_floats_as_they_are_and_says_what_it_cannot_take(tin
         (images.numpy(), r"a plain tensor of floats .* got of shape \(2, 3, 8, 8\) \(ndarray\); Run.predict"),
         ((255 * images).byte(), "a plain tensor of floats"),
         (images[0], "a plain tensor of floats"),
-        (images[:, :1], "the student .* failed with RuntimeError: .*channels"),
+        (images[:, :1], "the student cannot take images of shape .1, 8, 8.*RuntimeError: .*channels"),
     ):
         with pytest.raises(InputError, match=words):
             student(wrong)
@@ -454,7 +453,7 @@ def test_a_student_takes_any_floats_as_they_are_and_says_what_it_cannot_take(tin
 
 # The command line.
 
-ODD = ("", "nan", "-1", "1e999", "9" * 30, "9" * 5000, "a/b", "..", "\udc80", "a\0b", "[" * 5000, "null", "=")
+ODD = ("", "nan", "-1", "1e999", "9" * 5000, "a/b", "..", "\udc80", "a\0b", "[" * 5000, "null", "=")
 
 
 def commands(folder: str) -> list[list[str]]:

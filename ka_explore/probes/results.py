@@ -156,7 +156,7 @@ class Points(Shape):
         count = self.group.size
         as_numbers("xy", self.xy, (count, 2))
         places: dict[str, tuple[int, int | None]] = {"group": (0, len(self.groups)), "sample": (0, None)}
-        places |= {"label": (-1, len(self.labels)), "pairs": (0, count)}
+        places |= {"label": (-1, len(self.labels) or None), "pairs": (0, count)}
         for what, (least, below) in places.items():
             if (given := getattr(self, what)) is not None:
                 shape = (given.size // 2, 2) if what == "pairs" else (count,)
@@ -168,7 +168,7 @@ class Points(Shape):
         """One row a point."""
         columns = {"x": self.xy[:, 0].tolist(), "y": self.xy[:, 1].tolist()}
         columns |= {"net": [self.groups[g] for g in self.group], "sample": self.sample.tolist()}
-        if self.label is not None:
+        if self.label is not None and self.labels:
             columns[self.legend] = [self.labels[i] if i >= 0 else None for i in self.label]
         if self.value is not None:
             columns[self.unit or "value"] = self.value.tolist()

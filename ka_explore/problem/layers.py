@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ka_explore.errors import InputError, brief, theirs, told
+from ka_explore.problem.arrays import is_plain
 from ka_explore.problem.layouts import Clues, watched
 from ka_explore.problem.layouts import layout_of as layout_of  # also found here
 from ka_explore.problem.layouts import to_map as to_map
@@ -84,6 +85,8 @@ def binary_logits_of(output: Any) -> Float[Tensor, "batch 2"]:
     ``read=lambda output: Teacher.binary_logits_of(torch.logit(output, eps=1e-6))``.
     """
     logit = logits_of(output)
+    if not is_plain(logit):
+        raise InputError(f"expected one logit an image, as a plain tensor of floats, got {brief(logit)}.")
     if logit.shape[1:] not in ((), (1,)) or not logit.ndim or not logit.is_floating_point():
         raise InputError(
             f"expected one logit an image, of shape (batch) or (batch, 1), got {told(logit)} of {logit.dtype}."
@@ -182,6 +185,8 @@ def forward(owner: str, module: nn.Module, images: Tensor, layers: Mapping[str, 
 def read_logits(owner: str, read: Callable[[Any], Tensor], output: Any, images: int, labels: int) -> Tensor:
     """The logits in a net's output. Raises InputError unless they are (images, labels)."""
     logits: object = theirs(f"read= of {owner}", read, output)
+    if isinstance(logits, Tensor) and logits.is_nested:
+        raise InputError(f"{owner} gave a nested tensor, expected logits of shape (batch={images}, label={labels}).")
     if isinstance(logits, Tensor) and labels == 2 and logits.shape in ((images,), (images, 1)):
         raise InputError(
             f"{owner} gave one logit for 2 labels, and a single column has no softmax. Where it is the second label's, "

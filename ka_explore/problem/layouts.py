@@ -12,11 +12,11 @@ from functools import cached_property
 from threading import get_ident
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ka_explore.errors import InputError, brief
+from ka_explore.problem.arrays import is_plain
 
 LAYOUTS = ("auto", "NCHW", "NHWC", "NLC", "NCL", "LNC")
 TO_TOKENS = {"NCL": (0, 2, 1), "LNC": (1, 0, 2)}  # the axes that make them (batch, token, channel)
@@ -162,7 +162,7 @@ def to_map(
         feature = feature[0]
     elif not isinstance(feature, Tensor):
         feature = getattr(feature, "last_hidden_state", feature)
-    if not isinstance(feature, Tensor) or not feature.is_floating_point() or feature.layout is not torch.strided:
+    if not is_plain(feature):
         kind = f"{feature.dtype} {feature.layout}" if isinstance(feature, Tensor) else type(feature).__name__
         raise InputError(f"cannot make a feature map of {kind}: expected a floating-point tensor; name another layer.")
     number, _, kind = layout.rpartition("+")

@@ -61,7 +61,7 @@ class Preprocess:
                 raise InputError(f"{name} is beyond all pixels, got {brief(values)}.")
             object.__setattr__(self, name, tuple(float(v) for v in values))
         if any(v <= 0 for v in self.std):
-            raise InputError(f"std must be positive, got {self.std}.")
+            raise InputError(f"std must be positive, got {brief(self.std)}.")
         if self.channels not in (None, 1, 3):
             raise InputError(f"channels must be 1, 3 or None, got {self.channels}.")
         for name in ("size", "shorter_side", "crop"):
@@ -160,4 +160,4 @@ def as_written(value: Any) -> Any:
 
 def is_dense(tensor: Tensor) -> bool:
     """Whether every value is in memory as a number."""
-    return tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_quantized
+    return tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_quantized or tensor.is_nested)

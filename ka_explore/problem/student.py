@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ka_explore.errors import InputError, brief, checked, theirs
+from ka_explore.errors import InputError, KaError, brief, checked
 from ka_explore.problem.arrays import is_plain
 from ka_explore.problem.labels import LabelSpace
 from ka_explore.problem.layers import Outputs, as_taken, find_layers, forward, layout_of, logits_of, read_logits, to_map
@@ -30,7 +30,13 @@ class Student(nn.Module, ABC):
             what = "a plain tensor of floats (batch, channel, height, width) in the pool's range"
             raise InputError(f"a student takes {what}, got {brief(images)}; Run.predict makes one of what it is given.")
         taken = images if images.dtype == torch.float32 else as_taken(self, images)
-        outputs: Outputs = theirs("the student", super().__call__, taken)
+        try:
+            outputs: Outputs = super().__call__(taken)
+        except (KaError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            what = f"the student cannot take images of shape {tuple(images.shape[1:])} (channel, height, width)"
+            raise InputError(f"{what}: {type(error).__name__}: {error}") from error
         return outputs
 
     @property

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ka_explore.errors import InputError, KaError, brief, checked, fits, theirs, told
+from ka_explore.errors import InputError, KaError, brief, checked, fits, short, theirs, told
 from ka_explore.problem.fingerprint import code_of, described, module_digest, settings_of
 from ka_explore.problem.layers import (
     Outputs,
@@ -108,7 +108,7 @@ class Teacher:
         except Exception as error:
             raise InputError(
                 f"teacher {self.name!r} cannot take images of shape {tuple(images.shape[1:])} (channel, height, width)"
-                f": {error} Give it preprocess=Preprocess(size=…, channels=…, mean=…, std=…)."
+                f": {short(str(error), 500)} Give it preprocess=Preprocess(size=…, channels=…, mean=…, std=…)."
             ) from error
         return self.answer(raw)
 
