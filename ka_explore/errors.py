@@ -216,7 +216,8 @@ def in_words(hint: Any) -> str:
         return f"a mapping from {in_words(inner[0])} to {in_words(inner[1])}"
     if hasattr(hint, "array_type"):
         return in_words(hint.array_type)
-    return words.get(hint) or f"a {getattr(kind or hint, '__name__', hint)}"
+    name = str(getattr(kind or hint, "__name__", hint))
+    return words.get(hint) or f"{'an' if name[:1] in 'AEIOU' else 'a'} {name}"
 
 
 def brief(value: object) -> str:

@@ -11,7 +11,8 @@ from ka_explore.probes.spectrum import dead_channels, effective_rank, principal_
 
 def snapshot_of(**rows: np.ndarray) -> Snapshot:
     count = len(next(iter(rows.values())))
-    knows = {net: (place,) for place, net in enumerate(net for net in rows if net != "student")}
+    teachers = [net for net in rows if net != "student"] or ["of no space"]
+    knows = {net: (place,) for place, net in enumerate(teachers)}
     classes = tuple(("class", str(place)) for place in range(len(knows)))
     arrays = {f"common/{net}": array for net, array in rows.items()}
     return Snapshot(7, "joint", np.arange(count), None, classes, knows, arrays)
