@@ -966,8 +966,8 @@ def recall_and_precision(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[
     silent = sum(all("(note)" in said for said in found["said"]) for found in rows.values())
     return (
         f"Named first or second: {hit} of {len(rows)}, a recall of {hit / len(rows):.2f}. Of the {len(first)} warnings "
-        f"in these places {right} name the fault, a precision of {right / max(len(first), 1):.2f}. {silent} runs got "
-        "no warning at all."
+        f"in these places {right} name the fault, a precision of {right / max(len(first), 1):.2f}; false alarms, which "
+        f"name something else: {len(first) - right}. Runs without any warning: {silent}."
     )
 
 
