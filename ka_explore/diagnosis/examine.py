@@ -86,7 +86,12 @@ def own_labels(problem: Problem, teacher: Teacher, index: np.ndarray) -> np.ndar
 
 
 @torch.no_grad()
-def examine_teacher(teacher: Teacher, images: Images, truth: np.ndarray, augmented: Images | None = None) -> Numbers:
+def examine_teacher(
+    teacher: Teacher,
+    images: Images,
+    truth: np.ndarray,
+    augmented: Float[Tensor, "asked channel height width"] | None = None,
+) -> Numbers:
     """The numbers of one teacher, see `examine`; ``truth`` marks its answers, -1 for images that are not its own."""
     images = images.to(device := next((p.device for p in teacher.module.parameters()), images.device))
     prepare = teacher.preprocess or (lambda images: images)
