@@ -93,7 +93,6 @@ def checked(door: Door) -> Door:
         door.__init__ = checked(door.__init__)  # type: ignore[misc]
         return door
     signature, owner = inspect.signature(door), door.__qualname__.removesuffix(".__init__")
-
     names = getattr(inspect.unwrap(door), "__globals__", {})
 
     @functools.cache

@@ -18,7 +18,6 @@ READING = {
     "probabilities": "Teacher({name!r}, module, read=lambda output: logits_of(output).clamp_min(1e-12).log(), …)",
     "log-probabilities": "module.head[-1] = nn.Identity()  # of {name!r}: in place of its LogSoftmax, wherever that is",
 }
-STANDARDISED = "Bring the teachers' answers to one mean and spread."
 AGREE = "Let targets agree with the image's neighbours, as far as the pool supports it."
 EVEN = "Bring the teachers' answers to one mean and spread."
 WITHIN = "Compare answers within each teacher's classes only."
@@ -78,7 +77,7 @@ def normalised_answers(evidence: Evidence) -> Iterator[Finding]:
             value,
             name,
             {"kind": kind, "teachers beside it that put out logits": ", ".join(others) or "none"},
-            attempts=evidence.forks((STANDARDISED, {"targets": "standardised"})),
+            attempts=evidence.forks((EVEN, {"targets": "standardised"})),
             at_most="note" if log and not others else "warning",  # logarithms alone are logits like any other
             kind=kind,
             otherwise="" if log else ", or read the logarithm of what it puts out",

@@ -27,7 +27,7 @@ FORMAT = 1
 MOST_JSON = 2**24  # bytes
 MOST_ROW = 2**20
 MOST_ARRAYS = 2**31
-MOST_THREADS = 4096
+MOST_TOLD = 4096  # threads that a folder may tell of; how many are used, `ka_explore.run.environment` bounds
 DEPTH = 16  # of lists and dicts in each other
 
 
@@ -169,7 +169,7 @@ FIELDS: Mapping[str, Callable[[Any], bool]] = {
     "seed": is_whole,
     "checkpoint_every": lambda value: is_whole(value, 1),
     "snapshot_every": is_whole,
-    "threads": none_or(lambda value: is_whole(value, 1, MOST_THREADS)),
+    "threads": none_or(lambda value: is_whole(value, 1, MOST_TOLD)),
     "parent": none_or(is_parent),
     "tasks": none_or(texts),
 }
