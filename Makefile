@@ -67,7 +67,7 @@ claims: $(VENV)/installed-dev
 	$(BIN)/python -m ka_explore.benchmark.claims --jobs $(JOBS)
 
 faults: $(VENV)/installed-dev
-	$(BIN)/python tests/diagnosis/faults.py --jobs $(JOBS)
+	$(BIN)/python tests/diagnosis/experiment.py --jobs $(JOBS)
 
 picture: $(VENV)/installed-demo
 	$(BIN)/ka-explore demo --folder runs/picture

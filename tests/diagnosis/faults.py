@@ -1,35 +1,22 @@
 """Faults, each injected at several strengths into several problems, and the finding that should be named.
 
-A fault takes a healthy problem and rebuilds what is to be broken; nothing is trained anew. As a script (``make
-faults``) it injects all of them, and with the runs of ``healthy.py`` writes ``docs/faults.json`` and the tables of
-``docs/looking.md``: ``python tests/diagnosis/faults.py [--only fault …]``. Longer than 400 lines: it is a table.
+``make faults`` injects all of them (`experiment.py`).
 """
 
-import argparse
 import contextlib
-import copy
 import dataclasses
-import json
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+import spoil
+from spoil import Case
 
-from ka_explore import Diverged, Pool, Preprocess, Problem, Run, Student, toy
-from ka_explore.benchmark.rows import kept_rows, quoted, write_json
+from ka_explore import Diverged, Problem, Run, toy
 from ka_explore.diagnosis import Findings, diagnose
-from ka_explore.problem.layers import Outputs
 from ka_explore.problem.teachers import rebuilt
-from ka_explore.run.environment import computing, environment
-
-ROOT = Path(__file__).parents[2]
-PARTS = ("injected", "aside", "healthy")
 
 
 def overlapping() -> Problem:
@@ -53,16 +40,6 @@ PROBLEMS: Mapping[str, Callable[[], Problem]] = {
 
 
 @dataclass(frozen=True)
-class Case:
-    """A broken run: on what, by which method, with which options."""
-
-    problem: Problem
-    method: str = "common_feature"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    steps: int = 150
-
-
-@dataclass(frozen=True)
 class Fault:
     """A way to spoil a run.
 
@@ -81,588 +58,70 @@ class Fault:
     make: Callable[[Problem, Any], Case]
 
 
-def with_teacher(problem: Problem, place: int, **changes: Any) -> Problem:
-    """The problem with one teacher rebuilt; it is then one made by hand."""
-    teachers = list(problem.teachers)
-    teachers[place] = rebuilt(teachers[place], **changes)
-    return dataclasses.replace(problem, teachers=teachers, name="", options={})
-
-
-@dataclass(frozen=True)
-class Fed:
-    """A teacher's own preprocessing with something done before or after it."""
-
-    own: Any
-    before: tuple[float, float] = (1.0, 0.0)
-    after: tuple[float, float] = (1.0, 0.0)
-    flip: bool = False
-
-    def __call__(self, images: Tensor) -> Tensor:
-        images = images.flip(1) if self.flip else images
-        return self.own(images * self.before[0] + self.before[1]) * self.after[0] + self.after[1]
-
-
-def fed(**how: Any) -> Callable[[Problem, Any], Case]:
-    """A fault of preprocessing of the first teacher; ``how`` is overridden by the strength."""
-
-    def make(problem: Problem, strength: Mapping[str, Any]) -> Case:
-        own = problem.teachers[0].preprocess
-        return Case(with_teacher(problem, 0, preprocess=Fed(own, **{**how, **strength})), steps=60)
-
-    return make
-
-
-def sized(problem: Problem, factor: float) -> Case:
-    """The second teacher gets images of another size."""
-    own, height = problem.teachers[1].preprocess, problem.pool.images.shape[1]
-    assert isinstance(own, Preprocess)
-    broken = dataclasses.replace(own, size=max(round(height * factor), 4))
-    return Case(with_teacher(problem, 1, preprocess=broken), steps=60)
-
-
-def unnormalised(problem: Problem, mean_std: tuple[float, float] | None) -> Case:
-    """The first teacher gets images with another mean and deviation, or as they are in the pool."""
-    broken = Preprocess() if mean_std is None else Preprocess(mean=(mean_std[0],), std=(mean_std[1],))
-    return Case(with_teacher(problem, 0, preprocess=broken), steps=60)
-
-
-# Other modules.
-
-
-@dataclass(frozen=True)
-class Louder:
-    """Reads logits times a factor, plus a number."""
-
-    own: Any
-    factor: float = 1.0
-    bias: float = 0.0
-
-    def __call__(self, output: Any) -> Tensor:
-        return self.own(output) * self.factor + self.bias
-
-
-def louder(problem: Problem, how: Mapping[str, float]) -> Case:
-    """The first teacher's logits are scaled or lifted."""
-    return Case(with_teacher(problem, 0, read=Louder(problem.teachers[0].read, **how)), steps=100)
-
-
-def batch_normed(problem: Problem, how: str) -> Case:
-    """Batch norms of the first teacher go on normalising by the batch at hand."""
-    module = copy.deepcopy(problem.teachers[0].module)
-    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
-    for norm in norms[-1:] if how == "the last" else norms:
-        if how == "functional":
-            norm.forward = lambda x, norm=norm: functional.batch_norm(x, None, None, norm.weight, norm.bias, True)
-        else:
-            norm.track_running_stats = False
-            norm.running_mean = norm.running_var = None
-    return Case(with_teacher(problem, 0, module=module), steps=60)
-
-
-class Noisy(nn.Module):
-    """A net with dropout on its head's input that stays on in eval mode."""
-
-    def __init__(self, net: nn.Sequential, share: float):
-        super().__init__()
-        self.net, self.share = net, share
-        net.head[-1].register_forward_pre_hook(lambda _m, given: (functional.dropout(given[0], share, True),))
-
-    def forward(self, images: Tensor) -> Tensor:
-        out: Tensor = self.net(images)
-        return out
-
-
-def noisy(problem: Problem, share: float) -> Case:
-    """Dropout stays on in the first teacher."""
-    old = problem.teachers[0]
-    module = Noisy(copy.deepcopy(old.module), share)
-    named = {
-        "layers": [f"net.{n}" for n in old.layers if n not in old.blocks],
-        "blocks": [f"net.{n}" for n in old.blocks],
-    }
-    return Case(with_teacher(problem, 0, module=module, **named), steps=60)
-
-
-def untrained(problem: Problem, how: str) -> Case:
-    """The first teacher's weights were never loaded."""
-    module = copy.deepcopy(problem.teachers[0].module)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        parts = list(module.modules()) if how == "all" else list(module[-1].modules())
-        for part in parts:
-            if hasattr(part, "reset_parameters"):
-                part.reset_parameters()
-    return Case(with_teacher(problem, 0, module=module), steps=60)
-
-
-# Layers.
-
-
-def with_layer(problem: Problem, which: str) -> Case:
-    """The first teacher's feature is another layer."""
-    old = problem.teachers[0]
-    named = [name for name in old.layers if name not in old.blocks]
-    layers = {"earliest": named[:1], "early": named[:2], "logits": [*named, "head"]}[which]
-    return Case(with_teacher(problem, 0, layers=layers, blocks=old.blocks), steps=100)
-
-
-class Squeezed(nn.Module):
-    """A net with one more module beside its head that nothing reads: a degenerate layer to be named by mistake."""
-
-    def __init__(self, net: nn.Sequential, how: str):
-        super().__init__()
-        self.net = net
-        self.extra = Extra(how)
-
-    def forward(self, images: Tensor) -> Tensor:
-        feature = images
-        for name, part in self.net.named_children():
-            if name == "head":
-                self.extra(feature, part)
-            feature = part(feature)
-        return feature
-
-
-class Extra(nn.Module):
-    """One channel, a constant, or the probabilities."""
-
-    def __init__(self, how: str):
-        super().__init__()
-        self.how = how
-
-    def forward(self, feature: Tensor, head: nn.Module) -> Tensor:
-        if self.how == "one channel":
-            return feature.mean(dim=1, keepdim=True)
-        if self.how == "constant":
-            return torch.ones_like(feature) + 1e-7 * feature
-        if self.how == "nearly constant":
-            return torch.ones_like(feature) + feature.mean(dim=1, keepdim=True) * 1e-3
-        return torch.softmax(head(feature), dim=1)
-
-
-def degenerate(problem: Problem, how: str) -> Case:
-    """The first teacher's feature says next to nothing."""
-    old = problem.teachers[0]
-    module = Squeezed(copy.deepcopy(old.module), how)
-    blocks = [f"net.{name}" for name in old.blocks]
-    return Case(with_teacher(problem, 0, module=module, layers=["extra"], blocks=blocks), steps=100)
-
-
-class Silenced(nn.Module):
-    """A net some of whose last channels are always zero."""
-
-    def __init__(self, net: nn.Sequential, share: float):
-        super().__init__()
-        self.net = net
-        last = [name for name, _ in net.named_children() if name != "head"][-1]
-
-        def silence(_module: nn.Module, _given: Any, output: Tensor) -> Tensor:
-            output = output.clone()
-            output[:, : round(share * output.shape[1])] = 0
-            return output
-
-        dict(net.named_children())[last].register_forward_hook(silence)
-
-    def forward(self, images: Tensor) -> Tensor:
-        out: Tensor = self.net(images)
-        return out
-
-
-def dead_student(problem: Problem, share: float) -> Case:
-    """Most of the student's last channels are dead from the beginning: their bias keeps the ReLU shut."""
-    make = problem.student
-
-    def student(labels: Any) -> Student:
-        net = make(labels)
-        *_, norm = [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)]
-        dead = round(share * norm.num_features)
-        with torch.no_grad():
-            norm.weight[:dead] = 0
-            norm.bias[:dead] = -10
-        return net
-
-    return Case(dataclasses.replace(problem, student=student, name="", options={}), steps=150)
-
-
-def dead_teacher(problem: Problem, share: float) -> Case:
-    """Many channels of the second teacher's feature are zero."""
-    old = problem.teachers[1]
-    module = Silenced(copy.deepcopy(old.module), share)
-    named = {
-        "layers": [f"net.{n}" for n in old.layers if n not in old.blocks],
-        "blocks": [f"net.{n}" for n in old.blocks],
-    }
-    return Case(with_teacher(problem, 1, module=module, **named), steps=100)
-
-
-# Labels.
-
-
-def permuted(problem: Problem, moved: int) -> Case:
-    """The first so many labels of the first teacher go round in a circle."""
-    labels = list(problem.teachers[0].labels)
-    moved = min(moved, len(labels))
-    broken = [*labels[1:moved], labels[0], *labels[moved:]]
-    # the truth stays what it was: the pool's labels are read by name
-    return Case(with_teacher(dataclasses.replace(problem, test=None), 0, labels=broken), steps=60)
-
-
-def disagreeing(problem: Problem, moved: int) -> Case:
-    """The same where no label is known: two teachers of the same labels, of which one means others."""
-    case = permuted(problem, moved)
-    return dataclasses.replace(case, problem=dataclasses.replace(case.problem, pool=case.problem.pool.without_labels()))
-
-
-def twice(problem: Problem, _strength: Any) -> Case:
-    """The first teacher once more under another name."""
-    old = problem.teachers[0]
-    teachers = [*problem.teachers, rebuilt(old, name="the same again")]
-    return Case(dataclasses.replace(problem, teachers=teachers, name="", options={}), steps=60)
-
-
-def foreign(problem: Problem, share: float) -> Case:
-    """Of the first teacher's classes the pool holds only a share of the images."""
-    task = problem.teachers[0].task
-    y = torch.tensor(problem.pool.labels[task])
-    mine = torch.isin(y, torch.tensor([problem.labels.classes_of(problem.teachers[0].name)]))
-    places = mine.nonzero().flatten()
-    keep = torch.cat([(~mine).nonzero().flatten(), places[: round(share * len(places))]]).sort().values.numpy()
-    pool = type(problem.pool)(problem.pool.images[keep], labels={task: problem.pool.labels[task][keep]})
-    return Case(dataclasses.replace(problem, pool=pool, name="", options={}), steps=60)
-
-
-# Features and options.
-
-
-class Amplified(nn.Module):
-    """A net whose last feature is larger, and whose head takes that back."""
-
-    def __init__(self, net: nn.Sequential, factor: float):
-        super().__init__()
-        self.body = nn.Sequential(*[part for name, part in net.named_children() if name != "head"])
-        self.feature, self.head, self.factor = nn.Identity(), net.head, factor
-
-    def forward(self, images: Tensor) -> Tensor:
-        out: Tensor = self.head(self.feature(self.body(images) * self.factor) / self.factor)
-        return out
-
-
-def loud_feature(problem: Problem, factor: float) -> Case:
-    """The first teacher's feature is so many times as large, and errors are not divided by its variance."""
-    module = Amplified(copy.deepcopy(problem.teachers[0].module), factor)
-    new = with_teacher(problem, 0, module=module, layers=["feature"], blocks=None)
-    return Case(new, options={"reconstruction": "mean"}, steps=100)
-
-
-def options(method: str = "common_feature", steps: int = 150, **fixed: Any) -> Callable[[Problem, Any], Case]:
-    """A fault of options alone."""
-
-    def make(problem: Problem, strength: Mapping[str, Any]) -> Case:
-        chosen = {**fixed, **strength}
-        return Case(problem, method, chosen, chosen.pop("steps", steps))
-
-    return make
-
-
-def starved(problem: Problem, factor: float) -> Case:
-    """The first teacher is surer by nature of its scale, the selection hard."""
-    case = louder(problem, {"factor": factor})
-    return dataclasses.replace(case, method="adaptive", steps=60)
-
-
-def biased(problem: Problem, bias: float) -> Case:
-    """The other teachers say one and the same label of all images, and are sure of it: they win the selection.
-
-    Where they say nothing else any more, that is the cause, and is what should be named.
-    """
-    teachers = [problem.teachers[0]]
-    for old in problem.teachers[1:]:
-        push = torch.zeros(len(old.labels))
-        push[0] = bias
-        teachers.append(rebuilt(old, read=Pushed(old.read, tuple(push.tolist()))))
-    return Case(dataclasses.replace(problem, teachers=teachers, name="", options={}), "adaptive", {}, 60)
-
-
-# The student and the pool.
-
-
-def with_student(problem: Problem, spoil: Callable[[Student], Any]) -> Problem:
-    """The problem with something done to every student that is made."""
-    make = problem.student
-
-    def student(labels: Any) -> Student:
-        net = make(labels)
-        spoil(net)
-        return net
-
-    return dataclasses.replace(problem, student=student, name="", options={})
-
-
-def frozen(problem: Problem, parts: slice) -> Case:
-    """Some of the student's weights say that they are not to be trained."""
-    return Case(
-        with_student(problem, lambda net: [p.requires_grad_(False) for p in [*net.parameters()][parts]]), steps=60
-    )
-
-
-def detached(problem: Problem, which: int) -> Case:
-    """No gradient gets past one of the student's batch norms."""
-
-    def spoil(net: Student) -> None:
-        norm = [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)][which]
-        norm.register_forward_hook(lambda _module, _given, output: output.detach())
-
-    return Case(with_student(problem, spoil), steps=60)
-
-
-def evaluating(problem: Problem, _strength: Any) -> Case:
-    """The student's forward puts its batch norms into eval mode."""
-
-    def spoil(net: Student) -> None:
-        for part in net.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                part.register_forward_pre_hook(lambda module, _given: setattr(module, "training", False))
-
-    return Case(with_student(problem, spoil), steps=60)
-
-
-def repeated(problem: Problem, how: tuple[int, float]) -> Case:
-    """The pool is a few of its images, over and over, each time with a little noise."""
-    count, noise = how
-    places = torch.arange(len(problem.pool)).remainder(count).numpy()
-    images = problem.pool.images[places]
-    images = (images + noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    pool = Pool(images, labels={task: y[places] for task, y in (problem.pool.labels or {}).items()})
-    return Case(dataclasses.replace(problem, pool=pool, name="", options={}), steps=60)
-
-
-@dataclass(frozen=True)
-class Moody:
-    """Reads logits all of which are lifted or lowered together, by what looks like chance, from image to image."""
-
-    own: Any
-    height: float
-
-    def __call__(self, output: Any) -> Tensor:
-        logits: Tensor = self.own(output)
-        return logits + self.height * torch.sin(100 * logits[:, :1])
-
-
-def moody(problem: Problem, height: float) -> Case:
-    """How loud the first teacher speaks has nothing to do with the image; what it says is as right as ever."""
-    return Case(with_teacher(problem, 0, read=Moody(problem.teachers[0].read, height)), steps=100)
-
-
-def as_it_is(problem: Problem, _strength: Any) -> Case:
-    """Nothing is done: the problem has the fault by nature."""
-    return Case(problem)
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """Reads logits with a number added to each."""
-
-    own: Any
-    push: tuple[float, ...]
-
-    def __call__(self, output: Any) -> Tensor:
-        logits: Tensor = self.own(output)
-        return logits + logits.new_tensor(self.push)
-
-
-# Weights, images and answers as public bug reports have them.
-
-
-def turned(problem: Problem, how: tuple[str, tuple[Any, ...]]) -> Case:
-    """The first teacher gets the images turned over or moved: an operation of tensors and its arguments."""
-    own, (operation, arguments) = problem.teachers[0].preprocess, how
-    return Case(
-        with_teacher(problem, 0, preprocess=lambda images: own(getattr(images, operation)(*arguments))), steps=60
-    )
-
-
-def cut(problem: Problem, sides: tuple[float, float]) -> Case:
-    """The first teacher never sees a share of the rows at the top and of the columns at the left."""
-    own = problem.teachers[0].preprocess
-
-    def prepare(images: Tensor) -> Tensor:
-        top, left = (round(share * size) for share, size in zip(sides, images.shape[2:], strict=True))
-        return own(images[:, :, top:, left:])
-
-    return Case(with_teacher(problem, 0, preprocess=prepare), steps=60)
-
-
-def spoilt(spoil: Callable[[nn.Sequential, Any], None]) -> Callable[[Problem, Any], Case]:
-    """Weights of the first teacher are spoilt: ``spoil(net, strength)``."""
-
-    def make(problem: Problem, strength: Any) -> Case:
-        module = copy.deepcopy(problem.teachers[0].module)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(5)
-            spoil(module, strength)
-        return Case(with_teacher(problem, 0, module=module), steps=60)
-
-    return make
-
-
-def half_loaded(net: nn.Sequential, what: str) -> None:
-    """Parts are drawn anew: the first convolution, the convolutions of the last block, that block, half of the net."""
-    parts = list(net)
-    convolutions = [part for part in net.modules() if isinstance(part, nn.Conv2d)]
-    chosen = {
-        "first convolution": convolutions[:1],
-        "last convolutions": [part for part in parts[-2].modules() if isinstance(part, nn.Conv2d)],
-        "last block": parts[-2].modules(),
-        "half": [part for child in parts[len(parts) // 2 :] for part in child.modules()],
-        "statistics": [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)],
-    }[what]
-    for part in chosen:
-        again = getattr(part, "reset_running_stats" if what == "statistics" else "reset_parameters", None)
-        if again is not None:
-            again()
-
-
-def shuffled(net: nn.Sequential, which: str) -> None:
-    """The statistics of the first, a middle, the last or all batch norms are of other channels."""
-    norms = [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)]
-    for norm in {"first": norms[:1], "middle": norms[1:2], "last": norms[-1:], "all": norms}[which]:
-        order = torch.randperm(norm.num_features)
-        norm.running_mean.copy_(norm.running_mean[order])
-        norm.running_var.copy_(norm.running_var[order])
-
-
-def normalised(problem: Problem, how: tuple[str, int]) -> Case:
-    """The first teachers put out probabilities or their logarithms, of so many teachers."""
-    kind, count = how
-    for place in range(min(count, len(problem.teachers))):
-        own = problem.teachers[place].read
-        problem = with_teacher(problem, place, read=lambda output, own=own: getattr(own(output), kind)(dim=1))
-    return Case(problem, steps=60)
-
-
-# Found by others: they were set aside until they helped to mend the diagnosis.
-
-
-def changed(how: Callable[[nn.Module], nn.Module | None]) -> Callable[[Problem, Any], Case]:
-    """The first teacher's module changed in place, or another."""
-
-    def make(problem: Problem, _strength: Any) -> Case:
-        module = copy.deepcopy(problem.teachers[0].module)
-        return Case(with_teacher(problem, 0, module=how(module) or module), steps=60)
-
-    return make
-
-
-def leaky(net: nn.Module) -> None:
-    """Every ReLU became a leaky one: the activation was lost in a port."""
-    for part in list(net.modules()):
-        for name, inner in part.named_children():
-            if isinstance(inner, nn.ReLU):
-                setattr(part, name, nn.LeakyReLU(0.5))
-
-
-def deviations(net: nn.Module) -> None:
-    """Batch norms hold standard deviations where variances belong."""
-    for part in net.modules():
-        if isinstance(part, nn.BatchNorm2d) and part.running_var is not None:
-            part.running_var.sqrt_()
-
-
-def of_students(change: Callable[[Student], None]) -> Callable[[Problem, Any], Case]:
-    """The student made otherwise."""
-
-    def make(problem: Problem, _strength: Any) -> Case:
-        make_own = problem.student
-
-        def student(labels: Any) -> Student:
-            net = make_own(labels)
-            change(net)
-            return net
-
-        return Case(dataclasses.replace(problem, student=student, name="", options={}), steps=150)
-
-    return make
-
-
-def ends_in_softmax(net: Student) -> None:
-    """It gives probabilities where logits are wanted."""
-    forward = net.forward
-
-    def probabilities(images: Tensor) -> Outputs:
-        out = forward(images)
-        return dataclasses.replace(out, logits=functional.softmax(out.logits, dim=1))
-
-    net.forward = probabilities  # type: ignore[method-assign]
-
-
-def black(problem: Problem, share: float) -> Case:
-    """Images that could not be decoded came out black."""
-    images, labels = problem.pool.images[:].clone(), problem.pool.labels
-    images[: round(share * len(images))] = 0
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).numpy()
-    pool = Pool(images[order], labels=None if labels is None else {task: y[order] for task, y in labels.items()})
-    return Case(dataclasses.replace(problem, pool=pool, name="", options={}), steps=150)
-
-
-def noise(images: Tensor, random: torch.Generator) -> Tensor:
-    """Nothing is left of the images."""
-    return (0.05 * images + torch.rand(images.shape, generator=random)).clamp(0, 1)
-
-
-def hidden(problem: Problem, _strength: Any) -> Case:
-    """An augmentation hides what the images show."""
-    pool = Pool(problem.pool.images, labels=problem.pool.labels, augment=noise)
-    return Case(dataclasses.replace(problem, pool=pool, name="", options={}), steps=60)
-
-
 FED = ("wrong_preprocessing",)
 WEIGHTS = ("weights_not_loaded", "mixed_weights")
 FAULTS: Mapping[str, Fault] = {
-    "activation lost in a port": Fault((*FED, *WEIGHTS), {"0.5": None}, ("0.5",), ("digits", "mnist"), changed(leaky)),
-    "deviations for variances": Fault((*FED, *WEIGHTS), {"all": None}, ("all",), ("digits",), changed(deviations)),
-    "student ends in a softmax": Fault(
-        ("normalised_answers",), {"its end": None}, ("its end",), ("digits", "mnist"), of_students(ends_in_softmax)
+    "activation lost in a port": Fault(
+        (*FED, *WEIGHTS), {"0.5": None}, ("0.5",), ("digits", "mnist"), spoil.changed(spoil.leaky)
     ),
-    "augmented beyond recognition": Fault(("augment_hides",), {"noise": None}, ("noise",), ("digits", "mnist"), hidden),
+    "deviations for variances": Fault(
+        (*FED, *WEIGHTS), {"all": None}, ("all",), ("digits",), spoil.changed(spoil.deviations)
+    ),
+    "student ends in a softmax": Fault(
+        ("normalised_answers",),
+        {"its end": None},
+        ("its end",),
+        ("digits", "mnist"),
+        spoil.of_students(spoil.ends_in_softmax),
+    ),
+    "augmented beyond recognition": Fault(
+        ("augment_hides",), {"noise": None}, ("noise",), ("digits", "mnist"), spoil.hidden
+    ),
     "part of the pool is black": Fault(
-        ("few_distinct_images",), {"0.2": 0.2, "0.5": 0.5}, ("0.5",), ("digits", "mnist"), black
+        ("few_distinct_images",), {"0.2": 0.2, "0.5": 0.5}, ("0.5",), ("digits", "mnist"), spoil.black
     ),
     "images offset": Fault(
-        FED, {"1": {"after": (1.0, 1.0)}, "3": {"after": (1.0, 3.0)}}, ("3",), ("digits", "mnist", "fashion"), fed()
+        FED,
+        {"1": {"after": (1.0, 1.0)}, "3": {"after": (1.0, 3.0)}},
+        ("3",),
+        ("digits", "mnist", "fashion"),
+        spoil.fed(),
     ),
     "images scaled": Fault(
         FED,
         {"2": {"after": (2.0, 0.0)}, "5": {"after": (5.0, 0.0)}, "0.1": {"after": (0.1, 0.0)}},
         ("5", "0.1"),
         ("digits", "mnist", "sprites"),
-        fed(),
+        spoil.fed(),
     ),
-    "images times 255": Fault(FED, {"255": {"before": (255.0, 0.0)}}, ("255",), ("digits", "few", "shared"), fed()),
+    "images times 255": Fault(
+        FED, {"255": {"before": (255.0, 0.0)}}, ("255",), ("digits", "few", "shared"), spoil.fed()
+    ),
     "images over 255": Fault(
-        FED, {"1/255": {"before": (1 / 255, 0.0)}}, ("1/255",), ("digits", "fashion", "shared"), fed()
+        FED, {"1/255": {"before": (1 / 255, 0.0)}}, ("1/255",), ("digits", "fashion", "shared"), spoil.fed()
     ),
     "images inverted": Fault(
-        FED, {"inverted": {"before": (-1.0, 1.0)}}, ("inverted",), ("digits", "mnist", "fashion"), fed()
+        FED, {"inverted": {"before": (-1.0, 1.0)}}, ("inverted",), ("digits", "mnist", "fashion"), spoil.fed()
     ),
     "images unnormalised": Fault(
         FED,
         {"as in the pool": None, "of ImageNet": (0.45, 0.225)},
         ("as in the pool",),
         ("digits", "mnist", "fashion", "four", "shared"),
-        unnormalised,
+        spoil.unnormalised,
     ),
-    "channels swapped": Fault(FED, {"swapped": {"flip": True}}, (), ("sprites",), fed()),
+    "channels swapped": Fault(FED, {"swapped": {"flip": True}}, (), ("sprites",), spoil.fed()),
     "images of another size": Fault(
-        FED, {"0.7": 0.7, "0.5": 0.5, "2": 2.0}, ("2",), ("digits", "mnist", "four"), sized
+        FED, {"0.7": 0.7, "0.5": 0.5, "2": 2.0}, ("2",), ("digits", "mnist", "four"), spoil.sized
     ),
     "batch norm in training mode": Fault(
         ("train_mode_batch_norm",),
         {"the last": "the last", "all": "all", "functional": "functional"},
         ("all", "functional"),
         ("digits", "mnist", "shared"),
-        batch_normed,
+        spoil.batch_normed,
     ),
-    "dropout left on": Fault(("random_answers",), {"0.1": 0.1, "0.5": 0.5}, ("0.5",), ("digits", "mnist"), noisy),
+    "dropout left on": Fault(("random_answers",), {"0.1": 0.1, "0.5": 0.5}, ("0.5",), ("digits", "mnist"), spoil.noisy),
     "images turned over": Fault(
         FED,
         {
@@ -674,28 +133,28 @@ FAULTS: Mapping[str, Fault] = {
         },
         ("upside down", "by 90°", "transposed"),
         ("digits", "mnist", "few"),
-        turned,
+        spoil.turned,
     ),
     "images cut": Fault(
         FED,
         {"1/8": (0.125, 0.125), "top": (0.25, 0.0), "1/4": (0.25, 0.25)},
         ("top", "1/4"),
         ("digits", "mnist", "four"),
-        cut,
+        spoil.cut,
     ),
     "teacher half loaded": Fault(
         ("weights_not_loaded",),
         {k: k for k in ("first convolution", "last convolutions", "last block", "statistics", "half")},
         ("first convolution", "last convolutions", "last block", "statistics", "half"),
         ("digits", "mnist", "four"),
-        spoilt(half_loaded),
+        spoil.spoilt(spoil.half_loaded),
     ),
     "statistics of other channels": Fault(
         ("mixed_weights",),
         {k: k for k in ("last", "first", "middle", "all")},
         ("first", "middle", "all"),
         ("digits", "mnist", "four"),
-        spoilt(shuffled),
+        spoil.spoilt(spoil.shuffled),
     ),
     "answers normalised": Fault(
         ("normalised_answers",),
@@ -707,41 +166,47 @@ FAULTS: Mapping[str, Fault] = {
         },
         ("one log_softmax", "one softmax", "all softmax"),
         ("digits", "mnist", "four"),
-        normalised,
+        spoil.normalised,
     ),
     "teacher untrained": Fault(
         ("weights_not_loaded", "says_nothing", "wrong_preprocessing"),
         {"head": "head", "all": "all"},
         ("all",),
         ("digits", "four", "fashion"),
-        untrained,
+        spoil.untrained,
     ),
     "layer too early": Fault(
         ("too_early_layer", "wrong_layer"),
         {"early": "early", "earliest": "earliest"},
         ("earliest",),
         ("digits", "mnist", "fashion"),
-        with_layer,
+        spoil.with_layer,
     ),
-    "layer is the logits": Fault(("wrong_layer",), {"logits": "logits"}, ("logits",), ("digits", "shared"), with_layer),
+    "layer is the logits": Fault(
+        ("wrong_layer",), {"logits": "logits"}, ("logits",), ("digits", "shared"), spoil.with_layer
+    ),
     "layer degenerate": Fault(
         ("wrong_layer",),
         {k: k for k in ("one channel", "nearly constant", "constant", "probabilities")},
         ("one channel", "constant", "probabilities"),
         ("digits", "mnist"),
-        degenerate,
+        spoil.degenerate,
     ),
     "dead channels of a teacher": Fault(
-        ("dead_channels",), {"0.4": 0.4, "0.8": 0.8}, ("0.8",), ("digits", "mnist"), dead_teacher
+        ("dead_channels",), {"0.4": 0.4, "0.8": 0.8}, ("0.8",), ("digits", "mnist"), spoil.dead_teacher
     ),
     "dead channels of the student": Fault(
-        ("dead_channels",), {"0.4": 0.4, "0.8": 0.8}, ("0.8",), ("digits", "four", "fashion"), dead_student
+        ("dead_channels",), {"0.4": 0.4, "0.8": 0.8}, ("0.8",), ("digits", "four", "fashion"), spoil.dead_student
     ),
     "labels permuted": Fault(
-        ("labels_permuted",), {"2": 2, "all": 99}, ("2", "all"), ("digits", "mnist", "fashion", "shared"), permuted
+        ("labels_permuted",),
+        {"2": 2, "all": 99},
+        ("2", "all"),
+        ("digits", "mnist", "fashion", "shared"),
+        spoil.permuted,
     ),
     "teachers disagree": Fault(
-        ("teachers_disagree",), {"3": 3, "all": 99}, ("all",), ("overlap", "shared"), disagreeing
+        ("teachers_disagree",), {"3": 3, "all": 99}, ("all",), ("overlap", "shared"), spoil.disagreeing
     ),
     "teacher over-confident": Fault(
         ("overconfident",),
@@ -754,18 +219,20 @@ FAULTS: Mapping[str, Fault] = {
         },
         ("10", "20", "+10"),
         ("digits", "mnist", "four", "shared"),
-        louder,
+        spoil.louder,
     ),
     "teacher under-confident": Fault(
         ("underconfident", "starved_teacher"),
         {"0.2": {"factor": 0.2}, "0.05": {"factor": 0.05}},
         ("0.05",),
         ("digits", "shared"),
-        louder,
+        spoil.louder,
     ),
-    "the same teacher twice": Fault(("same_teacher_twice",), {"twice": 0}, ("twice",), ("digits", "shared"), twice),
+    "the same teacher twice": Fault(
+        ("same_teacher_twice",), {"twice": 0}, ("twice",), ("digits", "shared"), spoil.twice
+    ),
     "pool foreign to a teacher": Fault(
-        ("foreign_pool",), {"0.2": 0.2, "0": 0.0}, ("0",), ("digits", "four", "fashion"), foreign
+        ("foreign_pool",), {"0.2": 0.2, "0": 0.0}, ("0",), ("digits", "four", "fashion"), spoil.foreign
     ),
     "term dominates": Fault(
         ("dominating_term",),
@@ -778,10 +245,10 @@ FAULTS: Mapping[str, Fault] = {
         },
         ("mmd 100", "mmd 1000", "rec 1000"),
         ("digits", "mnist"),
-        options(),
+        spoil.options(),
     ),
     "teacher dominates": Fault(
-        ("dominating_teacher",), {"3": 3.0, "30": 30.0}, ("30",), ("digits", "mnist"), loud_feature
+        ("dominating_teacher",), {"3": 3.0, "30": 30.0}, ("30",), ("digits", "mnist"), spoil.loud_feature
     ),
     "common space collapses": Fault(
         ("collapsed", "dominating_term"),
@@ -791,7 +258,7 @@ FAULTS: Mapping[str, Fault] = {
         },
         ("aligned only", "decay 1"),
         ("digits", "mnist"),
-        options(steps=200),
+        spoil.options(steps=200),
     ),
     "bandwidths": Fault(
         ("mmd_saturated",),
@@ -803,42 +270,42 @@ FAULTS: Mapping[str, Fault] = {
         },
         ("1e-6", "1e-3", "1000"),
         ("digits", "mnist", "four"),
-        options(),
+        spoil.options(),
     ),
     "common width too small": Fault(
         ("not_reconstructable",),
         {"2": {"width": 2}, "1": {"width": 1}},
         ("1",),
         ("digits", "fashion", "four"),
-        options(steps=200),
+        spoil.options(steps=200),
     ),
     "student too small": Fault(
         ("student_too_small",),
         {"0.3": {"student_width": 0.3}, "0.1": {"student_width": 0.1}},
         ("0.1",),
         ("digits", "mnist", "four"),
-        options(steps=300),
+        spoil.options(steps=300),
     ),
     "stopped early": Fault(
         ("stopped_early",),
         {"40": {"steps": 40}, "10": {"steps": 10}},
         ("10",),
         ("digits", "mnist", "shared"),
-        options(),
+        spoil.options(),
     ),
     "learning rate too high": Fault(
         ("rate_too_high",),
         {"0.1": {"learning_rate": 0.1}, "1": {"learning_rate": 1.0}, "10": {"learning_rate": 10.0}},
         ("1", "10"),
         ("digits", "mnist", "four"),
-        options(),
+        spoil.options(),
     ),
     "learning rate too low": Fault(
         ("rate_too_low",),
         {"1e-4": {"learning_rate": 1e-4}, "1e-5": {"learning_rate": 1e-5}, "1e-6": {"learning_rate": 1e-6}},
         ("1e-5", "1e-6"),
         ("digits", "mnist", "four"),
-        options(),
+        spoil.options(),
     ),
     "weight makes a term inert": Fault(
         ("inert_term",),
@@ -849,45 +316,51 @@ FAULTS: Mapping[str, Fault] = {
         },
         ("mmd 1e-6", "rec 1e-6"),
         ("digits", "four", "fashion"),
-        options(),
+        spoil.options(),
     ),
     "selection starves": Fault(
         ("starved_teacher", "overconfident", "underconfident"),
         {"0.5": 0.5, "0.1": 0.1},
         ("0.1",),
         ("digits", "shared"),
-        starved,
+        spoil.starved,
     ),
     "selection starves by bias": Fault(
         ("starved_teacher", "overconfident", "says_nothing"),
         {"3": 3.0, "10": 10.0},
         ("10",),
         ("digits", "shared"),
-        biased,
+        spoil.biased,
     ),
     "student frozen": Fault(
         ("student_frozen", "student_not_moving"),
         {"first layer": slice(1), "body": slice(-2)},
         ("body",),
         ("digits", "mnist"),
-        frozen,
+        spoil.frozen,
     ),
     "student detached": Fault(
-        ("student_not_moving",), {"first layer": 0, "body": -1}, ("first layer", "body"), ("digits", "mnist"), detached
+        ("student_not_moving",),
+        {"first layer": 0, "body": -1},
+        ("first layer", "body"),
+        ("digits", "mnist"),
+        spoil.detached,
     ),
-    "student in eval mode": Fault(("student_not_moving",), {"eval": None}, ("eval",), ("digits", "mnist"), evaluating),
+    "student in eval mode": Fault(
+        ("student_not_moving",), {"eval": None}, ("eval",), ("digits", "mnist"), spoil.evaluating
+    ),
     "pool of few images": Fault(
         ("few_distinct_images",),
         {"100": (100, 0.0), "30": (30, 0.0), "8": (8, 0.0), "8 and noise": (8, 0.01)},
         ("30", "8", "8 and noise"),
         ("digits", "mnist"),
-        repeated,
+        spoil.repeated,
     ),
     "whose image it is": Fault(
-        ("whose_image", "overconfident"), {"3": 3.0, "30": 30.0}, ("30",), ("digits", "mnist"), moody
+        ("whose_image", "overconfident"), {"3": 3.0, "30": 30.0}, ("30",), ("digits", "mnist"), spoil.moody
     ),
     "teachers that do not compare": Fault(
-        ("whose_image",), {"by nature": None}, ("by nature",), ("clothes",), as_it_is
+        ("whose_image",), {"by nature": None}, ("by nature",), ("clothes",), spoil.as_it_is
     ),
 }
 
@@ -913,106 +386,3 @@ def place_of(fault: Fault, findings: Findings) -> int:
 def problem_named(name: str) -> Problem:
     """A healthy problem, made once a process: a fault rebuilds what it breaks."""
     return PROBLEMS[name]()
-
-
-def set_aside() -> Mapping[str, Fault]:
-    """The faults that the diagnosis was written without."""
-    import unseen  # beside this file; it is made of what stands here
-
-    return unseen.UNSEEN
-
-
-def row(fault: str, strength: str, problem: str) -> dict[str, Any]:
-    """Where the right finding stands, and what else is found."""
-    about = {**FAULTS, **set_aside()}[fault]
-    with computing(threads=1), tempfile.TemporaryDirectory() as folder:
-        case = about.make(problem_named(problem), about.strengths[strength])
-        findings = outcome(case, Path(folder) / "run")
-    said = [f.name + ("" if f.grade == "warning" else " (note)") for f in findings[:5]]
-    return {"strong": strength in about.strong, "place": place_of(about, findings), "said": said}
-
-
-def all_rows(faults: Mapping[str, Fault], only: Sequence[str] = ()) -> dict[str, dict[str, str]]:
-    """What is asked of every fault, strength and problem, by name."""
-    return {
-        f"{name}/{strength}-{problem}".replace("1/255", "1 by 255").replace(" ", "-"): {
-            "fault": name, "strength": strength, "problem": problem,
-        }
-        for name, fault in faults.items()
-        for problem in fault.problems
-        for strength in fault.strengths
-        if not only or any(part in name for part in only)
-    }  # fmt: skip
-
-
-def table(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, Fault]) -> str:
-    """A line a fault as Markdown: how often it is found where it is strong, and where it is not."""
-    lines = ["| fault | named by | strong: first or second | weaker: named at all |", "| --- | --- | ---: | ---: |"]
-    for name, fault in faults.items():
-        mine = [found for found in rows.values() if found["fault"] == name]
-        strong = [found["place"] in (1, 2) for found in mine if found["strong"]]
-        weak = [found["place"] > 0 for found in mine if not found["strong"]]
-        counts = " | ".join(f"{sum(found)} of {len(found)}" if found else "–" for found in (strong, weak))
-        lines.append(f"| {name} | {', '.join(f'`{n}`' for n in fault.named)} | {counts} |")
-    return "\n".join(lines)
-
-
-def recall_and_precision(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, Fault]) -> str:
-    """A sentence: how many strong faults are named first or second, and how many warnings that stand there name one."""
-    rows = {name: found for name, found in rows.items() if found["strong"]}
-    hit = sum(found["place"] in (1, 2) for found in rows.values())
-    first = [(said, found["fault"]) for found in rows.values() for said in found["said"][:2] if "(note)" not in said]
-    right = sum(said in faults[fault].named for said, fault in first)
-    silent = sum(all("(note)" in said for said in found["said"]) for found in rows.values())
-    return (
-        f"Named first or second: {hit} of {len(rows)}, a recall of {hit / len(rows):.2f}. Of the {len(first)} warnings "
-        f"in these places {right} name the fault, a precision of {right / max(len(first), 1):.2f}; false alarms, which "
-        f"name something else: {len(first) - right}. Runs without any warning: {silent}."
-    )
-
-
-def quotes(found: Mapping[str, Any]) -> dict[str, str]:
-    """What docs quote of the parts that there are of ``docs/faults.json``, by part."""
-    import healthy
-
-    made = {
-        "injected": lambda rows: table(rows, FAULTS),
-        "aside": lambda rows: f"{table(rows, set_aside())}\n\n{recall_and_precision(rows, set_aside())}",
-        "healthy": healthy.table,
-    }
-    return {part: make(found[part]) for part, make in made.items() if part in found}
-
-
-def main() -> None:
-    """Run what is missing; write the file and the page, part by part, or print the table of some faults."""
-    import healthy
-
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("runs/faults"), help="where rows are kept")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--only", nargs="+", default=[], help="parts of the names of faults to print the table of")
-    parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
-    chosen = parser.parse_args()
-    file, page = ROOT / "docs" / "faults.json", ROOT / "docs" / "looking.md"
-    for part in chosen.parts:
-        folder = chosen.folder / part
-        if part == "healthy":
-            rows = healthy.rows(folder, jobs=chosen.jobs)
-        else:
-            faults = FAULTS if part == "injected" else set_aside()
-            asked = all_rows(faults, chosen.only)
-            told = kept_rows(folder, asked, row, jobs=chosen.jobs, title=part, progress=True)
-            rows = {name: {**asked[name], **answer} for name, answer in told.items()}
-            if chosen.only:
-                print(table(rows, {name: faults[name] for name in {row["fault"]: 0 for row in rows.values()}}))  # noqa: T201
-                continue
-        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        found = {name: rows if name == part else known[name] for name in PARTS if name == part or name in known}
-        write_json({"about": environment(torch.device("cpu")), **found}, file, levels=2)
-        page.write_text(quoted(page.read_text(encoding="utf-8"), "faults", quotes(found)), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    import faults  # by its name, under which other processes find it: the folder of this script is in their path
-
-    faults.main()

@@ -2,7 +2,7 @@
 
 `toy.digits_and_clothes` is not among them: its teachers do not compare, a fault by nature.
 
-``make faults`` runs them with `faults.py`; the ranges are what the reasons in the table
+``make faults`` runs them (`experiment.py`); the ranges are what the reasons in the table
 of thresholds say of healthy runs.
 """
 
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ka_explore import METHODS, Problem, Run, toy
-from ka_explore.benchmark.rows import kept_rows
 from ka_explore.diagnosis import Findings, diagnose
 from ka_explore.errors import InputError
 from ka_explore.run.environment import computing
@@ -67,16 +66,14 @@ def row(problem: str, seed: int, method: str) -> dict[str, Any] | None:
     return {"warnings": warnings, "notes": [f.name for f in findings if f not in findings.warnings], "ranges": ranges}
 
 
-def rows(folder: Path, *, jobs: int) -> dict[str, dict[str, Any]]:
-    """Every healthy run, by problem, seed and method."""
-    asked = {
+def rows() -> dict[str, dict[str, Any]]:
+    """What is asked of every problem, seed and method, by name."""
+    return {
         f"{problem}/{method}-{seed}": {"problem": problem, "seed": seed, "method": method}
         for problem in PROBLEMS
         for seed in range(SEEDS.get(problem, 1))
         for method in METHODS
     }
-    found = kept_rows(folder, asked, row, jobs=jobs, title="healthy", progress=True)
-    return {name: {**asked[name], **answer} for name, answer in found.items() if answer is not None}
 
 
 def table(found: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,127 +1,30 @@
-"""Every fork that a finding proposes is made and run: it changes the run, and it lowers the number it is about.
+"""Every fork that a finding proposes changes the run and lowers the number it is about: tried by ``make faults``.
 
-Each finding stands here with a broken run that has it; the digits, a few dozen steps. A number is the one that was held
-against the threshold; where that is of a teacher, which no option of a run changes, it is what the student made of it.
+Here two of them again.
 """
 
-import contextlib
-
-import faults
+import attempts
 import pytest
 import test_checks as checks
-import torch
 
-from ka_explore import Diverged, Run
-from ka_explore.diagnosis import THRESHOLDS, diagnose
-from ka_explore.probes.logits import softmax
+from ka_explore.diagnosis.findings import Attempt
 
 
-def fault(name, strength, problem="digits", **options):
-    """A broken run of the table of faults, with other options."""
-
-    def make():
-        about = faults.FAULTS[name]
-        case = about.make(faults.problem_named(problem), about.strengths[strength])
-        chosen = {**case.options, "steps": min(case.steps, 60), **options}
-        return case.problem, chosen.pop("method", case.method), chosen
-
-    return make
+@pytest.mark.parametrize(("name", "place"), [("whose_image", 1), ("dominating_teacher", 1)])
+def test_a_proposed_fork_changes_the_run_and_lowers_what_it_is_about(name, place):
+    found = attempts.row(name, place)
+    assert found["forks"]
+    assert not found["idle"], found
 
 
-def healthy(method="common_feature", **options):
-    """A healthy problem with these options."""
-    return lambda: (faults.problem_named("digits"), method, {"steps": 60, **options})
-
-
-def timid():
-    """A teacher that the selection starves nearly, but not quite."""
-    case = faults.starved(faults.problem_named("digits"), 0.2)
-    return case.problem, case.method, {"steps": 60, "selection_temperature": 2.0}
-
-
-# By finding, broken runs that have it. Every proposal of a finding appears in one of them.
-BROKEN = {
-    "dominating_term": [
-        fault("term dominates", "mmd 1000"),
-        healthy(mmd_weight=2.0, learning_rate=1e-2),
-        fault("term dominates", "rec 1000"),
-        healthy(alpha=0.01),
-    ],
-    "dominating_teacher": [
-        fault("teacher dominates", "30"),
-        fault("teacher over-confident", "20", method="distillation"),
-    ],
-    "inert_term": [fault("weight makes a term inert", "mmd 1e-6"), fault("weight makes a term inert", "rec 1e-6")],
-    "not_finite": [healthy(mmd_weight=1000.0, learning_rate=10.0, norm="none", steps=40)],
-    "rate_too_high": [fault("learning rate too high", "1")],
-    "rate_too_low": [fault("learning rate too low", "1e-5"), healthy("distillation", learning_rate=0.0)],
-    "stopped_early": [fault("stopped early", "10")],
-    "student_too_small": [fault("student too small", "0.1"), healthy(student_width=0.1, learning_rate=1e-2, steps=120)],
-    "starved_teacher": [fault("selection starves", "0.1"), timid],
-    "collapsed": [
-        fault("common space collapses", "decay 1", steps=200),
-        fault("common space collapses", "aligned only"),
-    ],
-    "dead_channels": [fault("learning rate too high", "1")],
-    "mmd_saturated": [fault("bandwidths", "1e-3"), fault("bandwidths", "1000")],
-    "not_reconstructable": [fault("common width too small", "1"), healthy(reconstruction_weight=1e-3)],
-    "overconfident": [fault("teacher over-confident", "10")],
-    "underconfident": [fault("teacher under-confident", "0.05")],
-    "normalised_answers": [fault("answers normalised", "one log_softmax")],
-    "whose_image": [fault("whose image it is", "30"), healthy("distillation", soft_target="restricted", steps=20)],
-}
-QUICK = ("rate_too_low-1", "dominating_teacher-1")
-ROWS = [
-    pytest.param(name, make, id=f"{name}-{i}", marks=[] if f"{name}-{i}" in QUICK else pytest.mark.slow)
-    for name, makes in BROKEN.items()
-    for i, make in enumerate(makes)
-]
-
-
-def number_of(finding, findings, run):
-    """What a finding is about, in another diagnosis; NaN where that judges it no more."""
-    if finding.name in ("overconfident", "underconfident", "normalised_answers"):
-        last = run.snapshot()
-        joint = softmax(last.arrays["scores"])[:, list(last.knows[finding.subject])].sum(axis=1).mean()
-        return abs(float(joint) - len(last.knows[finding.subject]) / len(last.classes))
-    judged = [f for f in findings.judged if f.threshold == finding.threshold]
-    same = [f for f in judged if f.subject == finding.subject] or judged
-    return max((f.value for f in same), key=THRESHOLDS[finding.threshold].severity, default=float("nan"))
-
-
-def same_weights(one, other):
-    """Whether two runs have the same weights at the last step that both have reached."""
-    step = min(one.recorded, other.recorded)
-    first, second = (run.seek(step).method.state_dict() for run in (one, other))
-    alike = first.keys() == second.keys() and all(first[n].shape == second[n].shape for n in first)
-    return alike and all(torch.equal(first[n], second[n]) for n in first)
-
-
-@pytest.mark.parametrize(("name", "make"), ROWS)
-def test_a_proposed_fork_changes_the_run_and_lowers_what_it_is_about(name, make, tmp_path):
-    """Slow: it trains the broken run and every fork it proposes."""
-    problem, method, options = make()
-    run = Run(problem, method, folder=tmp_path / "run", snapshot_every=20, **options)
-    with contextlib.suppress(Diverged):
-        run.advance(None, progress=False)
-    findings = diagnose(run)
-    found = [f for f in findings.judged if f.name == name and f.grade != "fine" and f.attempts]
-    assert found, str(findings)
-    finding = max(found, key=lambda f: f.score)
-    before = number_of(finding, findings, run)
-    sign = 1 if THRESHOLDS[finding.threshold].above or name in ("underconfident", "normalised_answers") else -1
-    idle = []
-    for i, attempt in enumerate(a for a in finding.attempts if a.is_fork):
-        fork = attempt.fork(run, f"fork {i}")
-        with contextlib.suppress(Diverged):
-            fork.advance(None, progress=False)
-        after = number_of(finding, diagnose(fork), fork)
-        if sign * after >= sign * before or same_weights(run, fork):
-            idle.append(f"{attempt.changes}: {finding.threshold} {before:.3g} to {after:.3g}")
-    assert not idle
+def test_a_fork_that_does_nothing_is_counted_as_idle(monkeypatch):
+    monkeypatch.setattr(Attempt, "fork", lambda self, run, name: run.fork(name, at=0))
+    found = attempts.row("dominating_teacher", 1)
+    assert found["idle"] == [*found["forks"]]
+    assert "| `dominating_teacher` | 1 | 1 | 0 |" in attempts.table({"one": {"finding": "dominating_teacher", **found}})
 
 
 @pytest.mark.parametrize("name", checks.BAD)
-def test_every_finding_that_proposes_a_fork_stands_above(name):
+def test_every_finding_that_proposes_a_fork_is_tried(name):
     findings = checks.judge(checks.BAD[name](checks.healthy()))
-    assert {f.name for f in findings if any(a.is_fork for a in f.attempts)} <= {*BROKEN}
+    assert {f.name for f in findings if any(a.is_fork for a in f.attempts)} <= {*attempts.BROKEN}

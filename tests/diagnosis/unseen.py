@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from faults import FED, WEIGHTS, Case, Fault, changed, of_students, with_teacher
+from faults import FED, WEIGHTS, Fault
+from spoil import Case, changed, of_students, with_teacher
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -1,0 +1,126 @@
+"""What the diagnosis finds, as an experiment; ``make faults`` runs it for hours, and killed, it goes on where it was.
+
+Its parts: faults injected, those set aside among them, runs without a fault, and every fork that a finding proposes.
+It keeps what came out in ``docs/faults.json`` and writes the tables of ``docs/looking.md``.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import attempts
+import healthy
+import torch
+from faults import FAULTS, Fault, outcome, place_of, problem_named
+from unseen import UNSEEN
+
+from ka_explore.benchmark.rows import kept_rows, quoted, write_json
+from ka_explore.run.environment import computing, environment
+
+ROOT = Path(__file__).parents[2]
+FILE, PAGE = ROOT / "docs" / "faults.json", ROOT / "docs" / "looking.md"
+
+
+def row(fault: str, strength: str, problem: str) -> dict[str, Any]:
+    """Where the right finding stands, and what else is found."""
+    about = {**FAULTS, **UNSEEN}[fault]
+    with computing(threads=1), tempfile.TemporaryDirectory() as folder:
+        case = about.make(problem_named(problem), about.strengths[strength])
+        findings = outcome(case, Path(folder) / "run")
+    said = [f.name + ("" if f.grade == "warning" else " (note)") for f in findings[:5]]
+    return {"strong": strength in about.strong, "place": place_of(about, findings), "said": said}
+
+
+def rows_of(faults: Mapping[str, Fault]) -> dict[str, dict[str, str]]:
+    """What is asked of every fault, strength and problem, by name."""
+    return {
+        f"{name}/{strength}-{problem}".replace("1/255", "1 by 255").replace(" ", "-"): {
+            "fault": name, "strength": strength, "problem": problem,
+        }
+        for name, fault in faults.items()
+        for problem in fault.problems
+        for strength in fault.strengths
+    }  # fmt: skip
+
+
+def table(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, Fault]) -> str:
+    """A line a fault as Markdown: how often it is found where it is strong, and where it is not."""
+    lines = ["| fault | named by | strong: first or second | weaker: named at all |", "| --- | --- | ---: | ---: |"]
+    for name, fault in faults.items():
+        mine = [found for found in rows.values() if found["fault"] == name]
+        strong = [found["place"] in (1, 2) for found in mine if found["strong"]]
+        weak = [found["place"] > 0 for found in mine if not found["strong"]]
+        counts = " | ".join(f"{sum(found)} of {len(found)}" if found else "–" for found in (strong, weak))
+        lines.append(f"| {name} | {', '.join(f'`{n}`' for n in fault.named)} | {counts} |")
+    return "\n".join(lines)
+
+
+def recall_and_precision(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, Fault]) -> str:
+    """A sentence: how many strong faults are named first or second, and how many warnings that stand there name one."""
+    rows = {name: found for name, found in rows.items() if found["strong"]}
+    hit = sum(found["place"] in (1, 2) for found in rows.values())
+    first = [(said, found["fault"]) for found in rows.values() for said in found["said"][:2] if "(note)" not in said]
+    right = sum(said in faults[fault].named for said, fault in first)
+    silent = sum(all("(note)" in said for said in found["said"]) for found in rows.values())
+    return (
+        f"Named first or second: {hit} of {len(rows)}, a recall of {hit / len(rows):.2f}. Of the {len(first)} warnings "
+        f"in these places {right} name the fault, a precision of {right / max(len(first), 1):.2f}; false alarms, which "
+        f"name something else: {len(first) - right}. Runs without any warning: {silent}."
+    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the experiment: what is asked, by name, of which function, and how docs show the answers."""
+
+    asked: Mapping[str, Mapping[str, Any]]
+    row: Callable[..., Any]
+    shown: Callable[[Mapping[str, Any]], str]
+
+    def rows(self, folder: Path | None, *, only: Sequence[str] = (), jobs: int = 1) -> dict[str, dict[str, Any]]:
+        """What was asked and answered, by name, or those whose name has one of these words; kept in the folder."""
+        asked = {name: a for name, a in self.asked.items() if not only or any(word in name for word in only)}
+        told = kept_rows(folder, asked, self.row, jobs=jobs, title=(folder and folder.name) or "rows")
+        return {name: {**asked[name], **answer} for name, answer in told.items() if answer is not None}
+
+
+PARTS = {
+    "injected": Part(rows_of(FAULTS), row, lambda rows: table(rows, FAULTS)),
+    "aside": Part(rows_of(UNSEEN), row, lambda r: f"{table(r, UNSEEN)}\n\n{recall_and_precision(r, UNSEEN)}"),
+    "healthy": Part(healthy.rows(), healthy.row, healthy.table),
+    "tried": Part(attempts.rows(), attempts.row, attempts.table),
+}
+
+
+def quotes(found: Mapping[str, Any]) -> dict[str, str]:
+    """What docs quote of the parts that there are of ``docs/faults.json``, by part."""
+    return {name: part.shown(found[name]) for name, part in PARTS.items() if name in found}
+
+
+def main() -> None:
+    """Run what is missing; write the file and the page, part by part, or print rows of some names."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("runs/faults"), help="where rows are kept")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--only", nargs="+", default=[], help="words of the names of rows to print")
+    parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
+    chosen = parser.parse_args()
+    for name in chosen.parts:
+        rows = PARTS[name].rows(chosen.folder / name, only=chosen.only, jobs=chosen.jobs)
+        if chosen.only:
+            print(json.dumps(rows, indent=2))  # noqa: T201
+            continue
+        known = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+        found = {part: rows if part == name else known[part] for part in PARTS if part == name or part in known}
+        write_json({"about": environment(torch.device("cpu")), **found}, FILE, levels=2)
+        PAGE.write_text(quoted(PAGE.read_text(encoding="utf-8"), "faults", quotes(found)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    import experiment  # by its name, under which other processes find it: this script's folder is in their path
+
+    experiment.main()
