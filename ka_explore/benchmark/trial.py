@@ -278,20 +278,19 @@ def table(result: Trial, *, each: bool = False) -> str:
     more = (tasks or teachers) if each else []
     head = ["method", "joint accuracy", "minus distillation, paired", "within own classes"]
     head += ["minus the teachers, paired", *(f"{'joint' if tasks else 'within'} {name}" for name in more)]
-    head += ["parameters", "seconds"]
+    head += ["parameters"]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for row in rows:
         gain = "–" if row.gain is None else points(row.gain)
         shares = [percent(row.joint), gain, percent(row.within), points(row.above_teachers)]
         shares += [percent((row.joint_each if tasks else row.within_each)[name]) for name in more]
-        seconds = f"{row.seconds.mean:.1f} ± {row.seconds.deviation:.1f}" if each else f"{row.seconds.mean:.1f}"
-        lines.append([row.label, *shares, f"{row.parameters:,}", seconds])
+        lines.append([row.label, *shares, f"{row.parameters:,}"])
     own = Spread.of([fmean(r.teachers.values()) for r in references])
     routed = Spread.of([fmean(r.routed.values()) for r in references])
     owns = ["–" if tasks else percent(Spread.of([r.teachers[name] for r in references])) for name in more]
     routes = [percent(Spread.of([r.routed[name] for r in references])) for name in more] if tasks else owns
-    lines.append(["each teacher on its own classes", "–", "–", percent(own), "–", *owns, "–", "–"])
-    lines.append(["teachers, routed by the true class", percent(routed), "–", percent(own), "–", *routes, "–", "–"])
+    lines.append(["each teacher on its own classes", "–", "–", percent(own), "–", *owns, "–"])
+    lines.append(["teachers, routed by the true class", percent(routed), "–", percent(own), "–", *routes, "–"])
     lines += [[label, *["–"] * (len(head) - 1)] for label in result.refused]
     widths = [max(len(line[i]) for line in lines if not line[i].startswith("---")) for i in range(len(head))]
 
