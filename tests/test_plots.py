@@ -560,6 +560,10 @@ def test_on_plain_axes_nothing_stands_on_the_neighbour(left, right):
         check_apart(figure)
         SHAPES[right](clear(axes[0]))  # once more, on axes that were made smaller
         check_apart(figure)
+        figure.tight_layout()
+        check_apart(figure)
+        figure.set_size_inches(9, 7)
+        check_apart(figure)
         before = axes[1].get_position().bounds
         figure.set_layout_engine("constrained")
         check_apart(figure)

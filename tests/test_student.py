@@ -59,13 +59,33 @@ def test_a_relu_in_place_that_follows_does_not_change_a_feature(where):
         assert torch.allclose(mine.grad, theirs.grad)
 
 
-def test_tokens_and_vectors_of_a_chain_become_maps():
-    student = Student.chain(
-        {"flat": nn.Flatten(2), "rows": nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, 7))}, {"class": nn.Linear(7, 3)}
-    )
-    features = student(images()).features
-    assert features["flat"].shape == (4, 144, 3, 1)
+class Tokens(nn.Module):
+    """So many learned tokens ahead of a patch for each three by three pixels."""
+
+    def __init__(self, ahead: int):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 5, 3, 3)
+        self.ahead = nn.Parameter(torch.zeros(1, ahead, 5))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        patches = self.patch(images).flatten(2).transpose(1, 2)
+        return torch.cat([self.ahead.expand(len(images), -1, -1), patches], dim=1)
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_tokens_and_vectors_of_a_chain_become_maps(ahead):
+    rows = nn.Sequential(nn.Flatten(), nn.Linear((16 + ahead) * 5, 7))
+    features = Student.chain({"tokens": Tokens(ahead), "rows": rows}, {"class": nn.Linear(7, 3)})(images()).features
+    assert features["tokens"].shape == (4, 5, 4, 4)
     assert features["rows"].shape == (4, 7, 1, 1)
+
+
+@pytest.mark.parametrize("segment", [Tokens(5), Tokens(7), nn.Flatten(2)], ids=["5+16", "7+16", "channels first"])
+def test_tokens_of_a_chain_that_make_no_grid_are_refused(segment):
+    flat = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+    student = Student.chain({"tokens": segment}, {"class": flat})
+    with pytest.raises(InputError, match=r"segment 'tokens' of the student: let it put out a map .* 'NLC'"):
+        student(images())
 
 
 def test_heads_stand_side_by_side_in_their_order():

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ka_explore.errors import InputError, checked
-from ka_explore.plots import style
+from ka_explore.plots import placing, style
 from ka_explore.probes.results import Distribution, Scalars, as_numbers, heading
 
 NEUTRAL = "#7b8ba5"  # no net's
@@ -32,7 +32,7 @@ def draw_scalars(result: Scalars, ax: Axes | None = None) -> Axes:
     ax.axvline(0, color="#888888", lw=0.07 * size)
     style.dress(ax, title=heading(result), x=result.unit, framed=False)
     ax.tick_params(axis="y", labelsize=small, length=0)
-    return style.placed(ax)
+    return placing.placed(ax)
 
 
 @checked
@@ -71,7 +71,7 @@ def draw_distribution(
     style.dress(ax, title=heading(result), x=result.unit, y="samples", framed=False)
     if handles and legend:
         style.beside(ax, handles)
-    return style.placed(ax)
+    return placing.placed(ax)
 
 
 def rising(edges: np.ndarray) -> np.ndarray:

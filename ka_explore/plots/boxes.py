@@ -11,7 +11,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from ka_explore.errors import checked
-from ka_explore.plots import style
+from ka_explore.plots import placing, style
 from ka_explore.plots.layered import Layout, laid_out
 from ka_explore.probes.results import Box, Diagram
 
@@ -59,7 +59,7 @@ def draw_diagram(result: Diagram, ax: Axes | None = None) -> Axes:
     if result.title:
         size = 1.1 * style.type_of(ax)
         ax.set_title(style.wrapped(style.plain(result.title), 0.9 * width, size), fontsize=size)
-    return style.placed(ax)
+    return placing.placed(ax)
 
 
 def natural_size(result: Diagram, *, width: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, Normalize
 
 from ka_explore.errors import checked
-from ka_explore.plots import style
+from ka_explore.plots import placing, style
 from ka_explore.probes.results import Matrix, heading
 
 NUMBERS = 150  # cells that may have their numbers printed
@@ -63,7 +63,7 @@ def draw_matrix(
         scale.outline.set_linewidth(0.07 * size)
     if finite.size and result.values.size <= NUMBERS:
         write_numbers(ax, result.values, image, size, wide / len(columns), tall / len(rows))
-    return style.placed(ax)
+    return placing.placed(ax)
 
 
 def fitted(size: float, room: float) -> tuple[float, int]:

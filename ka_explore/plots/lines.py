@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from ka_explore.errors import checked
-from ka_explore.plots import style
+from ka_explore.plots import placing, style
 from ka_explore.probes.results import Curves, heading
 
 ROWS = 3  # of marks' names above the axes
@@ -58,7 +58,7 @@ def draw_curves(
         for line in named:
             line.set_label(style.shortened(str(line.get_label()), 0.3 * width, 0.8 * size))
         style.beside(ax, named)
-    return style.placed(ax)
+    return placing.placed(ax)
 
 
 def isolated(values: np.ndarray) -> list[int]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ka_explore.errors import InputError, check_between, checked
-from ka_explore.plots import style
+from ka_explore.plots import placing, style
 from ka_explore.probes.results import Points, heading
 
 NAMED = 20  # classes that a legend can name
@@ -73,12 +73,12 @@ def draw_points(
     if limits is not None:
         ax.set(xlim=limits[0], ylim=limits[1])
     if bar and by_value is not None:
-        strip = by_value.explain([ax], result.unit, (0.85 * size, 0.75 * size), **style.strip_under(ax))
+        strip = by_value.explain([ax], result.unit, (0.85 * size, 0.75 * size), **placing.strip_under(ax))
         strip.tick_params(length=0.3 * size)
     if legend:
         names = [*zip(colours, result.labels, strict=True)] if by_label and len(result.labels) <= NAMED else []
         write_legends(ax, handles, names, result.legend, rows=legend)
-    return style.placed(ax)
+    return placing.placed(ax)
 
 
 def write_legends(ax: Axes, nets: Sequence[Line2D], names: Sequence[tuple[Any, str]], what: str, rows: int = 1) -> None:

@@ -8,7 +8,7 @@ in greyscale.
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
 from matplotlib import color_sequences, colormaps
@@ -18,7 +18,6 @@ from matplotlib.colors import is_color_like, to_hex, to_rgb
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
-from matplotlib.transforms import Bbox, ScaledTranslation
 
 from ka_explore.errors import InputError, brief, check_between, check_known, checked
 
@@ -202,40 +201,6 @@ def dress(
         )  # fmt: skip
 
 
-def placed(ax: Axes) -> Axes:
-    """The axes with room for all that stands around them, up to the figure's edges and what else is in it.
-
-    Where a layout engine is at work (``layout="constrained"``) that is its matter. Else axes of a grid fill their part
-    of it as it would have them, and axes that were placed by hand are made smaller where they must.
-    """
-    figure: Any = ax.figure
-    if figure is None or figure.get_layout_engine() is not None:
-        return ax
-    own, room = place_of(ax), figure.bbox.extents.copy()
-    others = [(place_of(other), around_of(other)) for other in figure.axes if other is not ax]
-    texts = [text.get_window_extent().extents for text in (*figure.texts, *figure.legends)]
-    for place, around in [*others, *zip(texts, texts, strict=True)]:
-        for i in (0, 1):  # beside it, above or below it
-            if place[1 - i] < own[3 - i] and own[1 - i] < place[3 - i]:
-                if place[i] >= own[2 + i]:
-                    room[2 + i] = min(room[2 + i], (own[2 + i] + place[i]) / 2, around[i])
-                elif place[2 + i] <= own[i]:
-                    room[i] = max(room[i], (own[i] + place[2 + i]) / 2, around[2 + i])
-    pad = 0.3 * type_of(ax) * figure.dpi / 72
-    for _ in range(3):  # ticks and their names follow the size
-        now, outer = position_of(ax), around_of(ax)
-        low = room[:2] + np.maximum(now[:2] - outer[:2], 0) + pad
-        high = room[2:] - np.maximum(outer[2:] - now[2:], 0) - pad
-        if ax.get_subplotspec() is None:
-            low, high = np.maximum(low, own[:2]), np.minimum(high, own[2:])
-        least = 0.2 * (own[2:] - own[:2])  # where a legend takes all of the room, the axes still stay in it
-        low = np.minimum(low, room[2:] - pad - least)
-        high = np.maximum(high, low + least)
-        ax.set_position(Bbox([low, high]).transformed(figure.transSubfigure.inverted()))
-    ax.set_in_layout(True)  # for a layout that is chosen later
-    return ax
-
-
 Empty = Annotated[Figure | None, "or a part of one, see laid_out"]
 
 
@@ -249,36 +214,6 @@ def laid_out(figure: Any) -> Any:
     if isinstance(figure, Figure) and figure.get_layout_engine() is None:
         figure.set_layout_engine("constrained")
     return figure
-
-
-def strip_under(ax: Axes) -> dict[str, Any]:
-    """Where a colour bar stands that explains these axes: under all that stands under them."""
-    figure: Any = ax.figure
-    if figure.get_layout_engine() is not None:
-        return {"location": "bottom", "pad": 0.03}
-    below = (position_of(ax)[1] - around_of(ax)[1]) / figure.dpi + 0.6 * type_of(ax) / 72  # inches
-    down = ax.transAxes + ScaledTranslation(0, -below, figure.dpi_scale_trans)
-    return {"location": "bottom", "cax": ax.inset_axes((0.0, -0.03, 1.0, 0.03), transform=down)}
-
-
-def position_of(ax: Axes) -> Any:
-    """Left, lower, right and upper edge of the axes in pixels."""
-    figure: Any = ax.figure
-    return ax.get_position(original=True).transformed(figure.transSubfigure).extents
-
-
-def around_of(ax: Axes) -> Any:
-    """Edges of the axes with all that stands around them, in pixels."""
-    found = ax.get_tightbbox()
-    return position_of(ax) if found is None else found.extents
-
-
-def place_of(ax: Axes) -> Any:
-    """The edges as the grid has them that the axes are of, whatever they were made since."""
-    spec, figure = ax.get_subplotspec(), cast("Figure", ax.figure)
-    if spec is None or figure is None:
-        return position_of(ax)
-    return spec.get_position(figure).transformed(figure.transSubfigure).extents
 
 
 def beside(ax: Axes, handles: Sequence[Any], *, columns: int = 1, size: float = 0.0) -> Legend:

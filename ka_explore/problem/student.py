@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ka_explore.errors import InputError, KaError, brief, checked
 from ka_explore.problem.arrays import is_plain
 from ka_explore.problem.labels import LabelSpace
-from ka_explore.problem.layers import Outputs, as_taken, find_layers, forward, layout_of, logits_of, read_logits, to_map
+from ka_explore.problem.layers import Outputs, as_taken, find_layers, forward, logits_of, read_logits
+from ka_explore.problem.layouts import Clues, layout_of, to_map
 
 
 class Student(nn.Module, ABC):
@@ -112,12 +113,24 @@ class Chain(Student):
         return self.segments[layer]
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Outputs:
-        """The images through the chain; every head reads the last segment."""
+        """The images through the chain; every head reads the last segment.
+
+        Raises InputError for a segment's output that can be read in two ways: tokens that make no grid.
+        """
         feature = images if self.preprocess is None else self.preprocess(images)
+        clues = Clues(self)
+        clues.begin(feature)
         features = {}
         for name, segment in self.segments.items():
             feature = segment(feature)
-            features[name] = to_map(feature.clone() if self.in_place else feature)
+            plain = feature.clone() if self.in_place else feature
+            try:
+                features[name] = to_map(plain, clues=None if getattr(plain, "ndim", 3) == 4 else clues)
+            except InputError as error:
+                raise InputError(
+                    f"segment {name!r} of the student: let it put out a map (batch, channel, height, width), or make "
+                    f"the student with Student.of, which takes layouts. {error}"
+                ) from error
         return Outputs(torch.cat([head(feature) for head in self.heads.values()], dim=1), features)
 
 
