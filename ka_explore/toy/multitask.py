@@ -7,6 +7,7 @@ from jaxtyping import Int64
 
 from ka_explore.problem.problem import Problem
 from ka_explore.toy.building import Asked, Shown, build, split, toy_problem
+from ka_explore.toy.checks import whole_number
 from ka_explore.toy.drawing import TASKS, Sprites, draw
 from ka_explore.toy.nets import plain_net, residual_net, student
 from ka_explore.toy.pictures import with_wrong_labels
@@ -59,11 +60,12 @@ def sprites(asked: Asked, *, size: int = 24) -> Problem:
     With the pool's true labels the student learns all five in 1 000 steps of 64 images: 98 % right on shape and size,
     97 on rotation, 100 on colour and position.
 
-    Its arguments are ``size``, pixels a side, 12 to 512, and those of every problem of `ka_explore.toy`: ``unlabelled``
+    Its arguments are ``size``, pixels a side, 12 to 96, and those of every problem of `ka_explore.toy`: ``unlabelled``
     by default 1 500, 10 to 5 000 (1 500 more are the test set), ``labelled`` of a net 1 000, 10 to about 3 050,
     ``label_noise`` among the right labels. With ``validation`` 1 500 images that are not the test's are marked on;
     teachers and pool's size are the same by default. Raises InputError for a number out of range.
     """
+    whole_number("size", size, 12, 96)
 
     def own(sprites: Sprites, number: int) -> Int64[np.ndarray, "_"]:
         # All of its part, and some others by lot, drawn from the end on, where lessons are taken, so that a validation

@@ -141,6 +141,13 @@ def test_every_problem_takes_the_same_arguments_and_its_help_tells_them(make):
         make(unlabeled=40)
 
 
+@pytest.mark.parametrize("size", [11, 512, 2**40, 24.5])
+def test_sprites_of_too_many_pixels_are_refused(untrained, size):
+    with pytest.raises(InputError, match="size must be a whole number from 12 to 96"):
+        toy.sprites(size=size)
+    assert not untrained
+
+
 def test_unknown_preset():
     with pytest.raises(InputError, match="Did you mean 'plenty'"):
         toy.mnist("plentty")
