@@ -101,9 +101,12 @@ def read(folder: Path, _: Problem) -> None:
 
 
 def escaped(base: Path, problem: Problem, tmp_path: Path, changes: dict[str, Change], *uses: Use) -> list[str]:
-    """What became of each change and use that was no error of ours; where the first use has one, the rest would too."""
+    """What became of each change and use that was no error of ours; where the first use has one, the rest would too.
+
+    Every third change is tried, with KA_EXPLORE_THOROUGH=1 all of them.
+    """
     found = []
-    for name, change in changes.items():
+    for name, change in list(changes.items())[:: 1 if os.environ.get("KA_EXPLORE_THOROUGH") else 3]:
         folder = tmp_path / "all" / "run"
         shutil.copytree(base, folder)
         change(folder)
@@ -162,7 +165,7 @@ def test_a_run_json_with_anything_in_any_place(base, problem, tmp_path):
     changes = {name: write("run.json", text) for name, text in variants(about, every=19)}
     assert len(changes) > 400
     assert escaped(base, problem, tmp_path, changes, read, reopened) == []
-    few = dict(list(changes.items())[::11])
+    few = dict(list(changes.items())[::4])
     assert escaped(base, problem, tmp_path, few, read, looked_at) == []
 
 
@@ -174,10 +177,11 @@ def test_a_row_with_anything_in_any_place(base, problem, tmp_path):
     }
     assert len(changes) > 100
     assert escaped(base, problem, tmp_path, changes, read) == []
-    few = dict(list(changes.items())[::9])
+    few = dict(list(changes.items())[::3])
     assert escaped(base, problem, tmp_path, few, looked_at, opened) == []
 
 
+@pytest.mark.slow
 def test_what_was_found_of_the_teachers_with_anything_in_any_place(base, problem, tmp_path):
     found = json.loads((base / "examination.json").read_text())
     changes = {name: write("examination.json", text) for name, text in variants(found, every=197)}
@@ -213,6 +217,7 @@ INSTEAD: dict[str, Change] = {
 }
 
 
+@pytest.mark.slow
 def test_anything_in_the_place_of_any_file_or_folder(base, problem, tmp_path):
     def instead(name: str, make: Change) -> Change:
         def change(folder: Path) -> None:
@@ -230,7 +235,7 @@ def test_anything_in_the_place_of_any_file_or_folder(base, problem, tmp_path):
     changes |= {f"{name}: cut": cut(name) for name in files if (base / name).is_file()}
     assert len(changes) > 150
     assert escaped(base, problem, tmp_path, changes, reopened) == []
-    few = dict(list(changes.items())[::6])
+    few = dict(list(changes.items())[::2])
     assert escaped(base, problem, tmp_path, few, looked_at) == []
 
 
@@ -268,6 +273,7 @@ def others(array: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 def test_snapshots_of_other_arrays_names_and_words(base, problem, tmp_path):
     name = "snapshots/000002.npz"
     with np.load(base / name) as file:
@@ -289,10 +295,11 @@ def test_snapshots_of_other_arrays_names_and_words(base, problem, tmp_path):
     changes["a bomb"] = saved(arrays | {"array:logits/student": np.zeros((12, 10**6))}, compressed=True)
     assert len(changes) > 150
     assert escaped(base, problem, tmp_path, changes, read) == []
-    few = dict(list(changes.items())[::7])
+    few = dict(list(changes.items())[::2])
     assert escaped(base, problem, tmp_path, few, read, probed, looked_at) == []
 
 
+@pytest.mark.slow
 def test_checkpoints_of_other_weights_and_states(base, problem, tmp_path):
     name = "checkpoints/000004.pt"
     state = torch.load(base / name, weights_only=True)
@@ -313,7 +320,7 @@ def test_checkpoints_of_other_weights_and_states(base, problem, tmp_path):
     changes = {f"{path} {what}": saved(path, new) for path in places for what, new in tensors.items()}
     changes |= {f"more {what}": saved(("method", what), torch.zeros(2)) for what in ("x", 3, None)}
     assert escaped(base, problem, tmp_path, changes, reopened) == []
-    few = dict(list(changes.items())[::9])
+    few = dict(list(changes.items())[::3])
     assert escaped(base, problem, tmp_path, few, opened) == []
     for what in ("other shape", "number", "gone"):
         shutil.copytree(base, tmp_path / what)

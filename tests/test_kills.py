@@ -72,6 +72,7 @@ def whole(folder: Path, problem: Problem) -> Run:
     return run.seek(0).seek(3)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_of_its_making_and_first_steps(problem, tmp_path):
     expected = [row["loss"] for row in make(problem, tmp_path / "expected").advance(None).history()]
     moment, not_made = 0, 0
@@ -91,6 +92,7 @@ def test_a_run_killed_at_any_moment_of_its_making_and_first_steps(problem, tmp_p
     assert not_made > 5
 
 
+@pytest.mark.slow
 def test_a_fork_killed_at_any_moment_of_its_making(problem, tmp_path):
     run = make(problem, tmp_path / "run").advance(None)
     expected = [row["loss"] for row in fork(run, tmp_path / "expected").advance(None).history()]

@@ -83,6 +83,27 @@ def test_constraints_are_exact_and_fit_every_bound():
         assert have >= need, name
 
 
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_every_file_that_a_page_names_exists(page):
+    named = re.findall(
+        r"(?:`|\]\()((?:[\w.-]+/)*[\w-]+\.(?:py|md|json|png|toml|yml|ipynb))[`)]", (ROOT / page).read_text()
+    )
+    there = [f"/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("*.*")]
+    there += [
+        f"/{p.relative_to(ROOT).as_posix()}"
+        for d in ("ka_explore", "tests", "docs", "notebooks")
+        for p in (ROOT / d).rglob("*.*")
+    ]
+    made = {"student.json", "run.json", "common_space.png"}  # by a run, or by what the page shows
+    assert [
+        name
+        for name in named
+        if name not in made and not any(path.endswith(f"/{name.removeprefix('../')}") for path in there)
+    ] == []
+
+
 def test_every_command_in_readme_and_contributing_exists():
     commands = next(action for action in make_parser()._actions if action.choices and "run" in action.choices).choices
     makefile = (ROOT / "Makefile").read_text()

@@ -59,6 +59,7 @@ if how == "error":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs os.fork")
 def test_a_script_that_ends_while_a_run_plays_ends_as_if_none_did(tmp_path):
     """Slow: a process that imports torch, and the end of six of its children."""
@@ -124,11 +125,18 @@ CELLS = {
     "a new run, held by nobody": "workbench(make_run()).play()",
     "a new run that plays": "bench = workbench(make_run())\nbench.play()\nbench",
 }
+QUICK = ("a new run, displayed", "a new run that plays")
 
 
 @pytest.mark.parametrize(
     ("cell", "cell_id"),
-    [*((cell, "this") for cell in CELLS), ("a new run, displayed", None), ("the same folder", None)],
+    [
+        ("a new run, displayed", "this"),
+        ("a new run that plays", "this"),
+        *(pytest.param(cell, "this", marks=pytest.mark.slow) for cell in CELLS if cell not in QUICK),
+        pytest.param("a new run, displayed", None, marks=pytest.mark.slow),
+        pytest.param("the same folder", None, marks=pytest.mark.slow),
+    ],
 )
 def test_a_cell_that_is_run_again_leaves_one_workbench(shell, make_run, cell, cell_id):
     """Threads, widgets and runs; `Out` keeps all that was displayed."""
