@@ -37,7 +37,7 @@ class Placing:
         if self.tried is None:
             self.tried = given
             try:
-                for _ in range(2):  # ticks and their names follow the size
+                for _ in range(3):  # ticks and their names follow the size
                     self.tried = self.smaller(ax, self.tried)
                 return self.tried
             finally:
