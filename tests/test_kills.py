@@ -1,6 +1,8 @@
 """Killed at any moment, a run or a fork is there whole or not at all, and can be made again in its place."""
 
+import functools
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,22 @@ def make(problem: Problem, folder: Path) -> Run:
 
 def fork(run: Run, folder: Path) -> Run:
     return run.fork("fork", at=2, folder=folder, learning_rate=0.1)
+
+
+def in_a_process_of_its_own(test: Callable[..., None]) -> Callable[..., None]:
+    """The test, in a new process: a child of one whose threads have computed may wait for them for ever."""
+
+    @functools.wraps(test)
+    def alone(problem: Problem, tmp_path: Path) -> None:
+        if os.environ.get("KA_EXPLORE_ALONE"):
+            test(problem, tmp_path)
+            return
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"{__file__}::{test.__name__}"]
+        about = {**os.environ, "KA_EXPLORE_ALONE": "1", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=about, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout
+
+    return alone
 
 
 def changes_something(event: str, told: tuple[Any, ...], below: Path) -> bool:
@@ -73,6 +91,7 @@ def whole(folder: Path, problem: Problem) -> Run:
 
 
 @pytest.mark.slow
+@in_a_process_of_its_own
 def test_a_run_killed_at_any_moment_of_its_making_and_first_steps(problem, tmp_path):
     expected = [row["loss"] for row in make(problem, tmp_path / "expected").advance(None).history()]
     moment, not_made = 0, 0
@@ -93,6 +112,7 @@ def test_a_run_killed_at_any_moment_of_its_making_and_first_steps(problem, tmp_p
 
 
 @pytest.mark.slow
+@in_a_process_of_its_own
 def test_a_fork_killed_at_any_moment_of_its_making(problem, tmp_path):
     run = make(problem, tmp_path / "run").advance(None)
     expected = [row["loss"] for row in fork(run, tmp_path / "expected").advance(None).history()]
