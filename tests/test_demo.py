@@ -2,9 +2,10 @@
 
 import pytest
 
-from ka_explore import InputError
+from ka_explore import InputError, Run
 from ka_explore.benchmark import demo as demonstration
-from ka_explore.benchmark.trial import DEFAULT, trial
+from ka_explore.benchmark.trial import DEFAULT, Candidate, trial
+from ka_explore.report import demo_figure
 
 
 @pytest.fixture
@@ -40,3 +41,13 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(InputError, match="other things"):
         demonstration.demo(tmp_path)
+
+
+def test_every_term_lies_within_its_picture(tmp_path):
+    short = [Candidate(c.label, c.method, c.form, {"steps": 6, "batch_size": 8}) for c in DEFAULT[:2]]
+    result = trial("digits", candidates=short, seeds=(0,), folder=tmp_path, snapshot_every=3)
+    figure = demo_figure(Run.open(tmp_path / "common-feature-learning-0"), result)
+    (terms,) = (ax for ax in figure.axes if ax.get_title() == "the three terms")
+    low, high = terms.get_ylim()
+    assert len(terms.lines) == 3
+    assert all(low <= value <= high for line in terms.lines for value in line.get_ydata())

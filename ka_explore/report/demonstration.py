@@ -36,7 +36,8 @@ def demo_figure(run: "Run", result: "Trial") -> Figure:
     for row, term in enumerate(("soft", "mmd", "reconstruction")):
         draw_history({term: rows}, term, terms)
         terms.lines[-1].set(color=(STUDENT, "#0072B2", "#D55E00")[row], linestyle=("-", "--", ":")[row], label=term)
-    terms.set(title="the three terms", ylabel="value (soft in nats)")
+    terms.set(title="the three terms", ylabel="value (soft in nats)", yscale="log")
+    terms.autoscale()  # the limits are the last term's
     terms.legend(fontsize=8)
     draw_within(result, within)
     draw_joint(result, joint)
