@@ -106,6 +106,14 @@ def batch_normed(problem: Problem, how: str) -> Case:
     return Case(with_teacher(problem, 0, module=module), steps=60)
 
 
+def within(problem: Problem, place: int, wrap: Callable[[Any], nn.Module]) -> Problem:
+    """The problem with one teacher's net as ``net`` within another module."""
+    old = problem.teachers[place]
+    layers = [f"net.{name}" for name in old.layers if name not in old.blocks]
+    blocks = [f"net.{name}" for name in old.blocks]
+    return with_teacher(problem, place, module=wrap(copy.deepcopy(old.module)), layers=layers, blocks=blocks)
+
+
 class Noisy(nn.Module):
     """A net with dropout on its head's input that stays on in eval mode."""
 
@@ -121,13 +129,7 @@ class Noisy(nn.Module):
 
 def noisy(problem: Problem, share: float) -> Case:
     """Dropout stays on in the first teacher."""
-    old = problem.teachers[0]
-    module = Noisy(copy.deepcopy(old.module), share)
-    named = {
-        "layers": [f"net.{n}" for n in old.layers if n not in old.blocks],
-        "blocks": [f"net.{n}" for n in old.blocks],
-    }
-    return Case(with_teacher(problem, 0, module=module, **named), steps=60)
+    return Case(within(problem, 0, lambda net: Noisy(net, share)), steps=60)
 
 
 def untrained(problem: Problem, how: str) -> Case:
@@ -233,13 +235,7 @@ def dead_student(problem: Problem, share: float) -> Case:
 
 def dead_teacher(problem: Problem, share: float) -> Case:
     """Many channels of the second teacher's feature are zero."""
-    old = problem.teachers[1]
-    module = Silenced(copy.deepcopy(old.module), share)
-    named = {
-        "layers": [f"net.{n}" for n in old.layers if n not in old.blocks],
-        "blocks": [f"net.{n}" for n in old.blocks],
-    }
-    return Case(with_teacher(problem, 1, module=module, **named), steps=100)
+    return Case(within(problem, 1, lambda net: Silenced(net, share)), steps=100)
 
 
 # Labels.
