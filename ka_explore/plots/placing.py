@@ -65,8 +65,8 @@ def edges_for(ax: Axes) -> Any:
     own, room = position_of(ax), figure.bbox.extents.copy()
     others = [other for other in figure.axes if other is not ax]
     texts = [text.get_window_extent().extents for text in (*figure.texts, *figure.legends)]
-    places = [position_of(other) for other in others]  # those that keep to their own room need not be asked for more
-    arounds = [
+    places = [position_of(other) for other in others]
+    arounds = [  # those that keep to their own room need not be asked for more
         p if isinstance(o.get_axes_locator(), Placing) else around_of(o) for o, p in zip(others, places, strict=True)
     ]
     for place, around in zip([*places, *texts], [*arounds, *texts], strict=True):
