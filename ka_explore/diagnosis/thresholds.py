@@ -3,7 +3,7 @@
 Every value is a share or a ratio, so that it holds for nets and images of any size. A reason names both sides: what
 runs without a fault show ("healthy": all methods on all toy problems, several seeds) and what a strong fault shows;
 the threshold stands well between. Where a healthy run may come close, the check asks for a second sign, which the
-reason names. Ranges are rounded; ``tests/diagnosis/healthy.py`` and ``faults.py`` print the numbers.
+reason names. Ranges are rounded; ``make faults`` tries them.
 """
 
 import operator
