@@ -38,8 +38,9 @@ def in_a_process_of_its_own(test: Callable[..., None]) -> Callable[..., None]:
             return
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"{__file__}::{test.__name__}"]
         about = {**os.environ, "KA_EXPLORE_ALONE": "1", "OMP_NUM_THREADS": "1"}
+        about.pop("PYTEST_ADDOPTS", None)  # such as a file for results, which is the other process's
         done = subprocess.run(command, env=about, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stdout
+        assert done.returncode == 0, done.stdout + done.stderr
 
     return alone
 
