@@ -33,6 +33,7 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
         answers.says_nothing,
         layers.layers,
         labels.labels_permuted,
+        labels.wrong_answers,
         labels.teachers_disagree,
         answers.overconfident,
         answers.same_teacher_twice,
@@ -59,6 +60,7 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
 NOTHING = {
     "augment_hides": "the pool augments nothing.",
     "labels_permuted": "too few labelled images of any teacher's own classes.",
+    "wrong_answers": "too few labelled images of any teacher's own classes.",
     "teachers_disagree": "no two teachers share labels.",
     "same_teacher_twice": "no two teachers have the same labels.",
     "dominating_teacher": "the stages seen do not say what each teacher adds to a term.",
@@ -68,7 +70,7 @@ LEARNED = ("rate_too_low", "stopped_early", "student_too_small", "student_behind
 SPACE = ("collapsed", "not_reconstructable", "inert_term", "mmd_saturated")
 PULL = ("dominating_term", "dominating_teacher")
 ANSWERS = ("overconfident", "underconfident", "starved_teacher", "teachers_disagree", "whose_image")
-OF_A_TEACHER = ("says_nothing", "wrong_layer", "too_early_layer", "labels_permuted", "dead_channels")
+OF_A_TEACHER = ("says_nothing", "wrong_layer", "too_early_layer", "labels_permuted", "wrong_answers", "dead_channels")
 
 # What a finding explains, if it stands deeper: these are then its consequences.
 EXPLAINS: Mapping[str, Sequence[str]] = {
@@ -82,8 +84,9 @@ EXPLAINS: Mapping[str, Sequence[str]] = {
     "few_distinct_images": ("wrong_preprocessing", *OF_A_TEACHER, *ANSWERS, *SPACE, *PULL, *LEARNED, "foreign_pool"),
     "student_not_moving": (*SPACE, *PULL, *LEARNED, "dead_channels"),
     "not_finite": ("rate_too_high", "dead_channels", *SPACE, *PULL, *LEARNED),
-    "labels_permuted": ("teachers_disagree",),
-    "says_nothing": ("wrong_layer", "too_early_layer", *ANSWERS, *SPACE, *PULL, *LEARNED),
+    "labels_permuted": ("wrong_answers", "teachers_disagree"),
+    "wrong_answers": (*ANSWERS, *SPACE, *PULL, *LEARNED),
+    "says_nothing": ("wrong_answers", "wrong_layer", "too_early_layer", *ANSWERS, *SPACE, *PULL, *LEARNED),
     "rate_too_high": ("dead_channels", "not_finite", *SPACE, *PULL, *LEARNED),
     "wrong_layer": ("dead_channels", *SPACE, *PULL, *LEARNED),
     "too_early_layer": (*SPACE, *PULL),

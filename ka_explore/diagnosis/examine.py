@@ -18,9 +18,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ka_explore.diagnosis.feeding import OFF
 from ka_explore.diagnosis.numbers import distinct, information
-from ka_explore.diagnosis.ways import Images, Ways, alternatives, cut_off, turned
-from ka_explore.diagnosis.weights import OFF, drawn
+from ka_explore.diagnosis.ways import Images, Ways, alternatives, cut_off, levels, turned
+from ka_explore.diagnosis.weights import drawn
 from ka_explore.probes.logits import logsumexp, softmax
 from ka_explore.probes.samples import centred
 from ka_explore.probes.spectrum import dead_share, rank
@@ -40,6 +41,7 @@ LAYERS = 48  # layers of a net that are looked at besides the named ones, so tha
 SMALL = 2_000_000  # nets with fewer parameters run fastest on one thread
 ALONE = 8  # images that are asked one by one
 
+USUAL_EPS = 1e-5  # of batch norms
 CHANNELS = 16  # of a norm, below which weights of 1 and biases of 0 tell nothing
 
 Numbers = dict[str, Any]
@@ -53,7 +55,8 @@ def examine(problem: Problem, *, images: int = IMAGES) -> Numbers:
         ``images``, ``shape`` (of the pool's images), ``distinct`` (how many of them differ) and, by name in
         ``teachers``:
 
-        ``fed``: mean, standard deviation, least, largest value and shape of what the net is given;
+        ``fed``: mean, standard deviation, least, largest value and shape of what the net is given, and how many
+        different values, relative to the images, see `ways.levels`;
         ``given`` and ``alternatives`` (by what was done to what the net is given): see `measure`; ``turned``: the same
         of fewer images, turned over and moved, and ``as given``; ``cut``: see `ways.cut_off`;
         ``augmented``: the same of images as the pool augments them, where it does;
@@ -110,6 +113,7 @@ def examine_teacher(
             "low": float(inputs.min()),
             "high": float(inputs.max()),
             "shape": list(inputs.shape[1:]),
+            "levels": levels(inputs) / levels(images),
         },
         "training": [name or "the net" for name, part in teacher.module.named_modules() if part.training],
         "given": measure(teacher, inputs[:ASKED], truth),
@@ -210,10 +214,11 @@ def moments_of(norm: _BatchNorm, seen: Moments) -> tuple[np.ndarray, ...]:
     count, total, squares = seen
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    mean = total / count
-    variance = (squares / count - mean.square()).clamp_min(0) + norm.eps
-    kept = (norm.running_mean.double(), norm.running_var.double() + norm.eps)
-    return tuple(values.cpu().numpy() for values in (mean, variance, *kept))
+    mean, kept = total / count, norm.running_var.double()
+    least = min(norm.eps, max(USUAL_EPS, 1e-3 * float(kept.median())))  # an eps above what it is for would hide all
+    variance = (squares / count - mean.square()).clamp_min(0) + least
+    values = (mean, variance, norm.running_mean.double(), kept + least)
+    return tuple(value.cpu().numpy() for value in values)
 
 
 def divergence(moments: tuple[np.ndarray, ...]) -> np.ndarray:

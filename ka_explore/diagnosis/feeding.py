@@ -23,8 +23,12 @@ TURNS: Mapping[str, tuple[str, tuple[Any, ...]]] = {
 """Ways to turn images over: an operation of tensors and its arguments."""
 
 SIZES = ("half the size", "double the size", "the pool's own size")
+ALL_VALUES = "all values"  # how the names of what has the pool's own values begin
 MOVED = ("moved", "cut evenly")  # how the names of what moves images begin
+OFF = 0.05  # divergence from which a batch norm is not at home
+NEAR = 0.005  # below which differences are nobody's
 RELIEVES = 1.5  # times nearer to training from which a feeding is said to suit better
+MORE_TOLD = 2.0  # times as much told count in full; the rest says little where next to nothing was told
 LEAST_TOLD = (
     THRESHOLDS["says_nothing"].note or 0.0
 )  # by the best of other feedings: a net that tells less has another fault
@@ -52,8 +56,11 @@ class Sign:
 
 def wrong_preprocessing(evidence: Evidence) -> Iterator[Finding]:
     """Whether a teacher gets images as it was trained on them: its batch norms and its answers under other feeding."""
-    for name, seen in evidence.examined().items():
+    examined = evidence.examined()
+    for name, seen in examined.items():
         signs = signs_of(seen)
+        if number(seen["given"]["first"]) >= OFF:  # else it begins within the net, see `weights.mixed_weights`
+            signs.append(Sign("feeding_alone", beside(name, examined), ""))
         sure = [sign for sign in signs if sign.sure]
         # a size is named rather than what else changes with it
         first = next((s for s in sure if s.threshold == "feeding_size"), None)
@@ -65,10 +72,27 @@ def wrong_preprocessing(evidence: Evidence) -> Iterator[Finding]:
 def signs_of(seen: Examined) -> list[Sign]:
     """All signs of wrong feeding that there are of a teacher, the most telling first."""
     given, turned = seen["given"], seen.get("turned", {})
-    found = [cut_unevenly(seen), norms_off(seen), size_off(seen), labels_off(given, seen["alternatives"])]
+    found = [cut_unevenly(seen), values_lost(seen), norms_off(seen), size_off(seen)]
+    found.append(labels_off(given, seen["alternatives"]))
     if "as given" in turned:
         found += [turned_off(turned), labels_off(turned["as given"], turned)]
     return [sign for sign in (*found, answers_off(seen)) if sign]
+
+
+def beside(name: str, examined: Mapping[str, Examined]) -> float:
+    """How many times farther a teacher's batch norms are from training than those of the teachers beside it.
+
+    0 where there is no other with batch norms, or where labels are known and it is right as often as the others: then
+    it is only from farther away.
+    """
+    given = {teacher: seen["given"] for teacher, seen in examined.items() if seen["given"]["mismatch"] is not None}
+    others = [seen for teacher, seen in given.items() if teacher != name]
+    if name not in given or not others:
+        return 0.0
+    mine, best = given[name], max((number(seen["right"]) for seen in others if seen["right"] is not None), default=1.0)
+    if mine["right"] is not None and THRESHOLDS["wrong_answers"].grade(mine["right"] / max(best, 1e-9)) == "fine":
+        return 0.0
+    return float(mine["mismatch"] / max(np.median([seen["mismatch"] for seen in others]), NEAR))
 
 
 def cut_unevenly(seen: Examined) -> Sign | None:
@@ -84,6 +108,15 @@ def cut_unevenly(seen: Examined) -> Sign | None:
         or THRESHOLDS["wrong_preprocessing"].grade(number(seen["given"]["mismatch"])) != "fine"
     )
     return Sign("feeding_cut", uneven, best if gains.get(best, 0.0) > 1 else "", "warning" if minds else "note")
+
+
+def values_lost(seen: Examined) -> Sign | None:
+    """Values were cut off or rounded before they reach the net; for sure where all of the pool's suit it better."""
+    given, others, left = seen["given"], seen["alternatives"], number(seen["fed"].get("levels", 1.0))
+    gains = {name: suits(given, way) for name, way in others.items() if name.startswith(ALL_VALUES)}
+    best = max(gains, key=lambda k: gains[k], default="")
+    sure = gains.get(best, 0.0) >= RELIEVES
+    return Sign("feeding_values", left, best if sure else "", "warning" if sure else "note") if left < 1 else None
 
 
 def suits(given: Examined, other: Examined) -> float:
@@ -111,11 +144,15 @@ def norms_off(seen: Examined) -> Sign | None:
     known = {k: number(a["mismatch"]) for k, a in others.items() if a["mismatch"] is not None}
     best = min(known, key=lambda k: known[k], default="")
     relief = value / max(known.get(best, np.inf), 1e-9)
+    nearer = relief >= RELIEVES
+    if best and number(others[best]["information"]) > LEAST_TOLD:  # answers that tell more prove it, too
+        more = number(others[best]["information"]) / max(number(given["information"]), 1e-3)
+        relief *= min(max(more, 1.0), MORE_TOLD)
     told = max(number(a["information"]) for a in [given, *others.values()])
     sure = relief >= THRESHOLDS["feeding_relief"].warning or value >= THRESHOLDS["feeding_unlike"].warning
     # a net that says nothing however it is fed has another fault
     sure = sure and told >= 2 * THRESHOLDS["says_nothing"].warning
-    return Sign("wrong_preprocessing", value, best if relief >= RELIEVES else "", "warning" if sure else "note")
+    return Sign("wrong_preprocessing", value, best if nearer else "", "warning" if sure else "note")
 
 
 def size_off(seen: Examined) -> Sign | None:

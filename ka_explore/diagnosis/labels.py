@@ -1,4 +1,4 @@
-"""Whether a teacher's labels mean what they are called, the same as another's, and something that the pool shows."""
+"""Whether a teacher's labels mean what they are called, the same as another's, and are right of what the pool shows."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +12,7 @@ from ka_explore.diagnosis.numbers import finite_rows
 from ka_explore.probes.logits import softmax
 from ka_explore.probes.results import Matrix
 
+ENOUGH = 20  # of its own images, below which a share of right answers says little
 SURE = 0.8  # probability from which a teacher is sure of its answer
 
 
@@ -44,6 +45,24 @@ def labels_permuted(evidence: Evidence) -> Iterator[Finding]:
             renamed=renamed,
             result=Matrix(table, names, names, title=f"{name}: images by true label (row) and answer (column)"),
         )
+
+
+def wrong_answers(evidence: Evidence) -> Iterator[Finding]:
+    """Whether a teacher is as often right on its own images as the others, or alone, as it is sure; for marking."""
+    right: dict[str, float] = {}
+    sure: dict[str, float] = {}
+    for name in evidence.teachers:
+        known, truth = list(evidence.last.knows[name]), evidence.truth(name)
+        own = np.isin(truth, known)
+        if own.sum() >= ENOUGH and len(known) > 1:
+            logits = evidence.logits(name)[own]
+            right[name] = float((np.array(known)[logits.argmax(axis=1)] == truth[own]).mean())
+            sure[name] = float(softmax(logits).max(axis=1).mean())
+    for name, share in right.items():
+        mates = [right[mate] for mate in evidence.mates(name) if mate in right]
+        expected = max(mates, default=sure[name])
+        numbers = {"right": share, "the best other, or how sure it is itself": expected}
+        yield judged("wrong_answers", share / max(expected, 1e-9), name, numbers, right=share, expected=expected)
 
 
 def counted(rows: np.ndarray, columns: np.ndarray, size: int) -> np.ndarray:

@@ -62,8 +62,13 @@ feeding_told ≥ 1.5 2.0: for nets without batch norm: times as much told under 
     logits: healthy at most 1.2; and a tenth of log K more in fact
 feeding_turned ≥ 1.5 1.8: times nearer to training, times more told, if images are turned over or moved: healthy 0.2 to
     1.4, also where upside down is as good (0, 1 and 2); transposed 2 to 300; upside down, by 180° 1.5 to 14
+feeding_alone ≥ 6.0 8.0: times farther from training than the other teachers, where its first batch norm is not at home:
+    healthy at most 4; squashed, zoomed in or noisy images 12 to 100
 feeding_cut ≥ - 0.1: share of the images cut off more at one side than at the other: whole images and centre crops 0. A
     warning needs batch norms far from training, or answers that tell more of images moved back
+feeding_values ≤ 0.9 0.6: different values that reach the net, relative to those of the images: any normalisation,
+    resizing or cut 1; cut off after normalising 0.3, two levels 0.01 to 0.1. A warning needs that all
+    values suit better
 # Whether its weights are its own.
 weights_not_loaded ≥ - 1: parts that look as if just made: healthy 0. Small or normally distributed layers count only
     where something else is off, as one healthy net in ten has one of these by chance
@@ -71,6 +76,10 @@ mixed_order ≥ 3.0 4.0: times nearer to training, the first batch norm off come
     healthy and wrongly fed 1 to 2.7; channels shuffled 4 to 400. Where another feeding suits better it takes 20
 mixed_jump ≥ - 20.0: times farther from training than all batch norms before it, and 0.25 at least: healthy at most 14
     (and then 0.14); a block drawn anew 45 to 100, channels shuffled 20 to 130. Cut images reach 50: they are named
+mixed_alone ≥ 6.0 8.0: the same where the first batch norm is at home: weights of four bits, padding at one side only 16
+    to 30
+mixed_anyhow ≥ - 0.15: divergence that no feeding takes away, where none makes it tell anything and another teacher is
+    fine: healthy 0, as it tells something; weights of three levels 0.2 to 0.4
 augment_hides ≤ 0.7 0.4: told of augmented images relative to the images as they are: brighter, a little noisy, moved a
     pixel of 28 0.85 to 1; moved a pixel of 8, where four in ten are then told wrong, 0.45; hidden under noise 0 to 0.35
 # Whether it speaks for itself.
@@ -90,6 +99,8 @@ normalised_answers ≤ - 5e-3: distance of the worst image's log Σ exp from 0, 
     softmax and softmax up to 1e-6, in half precision 1e-3
 labels_permuted ≥ 0.08 0.15: right answers gained by renaming: healthy 0 (a label must lose most of its images to
     another); two of five labels changed 0.3, two of ten 0.15
+wrong_answers ≤ 0.85 0.7: share of its own images told right, relative to the best other teacher of the task, or how
+    sure it is where there is none: healthy 0.8 to 1
 teachers_disagree ≥ 0.5 0.7: different answers where both are sure: healthy 0.1 to 0.55, where each has its own kind of
     images; labels permuted 0.9 to 1
 teachers_renamed ≥ 0.1 0.13: agreement of two teachers gained by renaming the labels of one: healthy at most 0.07, as

@@ -15,6 +15,7 @@ from ka_explore.problem.preprocess import Preprocess
 from ka_explore.problem.teachers import Teacher
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SHARPER = 2.0  # how much of what smoothing takes away is added
 BANDS = 32  # of rows, and of columns, each of which is looked for in what the net is given
 
 Images = Float[Tensor, "image channel height width"]
@@ -32,6 +33,7 @@ def alternatives(teacher: Teacher, images: Images, inputs: Float[Tensor, "image 
         size = (max(round(height), 1), max(round(width), 1))
         return functional.interpolate(what, size, mode="bilinear", antialias=True, align_corners=False)
 
+    smooth = functional.avg_pool2d(functional.pad(inputs, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     height, width = inputs.shape[2:]
     ways: Ways = {
         "standardised": lambda: standard,
@@ -42,6 +44,8 @@ def alternatives(teacher: Teacher, images: Images, inputs: Float[Tensor, "image 
         "offset removed": lambda: inputs - mean,
         "brought to 0 to 1": lambda: (inputs - low) / (high - low).clamp_min(1e-6),
         "brought to -1 to 1": lambda: (inputs - low) / (high - low).clamp_min(1e-6) * 2 - 1,
+        "smoothed": lambda: smooth,
+        "sharpened": lambda: inputs + SHARPER * (inputs - smooth),
         "half the size": lambda: sized(inputs, height / 2, width / 2),
         "double the size": lambda: sized(inputs, 2 * height, 2 * width),
     }
@@ -51,6 +55,11 @@ def alternatives(teacher: Teacher, images: Images, inputs: Float[Tensor, "image 
         if isinstance(own, Preprocess):
             unsized = dataclasses.replace(own, size=None, shorter_side=None, crop=None)
         ways["the pool's own size"] = lambda: unsized(images) if unsized else sized(inputs, *images.shape[2:])
+    if levels(inputs) < levels(images) and images.shape[1] in (1, inputs.shape[1]):
+        full = sized(images.expand(-1, inputs.shape[1], -1, -1), height, width)
+        full = (full - full.mean(dim=(0, 2, 3), keepdim=True)) / full.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
+        ways["all values of the pool's images"] = lambda: full * std + mean
+        ways["all values of the pool's images, standardised"] = lambda: full
     if inputs.shape[1] == 3:
         ways["channels in the other order"] = lambda: inputs.flip(1)
         ways["channels in the other order and standardised"] = lambda: standard.flip(1)
@@ -79,6 +88,11 @@ def turned(teacher: Teacher, images: Images, cut: dict[str, float]) -> Ways:
         moves |= {"cut evenly": (round(off[0] / 2), round(off[1] / 2)), "moved back into view": (off[0], off[1])}
     changes = {"as given": ("clone", ()), **TURNS, **{name: ("roll", (move, (2, 3))) for name, move in moves.items()}}
     return {name: partial(given, operation, *arguments) for name, (operation, arguments) in changes.items()}
+
+
+def levels(images: Tensor) -> int:
+    """How many different values images have, at most 256: fewer than before where values were cut off or rounded."""
+    return min(len(images.unique()), 256)
 
 
 def cut_off(prepare: Callable[[Tensor], Tensor] | None, images: Images) -> dict[str, float]:

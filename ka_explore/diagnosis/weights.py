@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ka_explore.diagnosis.evidence import Evidence, Examined, judged
-from ka_explore.diagnosis.feeding import signs_of
+from ka_explore.diagnosis.feeding import OFF, beside, signs_of
 from ka_explore.diagnosis.findings import Finding
 from ka_explore.diagnosis.numbers import number
 from ka_explore.diagnosis.thresholds import THRESHOLDS
@@ -21,7 +21,7 @@ MANY = 1000  # for other starts, as a trained layer may look like one of them by
 SORTED = 20_000  # of a larger layer so many are held against a distribution
 CHANCE = 1.95  # distance of a sample from its own distribution that one in a thousand exceeds (Kolmogorov, Smirnov)
 
-OFF = 0.05  # divergence from which a batch norm is not at home
+SIGNS_OF_LIFE = {"says_nothing": "information", "wrong_preprocessing": "mismatch"}  # thresholds and what they judge
 FAR = 0.25  # the same for one after others that are: foreign images, too, bring late layers to half of that
 SORTED_OUT = 20  # times nearer in another order: channels were shuffled, however the images are fed
 HOME = 0.01  # divergence below which small samples are not told apart
@@ -60,8 +60,13 @@ def fed_better(seen: Examined) -> bool:
 
 
 def mixed_weights(evidence: Evidence) -> Iterator[Finding]:
-    """Whether a batch norm gets what it never got in training although those before it do, or channels reordered."""
-    for name, seen in evidence.examined().items():
+    """Whether a batch norm gets what it never got in training although those before it do, or channels reordered.
+
+    Or whether they are far, though the first is not, though others' are not, however it is fed.
+    """
+    examined = evidence.examined()
+    fine = {name for name, seen in examined.items() if is_fine(seen)}
+    for name, seen in examined.items():
         norms: Norms = seen.get("norms", ())
         if not norms:
             continue
@@ -73,7 +78,11 @@ def mixed_weights(evidence: Evidence) -> Iterator[Finding]:
             unit="divergence from training",
             title=f"{name}: how far its batch norms are from training, in the order in which they run",
         )
-        for key, (place, value) in (("mixed_order", order), ("mixed_jump", leap)):
+        lost = (0, anyhow(seen) if fine - {name} else 0.0)
+        within = norms[0]["divergence"] < OFF and not fed_better(seen)  # it begins within the net
+        alone = (leap[0], beside(name, examined) if within else 0.0)
+        signs = {"mixed_order": order, "mixed_jump": leap, "mixed_anyhow": lost, "mixed_alone": alone}
+        for key, (place, value) in signs.items():
             here, before = norms[place], [norm["divergence"] for norm in norms[:place]]
             numbers = {"layer": here["name"], "its divergence from training": here["divergence"]}
             numbers |= {"the largest before it": max(before)} if before else {}
@@ -87,6 +96,20 @@ def mixed_weights(evidence: Evidence) -> Iterator[Finding]:
                 layer=here["name"],
                 before=", though all before it is" if place else "",
             )
+
+
+def is_fine(seen: Examined) -> bool:
+    """Whether a teacher's answers tell something and its batch norms, if it has any, are at home."""
+    off = (THRESHOLDS[key].grade(number(seen["given"][value])) for key, value in SIGNS_OF_LIFE.items())
+    return all(grade == "fine" for grade in off)
+
+
+def anyhow(seen: Examined) -> float:
+    """How far batch norms are under the feeding that brings them nearest, where none makes a teacher tell anything."""
+    given, others = seen["given"], (*seen["alternatives"].values(), *seen.get("turned", {}).values())
+    near = [given, *(way for way in others if number(way["mismatch"]) <= number(given["mismatch"]))]
+    told = max(number(way["information"]) for way in near)
+    return min(number(way["mismatch"]) for way in near) if told < 2 * THRESHOLDS["says_nothing"].warning else 0.0
 
 
 def jump(norms: Norms) -> tuple[int, float]:

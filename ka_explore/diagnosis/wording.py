@@ -63,6 +63,11 @@ feeding_size 9 wrong_preprocessing
 feeding_turned 9 wrong_preprocessing
     title: Teacher {subject!r} is fed images that are turned over or moved{better}.
     measure: times nearer to training, times more told, under another feeding
+feeding_values 9 wrong_preprocessing
+    title: Teacher {subject!r} is fed images of which values were cut off or rounded{better}.
+    measure: different values relative to those of the pool's images
+feeding_alone 9 wrong_preprocessing
+    measure: times farther from training than the other teachers
 feeding_cut 9 wrong_preprocessing
     title: Teacher {subject!r} is fed images of which a part is cut off: {unseen} never reaches it.
     measure: cut off more at one side than at the other (share)
@@ -85,6 +90,16 @@ mixed_order 9.1 mixed_weights
     code: print(module.load_state_dict(weights, strict=True))
 mixed_jump 9.1 mixed_weights
     measure: times farther from training than all batch norms before
+mixed_alone 9.05 mixed_weights
+    title: Teacher {subject!r} computes otherwise than it did in training, though the first layers get what they know.
+    measure: times farther from training than the other teachers
+mixed_anyhow 9.1 mixed_weights
+    title: Teacher {subject!r} computes otherwise than it did in training, and says nothing, however it is fed.
+    measure: divergence of its batch norms' inputs from training under the feeding that suits best
+    why: Weights that were rounded, scaled or converted wrongly, or an operation that a port does otherwise, make noise
+        of what comes after them.
+    attempt: Compare the outputs of {subject!r} on one image, layer by layer, with those of the net it was made from.
+    code: print(module.load_state_dict(weights, strict=True))  # the weights as they were trained
 labels_permuted 8
     title: The label columns of teacher {subject!r} are permuted: what it calls {moved}.
     measure: right answers gained by renaming
@@ -116,6 +131,13 @@ says_nothing 7
     why: There is nothing to learn from it, and its columns only dilute the others' answers.
     attempt: Check that the weights of {subject!r} were loaded, and what it is fed.
     code: missing = module.load_state_dict(weights, strict=True)
+wrong_answers 6.9
+    title: Teacher {subject!r} is right on {right:.0%} of its own images, where {expected:.0%} are to be expected.
+    measure: right answers on its own images, relative to what is to be expected
+    why: The student learns its mistakes faithfully. Images unlike those of its training, weights that are not as they
+        were trained, or simply a poor teacher: no number here tells which.
+    attempt: Ask {subject!r} about images that it was trained on; if it is right there, compare what it is fed here.
+    code: print(problem.teacher({subject!r})(images).logits.argmax(dim=1))  # of its own training images
 rate_too_high 6.8
     title: The learning rate is too high: in stage {stage!r} the loss leapt to {leap:.3g} times its start.
     measure: largest loss relative to the stage's first

@@ -177,6 +177,14 @@ def permuted(evidence):
     return with_arrays(evidence, logits__teacher_0=np.roll(evidence.logits("teacher 0"), 1, axis=1))
 
 
+def scattered(evidence):
+    """Two of three of the first teacher's images are told wrong, each label's as either of the others."""
+    logits = evidence.logits("teacher 0").copy()
+    for by in (1, 2):
+        logits[by::3] = np.roll(logits[by::3], by, axis=1)
+    return with_arrays(evidence, logits__teacher_0=logits)
+
+
 def slow(i):
     return 2.3 - 1e-4 * i
 
@@ -193,6 +201,7 @@ BAD = {
     "wrong_layer": lambda e: with_teacher(e, layers={"first": layer(), "last": layer(**{"is": "logits"})}),
     "too_early_layer": lambda e: with_teacher(e, feature_layer="first"),
     "labels_permuted": permuted,
+    "wrong_answers": scattered,
     "overconfident": lambda e: with_arrays(e, logits__teacher_0=10 * e.logits("teacher 0")),
     "underconfident": lambda e: with_arrays(e, logits__teacher_0=0.03 * e.logits("teacher 0")),
     "foreign_pool": lambda e: dataclasses.replace(
@@ -276,6 +285,58 @@ def test_images_turned_over_moved_or_cut_are_wrong_feeding():
     assert minds[0].grade == "warning"
     assert [f.grade for f in judge(with_teacher(good, cut=cut))] == ["note"]  # as it was trained, for all that is known
     assert judge(with_teacher(good, cut={**cut, "bottom": 0.25})).found == ()  # centre crops are usual
+
+
+def test_values_that_are_lost_on_the_way_are_wrong_feeding_where_all_of_them_suit_better():
+    good = healthy()
+    fed = {**good.examination["teachers"]["teacher 0"]["fed"], "levels": 0.3}
+    all_values = "all values of the pool's images"
+    better = {all_values: measured(mismatch=0.004)}
+    findings = judge(with_teacher(good, fed=fed, alternatives=better))
+    assert [(f.name, f.grade) for f in findings] == [("wrong_preprocessing", "warning")]
+    assert f"cut off or rounded; {all_values} suits it better" in findings[0].title
+    # a net that was trained on such images minds all values
+    assert [f.grade for f in judge(with_teacher(good, fed=fed, alternatives={all_values: measured()}))] == ["note"]
+    assert judge(with_teacher(good, fed={**fed, "levels": 1.0}, alternatives=better)).found == ()
+
+
+def test_a_teacher_that_says_nothing_however_it_is_fed_computes_otherwise_unless_all_do():
+    mute = {"given": measured(mismatch=0.4, information=0.001, spread=0.02), "alternatives": {
+        "standardised": measured(mismatch=0.35, information=0.01), "times 255": measured(mismatch=50, information=0.4),
+    }}  # fmt: skip
+    broken = with_teacher(healthy(), norms=norms(0.1, 0.3, 0.5), **mute)
+    findings = judge(broken)
+    assert findings.names[0] == "mixed_weights"
+    assert "however it is fed" in findings[0].title
+    assert findings[0].value == 0.35  # what is nearest to training; what is farther proves nothing, whatever it tells
+    told = {**mute["alternatives"], "inverted": measured(mismatch=0.3, information=0.1)}
+    assert "mixed_weights" not in judge(with_teacher(broken, alternatives=told)).names
+    teachers = broken.examination["teachers"]
+    both = {**broken.examination, "teachers": dict.fromkeys(teachers, teachers["teacher 0"])}
+    assert "mixed_weights" not in judge(dataclasses.replace(broken, examination=both)).names  # it is the pool
+
+
+def test_a_teacher_much_farther_from_training_than_the_others_is_told_by_where_it_begins():
+    off = measured(mismatch=0.1, first=0.08, right=0.5)
+    findings = judge(with_teacher(healthy(), given=off, norms=norms(0.08, 0.1, 0.12)))
+    assert [(f.name, f.grade) for f in findings] == [("wrong_preprocessing", "warning")]
+    assert findings[0].value == pytest.approx(10)
+    within = judge(with_teacher(healthy(), given={**off, "first": 0.001}, norms=norms(0.001, 0.1, 0.2)))
+    assert [(f.name, f.grade) for f in within] == [("mixed_weights", "warning")]
+    assert (
+        judge(with_teacher(healthy(), given={**off, "right": 0.85})).found == ()
+    )  # from farther away, and none the worse
+    assert (
+        judge(with_teacher(healthy(), given={**off, "right": None}))[0].name == "wrong_preprocessing"
+    )  # without labels
+
+
+def test_a_better_feeding_is_proved_by_batch_norms_and_by_answers_together():
+    off = measured(mismatch=0.22, information=0.3)
+    nearer = {"sharpened": measured(mismatch=0.1, information=0.5)}
+    assert [f.grade for f in judge(with_teacher(healthy(), given=off, alternatives=nearer))] == ["warning"]
+    mute = {"sharpened": measured(mismatch=0.1, information=0.3)}
+    assert [f.grade for f in judge(with_teacher(healthy(), given=off, alternatives=mute))] == ["note"]
 
 
 def test_weights_are_told_from_feeding_by_where_it_begins():
