@@ -91,15 +91,16 @@ mixed_order 9.1 mixed_weights
 mixed_jump 9.1 mixed_weights
     measure: times farther from training than all batch norms before
 mixed_alone 9.05 mixed_weights
-    title: Teacher {subject!r} computes otherwise than it did in training, though the first layers get what they know.
+    title: Teacher {subject!r} computes otherwise than it did in training, though its first layers do not: by its
+        weights or its code, or because images are tilted or scrambled.
     measure: times farther from training than the other teachers
+    why: Weights of another kind, an operation that a port does otherwise, or images whose parts are not where they
+        were, make noise of what comes after, though every value is in its usual range.
+    attempt: Compare the outputs of {subject!r} on one image, layer by layer, with those of the net it was made from.
+    code: print(module.load_state_dict(weights, strict=True))  # the weights as they were trained
 mixed_anyhow 9.1 mixed_weights
     title: Teacher {subject!r} computes otherwise than it did in training, and says nothing, however it is fed.
     measure: divergence of its batch norms' inputs from training under the feeding that suits best
-    why: Weights that were rounded, scaled or converted wrongly, or an operation that a port does otherwise, make noise
-        of what comes after them.
-    attempt: Compare the outputs of {subject!r} on one image, layer by layer, with those of the net it was made from.
-    code: print(module.load_state_dict(weights, strict=True))  # the weights as they were trained
 labels_permuted 8
     title: The label columns of teacher {subject!r} are permuted: what it calls {moved}.
     measure: right answers gained by renaming

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import spoil
+import spoil_images
+import spoil_nets
 from spoil import Case
 
 from ka_explore import Diverged, Problem, Run, toy
@@ -60,6 +62,25 @@ class Fault:
 
 FED = ("wrong_preprocessing",)
 WEIGHTS = ("weights_not_loaded", "mixed_weights")
+IMAGES = {
+    "blurred": spoil_images.blurred,
+    "least to most": spoil_images.least_to_most,
+    "two levels": spoil_images.two_levels,
+    "whole numbers": spoil_images.whole_numbers,
+    "cut to one": spoil_images.cut_to_one,
+    "squashed": spoil_images.squashed,
+    "zoomed": spoil_images.zoomed,
+    "interlaced": spoil_images.interlaced,
+}
+MORE_PIXELS = {"bytes wrapped": spoil_images.wrapped, "grainy": spoil_images.grainy}  # weak on 8×8 digits
+NETS = {
+    "three levels": spoil_nets.three_levels,
+    "large eps": spoil_nets.large_eps,
+    "scale and shift swapped": spoil_nets.swapped,
+    "means lost": spoil_nets.means_lost,
+    "kernels transposed": spoil_nets.transposed,
+    "padded after": spoil_nets.padded_after,
+}
 FAULTS: Mapping[str, Fault] = {
     "activation lost in a port": Fault(
         (*FED, *WEIGHTS), {"0.5": None}, ("0.5",), ("digits", "mnist"), spoil.changed(spoil.leaky)
@@ -358,6 +379,26 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "whose image it is": Fault(
         ("whose_image", "overconfident"), {"3": 3.0, "30": 30.0}, ("30",), ("digits", "mnist"), spoil.moody
+    ),
+    "images prepared otherwise": Fault(
+        FED, IMAGES, tuple(name for name in IMAGES if name != "two levels"), ("digits", "mnist"), spoil_images.prepared
+    ),
+    "images of more pixels": Fault(
+        (*FED, "wrong_answers"), MORE_PIXELS, tuple(MORE_PIXELS), ("mnist",), spoil_images.prepared
+    ),
+    "images scrambled": Fault(
+        (*FED, *WEIGHTS, "wrong_answers"),
+        {"rows": spoil_images.halves_mixed},
+        ("rows",),
+        ("digits", "mnist"),
+        spoil_images.prepared,
+    ),
+    "net ported otherwise": Fault((*FED, *WEIGHTS), NETS, tuple(NETS), ("digits", "mnist"), spoil_nets.ported),
+    "weights of few bits": Fault(
+        (*FED, *WEIGHTS), {"7 levels": spoil_nets.few_bits}, ("7 levels",), ("mnist",), spoil_nets.ported
+    ),
+    "labels off by one": Fault(
+        ("labels_permuted",), {"one": None}, ("one",), ("digits", "mnist"), spoil_nets.off_by_one
     ),
     "teachers that do not compare": Fault(
         ("whose_image",), {"by nature": None}, ("by nature",), ("clothes",), spoil.as_it_is

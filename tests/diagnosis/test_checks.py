@@ -318,16 +318,17 @@ def test_a_teacher_that_says_nothing_however_it_is_fed_computes_otherwise_unless
 
 def test_a_teacher_much_farther_from_training_than_the_others_is_told_by_where_it_begins():
     off = measured(mismatch=0.1, first=0.08, right=0.5)
-    findings = judge(with_teacher(healthy(), given=off, norms=norms(0.08, 0.1, 0.12)))
+    seen = {"alternatives": {"standardised": off}}
+    findings = judge(with_teacher(healthy(), given=off, norms=norms(0.08, 0.1, 0.12), **seen))
     assert [(f.name, f.grade) for f in findings] == [("wrong_preprocessing", "warning")]
     assert findings[0].value == pytest.approx(10)
-    within = judge(with_teacher(healthy(), given={**off, "first": 0.001}, norms=norms(0.001, 0.1, 0.2)))
+    within = judge(with_teacher(healthy(), given={**off, "first": 0.001}, norms=norms(0.001, 0.1, 0.2), **seen))
     assert [(f.name, f.grade) for f in within] == [("mixed_weights", "warning")]
     assert (
-        judge(with_teacher(healthy(), given={**off, "right": 0.85})).found == ()
+        judge(with_teacher(healthy(), given={**off, "right": 0.85}, **seen)).found == ()
     )  # from farther away, and none the worse
     assert (
-        judge(with_teacher(healthy(), given={**off, "right": None}))[0].name == "wrong_preprocessing"
+        judge(with_teacher(healthy(), given={**off, "right": None}, **seen))[0].name == "wrong_preprocessing"
     )  # without labels
 
 

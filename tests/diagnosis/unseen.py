@@ -9,23 +9,16 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import spoil_images
+import spoil_nets as nets
 import torch
 from faults import FED, WEIGHTS, Fault
-from spoil import Case, changed, of_students, with_teacher
+from spoil import Case, changed, of_students, within
+from spoil_images import fed_with
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ka_explore import Pool, Problem, Student
-
-
-def fed_with(how: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]) -> Callable[[Problem, Any], Case]:
-    """The first teacher's own preprocessing, and what is done to its images besides."""
-
-    def make(problem: Problem, _strength: Any) -> Case:
-        own = problem.teachers[0].preprocess or (lambda images: images)
-        return Case(with_teacher(problem, 0, preprocess=lambda images: how(images, own)), steps=60)
-
-    return make
 
 
 def coarse(images: Tensor, own: Callable[[Tensor], Tensor]) -> Tensor:
@@ -137,11 +130,47 @@ def pale(problem: Problem, share: float) -> Case:
     return Case(dataclasses.replace(problem, pool=pool, name="", options={}), steps=60)
 
 
-CHEAP = ("gamma twice",)
-"""Weak faults: they cost the teacher less than a tenth of its right answers (2 points on digits, 7 on mnist)."""
+class Negated(nn.Module):
+    """Distances where similarities belong: the least is meant."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = -self.net(images)
+        return out
+
+
+def negated(problem: Problem, _strength: Any) -> Case:
+    """The first teacher's logits have the other sign."""
+    return Case(within(problem, 0, Negated), steps=60)
+
+
+def every_way(problem: Problem, _strength: Any) -> Case:
+    """Every image of the pool is turned by another right angle than the one before."""
+    images = problem.pool.images[:].clone()
+    for turns in range(4):
+        images[turns::4] = images[turns::4].rot90(turns, (2, 3))
+    pool = Pool(images, labels=problem.pool.labels)
+    return Case(dataclasses.replace(problem, pool=pool, name="", options={}), steps=60)
+
+
+ANY = (*FED, *WEIGHTS)
+MISTAKEN = ("labels_permuted", "wrong_answers")
+CHEAP = ("gamma twice", "logits cut off")
+"""Weak faults: they cost the teacher less than a tenth of its right answers."""
+ONLY = dict.fromkeys(("edges only", "another smooth activation"), ("mnist",))
+"""Problems on which a fault is strong, where it is weak on the other."""
 
 UNSEEN: Mapping[str, Fault] = {
-    name: Fault(named, {"as it is": strength}, () if name in CHEAP else ("as it is",), ("digits", "mnist"), make)
+    name: Fault(
+        named,
+        {"as it is": strength},
+        () if name in CHEAP else ("as it is",),
+        ONLY.get(name, ("digits", "mnist")),
+        make,
+    )
     for name, (named, strength, make) in {
         "a quarter turn, orientation lost": (FED, None, fed_with(lambda x, own: own(x.rot90(1, (2, 3))))),
         "normalised twice": (FED, None, fed_with(lambda x, own: own(own(x)))),
@@ -157,5 +186,21 @@ UNSEEN: Mapping[str, Fault] = {
         "student of zeros": (("student_not_moving",), None, of_students(of_zeros)),
         "frames of a few films": (("few_distinct_images",), 20, frames),
         "most of an image erased": (("augment_hides",), None, erasing),
+        "edges only": (FED, None, fed_with(spoil_images.edges_only)),
+        "tilted": (ANY, None, fed_with(spoil_images.tilted)),
+        "speckled": (FED, None, fed_with(spoil_images.speckled)),
+        "a stamp in the middle": (FED, None, fed_with(spoil_images.stamped)),
+        "weights pruned": (ANY, None, changed(nets.pruned)),
+        "weights corrupted": (ANY, None, changed(nets.corrupted)),
+        "weights decayed": (ANY, None, changed(nets.decayed)),
+        "a convolution dilated": (ANY, None, changed(nets.dilated)),
+        "activations cut off": (ANY, None, changed(nets.saturated)),
+        "another smooth activation": (ANY, None, changed(nets.smoother)),
+        "norms folded twice": (ANY, None, changed(nets.folded_twice)),
+        "head shuffled": ((*WEIGHTS, "says_nothing", *MISTAKEN), None, changed(nets.head_shuffled)),
+        "logits with the other sign": (MISTAKEN, None, negated),
+        "logits cut off": (("underconfident", "starved_teacher"), None, nets.read_with(lambda z: z.clamp(-1, 1))),
+        "a class never answered": (MISTAKEN, None, nets.read_with(nets.first_lost)),
+        "pool turned every way": (FED, None, every_way),
     }.items()
 }
