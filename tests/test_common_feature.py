@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from ka_explore import Labelled, LabelSpace, Pool, Preprocess, Problem, Run, Student, Teacher
-from ka_explore.methods.losses import BANDWIDTHS
+from ka_explore.methods.losses import BANDWIDTHS, pulled
 from ka_explore.problem.pool import Images
 from ka_explore.run.loss import loss_of, sums
 
@@ -69,7 +69,7 @@ def problem_of(teachers: list[Teacher]) -> Problem:
     return Problem(teachers, Pool(images, labels=truth, probe=16), student, Labelled(Images(images), truth))
 
 
-@pytest.mark.parametrize("form", [None, "code", "kamal", "kamal_vector", "paper"])
+@pytest.mark.parametrize("form", [None, "code", "kamal", "kamal_vector", "paper", "aligned"])
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_any_number_of_teachers_of_any_kind(teachers, count, form):
     problem = problem_of(teachers[:count])
@@ -189,3 +189,74 @@ def test_a_perfect_decoder_costs_nothing_and_the_channel_mean_costs_one(teachers
     assert float(offset) == pytest.approx(1, rel=1e-3)  # nor does its offset
     scaled = reconstruction({"a": 100 * mean}, {"a": 100 * feature})
     assert float(scaled) == pytest.approx(1, rel=1e-5)  # a teacher's scale does not matter
+
+
+ALIGNED = {"form": "aligned", "steps": 4, "batch_size": 8, "norm": "none"}  # batch norm mixes the images of a batch
+
+
+def first_batch(run):
+    run.method.requires_grad_(True)
+    return run._batch(run.problem.pool.at(0, 0, 8), augment_step=None)
+
+
+def pull_at_the_student(run, term, teacher=None, *, follows=False):
+    """A term's values, and its gradient at the student's feature, of one teacher or all; None where it has none."""
+    batch = first_batch(run)
+    student = run.student(batch.images)
+    values = run.method.terms(batch, student, follows=follows).terms[term]
+    value = values.sum() if teacher is None else values[teacher]
+    feature = student.features[run.method.student.feature_layer]
+    return values, torch.autograd.grad(value, feature, allow_unused=True)[0]
+
+
+def test_cross_reconstruction_rebuilds_each_teacher_s_feature_from_the_student_s_point(teachers):
+    run = Run(problem_of(teachers[:2]), **ALIGNED)
+    batch = first_batch(run)
+    features = run.method.features(run.student(batch.images), batch.teachers)
+    point = run.method.common(features)["student"]
+    for place, name in enumerate(run.problem.names):
+        target, rebuilt = features[name], run.method.decoder_of[name](point)
+        spread = (target - target.mean((0, 2, 3), keepdim=True)).square().mean()
+        error = (rebuilt - target).square().mean() / spread
+        assert torch.allclose(run.method.joint(batch).terms["cross"][place], error, rtol=1e-5)
+
+
+@pytest.mark.parametrize("term", ["paired", "cross", "mmd"])
+def test_a_teacher_pulls_as_far_as_it_claims_an_image_and_the_value_stays(teachers, term):
+    alike, claim = (Run(problem_of(teachers[:2]), **ALIGNED | {"selection": kind}) for kind in ("none", "claim"))
+    logits = [output.logits for output in first_batch(claim).teachers.values()]
+    share = torch.stack([z.logsumexp(1) for z in logits], 1).softmax(1)
+    values, free = pull_at_the_student(alike, term)
+    same, drawn = pull_at_the_student(claim, term)
+    assert torch.allclose(values, same, rtol=1e-5)
+    each = (pull_at_the_student(alike, term, i)[1] * share[:, i, None, None, None] for i in range(2))
+    assert torch.allclose(drawn, sum(each), atol=1e-6)
+    assert not torch.allclose(drawn, free, atol=1e-6)
+
+
+def test_after_handing_over_the_soft_target_alone_moves_the_student(teachers):
+    run = Run(problem_of(teachers[:2]), **ALIGNED)
+    assert [(stage.name, stage.steps) for stage in run.stages] == [("joint", 2), ("follow", 2)]
+    for term in ("mmd", "paired", "cross"):
+        assert pull_at_the_student(run, term)[1].abs().sum() > 0
+        assert pull_at_the_student(run, term, follows=True)[1] is None
+    run.advance(2)
+    before = run.method.adaption_of["student"][0].weight.clone()
+    run.advance(1)
+    assert run.history()[-1]["stage"] == "follow"
+    assert not torch.equal(before, run.method.adaption_of["student"][0].weight)  # the common space follows
+
+
+@pytest.mark.parametrize(("share", "stages"), [(0.0, ["joint"]), (1.0, ["follow"]), (0.1, ["joint"])])
+def test_a_stage_without_steps_is_none(teachers, share, stages):
+    run = Run(problem_of(teachers[:2]), **ALIGNED | {"hand_over": share})
+    assert [stage.name for stage in run.stages] == stages
+
+
+def test_pulling_scales_gradients_and_keeps_every_bit_of_the_values():
+    point = torch.randn(3, 2, 2, 2, requires_grad=True)
+    share = torch.tensor([0.0, 0.3, 1.0])
+    out = pulled(point, share)
+    assert torch.equal(out, point)
+    out.sum().backward()
+    assert torch.equal(point.grad, share.view(-1, 1, 1, 1).expand_as(point))

@@ -19,7 +19,7 @@ from ka_explore.report.diagram import diagram, sketch_of
 from ka_explore.report.sketch import inner
 
 FORMS = {
-    "common_feature": [{}, {"mmd_weight": 0.0, "paired_weight": 1.0}, {"balance": "gradnorm"}],
+    "common_feature": [{}, {"mmd_weight": 0.0, "paired_weight": 1.0}, {"balance": "gradnorm"}, {"form": "aligned"}],
     "layer_wise": [{}, {"form": "paper"}, {"form": "incremental"}],
     "one_stage": [{}, {"form": "kamal"}],
     "adaptive": [{}, {"form": "paper"}, {"balance": "gradnorm"}],

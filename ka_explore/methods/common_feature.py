@@ -44,6 +44,11 @@ class CommonFeatureConfig(AmalgamationConfig):
     paired_weight: float = weight(
         0.0, "weight of the paired distance in the common space (ours; sees which feature is of which image)", "paired"
     )
+    cross_weight: float = weight(
+        0.0,
+        "weight of the cross-reconstruction: every teacher's feature rebuilt from the student's point (ours)",
+        "cross",
+    )
     classwise_weight: float = weight(
         0.0, "weight of the MMD a class, of student and the teacher that knows it (after DDFA)", "classwise"
     )
@@ -57,6 +62,15 @@ class CommonFeatureConfig(AmalgamationConfig):
     bandwidths: tuple[float, ...] = option(
         losses.BANDWIDTHS, "σ of the MMD's Gaussian kernels, summed (code)", low=1e-6, high=1e3
     )
+    selection: Literal["none", "claim"] = option(
+        "none",
+        "how far a teacher's point pulls at the student's: all alike, or claim: as far as the teacher claims the image "
+        "beside the others (ours)",
+    )
+    hand_over: float = option(
+        0.0, "last share of the steps in which the soft target alone moves the student, and the common space follows",
+        low=0.0, high=1.0,
+    )  # fmt: skip
     # Where the nets meet.
     pooling: Literal["flatten", "mean", "vector"] = option(
         "flatten",
@@ -64,8 +78,9 @@ class CommonFeatureConfig(AmalgamationConfig):
         "vector: the nets' features are averaged over space before adaption (KamalEngine's example)",
     )
     width: int = option(
-        0, "channels of the common space (0: a quarter of the student's, KamalEngine; code: 128)", low=0, high=4096
-    )
+        0, "channels of the common space (0: a quarter of the student's, KamalEngine; -1: half of them; code: 128)",
+        low=-1, high=4096,
+    )  # fmt: skip
     adaption_width: int = option(
         0, "channels after adaption (code: 256; 0: twice the width; -1: the width itself, KamalEngine)",
         low=-1, high=4096,
@@ -95,11 +110,12 @@ class CommonFeatureConfig(AmalgamationConfig):
         if self.alpha is not None:
             luo = self.alpha, 1 - self.alpha, 1 - self.alpha
         named = dict(zip(("soft", "mmd", "reconstruction"), luo, strict=True))
-        return named | {"paired": self.paired_weight, "classwise": self.classwise_weight}
+        ours = {"paired": self.paired_weight, "cross": self.cross_weight, "classwise": self.classwise_weight}
+        return named | ours
 
 
 class CommonFeature(Method):
-    """Common feature learning (Luo 2019): one stage, end to end."""
+    """Common feature learning (Luo 2019): one stage, end to end; a second one where alignment hands over (ours)."""
 
     Config = CommonFeatureConfig
     config: CommonFeatureConfig
@@ -126,6 +142,11 @@ class CommonFeature(Method):
             "alpha": 0.5, "soft_target": "score_distance", "reconstruction": "sum", "norm": "none", "width": 128,
             "adaption_width": 256, "blocks": 3, "learning_rate": 1e-4,
         },
+        # Ours: points that meet image by image, and a student that pays little for it.
+        "aligned": {
+            "paired_weight": 1.0, "cross_weight": 1.0, "reconstruction_weight": 1.0, "pooling": "mean", "width": -1,
+            "selection": "claim", "hand_over": 0.5,
+        },
     }  # fmt: skip
 
     def __init__(self, problem: Problem, config: TrainingConfig):
@@ -136,7 +157,7 @@ class CommonFeature(Method):
         self.size = (min(f.shape[2] for f in [student, *features]), min(f.shape[3] for f in [student, *features]))
         if options.pooling == "vector":
             self.size = (1, 1)
-        width = options.width or max(student.shape[1] // 4, 1)
+        width = {0: max(student.shape[1] // 4, 1), -1: max(student.shape[1] // 2, 1)}.get(options.width, options.width)
         between = {0: 2 * width, -1: width}.get(options.adaption_width, options.adaption_width)
         self.adaptions = nn.ModuleList(
             nn.Sequential(*convolution(f.shape[1], between, norm=options.norm, bias=options.bias), nn.ReLU())
@@ -155,26 +176,47 @@ class CommonFeature(Method):
         self.decoder_of: dict[str, nn.Module] = dict(zip(problem.names, self.decoders, strict=True))
 
     def stages(self) -> Sequence[Stage]:
-        """One stage. What no weight reaches does not learn: no alignment, no student's adaption, and so on."""
-        align = self.weights["mmd"] + self.weights["paired"] + self.weights["classwise"]
-        rebuild = self.weights["reconstruction"]
+        """One stage, or two where the student is handed over to the soft target.
+
+        What no weight reaches does not learn: no alignment, no student's adaption, and so on.
+        """
+        align = sum(self.weights[term] for term in ("mmd", "paired", "cross", "classwise"))
+        rebuild = self.weights["reconstruction"] + self.weights["cross"]
         trains: list[nn.Module] = [self.student, *([self.adaption_of["student"]] if align else [])]
         if align or rebuild:
             trains += [*(self.adaption_of[name] for name in self.teaching), self.extractor]
         if rebuild:
             trains += [self.decoder_of[name] for name in self.teaching]
         rates = (1.0,) + (self.config.common_rate,) * (len(trains) - 1)
-        return [Stage("joint", self.joint, tuple(trains), self.config.steps, self.weights, rates=rates)]
+        last = round(self.config.steps * self.config.hand_over)
+        parts = (("joint", self.joint, self.config.steps - last), ("follow", self.follow, last))
+        return [Stage(name, do, tuple(trains), steps, self.weights, rates=rates) for name, do, steps in parts if steps]
 
     def joint(self, batch: Batch) -> StepOutput:
         """The terms of the loss on a batch."""
+        return self.terms(batch, self.student(batch.images))
+
+    def follow(self, batch: Batch) -> StepOutput:
+        """The same terms; the common space takes the student's feature as it is, and does not move the student."""
         student = self.student(batch.images)
+        return self.terms(batch, student, follows=True)
+
+    def terms(self, batch: Batch, student: Outputs, *, follows: bool = False) -> StepOutput:
+        """The terms of the loss on a batch of which the student's outputs are known."""
         features = self.features(student, batch.teachers, self.teaching)
+        if follows:
+            features["student"] = features["student"].detach()
         common = self.common(features)
         rebuilt = {name: self.decoder_of[name](common[name]) for name in self.teaching}
         targets = {name: features[name] for name in self.teaching}
         rows = {name: self.row(h) for name, h in common.items()}
         own, others = rows["student"], [rows[name] for name in self.teaching]
+        share = self.shares(batch)
+
+        def pulls(point: Tensor, by: Sequence[Any]) -> list[tuple[Tensor, Any]]:
+            """The student's point once a teacher, as far as that one pulls at it, and what it is held against."""
+            mine = [losses.pulled(point, share[name]) if share else point for name in self.teaching]
+            return list(zip(mine, by, strict=True))
 
         @cache
         def by_image() -> Tensor:
@@ -182,13 +224,24 @@ class CommonFeature(Method):
             return losses.mmd_by_sample(own, others, self.config.bandwidths)
 
         # Of a large probe set one Gram matrix of all nets need not fit: without gradients it is taken in blocks.
-        by_bandwidth = losses.mmd(own, others, self.config.bandwidths) if own.requires_grad else by_image().mean(dim=2)
+        if not own.requires_grad:
+            by_bandwidth = by_image().mean(dim=2)
+        elif share:
+            by_bandwidth = torch.cat([losses.mmd(mine, [h], self.config.bandwidths) for mine, h in pulls(own, others)])
+        else:
+            by_bandwidth = losses.mmd(own, others, self.config.bandwidths)
         terms = {
             "soft": self.soft_target(student.logits, batch),
             "mmd": losses.mmd_sum(by_bandwidth),
             "reconstruction": losses.reconstruction(rebuilt, targets, kind=self.config.reconstruction),
-            "paired": losses.paired(own, others),
+            "paired": torch.cat([losses.paired(mine, [h]) for mine, h in pulls(own, others)])
+            if share
+            else losses.paired(own, others),
         }
+        if self.config.cross_weight:
+            points = pulls(common["student"], self.teaching)
+            crossed = {name: self.decoder_of[name](h) for h, name in points}
+            terms["cross"] = losses.reconstruction(crossed, targets, kind=self.config.reconstruction)
         if self.config.classwise_weight:
             terms["classwise"] = self.classwise(rows, batch)
 
@@ -202,6 +255,20 @@ class CommonFeature(Method):
             return found
 
         return StepOutput(terms, seen, student=student)
+
+    def shares(self, batch: Batch) -> dict[str, Float[Tensor, "batch"]]:
+        """How far each teacher's point of an image pulls at the student's: its claim beside those of its task.
+
+        Empty where all pull alike.
+        """
+        if self.config.selection == "none":
+            return {}
+        found: dict[str, Tensor] = {}
+        for task in self.taught.tasks:
+            names = self.taught.teachers_of(task)
+            claims = losses.selection_weights([batch.teachers[name].logits for name in names], self.config.selection)
+            found |= dict(zip(names, claims.unbind(dim=1), strict=True))
+        return found
 
     def features(
         self, student: Outputs, teachers: Mapping[str, Outputs], names: Sequence[str] | None = None

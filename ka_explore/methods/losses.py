@@ -282,6 +282,12 @@ def paired(
     return torch.stack([(own - functional.normalize(t, dim=1)).square().sum(1).mean() for t in teachers])
 
 
+def pulled(point: Float[Tensor, "batch *feature"], share: Float[Tensor, "batch"]) -> Float[Tensor, "batch *feature"]:
+    """The same values, whose gradient is scaled image by image: how far what is asked of a point moves it (ours)."""
+    kept = point.detach()
+    return kept + (point - kept) * share.view(-1, *[1] * (point.ndim - 1))
+
+
 def reconstruction(
     rebuilt: Mapping[str, Float[Tensor, "batch _ _ _"]],
     features: Mapping[str, Float[Tensor, "batch _ _ _"]],

@@ -42,6 +42,8 @@ def draw_common_feature(method: CommonFeature, sketch: Sketch) -> None:
     for term, text in (("paired", "distance image by image"), ("classwise", "MMD a class")):
         if sketch.weights.get(term):
             sketch.loss(term, [common], text, term=term)
+    if sketch.weights.get("cross"):
+        sketch.loss("cross-reconstruction", rebuilt, "of the features, from the student's point", term="cross")
 
 
 @draw_method.register(LayerWise)
