@@ -297,7 +297,7 @@ FAULTS: Mapping[str, Fault] = {
         ("not_reconstructable",),
         {"2": {"width": 2}, "1": {"width": 1}},
         ("1",),
-        ("digits", "fashion", "four"),
+        ("four", "fashion", "digits"),
         spoil.options(steps=200),
     ),
     "student too small": Fault(

@@ -13,7 +13,7 @@ import spoil_images
 import spoil_nets as nets
 import torch
 from faults import FED, WEIGHTS, Fault
-from spoil import Case, changed, of_students, within
+from spoil import Case, changed, of_students, with_teacher, within
 from spoil_images import fed_with
 from torch import Tensor, nn
 from torch.nn import functional
