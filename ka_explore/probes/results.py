@@ -86,6 +86,8 @@ class Scalars(Shape):
     def __post_init__(self) -> None:
         if self.spread and self.spread.keys() != self.values.keys():
             raise InputError(f"values has {list(self.values)}, spread {list(self.spread)}: expected the same.")
+        if any(error < 0 for error in self.spread.values()):
+            raise InputError("spread: a standard error is not below zero.")
 
     def table(self) -> Table:
         """One row a number."""
