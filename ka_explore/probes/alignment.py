@@ -168,7 +168,8 @@ def of_own_kind(student: Rows, theirs: Rows, kind: Kinds, counts: Sequence[int])
         return {k: np.full(len(student), np.nan) for k in counts}
     centre = (student.mean(axis=0) + theirs.mean(axis=0)) / 2  # the smaller the rows, the smaller what is rounded
     squared, same = squared_distances(student - centre, theirs - centre), kind[:, None] == kind
-    return {k: (nearest(squared, min(k, len(kind))) * same).sum(axis=1) for k in counts}
+    parts = {k: (nearest(squared, min(k, len(kind))) * same).sum(axis=1) for k in counts}
+    return {k: each.round(12) for k, each in parts.items()}  # equal parts that make up a whole
 
 
 def classes_of(snapshot: Snapshot, net: str) -> tuple[Kinds, str]:

@@ -130,8 +130,10 @@ def discrepancy(
 def unit_rows(snapshot: Snapshot, space: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Each net's rows as pictures draw them, of length 1, student first; without the samples not finite in all.
 
-    Also which samples are left. Raises InputError as `ka_explore.probes.spaces.rows_of` does, and without a student.
+    Also which samples are left. Raises InputError where there are none, they are of different widths, or no student's.
     """
+    if space not in snapshot.arrays:
+        snapshot.group(space)  # says what the stage emits where it has none
     width_of(snapshot, space)
     group = members(snapshot, space)
     if "student" not in group:
