@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ka_explore import InputError, Snapshot
-from ka_explore.probes.alignment import class_neighbours, gap, pairs_found, pairs_in_words
+from ka_explore.probes.alignment import class_neighbours, gap, pairs_found
 from ka_explore.probes.embedding import rows_of
 from ka_explore.probes.over_steps import over_steps
 from ka_explore.probes.similarity import mmd
@@ -327,14 +327,3 @@ def test_over_the_steps_there_is_a_line_a_teacher_with_chance_as_a_level():
         assert curves.y["two"].tolist() == [number(s).values["two" if number is gap else "two at 1"] for s in snapshots]
         assert curves.levels == number(snapshots[-1], **({} if number is gap else {"neighbours": (1,)})).levels
         assert "60 images" in curves.title
-
-
-def test_a_caption_says_what_was_found_by_teacher_and_by_chance():
-    arrays = identical(100)
-    arrays["common/two"] = arrays["common/two"].copy()
-    arrays["common/two"][:40] = np.roll(arrays["common/two"][:40], 1, axis=0)
-    caption = pairs_in_words(snapshot_of(arrays))
-    assert caption == "one: 100 % of pairs found, two: 60 %, by chance 1 % (1 of 100)"
-    assert pairs_in_words(snapshot_of({"scores": np.zeros((9, 4))})) == ""
-    lost = pairs_in_words(snapshot_of({name: np.full((9, 3), np.nan) for name in arrays}))
-    assert lost == "one: – of pairs found, two: –, no image to count"

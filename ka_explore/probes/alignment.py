@@ -111,29 +111,6 @@ def gap(snapshot: Snapshot, space: str = "common") -> Scalars:
     return Scalars(values, "spreads", title, note, errors, levels)
 
 
-def pairs_in_words(snapshot: Snapshot, space: str = "common") -> str:
-    """A caption: ``digits 0-4: 60 % of pairs found, digits 5-9: 52.3 %, by chance 0.4 % (1 of 256)``.
-
-    Empty where no student and teacher lie in that space.
-    """
-    try:
-        found = pairs_found(snapshot, space, (1,))
-    except InputError:
-        return ""
-    first, *others = (f"{net}: {percent(share)}" for net, share in found.values.items())
-    return ", ".join([f"{first} of pairs found", *others, chance_in_words(found.levels[CHANCE])])
-
-
-def chance_in_words(chance: float) -> str:
-    """How many pairs are found by chance, and among how many images: ``by chance 0.4 % (1 of 256)``."""
-    return f"{CHANCE} {percent(chance)} (1 of {1 / chance:.0f})" if np.isfinite(chance) else "no image to count"
-
-
-def percent(share: float) -> str:
-    """A share as ``52.3 %``; a dash for none."""
-    return f"{round(100 * share, 1):g} %" if np.isfinite(share) else "–"
-
-
 def compared(snapshot: Snapshot, space: str, most: int) -> tuple[Rows, dict[str, Rows], Kinds, str]:
     """The student's points, each teacher's, of which images of the snapshot they are, and what was left out, in words.
 
