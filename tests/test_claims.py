@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean as mean
 
+import numpy as np
 import pytest
 
 from ka_explore import METHODS, InputError, Run, compare, toy
@@ -234,11 +235,36 @@ def test_differences_are_paired_by_seed():
     assert "oracle (true labels)" in table(result)
 
 
+def test_a_table_has_pairs_found_where_a_method_has_a_common_space_and_every_seed_was_asked():
+    short = [replace(c, options={"steps": 4, "batch_size": 8}) for c in DEFAULT[:2]]
+    result = trial("digits", options={"unlabelled": 80}, candidates=short, seeds=(0, 1), progress=False)
+    label, other = (candidate.label for candidate in short)
+    shares = [mean(entry.pairs.values()) for entry in result.entries[label].values()]
+    assert result.line(label).pairs == Spread.of(shares)
+    assert result.line(other).pairs is None
+    head, _, mine, *rest = (line.split(" | ") for line in table(result).splitlines())
+    column = [cell.strip() for cell in head].index("pairs found (by chance 1.2)")  # 1 of 80 images
+    assert mine[column].strip() == f"{100 * mean(shares):.1f} ± {100 * Spread.of(shares).deviation:.1f}"
+    assert {line[column].strip() for line in rest} == {"–"}
+    kept = plain(result.to_dict())
+    assert table(Trial.from_dict(kept)) == table(result)
+    for name in ("pairs", "pairs_by_chance"):  # a row that was kept before there was this number
+        del kept["entries"][label]["1"][name]
+    assert Trial.from_dict(kept).line(label).pairs is None
+    assert "pairs found" not in table(Trial.from_dict(kept))
+
+
 def test_a_comparison_is_a_table_too():
     problem = toy.digits(unlabelled=80)
     runs = [Run(problem, "distillation", steps=4).advance(None), Run(problem, "ensemble")]
-    comparison = compare(runs)
+    assert "pairs found" not in compare(runs).to_pandas()
+    comparison = compare([*runs, Run(problem, steps=4).advance(None)])
     table_ = comparison.to_pandas()
+    assert np.isnan(table_.loc["ensemble", ("pairs found", "digits 0-4")])
+    share = comparison.entries[2].pairs["digits 0-4"]
+    assert table_.loc["common_feature", ("pairs found", "digits 0-4")] == pytest.approx(100 * share, abs=0.051)
+    by_chance = table_.loc["pairs by chance, of the probe set's 80 images"]
+    assert by_chance["pairs found"].tolist() == [1.2, 1.2]
     assert list(table_.index[:2]) == ["distillation", "ensemble"]
     assert table_.loc["distillation", ("joint", "class")] == pytest.approx(
         100 * comparison.entries[0].joint["class"], abs=0.05

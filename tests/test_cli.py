@@ -188,6 +188,22 @@ def test_compare_prints_a_table_that_marks_the_oracle(do, made):
     assert f"{100 * numbers['joint']['class']:.1f}" in line
 
 
+def test_compare_says_what_share_of_pairs_is_found_and_by_chance_as_the_probe_does(do, made):
+    out = do("compare", made / "plain", made / "base")  # the first has no common space
+    numbers = json.loads(do("compare", made / "plain", made / "base", "--json"))["runs"]
+    printed = json.loads(do("probe", made / "base", "pairs_found", "--option", "neighbours=[1]", "--format", "json"))
+    assert {name: value for name, value, *_ in printed["rows"]} == pytest.approx(numbers[1]["pairs"])
+    assert printed["levels"] == {"by chance": numbers[1]["pairs_by_chance"]}
+    assert (numbers[0]["pairs"], numbers[0]["pairs_by_chance"]) == ({}, None)
+    head, _, plain, base, *rest = (re.split(r"  +", line) for line in out.splitlines())
+    for teacher, share in numbers[1]["pairs"].items():
+        column = head.index(f"pairs found {teacher}")
+        assert (plain[column], base[column]) == ("–", f"{100 * share:.1f}")
+        assert rest[-1][column] == f"{100 * numbers[1]['pairs_by_chance']:.1f}"
+    assert rest[-1][0] == f"pairs by chance, of the probe set's {1 / numbers[1]['pairs_by_chance']:.0f} images"
+    assert "pairs" not in do("compare", made / "plain")
+
+
 def test_looking_changes_nothing_of_a_run(do, made, here, no_figures):
     """What was there stays as it is; axes of pictures and what was found of the teachers are added."""
 

@@ -65,7 +65,10 @@ TERMS = {"soft": 0.5, "mmd": 0.5}
 ROWS = [{"step": step, "stage": "joint", "loss": 1.0, "rate": 0.1, "terms": TERMS} for step in (1, 2)]
 LINES = {"one": np.arange(3.0)}
 SHAPES: Mapping[type, Mapping[str, Any]] = {
-    Scalars: {"values": {"one": 1.0}, "unit": "", "title": "", "note": "", "step": 1},
+    Scalars: {
+        "values": {"one": 1.0}, "unit": "", "title": "", "note": "", "spread": {"one": 0.1}, "levels": {"a": 1.0},
+        "step": 1,
+    },
     Matrix: {
         "values": np.eye(2), "rows": ("a", "b"), "columns": ("c", "d"), "unit": "", "title": "", "centre": 0.0,
         "note": "", "step": 1,

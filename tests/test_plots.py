@@ -227,6 +227,16 @@ def test_a_bar_a_number_in_order_with_its_value():
     assert (ax.get_xlabel(), ax.get_title()) == ("nats", "title")
 
 
+def test_bars_have_their_errors_and_levels_and_say_them():
+    spread = {"a": 0.125, "b": float("nan"), "c": 0.0}
+    ax = rendered(draw(Scalars({"a": 0.5, "b": 0.25, "c": 1.0}, spread=spread, levels={"by chance": 0.1, "n": np.nan})))
+    (lines,) = ax.collections
+    assert [segment[:, 0].tolist() for segment in lines.get_segments()] == [[0.375, 0.625], [0.25, 0.25], [1.0, 1.0]]
+    texts = [text.get_text() for text in ax.texts]
+    assert {"0.5 ± 0.12", "0.25", "1", "by chance: 0.1"} <= set(texts)
+    assert 0.1 in [line.get_xdata()[0] for line in ax.lines]
+
+
 @pytest.mark.parametrize(
     "values", [np.arange(6.0).reshape(2, 3), np.full((2, 3), np.nan), np.array([[1, np.nan, np.inf]] * 2)]
 )

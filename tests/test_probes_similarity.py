@@ -127,6 +127,8 @@ def test_mmd_takes_any_arrays_and_bandwidths():
     )
     assert np.array_equal(one.values, two.values)
     assert one.rows == ("σ 0.3", "sum")
+    features = {f"{name.replace('common', 'feature')}/late": array for name, array in arrays.items()}
+    assert np.array_equal(mmd_of(snapshot_of(features), space="feature", bandwidths=(0.3,)).values, two.values)
 
 
 def test_mmd_leaves_out_samples_that_are_not_finite_and_says_so():

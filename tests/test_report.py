@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ka_explore import InputError, Labelled, Pool, Problem, Run, StoreError
-from ka_explore.probes.results import Points
+from ka_explore.probes.results import Points, heading
 from ka_explore.probes.samples import evenly
 from ka_explore.problem.pool import Images
 from ka_explore.report import write_report
@@ -29,9 +29,9 @@ pytestmark = pytest.mark.slow
 
 SECTIONS = (
     "Problem", "Run", "On the test images", "Findings", "The amalgamation", "Terms of the loss",
-    "Embeddings over the steps", "Reconstruction", "Worst images", "MMD by bandwidth", "Likeness of layers (CKA)",
-    "Rank and dead channels", "Gradients", "Agreement with the teachers", "Calibration", "Whose image it is",
-    "Configuration", "How to reproduce",
+    "Embeddings over the steps", "Alignment", "Reconstruction", "Worst images", "MMD by bandwidth",
+    "Likeness of layers (CKA)", "Rank and dead channels", "Gradients", "Agreement with the teachers", "Calibration",
+    "Whose image it is", "Configuration", "How to reproduce",
 )  # fmt: skip
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -187,6 +187,14 @@ def test_the_numbers_are_those_of_the_library(hostile, hostile_page):
     words = Page(hostile_page).words
     joint = next(iter(compare([hostile]).entries[0].joint.values()))
     assert f"{100 * joint:.1f}" in words["On the test images"]
+    for share in compare([hostile]).entries[0].pairs.values():
+        assert f"{100 * share:.1f}" in words["On the test images"]
+    assert "pairs by chance, of the probe set's 60 images" in words["On the test images"]
+    for name in ("pairs_found", "class_neighbours", "gap"):
+        found = PROBES[name](hostile.snapshot())
+        numbers = (*found.values.values(), *found.spread.values(), *found.levels.values())
+        assert all(f"{v:.3g}" in words["Alignment"] for v in numbers if np.isfinite(v))
+        assert heading(found) in words["Alignment"]
     rank = PROBES["effective_rank"](hostile.snapshot()).values
     assert all(f"{value:.1f}" in words["Rank and dead channels"] for value in rank.values())
     worst = PROBES["worst_reconstructed"](hostile.snapshot()).rows
@@ -242,7 +250,7 @@ def test_a_report_needs_no_library_that_draws_otherwise(tiny_problem, page_of, m
 
 def test_a_run_without_snapshots_says_how_to_get_some(tiny_problem, page_of):
     page = page_of(Run(tiny_problem(), snapshot_every=0, **SMALL).advance(None))
-    for title in ("Embeddings over the steps", "Reconstruction", "Agreement with the teachers"):
+    for title in ("Embeddings over the steps", "Alignment", "Reconstruction", "Agreement with the teachers"):
         assert "snapshot_every=50" in page.words[title]
     (film,) = page.films
     assert len(film["frames"]) == 1
@@ -259,6 +267,7 @@ def test_an_ensemble_has_no_stages_and_says_so(tiny_problem, page_of):
     assert "this method trains nothing" in page.words["Terms of the loss"]
     assert "The method ensemble reconstructs no teacher's feature" in page.words["Reconstruction"]
     assert "no common space" in page.words["MMD by bandwidth"]
+    assert "nothing to align in" in page.words["Alignment"]
     assert "No gradient was recorded" in page.words["Gradients"]
     assert page.films[0]["groups"] == ["scores"]
 

@@ -298,6 +298,11 @@ def test_selection_is_the_mean_weight_of_each_class():
 def test_every_result_is_a_table_of_what_is_drawn():
     frame = Scalars({"a": 1.0, "b": 2.0}, unit="nats").to_pandas()
     assert frame.to_dict("list") == {"name": ["a", "b"], "value": [1.0, 2.0], "unit": ["nats", "nats"]}
+    frame = Scalars({"a": 1.0, "b": 2.0}, spread={"b": 0.2, "a": 0.1}).to_pandas()
+    assert frame["standard error"].tolist() == [0.1, 0.2]
+    for wrong in ({"a": 0.1}, {"a": 0.1, "b": -0.1}):
+        with pytest.raises(InputError, match="spread"):
+            Scalars({"a": 1.0, "b": 2.0}, spread=wrong)
     frame = Matrix(np.arange(6).reshape(2, 3), ("r", "s"), ("a", "b", "c")).to_pandas()
     assert frame.loc["s", "b"] == 4
     frame = Distribution({"a": np.array([1.0, 2.0]), "b": np.array([3.0])}).to_pandas()
@@ -318,6 +323,10 @@ def test_results_of_few_numbers_can_be_laid_out_in_cells():
     cells = as_matrix(Scalars({"a": 1.0, "b": 2.0}, unit="nats", title="t", note="n", step=3))
     assert (cells.rows, cells.columns, cells.title, cells.note, cells.step) == (("a", "b"), ("nats",), "t", "n", 3)
     assert cells.values.tolist() == [[1.0], [2.0]]
+    cells = as_matrix(Scalars({"a": 1.0}, spread={"a": 0.1}, levels={"by chance": 0.25}, note="n"))
+    assert (cells.columns, cells.values.tolist()) == (("value", "standard error"), [[1.0, 0.1]])
+    assert cells.note == "by chance = 0.25; n"
+    assert as_matrix(Scalars({})).values.shape == (0, 1)
     curves = Curves({"a": [1, 2]}, {"a": [0.5, 0.25]}, across="confidence", levels={"floor": 0.125})
     assert as_matrix(curves).columns == ("1", "2")
     assert as_matrix(curves).note == "columns: confidence; floor = 0.125"

@@ -8,17 +8,22 @@ Two accuracies that are easily confused stand side by side everywhere, by these 
 
 **agreement with <teacher>** needs no label: on how many of all images the student, looking at the teacher's classes
 only, gives the teacher's answer.
+
+**pairs found with <teacher>** is of the probe set instead, in the common space where a method has one: on how many of
+its images the student's point is nearest to the teacher's of the same image (`ka_explore.probes.alignment`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ka_explore.errors import InputError, checked
+from ka_explore.probes.alignment import CHANCE, pairs_found
 from ka_explore.probes.results import Tabular
 from ka_explore.problem.cache import TeacherCache
 from ka_explore.problem.problem import Labelled, Problem
@@ -39,7 +44,11 @@ class Marks:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a comparison: a run and its marks."""
+    """One line of a comparison: a run and its marks.
+
+    The pairs found are shares of the probe set's images by teacher, and what share is found by chance; none without a
+    common space.
+    """
 
     name: str
     method: str
@@ -51,6 +60,8 @@ class Entry:
     agreement: Mapping[str, float]
     seconds: float
     parameters: int
+    pairs: Mapping[str, float] = field(default_factory=dict)
+    pairs_by_chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,17 +83,38 @@ class Comparison(Tabular):
     entries: Sequence[Entry]
     references: References
 
+    @property
+    def paired(self) -> tuple[str, ...]:
+        """The teachers of which some run has found pairs."""
+        return tuple(dict.fromkeys(teacher for entry in self.entries for teacher in entry.pairs))
+
+    @property
+    def pairs_by_chance(self) -> float:
+        """The share of pairs that is found by chance; NaN where no run has a common space."""
+        return next((e.pairs_by_chance for e in self.entries if e.pairs_by_chance is not None), float("nan"))
+
+    @property
+    def chance_row(self) -> str:
+        """What the row is called that says how many pairs are found by chance: among how many images."""
+        share = self.pairs_by_chance
+        return "pairs by chance" + (f", of the probe set's {1 / share:.0f} images" if share == share else "")
+
     def to_pandas(self) -> "pandas.DataFrame":
-        """A row a run, the teachers below; accuracies and agreements in percent."""
+        """A row a run, the teachers below, and what share of pairs is found by chance; all in percent."""
         import pandas
 
         def row(**groups: Mapping[str, float]) -> dict[tuple[str, str], float]:
             return {(group, name): 100 * v for group, values in groups.items() for name, v in values.items()}
 
-        rows = {e.name: row(joint=e.joint, within=e.within, agreement=e.agreement) for e in self.entries}
+        rows = {
+            e.name: row(joint=e.joint, within=e.within, agreement=e.agreement, **{"pairs found": e.pairs})
+            for e in self.entries
+        }
         teachers = self.references.teachers
         rows["teachers side by side"] = row(joint=self.references.ensemble, within=teachers)
         rows["teachers routed by the true class"] = row(joint=self.references.routed, within=teachers)
+        if self.paired:
+            rows[self.chance_row] = row(**{"pairs found": dict.fromkeys(self.paired, self.pairs_by_chance)})
         return pandas.DataFrame.from_dict(rows, orient="index").round(1)
 
     def to_dict(self) -> dict[str, object]:
@@ -152,7 +184,7 @@ def references(problem: Problem, answers: Mapping[str, Tensor] | None = None) ->
 
 @checked
 def compare(runs: Sequence[Run]) -> Comparison:
-    """Runs of one problem marked on its test images, the teachers beside them.
+    """Runs of one problem marked on its test images, with the pairs they find, the teachers beside them.
 
     Raises InputError for no run, runs of different problems, or a problem without test images.
     """
@@ -177,6 +209,16 @@ def compare(runs: Sequence[Run]) -> Comparison:
                 **vars(marks),
                 seconds=round(sum(row["seconds"] for row in run.history()), 3),
                 parameters=run.method.deployed_parameters,
+                **pairs_of(run),
             )
         )
     return Comparison(entries, references(problem, answers))
+
+
+def pairs_of(run: Run) -> dict[str, Any]:
+    """What an entry says of the pairs that a run finds on the probe set as it is; nothing without a common space."""
+    snapshot = run.snapshot()
+    with suppress(InputError):
+        found = pairs_found(snapshot, neighbours=(1,))
+        return {"pairs": dict(found.values), "pairs_by_chance": found.levels[CHANCE]}
+    return {}

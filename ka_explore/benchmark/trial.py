@@ -66,6 +66,7 @@ class Trial:
         joint = [fmean(entry.joint.values()) for entry in entries]
         within = [fmean(entry.within.values()) for entry in entries]
         own = [fmean(self.references[seed].teachers.values()) for seed in self.seeds]
+        pairs = [fmean(entry.pairs.values()) for entry in entries if entry.pairs]
         baseline = self.entries.get(BASELINE)
         gain = None
         if baseline is not None and label != BASELINE:
@@ -80,6 +81,7 @@ class Trial:
             above_each={teacher: Spread.of(self.above(label, teacher)) for teacher in entries[0].within},
             joint_each={task: Spread.of([entry.joint[task] for entry in entries]) for task in entries[0].joint},
             within_each={t: Spread.of([entry.within[t] for entry in entries]) for t in entries[0].within},
+            pairs=Spread.of(pairs) if len(pairs) == len(entries) else None,
             seconds=Spread.of([entry.seconds for entry in entries]),
             parameters=entries[0].parameters,
         )
@@ -137,8 +139,9 @@ class Spread:
 class Line:
     """A candidate over all seeds: accuracies from 0 to 1, and what they are, seed by seed, above others.
 
-    The gain is over distillation (None for itself); ``within`` is the mean over teachers, on their own classes;
-    seconds are of training, parameters those needed to predict.
+    The gain is over distillation (None for itself); ``within`` is the mean over teachers, on their own classes; pairs
+    found, of the probe set, too (None without a common space); seconds are of training, parameters those needed to
+    predict.
     """
 
     label: str
@@ -150,6 +153,7 @@ class Line:
     above_each: Mapping[str, Spread]
     joint_each: Mapping[str, Spread]
     within_each: Mapping[str, Spread]
+    pairs: Spread | None
     seconds: Spread
     parameters: int
 
@@ -269,7 +273,8 @@ def row(
 def table(result: Trial, *, each: bool = False) -> str:
     """The trial as a Markdown table; accuracies in percent, differences in points, ± one standard deviation.
 
-    ``each``: also a column for every task where there are several, else for every teacher's own classes.
+    Pairs found, in percent and by chance, have a column where some candidate has a common space. ``each``: also a
+    column for every task where there are several, else for every teacher's own classes.
     """
     rows = result.rows()
     references = result.references.values()
@@ -278,19 +283,24 @@ def table(result: Trial, *, each: bool = False) -> str:
     more = (tasks or teachers) if each else []
     head = ["method", "joint accuracy", "minus distillation, paired", "within own classes"]
     head += ["minus the teachers, paired", *(f"{'joint' if tasks else 'within'} {name}" for name in more)]
-    head += ["parameters"]
+    chances = [entry.pairs_by_chance for by_seed in result.entries.values() for entry in by_seed.values()]
+    chance = next((share for share in chances if share is not None), math.nan)
+    paired = [f"pairs found (by chance {100 * chance:.1f})"] if any(row.pairs for row in rows) else []
+    head += [*paired, "parameters"]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for row in rows:
         gain = "–" if row.gain is None else points(row.gain)
         shares = [percent(row.joint), gain, percent(row.within), points(row.above_teachers)]
         shares += [percent((row.joint_each if tasks else row.within_each)[name]) for name in more]
+        shares += ["–" if row.pairs is None else percent(row.pairs) for _ in paired]
         lines.append([row.label, *shares, f"{row.parameters:,}"])
     own = Spread.of([fmean(r.teachers.values()) for r in references])
     routed = Spread.of([fmean(r.routed.values()) for r in references])
     owns = ["–" if tasks else percent(Spread.of([r.teachers[name] for r in references])) for name in more]
     routes = [percent(Spread.of([r.routed[name] for r in references])) for name in more] if tasks else owns
-    lines.append(["each teacher on its own classes", "–", "–", percent(own), "–", *owns, "–"])
-    lines.append(["teachers, routed by the true class", percent(routed), "–", percent(own), "–", *routes, "–"])
+    none = ["–"] * (len(paired) + 1)
+    lines.append(["each teacher on its own classes", "–", "–", percent(own), "–", *owns, *none])
+    lines.append(["teachers, routed by the true class", percent(routed), "–", percent(own), "–", *routes, *none])
     lines += [[label, *["–"] * (len(head) - 1)] for label in result.refused]
     widths = [max(len(line[i]) for line in lines if not line[i].startswith("---")) for i in range(len(head))]
 

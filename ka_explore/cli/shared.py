@@ -128,14 +128,19 @@ def comparison_table(comparison: "Comparison") -> str:
         return {name: f"{100 * value:.1f}" for name, value in zip(names, values.values(), strict=True)}
 
     lines: list[dict[str, Any]] = []
+    no_pairs: dict[str, Any] = dict.fromkeys(f"pairs found {teacher}" for teacher in comparison.paired)
     for entry in comparison.entries:
         name = entry.name + (" (oracle: trained on true labels)" if entry.uses_labels else "")
         line: dict[str, Any] = {"run": name, "method": entry.method, "steps": entry.steps} | percent(entry.joint)
         line |= percent(entry.within, "within") | percent(entry.agreement, "agrees with")
+        line |= no_pairs | percent(entry.pairs, "pairs found")
         lines.append(line | {"seconds": f"{entry.seconds:.1f}", "parameters": f"{entry.parameters:,}"})
     own = percent(comparison.references.teachers, "within")
     lines.append({"run": "the teachers side by side"} | percent(comparison.references.ensemble) | own)
     lines.append({"run": "the teachers, routed by the true class"} | percent(comparison.references.routed) | own)
+    if comparison.paired:
+        chance = dict.fromkeys(comparison.paired, comparison.pairs_by_chance)
+        lines.append({"run": comparison.chance_row} | percent(chance, "pairs found"))
     return ruled(list(lines[0]), lines)
 
 

@@ -97,6 +97,7 @@ def command_probe(chosen: argparse.Namespace) -> None:
     elif chosen.format == "json":
         about = {"probe": chosen.name, "shape": type(result).__name__, "title": heading(result), "step": result.step}
         about |= {name: getattr(result, name, "") for name in ("unit", "note")}
+        about |= {"levels": levels} if (levels := getattr(result, "levels", {})) else {}
         print_json(about | {"columns": head, "rows": rows})
     else:
         print(as_text(result, head, rows))

@@ -9,6 +9,7 @@ import numpy as np
 
 from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch
+from ka_explore.panels.pairs import found_in
 from ka_explore.panels.predictions import answers_of, heads_of, packed, truth_of
 from ka_explore.panels.spaces import MOST_FRAMES, in_order, most_frames, nets_in, nothing, said_of, seen, spaces_of
 from ka_explore.plots import colour_of, marker_of
@@ -92,17 +93,19 @@ class Plane:
         """A snapshot on the axes, or on other ones.
 
         Returns ``xy`` (point, 2), net after net, NaN where a net has no place; the student's ``answers``, packed; the
-        ``stage``; ``note``, how far the picture can be trusted; and ``said``, why there is nothing to see, if so.
+        ``stage``; ``note``, how far the picture can be trusted; ``pairs`` and ``by_chance``, what share is found in the
+        space; and ``said``, why there is nothing to see, if so.
         """
         basis, count = basis or self.basis, len(self.index)
         xy = np.full((self.points, 2), np.nan, np.float32)
-        frame = {"stage": snapshot.stage, "xy": xy, "note": "", "said": ""}
+        frame = {"stage": snapshot.stage, "xy": xy, "note": "", "said": "", "pairs": {}, "by_chance": ""}
         if not np.array_equal(snapshot.index, self.index):
             unknown_answers = np.full((len(tasks_of(snapshot)), count), -1, np.int32)
             return frame | {"answers": unknown_answers, "said": "These are other images than the first branch's."}
         frame["answers"] = packed(answers_of(snapshot, student=True))
+        shown, name = seen(snapshot, self.of)
         try:
-            rows = rows_of(*seen(snapshot, self.of))
+            rows = rows_of(shown, name)
         except InputError:
             return frame | {"said": nothing(snapshot, self.of)}
         if basis is None or next(iter(rows.values())).shape[1] != len(basis.mean):
@@ -112,7 +115,7 @@ class Plane:
             if net in self.nets:
                 xy.reshape(len(self.nets), count, 2)[self.nets.index(net)] = points
         note = "all rows are the same: nothing to see" if np.isnan(kept) else f"keeps {kept:.0%} of the variance"
-        return frame | {"note": note}
+        return frame | {"note": note} | found_in(shown, name)
 
     def due(self, busy: bool) -> bool:
         """Whether the history has doubled since axes were fitted, or the run has come to its end since."""

@@ -20,6 +20,7 @@ from ka_explore.panels.film import FilmPanel
 from ka_explore.panels.frames import Frame, thinned
 from ka_explore.panels.images import images_of, png, sheet_of, shrunk
 from ka_explore.panels.layout import Room
+from ka_explore.panels.pairs import pairs_in_words
 from ka_explore.panels.pieces import Work
 from ka_explore.panels.plane import Plane, look, newest
 from ka_explore.panels.session import Session
@@ -329,11 +330,15 @@ class Points(FilmPanel):
         group, sample = np.divmod(np.flatnonzero(there), len(self.plane.index))
         picture = Picture(
             frame["xy"][there].astype(np.float64), group, self.plane.nets, sample, axes=self.axes,
-            title=f"{branch.name}: {said_of(self.plane.of)}, step {step}", note=frame["note"],
+            title=f"{branch.name}: {said_of(self.plane.of)}, step {step}", note=self._said(frame),
         )  # fmt: skip
         with suppress(InputError):
             return dyed(picture, snapshot, self.colours.by)
         return picture
+
+    def _said(self, frame: Frame) -> str:
+        """How far a frame can be trusted, and what share of pairs is found in its space."""
+        return "; ".join(filter(None, (frame["note"], pairs_in_words(frame))))
 
     def summary(self) -> str:
         """What is shown, in words."""
@@ -346,7 +351,7 @@ class Points(FilmPanel):
             for branch, steps in self.there().items():
                 if steps and (last := self.frame_at(branch, steps[-1])):
                     span = f"steps {steps[0]} to {steps[-1]} in {len(steps)} frames"
-                    lines.append(f"{branch.name}: {span}; the last {last['said'] or last['note']}.")
+                    lines.append(f"{branch.name}: {span}; the last {last['said'] or self._said(last)}.")
             return "\n".join(lines)
 
     def drawn(self, ax: Axes) -> None:

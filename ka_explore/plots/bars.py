@@ -17,20 +17,33 @@ NEUTRAL = "#7b8ba5"  # no net's
 
 @checked
 def draw_scalars(result: Scalars, ax: Axes | None = None) -> Axes:
-    """Horizontal bars with their values printed; in the nets' colours where the student is among the names."""
+    """Horizontal bars with their values printed; in the nets' colours where the student is among the names.
+
+    Standard errors are thin lines, and printed behind ±; levels are lines through all bars, named below them.
+    """
     ax = style.axes_of(ax)
     size, (width, height) = style.type_of(ax), style.room_of(ax)
     values, known = list(result.values.values()), list(result.values)
     small = min(0.85 * size, max(0.7 * height / max(len(values), 1) / 1.2, 3.0))
     names = [style.shortened(style.plain(name), 0.4 * width, small) for name in known]
     colours = [style.colour_of(name, known) if "student" in known else NEUTRAL for name in known]
-    bars = ax.barh(range(len(values)), values, color=colours, height=0.7)
-    ax.bar_label(bars, [f"{v:.3g}" if np.isfinite(v) else "–" for v in values], padding=0.3 * size, fontsize=small)
+    errors = [e if np.isfinite(e := result.spread.get(name, np.nan)) else 0.0 for name in known]
+    bars = ax.barh(
+        range(len(values)), values, color=colours, height=0.7,
+        xerr=errors if result.spread else None, error_kw={"elinewidth": 0.09 * size, "ecolor": style.QUIET},
+    )  # fmt: skip
+    said = [f"{v:.3g}" if np.isfinite(v) else "–" for v in values]
+    said = [f"{text} ± {error:.2g}" if error > 0 else text for text, error in zip(said, errors, strict=True)]
+    ax.bar_label(bars, said, padding=0.3 * size, fontsize=small)
     ax.set_yticks(range(len(values)), names)
     ax.invert_yaxis()
     ax.margins(x=0.2)
     ax.axvline(0, color="#888888", lw=0.07 * size)
-    style.dress(ax, title=heading(result), x=result.unit, framed=False)
+    levels = {name: level for name, level in result.levels.items() if np.isfinite(level)}
+    for level, dashes in zip(levels.values(), cycle(style.LEVELS), strict=False):
+        ax.axvline(level, color=style.QUIET, lw=0.09 * size, ls=dashes)
+    note = ", ".join(f"{name}: {level:.3g}" for name, level in levels.items())
+    style.dress(ax, title=heading(result), x=result.unit, note=note, framed=False)
     ax.tick_params(axis="y", labelsize=small, length=0)
     return placing.placed(ax)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +13,6 @@ from ka_explore.plots import placing, style
 from ka_explore.probes.results import Curves, heading
 
 ROWS = 3  # of marks' names above the axes
-LEVELS: tuple[Any, ...] = ((0, (6, 3)), (0, (1.5, 2)), (0, (6, 2, 1.5, 2)))
 
 
 @checked
@@ -85,7 +83,7 @@ def write_levels(ax: Axes, levels: Mapping[str, float], size: float) -> list[Lin
     least = 0 if ax.get_yscale() == "log" else -np.inf
     finite = {name: value for name, value in levels.items() if least < value < np.inf}
     lines = {
-        name: ax.axhline(value, color=style.QUIET, lw=0.09 * size, ls=LEVELS[i % len(LEVELS)], zorder=1.5)
+        name: ax.axhline(value, color=style.QUIET, lw=0.09 * size, ls=style.LEVELS[i % len(style.LEVELS)], zorder=1.5)
         for i, (name, value) in enumerate(finite.items())
     }
     ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # as they are: what follows is measured in them

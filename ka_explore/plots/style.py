@@ -25,6 +25,7 @@ STUDENT = "#222222"
 TEACHERS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 MARKERS = ("^", "s", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", ":", "-.")
+LEVELS: tuple[Any, ...] = ((0, (6, 3)), (0, (1.5, 2)), (0, (6, 2, 1.5, 2)))  # dashes of chance, floors and the like
 UNKNOWN = "#bbbbbb"  # what has no class, no value
 QUIET = "#555555"  # notes, levels, marks
 

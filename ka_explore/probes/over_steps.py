@@ -25,7 +25,7 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
 
     Args:
         probe: one that gives Scalars (a line each), a Matrix (a line a cell, ``row · column``) or a Distribution (a
-            line the median of each group).
+            line the median of each group). Levels of Scalars are those of the last snapshot.
         snapshots: of one run, in any order. Those of stages that do not emit what the probe needs are left out, and
             the note counts them.
         options: of the probe.
@@ -54,7 +54,8 @@ def over_steps(probe: Callable[..., Result], snapshots: Iterable[Snapshot], **op
     x, y = ({name: np.array([p[i] for p in points]) for name, points in lines.items()} for i in (0, 1))
     title, unit = ("median " if isinstance(last, Distribution) else "") + last.title, getattr(last, "unit", "")
     note = f"{left} of {len(ordered)} snapshots are of stages without it" if left else ""
-    return Curves(x, y, unit=unit, title=title, marks=beginnings if len(beginnings) > 1 else {}, note=note)
+    levels, marks = getattr(last, "levels", {}), beginnings if len(beginnings) > 1 else {}
+    return Curves(x, y, unit=unit, title=title, levels=levels, marks=marks, note=note)
 
 
 @checked

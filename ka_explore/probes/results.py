@@ -23,6 +23,7 @@ Numbers = Annotated[np.ndarray, "or whatever numpy makes one of"]
 """An array of numbers, NaN where there is none; a list is made one."""
 
 POINTS = 64  # of a curve at most, to be a row of numbers
+ERROR = "standard error"
 
 
 class Tabular(ABC):
@@ -68,16 +69,34 @@ class Shape(Tabular):
 @checked
 @dataclass(frozen=True)
 class Scalars(Shape):
-    """Named numbers of one unit."""
+    """Named numbers of one unit.
+
+    Attributes:
+        spread: the standard error of each, by name; empty where none is known.
+        levels: values worth marking, by name, as of Curves: chance, a floor.
+    """
 
     values: Mapping[str, Number]
     unit: str = ""
     title: str = ""
     note: str = ""
+    spread: Mapping[str, Number] = field(default_factory=dict)
+    levels: Mapping[str, Number] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.spread and self.spread.keys() != self.values.keys():
+            raise InputError(f"values has {list(self.values)}, spread {list(self.spread)}: expected the same.")
+        if any(error < 0 for error in self.spread.values()):
+            raise InputError("spread: a standard error is not below zero.")
 
     def table(self) -> Table:
         """One row a number."""
-        return ["name", "value", "unit"], [[name, float(value), self.unit] for name, value in self.values.items()]
+        head, rows = ["name", "value", "unit"], [[name, float(v), self.unit] for name, v in self.values.items()]
+        if self.spread:
+            return [*head, ERROR], [
+                [*row, float(self.spread[name])] for name, row in zip(self.values, rows, strict=True)
+            ]
+        return head, rows
 
 
 @checked
@@ -316,14 +335,16 @@ def as_matrix(result: Result) -> Matrix | None:
     """A result in cells: numbers as one column, curves over the same few places as rows; None for other shapes."""
     if isinstance(result, Matrix):
         return result
+    levels = [f"{name} = {value:.3g}" for name, value in getattr(result, "levels", {}).items()]
     if isinstance(result, Scalars):
-        values, unit = np.array(list(result.values.values()), float)[:, None], (result.unit or "value",)
-        words = result.unit, result.title, None, result.note
-        return Matrix(values, tuple(result.values), unit, *words, step=result.step)
+        parts = {result.unit or "value": result.values} | ({ERROR: result.spread} if result.spread else {})
+        cells = np.array([[float(part[name]) for part in parts.values()] for name in result.values])
+        words = result.unit, result.title, None, "; ".join(filter(None, [*levels, result.note]))
+        cells = cells.reshape(len(result.values), len(parts))
+        return Matrix(cells, tuple(result.values), tuple(parts), *words, step=result.step)
     if isinstance(result, Curves) and result.x:
         first = next(iter(result.x.values()))
         if len(first) <= POINTS and all(np.array_equal(x, first) for x in result.x.values()):
-            levels = [f"{name} = {value:.3g}" for name, value in result.levels.items()]
             note = "; ".join(filter(None, [f"columns: {result.across}", *levels, result.note]))
             values = np.stack([np.asarray(y, float) for y in result.y.values()])
             columns = tuple(f"{x:g}" for x in first)

@@ -9,6 +9,7 @@ from ka_explore.errors import InputError, check_between, short
 from ka_explore.probes.probe import probe
 from ka_explore.probes.results import Curves, Matrix, Scalars
 from ka_explore.probes.samples import average, centred, finite, finite_in_all, left_out, squared_distances
+from ka_explore.probes.spaces import members, width_of
 from ka_explore.run.snapshot import Snapshot
 
 # Bandwidths of the published code of Luo et al. 2019, as in `ka_explore.methods.losses`.
@@ -127,14 +128,16 @@ def discrepancy(
 
 
 def unit_rows(snapshot: Snapshot, space: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Each net's rows, L2-normalised, student first, of the samples finite in all, and which samples these are."""
-    group = snapshot.group(space)
+    """Each net's rows as pictures draw them, of length 1, student first; without the samples not finite in all.
+
+    Also which samples are left. Raises InputError where there are none, they are of different widths, or no student's.
+    """
+    if space not in snapshot.arrays:
+        snapshot.group(space)  # says what the stage emits where it has none
+    width_of(snapshot, space)
+    group = members(snapshot, space)
     if "student" not in group:
-        there = ", ".join(group)
-        raise InputError(f"{space}/… has no student: it has {there}. The MMD is that of student and teacher.")
-    widths = {array.shape[1] for array in group.values()}
-    if len(widths) > 1:
-        raise InputError(f"{space}/… have different widths {sorted(widths)}: only nets in one space can be compared.")
+        raise InputError(f"{space} has no student: it has {', '.join(group)}. Teachers are compared with the student.")
     rows, kept = finite_in_all({"student": group["student"]} | group)
     return {net: a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12) for net, a in rows.items()}, kept
 

@@ -106,6 +106,7 @@ SECTIONS: dict[str, Build] = {
     "The amalgamation": diagrams,
     "Terms of the loss": terms,
     "Embeddings over the steps": space_parts,
+    "Alignment": sections.alignment,
     "Reconstruction": sections.reconstruction,
     "Worst images": sections.worst,
     "MMD by bandwidth": sections.discrepancy,

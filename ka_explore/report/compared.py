@@ -45,6 +45,7 @@ def comparison_section(reports: Sequence[RunReport]) -> Section:
 TITLES = {
     "accuracy": "accuracy on the probe set (share of images)",
     "agreement": "agreement with each teacher (share of images)",
+    "pairs_found": "pairs found in the common space (share of the probe set's images)",
     "effective_rank": "effective rank in the common space",
     "gradient_ratio": "size of the gradients",
 }

@@ -1,6 +1,7 @@
 """What is said of runs besides pictures: problem, accuracies, options, and the commands that make them again."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -100,23 +101,34 @@ def accuracy_section(runs: "Sequence[Run | StoredRun]", names: Sequence[str]) ->
         "Percent of the test images. joint: the best of all classes is right. within a teacher's classes: on images of "
         "these, the best of them is right. agrees: on all images, the same answer within the teacher's classes."
     )
-    return Section(title, [quiet(text), accuracy_table(compare(opened), names)])
+    comparison = compare(opened)
+    if comparison.paired:
+        text += (
+            " pairs found: not of the test images but of the probe set, the student's point in the common space is "
+            "nearest to the teacher's point of the same image."
+        )
+    return Section(title, [quiet(text), accuracy_table(comparison, names)])
 
 
 def accuracy_table(comparison: "Comparison", names: Sequence[str]) -> Table:
     """A row a run, the teachers below; in percent."""
-    first = comparison.entries[0]
+    first, paired = comparison.entries[0], comparison.paired
     head = ["run", *(f"joint ({task})" for task in first.joint), *(f"within {t}" for t in first.within)]
-    head += [*(f"agrees with {t}" for t in first.agreement), "seconds of training", "parameters"]
+    head += [*(f"agrees with {t}" for t in first.agreement), *(f"pairs found, {t}" for t in paired)]
+    head += ["seconds of training", "parameters"]
     rows = []
     for name, entry in zip(names, comparison.entries, strict=True):
         name += f" ({ORACLE})" if entry.uses_labels else ""
         shares = [*entry.joint.values(), *entry.within.values(), *entry.agreement.values()]
+        shares += [entry.pairs.get(teacher, math.nan) for teacher in paired]
         rows.append([name, *map(percent, shares), f"{entry.seconds:.1f}", f"{entry.parameters:,}"])
     reference = comparison.references
-    behind = [*map(percent, reference.teachers.values()), *["–"] * (len(first.agreement) + 2)]
+    behind = [*map(percent, reference.teachers.values()), *["–"] * (len(first.agreement) + len(paired) + 2)]
     rows.append(["the teachers side by side", *map(percent, reference.ensemble.values()), *behind])
     rows.append(["the teachers, routed by the true class", *map(percent, reference.routed.values()), *behind])
+    if paired:
+        before = ["–"] * (len(head) - len(paired) - 3)
+        rows.append([comparison.chance_row, *before, *[percent(comparison.pairs_by_chance)] * len(paired), "–", "–"])
     return Table(head, rows, frozenset(range(len(names))))
 
 

@@ -95,7 +95,8 @@ def table_of(result: Result) -> Table:
     """A result as a table."""
     head, rows = result.table()
     if isinstance(result, Scalars):
-        head, rows = [heading(result), result.unit or "value"], [row[:2] for row in rows]
+        head, rows = [heading(result), result.unit or "value", *head[3:]], [[*row[:2], *row[3:]] for row in rows]
+        rows += [[name, level, *[float("nan")] * len(head[2:])] for name, level in result.levels.items()]
     return Table(head, [[cell if isinstance(cell, str) else number(cell) for cell in row] for row in rows])
 
 

@@ -58,9 +58,9 @@ class RunReport:
         """What a probe says of the last snapshot that has what it needs; the error of the last where none has."""
         return first_answer(PROBES[probe], reversed(self.snapshots), **options)
 
-    def over_steps(self, probe: str) -> Curves | None:
+    def over_steps(self, probe: str, **options: Any) -> Curves | None:
         """A probe over the steps; None where fewer than two snapshots have what it needs."""
-        curves = over_steps(PROBES[probe], self.snapshots)
+        curves = over_steps(PROBES[probe], self.snapshots, **options)
         return curves if max(map(len, curves.x.values()), default=0) > 1 else None
 
     def has(self, prefix: str) -> bool:

@@ -78,6 +78,29 @@ def worst_of(run_report: RunReport, snapshot: Snapshot) -> list[Part]:
     ]
 
 
+def alignment(run_report: RunReport) -> list[Part]:
+    """Whether the student's points lie on the teachers': pairs, classes and means, over the steps and at the last."""
+    if not run_report.has("common"):
+        return [absent(run_report, "has no common space, so nothing to align in", "common_feature has")]
+    text = (
+        "In the common space, on the probe set. pairs found: seen from the student's point of an image, the nearest of "
+        "a teacher's points is the same image's. class neighbours: it is of the image's class. gap: how far the means "
+        "of student and teacher are apart, in spreads. Clouds may lie upon each other, with no gap and a small MMD, "
+        "and hardly a pair be found."
+    )
+    parts: list[Part] = [quiet(text)]
+    names, one = ("pairs_found", "class_neighbours"), {"neighbours": (1,)}
+    nearest = {name.replace("_", " "): c for name in names if (c := run_report.over_steps(name, **one)) is not None}
+    means = run_report.over_steps("gap")
+    if means is None:
+        parts.append(lone())
+    else:
+        drawings: Drawings = [coloured(run_report, replace(c, title=title)) for title, c in nearest.items()]
+        parts.append(picture("alignment over the steps", drawings, "; ".join(c.title for c in nearest.values())))
+        parts.append(Folded("the gap over the steps", [picture("gap over the steps", coloured(run_report, means))]))
+    return [*parts, *(table_of(run_report.latest(name)) for name in (*names, "gap"))]
+
+
 def discrepancy(run_report: RunReport) -> list[Part]:
     """The MMD a bandwidth, at the first and the last snapshot, with the floor."""
     having = [s for s in run_report.snapshots if mmd.fits(s.arrays)]

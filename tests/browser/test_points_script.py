@@ -14,8 +14,10 @@ import pytest
 
 from ka_explore import Problem, Run
 from ka_explore.panels.branch import Branch
+from ka_explore.panels.pairs import pairs_in_words
 from ka_explore.panels.points import Points
 from ka_explore.panels.session import Session
+from ka_explore.probes.alignment import pairs_found
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
 from tests.panels.conftest import Screen
@@ -187,6 +189,25 @@ def test_half_way_between_two_frames_is_their_mean(shown):
         np.testing.assert_allclose(np.reshape(inspect(bridge)["plane"], (-1, 2)), expected, atol=1e-5)
     look_at(bridge, 99)  # beyond what is seen: the last frame
     np.testing.assert_allclose(np.reshape(inspect(bridge)["plane"], (-1, 2)), stored[-1], atol=1e-5)
+
+
+def test_the_caption_says_what_share_of_pairs_is_found_in_python_s_words(desk_of, bridge, made):
+    session, panel = desk_of(made(50))
+    page = bridge(session, panel)
+    ready(page)
+    note, said = page.page.locator(".ka-points-note"), set()
+    for frame in Screen(panel).branches[0]["frames"]:
+        look_at(page, frame["step"])
+        assert note.inner_text().startswith(pairs_in_words(frame) + " · PCA keeps")
+        found = pairs_found(session.branch.snapshot(frame["step"]), neighbours=(1,))
+        assert [f"{round(100 * share, 1):g} %" for share in found.values.values()] == list(frame["pairs"].values())
+        said.add(note.inner_text().partition(" · ")[0])
+    assert len(said) > 2
+    panel.space("answers")
+    panel.settle()
+    still(page)
+    assert " of pairs found in the answers (shares of the classes), teacher 1: " in note.inner_text()
+    assert page.console == []
 
 
 def test_a_slider_of_its_own_only_where_no_player_is(shown):
@@ -513,6 +534,10 @@ def test_three_branches_share_lens_time_and_selection(desk_of, bridge, made):
     look_at(page, 15)
     views = [inspect(page, place) for place in range(3)]
     assert views[0]["plane"] == views[2]["plane"]
+    pairs = [branch["frames"][2]["pairs"] for branch in Screen(panel).branches]
+    first, second = (" / ".join(each[f"teacher {i}"] for each in pairs) for i in range(2))
+    caption = f"teacher 0: {first} of pairs found, teacher 1: {second}, by chance 2 % (1 of 50) · PCA keeps"
+    assert page.page.locator(".ka-points-note").inner_text().startswith(caption)
     page.page.locator(OVER).nth(1).focus()
     page.page.keyboard.press("+")
     still(page)

@@ -19,12 +19,14 @@ from ka_explore.panels import spaces as film
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.colouring import coloured, numbers_of
 from ka_explore.panels.images import sheet_of
+from ka_explore.panels.pairs import found_in, pairs_in_words
 from ka_explore.panels.pieces import SLICE, Pieces
 from ka_explore.panels.plane import Plane, fitted, laid_onto
 from ka_explore.panels.points import Points
 from ka_explore.panels.predictions import answers_of, heads_of, packed
 from ka_explore.panels.session import Session
 from ka_explore.probes import embedding, ways
+from ka_explore.probes.alignment import pairs_found
 from ka_explore.probes.colouring import colour
 from ka_explore.probes.jobs import embed
 from ka_explore.probes.linear import project
@@ -255,6 +257,42 @@ def test_work_is_done_in_slices_and_only_the_last_that_waits_comes_after():
     pieces.go_on()
     assert len(done) == 5
     assert asks[-1] < 5, "it asked though nothing was left"
+
+
+# Pairs found
+
+
+def test_every_frame_says_what_share_of_pairs_is_found_as_the_probe_says(base, ready):
+    panel, session = ready(base)
+    for step, pairs, by_chance in zip((0, 3, 6, 9, 12), told(panel, "pairs"), told(panel, "by_chance"), strict=True):
+        found = pairs_found(session.branch.snapshot(step), neighbours=(1,))
+        assert {net: float(share.removesuffix(" %")) for net, share in pairs.items()} == {
+            net: round(100 * share, 1) for net, share in found.values.items()
+        }
+        assert by_chance == f"{round(100 * found.levels['by chance'], 1):g} % (1 of {len(panel.plane.index)})"
+    words = f"teacher 0: {pairs['teacher 0']} of pairs found, teacher 1: {pairs['teacher 1']}, by chance {by_chance}"
+    assert words in panel.summary()
+    (shown,) = panel.result(step=12).values()
+    assert shown.note.endswith(f" of the variance; {words}")
+
+
+def test_pairs_are_those_of_the_space_that_is_drawn(base, ready):
+    panel, session = ready(base, of="answers")
+    found = pairs_found(film.seen(session.branch.snapshot(12), "answers")[0], neighbours=(1,))
+    assert told(panel, "pairs")[-1] == {net: f"{round(100 * v, 1):g} %" for net, v in found.values.items()}
+    panel.space("feature/teacher 0/" + next(iter(base.problem.teachers[0].layers)))
+    panel.settle()
+    assert told(panel, "pairs") == [{}] * 5
+    assert "pairs" not in panel.summary()
+
+
+def test_pairs_in_words():
+    frame = {"pairs": {"one": "100 %", "two": "52.3 %"}, "by_chance": "1 % (1 of 100)"}
+    assert pairs_in_words(frame) == "one: 100 % of pairs found, two: 52.3 %, by chance 1 % (1 of 100)"
+    assert pairs_in_words({"pairs": {}, "by_chance": ""}) == ""
+    lost = {name: np.full((9, 3), np.nan) for name in ("common/student", "common/one")}
+    snapshot = Snapshot(0, "joint", np.arange(9), None, (("class", "a"),), {"one": (0,)}, lost)
+    assert found_in(snapshot, "common") == {"pairs": {"one": "–"}, "by_chance": "–"}
 
 
 # Colours, answers, images

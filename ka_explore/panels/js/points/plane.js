@@ -1,5 +1,6 @@
 // The plane: what the film's frames have in common, where they lie in all, and which samples stand for all.
-// Points lie in a frame net after net, sample after sample. A frame: {step, stage, xy, tint, answers, note, said}.
+// Points lie in a frame net after net, sample after sample.
+// A frame: {step, stage, xy, tint, answers, note, said, pairs, by_chance}.
 
 class Plane {
   constructor(film) {

@@ -29,6 +29,7 @@ function remarks({plane, views, lines, selection}, count) {
   return [
     count < samples && `showing ${spaced(count * plane.nets.length * views.length)} of ${spaced(plane.points * views.length)} points while it moves`,
     selection.length && `${spaced(selection.length)} of ${spaced(samples)} images selected`,
+    pairsInWords(plane, views),
     picture.how !== "pca" ? frame.note : note && `PCA ${note}`,
     picture.note,
     every > 1 && `every ${every}${every === 2 ? "nd" : every === 3 ? "rd" : "th"} snapshot`,
@@ -36,6 +37,16 @@ function remarks({plane, views, lines, selection}, count) {
     plane.colouring.said,
     part > 0 && part < 1 && `lines for ${spaced(Math.round(part * samples))} of ${spaced(samples)} images`,
   ].filter(Boolean).join(" · ");
+}
+
+// The share of pairs found, by teacher: "digits 0-4: 60 % of pairs found, digits 5-9: 52.3 %, by chance 0.4 % (1 of 256)";
+// of several branches "60 % / 3 %". Empty where no student and teacher lie in the space.
+function pairsInWords({nets, picture}, views) {
+  const frames = views.map(view => view.frame).filter(Boolean), having = nets.filter(({name}) => frames.some(frame => frame.pairs[name]));
+  if (!having.length) return "";
+  const found = having.map(({name}) => `${name}: ${views.map(view => view.frame?.pairs[name] ?? "–").join(" / ")}`);
+  found[0] += ` of pairs found${picture.of === "common" ? "" : ` in the ${picture.space}`}`;
+  return [...found, `by chance ${frames.find(frame => frame.by_chance).by_chance}`].join(", ");
 }
 
 // What is being made in the background, with a button to end it; or what went wrong.
