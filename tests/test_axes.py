@@ -12,9 +12,10 @@ from ka_explore.plots import draw, draw_steps
 from ka_explore.plots.film import film_html
 from ka_explore.probes import axes
 from ka_explore.probes.axes import basis_of
+from ka_explore.probes.clouds import KINDS, MUCH_LESS, cloud_of, hides
 from ka_explore.probes.colouring import colour, join_pairs
 from ka_explore.probes.embedding import film, fit_basis, pca
-from ka_explore.probes.fitting import KINDS, MUCH_LESS, cloud_of, hides, principal_axes
+from ka_explore.probes.fitting import principal_axes
 from ka_explore.probes.linear import class_axes
 from ka_explore.probes.spaces import rows_of
 from ka_explore.run.snapshot import Snapshot

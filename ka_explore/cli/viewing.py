@@ -15,7 +15,7 @@ import numpy as np
 from ka_explore.cli.shared import all_opened, comparison_table, opened, print_json, problem_options, ruled, text_table
 from ka_explore.errors import InputError, KaError, checked, unknown
 from ka_explore.probes import PROBES
-from ka_explore.probes.fitting import KINDS, Kind
+from ka_explore.probes.clouds import KINDS, Kind
 from ka_explore.probes.over_steps import first_answer, over_steps
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Curves, Distribution, Matrix, Points, Result, Scalars, heading

@@ -23,7 +23,8 @@ from ka_explore.panels.spaces import (
 )
 from ka_explore.plots import colour_of, marker_of
 from ka_explore.probes.classes import tasks_of
-from ka_explore.probes.fitting import Basis, Kind, fit_basis, project
+from ka_explore.probes.clouds import Basis, Kind, project
+from ka_explore.probes.fitting import fit_basis
 from ka_explore.probes.linear import told
 from ka_explore.probes.samples import evenly
 from ka_explore.probes.spaces import rows_of, width_of

@@ -26,7 +26,7 @@ from ka_explore.panels.session import Session
 from ka_explore.panels.spaces import nothing, said_of
 from ka_explore.panels.widget import source
 from ka_explore.plots import draw
-from ka_explore.probes.fitting import KINDS
+from ka_explore.probes.clouds import KINDS
 from ka_explore.probes.results import Points as Picture
 from ka_explore.probes.ways import NAMES, checked_options
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ka_explore.errors import InputError, KaError, StoreError, checked
-from ka_explore.probes.fitting import KINDS, Basis, Kind, fit_basis
+from ka_explore.probes.clouds import KINDS, Basis, Kind
+from ka_explore.probes.fitting import fit_basis
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.samples import evenly
 from ka_explore.probes.spaces import width_of

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ka_explore.errors import InputError, checked
+from ka_explore.probes.clouds import KINDS, Basis, Kind, cloud_of
 from ka_explore.probes.colouring import colour, join_pairs, pair_length
-from ka_explore.probes.fitting import KINDS, Basis, Kind, cloud_of, fit_basis, principal_axes
+from ka_explore.probes.fitting import fit_basis, principal_axes
 from ka_explore.probes.layouts import aligned_positions, positions_from, procrustes, tsne_positions, umap_positions
 from ka_explore.probes.linear import class_axes, dress, flat, laid, pca
 from ka_explore.probes.probe import space_was_of

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from ka_explore.errors import InputError, KaError, StoreError, checked, unknown
+from ka_explore.probes.clouds import KINDS
 from ka_explore.probes.embedding import frames_of, lay_out
 from ka_explore.probes.films import fingerprint, forget, kept_folder, read_film, trim, write_film
-from ka_explore.probes.fitting import KINDS
 from ka_explore.probes.linear import dress
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Points

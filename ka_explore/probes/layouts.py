@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ka_explore.errors import InputError, checked
-from ka_explore.probes.fitting import cloud_of, principal_axes, project
+from ka_explore.probes.clouds import cloud_of, project
+from ka_explore.probes.fitting import principal_axes
 from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import Plane, Rows, Space
 from ka_explore.probes.ways import OPTIONS, Options, Watch, announced_seconds

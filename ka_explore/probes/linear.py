@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.probes.fitting import MUCH_LESS, Basis, Kind, Part, cloud_of, fit_basis, hides, project
+from ka_explore.probes.clouds import MUCH_LESS, Basis, Kind, Part, cloud_of, hides, project
+from ka_explore.probes.fitting import fit_basis
 from ka_explore.probes.probe import probe
 from ka_explore.probes.quality import judge
 from ka_explore.probes.results import Points

@@ -10,8 +10,9 @@ from ka_explore.errors import InputError, StoreError
 from ka_explore.plots import draw_steps
 from ka_explore.plots.film import film_fragment
 from ka_explore.probes.axes import basis_of
+from ka_explore.probes.clouds import Kind
 from ka_explore.probes.colouring import colour
-from ka_explore.probes.fitting import Kind, fit_basis
+from ka_explore.probes.fitting import fit_basis
 from ka_explore.probes.jobs import embed, kept
 from ka_explore.probes.linear import laid
 from ka_explore.probes.results import Points

@@ -25,8 +25,9 @@ from ka_explore.panels.points import Points
 from ka_explore.panels.predictions import answers_of, heads_of, packed
 from ka_explore.panels.session import Session
 from ka_explore.probes import embedding, ways
+from ka_explore.probes.clouds import KINDS, project
 from ka_explore.probes.colouring import colour
-from ka_explore.probes.fitting import KINDS, fit_basis, project
+from ka_explore.probes.fitting import fit_basis
 from ka_explore.probes.jobs import embed
 from ka_explore.probes.spaces import rows_of
 from ka_explore.run.snapshot import Snapshot
