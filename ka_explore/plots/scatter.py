@@ -1,6 +1,7 @@
 """Points in the plane: one picture, or several over the steps."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,8 @@ def draw_points(
     note = [result.note] if result.note else [f"{name} {value:.2f}" for name, value in result.quality.items()]
     if by_label and len(result.labels) > NAMED:
         note.append(f"{len(result.labels)} colours, too many to name")
+    if result.own_axes:
+        note.append("axes of its own")
     style.dress(ax, title=heading(result), x=result.axes[0], y=result.axes[1], note="; ".join(note))
     if limits is not None:
         ax.set(xlim=limits[0], ylim=limits[1])
@@ -172,24 +175,26 @@ def draw_steps(
     alike = limits is not None
     grid = style.laid_out(figure).subplots(rows, columns, squeeze=False, sharex=alike, sharey=alike)
     shared, own = told_apart(titles)
-    notes = len({frame.note for frame in shown}) == 1
+    same = [words for words in shown[0].note.split("; ") if all(words in frame.note.split("; ") for frame in shown)]
     for spare in grid.flat[len(shown) :]:
         spare.remove()
     for index, (ax, frame) in enumerate(zip(grid.flat, shown, strict=False)):
         last = index == min(columns, len(shown)) - 1  # the legend stands at the first row's end
-        draw_points(frame, ax, legend=rows if last else 0, limits=limits, range_=range_, bar=False)
+        note = "; ".join(words for words in frame.note.split("; ") if words not in same)
+        bare = replace(frame, note=note, own_axes=False)
+        draw_points(bare, ax, legend=rows if last else 0, limits=limits, range_=range_, bar=False)
         size = style.type_of(ax)
         ax.set_title(style.plain(own[index]), fontsize=size, pad=0.4 * size)
         ax.tick_params(labelbottom=False, labelleft=False, length=0)
         ax.set(xlabel="", ylabel="")
-        for text in list(ax.texts) if notes or not frame.note else ():
+        for text in list(ax.texts) if not note else ():
             text.remove()
     size = 0.9 * style.type_of(grid.flat[0])
     if shared:
         figure.suptitle(style.plain(shared), fontsize=1.3 * size)
     axes = " and ".join(dict.fromkeys(filter(None, shown[0].axes)))
     each = "the same axes in each" if alike else "axes of its own in each"
-    words = "; ".join(filter(None, [each, axes, shown[0].note if notes else ""]))
+    words = "; ".join(filter(None, [each, axes, *same]))
     figure.supxlabel(style.plain(words), fontsize=size, color=style.QUIET)
     if range_ is not None:
         values, units = zip(*((f.value, f.unit) for f in shown if f.value is not None), strict=True)

@@ -72,7 +72,7 @@ def flat(
     """
     xy, kept = project(rows.parts, basis)
     words, _ = told(rows.parts, xy, kept, of_its_own)
-    words += "; axes of its own" if of_its_own is None else fitted_to(basis)
+    words += "" if of_its_own is None else fitted_to(basis)
     found: dict[str, float] = {} if np.isnan(kept) else {"variance kept": kept}
     if quality:
         more, judged = judge(rows.values, xy)
