@@ -550,7 +550,7 @@ def test_a_wrong_word_is_one_line_that_says_what_is_right(arguments, message, re
         ("plot {made}/base pca -o x.txt", "ends in .pdf, .png, .svg"),
         ("plot {made}/base pca -o nowhere/x.png", "there is no folder"),
         ("plot {made}/base film -o x.png", ".html or .gif"),
-        ("plot {made}/base film --option how=tsne", "unknown option 'how'"),
+        ("plot {made}/base film --option how=tsne", "unknown how 'tsne'"),
         ("plot {made}/base pca --steps --option space=nothing", "what can be drawn"),
         ("plot {made}/sums terms", "no term"),
         ("export {made}/base {made}/base/run.json/x", "cannot write"),

@@ -112,8 +112,9 @@ def of_embeddings() -> Doors:
     tsne = {"start": PICTURE, "perplexity": 30.0, "iterations": 250, "exaggeration": 12.0, "seed": 0}
     umap = {"neighbours": 15, "min_dist": 0.1, "epochs": 10, "seed": 0}
     return {
-        "probes.embedding.fit_basis": (embedding.fit_basis, both),
+        "probes.embedding.fit_basis": (embedding.fit_basis, both | {"kind": "pca"}),
         "probes.embedding.pca": (embedding.pca, one | {"basis": basis, "quality": False}),
+        "probes.embedding.class_axes": (embedding.class_axes, one | {"basis": None, "quality": False}),
         "probes.embedding.tsne": (embedding.tsne, one | tsne),
         "probes.embedding.umap": (embedding.umap, one | umap | {"start": None}),
         "probes.embedding.aligned_umap": (embedding.aligned_umap, both | umap | {"alignment": 0.1, "window": 3}),
@@ -138,7 +139,7 @@ def of_embeddings() -> Doors:
 
 
 def of_plots(folder: Path) -> Doors:
-    points = {"legend": 1, "limits": ((0, 1), (0, 1)), "range_": (0, 1), "bar": True}
+    points = {"legend": 1, "limits": ((0, 1), (0, 1)), "range_": (0, 1), "bar": True, "own_axes": True}
     options: Mapping[type, Mapping[str, Any]] = {
         Matrix: {"limits": (0, 1), "bar": True}, Points: points,
         Distribution: {"edges": np.arange(3), "colours": None, "legend": True},
@@ -165,7 +166,7 @@ def of_plots(folder: Path) -> Doors:
             lambda **row: plots.draw_history({"one": [*ROWS, {**ROWS[0], **row}]}, "soft"), ROWS[0]
         ),
         "plots.draw_terms": (plots.draw_terms, {"rows": ROWS, "ax": None, "title": ""}),
-        "plots.draw_steps": (plots.draw_steps, {"frames": some, "figure": None}),
+        "plots.draw_steps": (plots.draw_steps, {"frames": some, "figure": None, "own_axes": True}),
         "plots.draw_comparison": (
             plots.draw_comparison, {"results": {"one": RESULTS[Scalars], "two": RESULTS[Scalars]}, "figure": None}
         ),
@@ -236,8 +237,7 @@ def of_diagnosis(run: Run) -> Doors:
         "diagnosis.Findings": (Findings, vars(Findings((finding,)))),
         "diagnosis.Threshold": (Threshold, vars(next(iter(diagnosis.THRESHOLDS.values())))),
         "report.demo_figure": (demo_figure, {"run": run, "result": TRIAL}),
-        "probes.axes.basis_of": (axes.basis_of, {"store": run.store, "space": "common"}),
-        "probes.axes.refreeze": (axes.refreeze, {"store": run.folder, "space": "common"}),
+        "probes.axes.basis_of": (axes.basis_of, {"stores": [run.store], "space": "common", "kind": "pca"}),
         "cli.make_parser": (make_parser, {"only": "run"}),
         "cli.main": (main_of, {"arguments": ["list", str(run.folder)]}),
     }
@@ -266,7 +266,7 @@ def of_the_workbench(run: Run) -> Doors:
         "workbench.rewind": (bench.rewind, {"step": 0}),
         "workbench.fork": (bench.fork, {"name": "one", "at": 0, "temperature": 2.0}),
         "workbench.show": (lambda name: bench.show(name), {"name": run.name}),
-        "workbench.view": (bench.view, {"how": "pca"}),
+        "workbench.view": (bench.view, {"how": "pca", "own_axes": False}),
         "workbench.colour": (bench.colour, {"by": "net"}),
         "workbench.select": (bench.select, {"samples": [0]}),
         "workbench": (anew, right),

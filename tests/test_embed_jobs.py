@@ -1,4 +1,4 @@
-"""Laws of pictures made in a process of their own, and of the axes that a run keeps."""
+"""Laws of pictures made in a process of their own."""
 
 import gc
 import json
@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from ka_explore.errors import InputError, StoreError
-from ka_explore.probes import axes, films, jobs
-from ka_explore.probes.axes import basis_of, refreeze
-from ka_explore.probes.embedding import film, fit_basis, frames_of, pca, tsne
+from ka_explore.probes import films, jobs
+from ka_explore.probes.axes import basis_of
+from ka_explore.probes.embedding import film, frames_of, pca, tsne
 from ka_explore.probes.jobs import EmbeddingFailed, embed, forget
 from ka_explore.probes.ways import checked_options
 from ka_explore.run.snapshot import Snapshot
@@ -415,99 +415,10 @@ def test_umap_in_a_process_of_its_own(how, folder):
     assert [path.suffix for path in folder.iterdir()] == [".npz"]
 
 
-# The axes of a run
+# What stood here in version 0.1
 
 
-ABOUT = {
-    "name": "run", "method": "common_feature", "device": "cpu", "precision": "float32", "fingerprints": {},
-    "environment": {}, "problem": {"name": "toy", "options": {}}, "configs": [[0, {}]], "seed": 0,
-    "checkpoint_every": 10, "snapshot_every": 10, "threads": None, "parent": None, "tasks": None,
-}  # fmt: skip
-
-
-@pytest.fixture
-def store(tmp_path):
-    """A run with two snapshots."""
-    from ka_explore.run.store import Store
-
-    made_store = Store.create(tmp_path / "run", ABOUT)
-    for snapshot in SNAPSHOTS:
-        made_store.save_snapshot(snapshot)
-    return made_store
-
-
-def same(one, other) -> bool:
-    return all(np.array_equal(getattr(one, n), getattr(other, n)) for n in ("mean", "axes", "kept", "steps"))
-
-
-def test_the_axes_of_a_run_stay_while_it_goes_on(store):
-    first = basis_of(store)
-    assert same(first, fit_basis(SNAPSHOTS))
-    store.save_snapshot(made(step=20, drift=5))
-    assert same(basis_of(store), first)
-    assert same(basis_of(store.folder), first)
-    assert same(basis_of(str(store.folder)), first)
-    anew = refreeze(store)
-    assert anew.steps == (0, 10, 20)
-    assert not same(anew, first)
-    assert same(basis_of(store), anew)
-
-
-def test_a_fork_that_took_the_views_along_has_the_same_axes(store, tmp_path):
-    first = basis_of(store)
-    shutil.copytree(store.folder, tmp_path / "fork")
-    for step in (0, 10):
-        (tmp_path / "fork" / "snapshots" / f"{step:06d}.npz").unlink()
-    assert same(basis_of(tmp_path / "fork"), first)
-
-
-def test_every_space_has_axes_of_its_own(store):
-    assert basis_of(store, "logits/one").mean.shape == (2,)
-    assert basis_of(store).mean.shape == (WIDTH,)
-    assert basis_of(store, "scores").steps == (0, 10)
-    assert len(list((store.folder / "views").iterdir())) == 3
-
-
-def test_axes_are_fitted_to_first_last_and_some_between(store):
-    for step in range(20, 200, 10):
-        store.save_snapshot(made(step=step))
-    steps = basis_of(store).steps
-    assert (steps[0], steps[-1]) == (0, 190)
-    assert len(steps) == axes.BASIS_SNAPSHOTS
-
-
-def test_stages_without_the_space_or_of_another_width_are_passed_over(store):
-    arrays = {n: a for n, a in made().arrays.items() if not n.startswith("common/")}
-    store.save_snapshot(changed(made(step=20), arrays=arrays))
-    assert basis_of(store).steps == (0, 10)
-    store.save_snapshot(made(step=30, width=5))
-    assert refreeze(store).steps == (30,)
-    with pytest.raises(InputError, match="has no feature/…"):
-        basis_of(store, "feature")
-
-
-@pytest.mark.parametrize("damage", [b"", b"PK", None])
-def test_damaged_axes_are_fitted_anew(store, damage):
-    first = basis_of(store)
-    (path,) = (store.folder / "views").iterdir()
-    if damage is None:
-        np.savez(path, mean=np.zeros(3), axes=np.zeros((2, 4)), kept=np.zeros(2), steps=np.zeros(1), of="common")
-    else:
-        path.write_bytes(damage)
-    assert same(basis_of(store), first)
-    assert axes.read_basis(path, "common") is not None
-
-
-def test_axes_need_a_run_with_snapshots(tmp_path, monkeypatch, store):
-    from ka_explore.run import store as stores
-
-    with pytest.raises(InputError, match="there is no run"):
-        basis_of(tmp_path / "nothing")
-    with pytest.raises(InputError, match="no snapshot yet"):
-        basis_of(stores.Store.create(tmp_path / "empty", ABOUT))
-
-    def refused(*_arguments):
-        raise OSError("read only")
-
-    monkeypatch.setattr(axes, "replace_file", refused)
-    assert same(basis_of(store), fit_basis(SNAPSHOTS))  # drawn all the same
+@pytest.mark.parametrize("name", ["basis_of", "refreeze"])
+def test_the_axes_of_a_run_are_found_by_their_old_names(name):
+    with pytest.warns(FutureWarning, match="ka_explore.probes.axes.basis_of since version 0.2"):
+        assert getattr(jobs, name) is basis_of

@@ -129,7 +129,8 @@ def test_a_basis_of_several_snapshots_shows_most_of_each_and_not_the_way_between
     from sklearn.decomposition import PCA
 
     several = [made(step=s, drift=s / 10, seed=s) for s in range(3)]
-    rows = np.concatenate([stacked(s) - stacked(s).mean(axis=0) for s in several])
+    own = [stacked(s) - stacked(s).mean(axis=0) for s in several]
+    rows = np.concatenate([part / np.sqrt((part**2).sum()) for part in own])  # each by the shares of its variance
     model = PCA(2, svd_solver="full").fit(rows)
     basis = fit_basis(several)
     assert basis.steps == (0, 1, 2)

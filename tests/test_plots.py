@@ -1,5 +1,6 @@
 """Plots are read back from their artists: what was handed in is what is drawn."""
 
+import io
 import os
 import subprocess
 import sys
@@ -716,6 +717,15 @@ def test_around_a_centre_equal_distances_have_equal_strength():
 
 
 # Over the steps, and runs beside one another
+
+
+def test_steps_that_are_saved_have_boxes_of_one_size_whatever_stands_under_each():
+    notes = ("a note", "a note that is so long that it needs more lines than one under a picture that is small")
+    figure = draw_steps([replace(points(), note=notes[i % 2], title=f"common space, step {i}") for i in range(5)])
+    sizes = []
+    figure.canvas.mpl_connect("draw_event", lambda _: sizes.append([ax.bbox.size for ax in figure.axes]))
+    figure.savefig(io.BytesIO(), format="png")
+    assert np.allclose(sizes[-1], sizes[-1][0])
 
 
 def test_steps_have_the_same_limits_one_legend_and_their_own_titles():

@@ -336,15 +336,21 @@ def test_several_runs_are_compared_first_and_told_one_by_one(tiny_problem, page_
     assert "ka-explore fork runs/same fork --at 2 --set mmd_weight=0" in page.words["How to reproduce"]
 
 
-def test_a_fork_says_what_changed_and_is_drawn_on_its_parents_axes(tiny_problem, page_of, tmp_path):
+def test_a_fork_says_what_changed_and_shares_the_axes_of_the_runs_beside_it(tiny_problem, page_of, tmp_path):
     base = Run(tiny_problem(), folder=tmp_path / "base", snapshot_every=1, **SMALL).advance(None)
-    first = page_of(base).films[0]
     fork = base.fork("fork", at=2, mmd_weight=0.0).advance(None)
-    page = page_of(fork)
-    assert "From step 2 on: mmd_weight=0" in page.words["Configuration"]
+    assert "From step 2 on: mmd_weight=0" in page_of(fork).words["Configuration"]
+    first, second = page_of(base, fork).films
+    assert "of 2 runs" in first["frames"][0]["note"]
     for step in range(3):  # the common past lies at the same places
-        mine, parents = (f["arrays"][f["frames"][step]["xy"]]["data"] for f in (page.films[0], first))
+        mine, parents = (film["arrays"][film["frames"][step]["xy"]]["data"] for film in (first, second))
         assert mine == parents
+
+
+def test_stills_on_class_axes_stand_below_the_film(hostile_page):
+    page = Page(hostile_page)
+    assert "on class axes" in page.words["Embeddings over the steps"]
+    assert len(page.films) == 1
 
 
 @pytest.mark.slow

@@ -201,10 +201,11 @@ def probe(parser: Parser) -> None:
 @command(
     "viewing",
     "runs/base pca -o common.png --step 100",
+    "runs/base class_axes -o classes.png --steps",
     "runs/base agreement -o agreement.svg --steps",
     "runs/base diagram -o diagram.pdf",
     "runs/base terms -o terms.png --size column",
-    "runs/base film -o film.html                 or film.gif",
+    "runs/base film -o film.html                 or film.gif; --option how=class_axes",
     opens="run",
 )
 def plot(parser: Parser) -> None:
@@ -215,6 +216,8 @@ def plot(parser: Parser) -> None:
     when = parser.add_mutually_exclusive_group()
     share(when, "--step")
     when.add_argument("--steps", action="store_true", help="over all steps: lines, or pictures side by side")
+    own = "each step of pca, class_axes or film on axes of its own, which show most of it alone"
+    parser.add_argument("--own-axes", action="store_true", help=own)
     sizes = ("column", "page", "projector")
     parser.add_argument("--size", choices=sizes, default="page", help="to be shown in (default: %(default)s)")
     share(parser, "--option")

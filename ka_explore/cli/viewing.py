@@ -15,6 +15,7 @@ import numpy as np
 from ka_explore.cli.shared import all_opened, comparison_table, opened, print_json, problem_options, ruled, text_table
 from ka_explore.errors import InputError, KaError, checked, unknown
 from ka_explore.probes import PROBES
+from ka_explore.probes.clouds import KINDS, Kind
 from ka_explore.probes.over_steps import first_answer, over_steps
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Curves, Distribution, Matrix, Points, Result, Scalars, heading
@@ -218,9 +219,10 @@ def figure_of(store: Store, chosen: argparse.Namespace) -> Any:
     if not chosen.steps:
         return figure_for(first_answer(probe, snapshots_of(store, chosen)), chosen.size)
     found = snapshots_of(store, chosen)[::-1]
-    few = found[:: max(-(-len(found) // (PICTURES if chosen.name == "pca" else CURVES)), 1)]
-    if chosen.name == "pca":
-        return draw_steps(film_frames(store, few, **problem_options(chosen.option)))
+    few = found[:: max(-(-len(found) // (PICTURES if chosen.name in KINDS else CURVES)), 1)]
+    if chosen.name in KINDS:
+        frames = film_frames(store, few, how=chosen.name, **problem_options(chosen.option))
+        return draw_steps(frames, own_axes=chosen.own_axes)
     if isinstance(first_answer(probe, found[::-1]), Curves):
         return draw_comparison({f"step {s.step}": replace(probe(s), title=chosen.name, step=None) for s in few})
     return figure_for(over_steps(probe, found), chosen.size)
@@ -234,9 +236,10 @@ def plot_film(store: Store, chosen: argparse.Namespace, output: Path) -> Path:
         raise InputError(f"cannot save {output.name!r}: a film's name ends in .html or .gif.")
     options = problem_options(chosen.option)
     for name in options:
-        if name not in ("space", "of"):
-            raise unknown("option", name, ("space",), where=" of film")
+        if name not in ("space", "of", "how"):
+            raise unknown("option", name, ("space", "how"), where=" of film")
     frames, name = film_frames(store, snapshots_of(store, chosen)[::-1], **options), str(store.about["name"])
+    frames = [frame.on_own_axes() for frame in frames] if chosen.own_axes else frames
     if output.suffix.lower() == ".gif":
         return film_gif(frames, output, title=name)
     film_html(frames, output, title=f"{name}: {frames[-1].title}")
@@ -245,12 +248,12 @@ def plot_film(store: Store, chosen: argparse.Namespace, output: Path) -> Path:
 
 @space_was_of
 @checked
-def film_frames(store: Store, snapshots: Sequence[Snapshot], space: str = "") -> list[Points]:
+def film_frames(store: Store, snapshots: Sequence[Snapshot], space: str = "", how: Kind = "pca") -> list[Points]:
     """Snapshots drawn on the axes of the run, coloured by class or, where that is unknown, by who claims the image."""
     from ka_explore.report.space import alike, coloured_by, linear, what_to_draw
 
     space, shown = (space, alike(snapshots, space)) if space else what_to_draw(snapshots)
-    return [coloured_by(p, s) for p, s in zip(linear(store, space, shown), shown, strict=True)]
+    return [coloured_by(p, s) for p, s in zip(linear([store], space, shown, how), shown, strict=True)]
 
 
 @contextmanager

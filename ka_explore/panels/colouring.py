@@ -29,7 +29,7 @@ class Colours:
     """The colours of all frames of a plane, one way at a time."""
 
     def __init__(self, by: str, plane: Plane):
-        self.by = by  # one of the ways; until the first snapshot what was asked for, empty for the class if it is known
+        self.by = by  # one of the ways; until the first snapshot what was asked for, empty for the net
         self.ways: dict[str, str] = {}  # what there is to colour by, in words
         self._plane = plane
         self._meaning: Points | None = None  # a picture whose labels or values the numbers are
@@ -43,8 +43,8 @@ class Colours:
         """Everything anew, in the ways of a snapshot."""
         tasks = list(snapshot.labels or {})
         classes = {"class": "class"} if len(tasks) == 1 else {f"class/{task}": f"class: {task}" for task in tasks}
-        self.ways = classes | WAYS
-        self.change((self._class_way() or "net") if self.by in ("", "class") else self.by)
+        self.ways = {"net": WAYS["net"]} | classes | WAYS
+        self.change((self._class_way() or "net") if self.by == "class" else self.by or "net")
 
     def checked(self, by: str) -> str:
         """A way by its name, or by ``class`` for the first class, ``selected`` for the teacher.

@@ -8,9 +8,10 @@ import numpy as np
 
 from ka_explore.errors import InputError
 from ka_explore.panels.branch import Branch
-from ka_explore.panels.plane import Plane, spread
+from ka_explore.panels.plane import Plane
 from ka_explore.panels.spaces import seen
 from ka_explore.probes.jobs import embed
+from ka_explore.probes.samples import evenly
 from ka_explore.probes.ways import COSTS, NAMES, announced_seconds, checked_options
 from ka_explore.run.snapshot import Snapshot
 
@@ -32,7 +33,7 @@ class Drawing:
         chosen: dict[tuple[int, bytes], Snapshot] = {}
         name = plane.of
         for branch, its in steps.items():
-            for step in spread(its, drawn_frames(how, plane.points, len(its))):
+            for step in evenly(its, drawn_frames(how, plane.points, len(its))):
                 snapshot = branch.snapshot(step)
                 if snapshot is not None and np.array_equal(snapshot.index, plane.index):
                     key = (step, snapshot.arrays["scores"].tobytes())  # a fork's past is its parent's
@@ -54,7 +55,7 @@ class Drawing:
             points, xy = film[picture], np.full((plane.points, 2), np.nan, np.float32)
             net = np.array([plane.nets.index(net) if net in plane.nets else -1 for net in points.groups])[points.group]
             xy[net[net >= 0] * len(plane.index) + points.sample[net >= 0]] = points.xy[net >= 0]
-            self.frames.setdefault(branch, {})[step] = {"xy": xy, "note": points.note}
+            self.frames.setdefault(branch, {})[step] = {"xy": xy, "note": points.note, "warns": False}
 
     def behind(self) -> bool:
         """Whether a run has gone on since."""

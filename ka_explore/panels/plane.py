@@ -1,6 +1,6 @@
 """The plane of the points panel: one pair of axes for all frames of all branches: what moves there has moved."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -11,20 +11,32 @@ from ka_explore.errors import InputError, unknown
 from ka_explore.panels.branch import Branch
 from ka_explore.panels.pairs import found_in
 from ka_explore.panels.predictions import answers_of, heads_of, packed, truth_of
-from ka_explore.panels.spaces import MOST_FRAMES, in_order, most_frames, nets_in, nothing, said_of, seen, spaces_of
+from ka_explore.panels.spaces import (
+    MOST_FRAMES,
+    PREDICTIONS,
+    in_order,
+    most_frames,
+    nets_in,
+    nothing,
+    said_of,
+    seen,
+    spaces_of,
+)
 from ka_explore.plots import colour_of, marker_of
-from ka_explore.probes.axes import read_basis, view_path
 from ka_explore.probes.classes import tasks_of
-from ka_explore.probes.linear import Basis, fit_basis, project
+from ka_explore.probes.clouds import Basis, Kind, project
+from ka_explore.probes.fitting import fit_basis
+from ka_explore.probes.linear import told
+from ka_explore.probes.samples import evenly
 from ka_explore.probes.spaces import rows_of, width_of
 from ka_explore.run.snapshot import Snapshot
 
-FIT_SNAPSHOTS = 5  # at most: what axes are fitted to
+FIT_SNAPSHOTS = 5  # of a branch, at most: what axes are fitted to
 NO_NET = "#808080"  # of what is no net: a teachers' code
 
 
 class Plane:
-    """What the branches that are compared are drawn on: axes fitted to the longest of them."""
+    """What the branches that are compared are drawn on: axes fitted to all of them."""
 
     def __init__(self, of: str):
         self.of = of  # the space; empty until the first snapshot where nobody chose one
@@ -33,10 +45,19 @@ class Plane:
         self.teachers: tuple[str, ...] = ()
         self.nets: tuple[str, ...] = ()  # those that the space has
         self.branches: list[Branch] = []
-        self.basis: Basis | None = None  # the axes; None while no snapshot has the space
+        self.kind: Kind = "pca"  # what the axes show
+        self.own = False  # whether every frame is drawn on axes of its own
+        self.bases: dict[Kind, Basis | None] = {}  # the axes; None while no snapshot has the space
         self.fit = 0  # how often axes were fitted: frames of other axes do not belong
         self.known: dict[str, Any] = {}  # what the browser is told of the images: classes, true ones, teachers' answers
-        self._fitted_to = 0  # snapshots there were
+        self._fitted: dict[Branch, int] = {}  # snapshots there were
+
+    @property
+    def basis(self) -> Basis | None:
+        """The axes that all frames share; fitted when they are first asked for."""
+        if self.kind not in self.bases and self.branches:
+            self.bases[self.kind] = axes_of(self.branches, self.of, self.kind)
+        return self.bases.get(self.kind)
 
     @property
     def points(self) -> int:
@@ -71,14 +92,13 @@ class Plane:
                 with suppress(InputError):
                     self._take(one)
                     break
-        self.basis = kept_axes(branches[0], self.of)
+        self.bases = {}
         self._lay(branches)
-        self._fitted_to = self._snapshots()
+        self._fitted = self._snapshots()
 
     def compare(self, branches: Sequence[Branch]) -> None:
-        """Other branches, or other ones of the same name: axes and frames that are there stay."""
+        """Other branches, or other ones of the same name: axes and frames that are there stay until others are due."""
         self.branches = list(branches)
-        self._fitted_to = min(self._fitted_to, self._snapshots())
 
     def grows(self, snapshot: Snapshot) -> bool:
         """Whether a snapshot has a net that was not there before; then all frames are to be made anew."""
@@ -93,12 +113,20 @@ class Plane:
         """A snapshot on the axes, or on other ones.
 
         Returns ``xy`` (point, 2), net after net, NaN where a net has no place; the student's ``answers``, packed; the
-        ``stage``; ``note``, how far the picture can be trusted; ``pairs`` and ``by_chance``, what share is found in the
-        space; and ``said``, why there is nothing to see, if so.
+        ``stage``; ``note``, how far the picture can be trusted, and whether this ``warns``; ``pairs`` and
+        ``by_chance``, what share is found in the space; and ``said``, why there is nothing to see, if so.
         """
         basis, count = basis or self.basis, len(self.index)
         xy = np.full((self.points, 2), np.nan, np.float32)
-        frame = {"stage": snapshot.stage, "xy": xy, "note": "", "said": "", "pairs": {}, "by_chance": ""}
+        frame = {
+            "stage": snapshot.stage,
+            "xy": xy,
+            "note": "",
+            "warns": False,
+            "said": "",
+            "pairs": {},
+            "by_chance": "",
+        }
         if not np.array_equal(snapshot.index, self.index):
             unknown_answers = np.full((len(tasks_of(snapshot)), count), -1, np.int32)
             return frame | {"answers": unknown_answers, "said": "These are other images than the first branch's."}
@@ -106,40 +134,44 @@ class Plane:
         shown, name = seen(snapshot, self.of)
         try:
             rows = rows_of(shown, name)
+            own = fit_basis(shown, name, self.kind)
         except InputError:
             return frame | {"said": nothing(snapshot, self.of)}
-        if basis is None or next(iter(rows.values())).shape[1] != len(basis.mean):
+        parts = list(rows.values())
+        if basis is None or len(own.mean) != len(basis.mean):
             return frame | {"said": f"{said_of(self.of)} is of another width here."}
-        laid, kept = project(list(rows.values()), basis)
+        laid, kept = project(parts, laid_onto(own, basis, parts) if self.own else basis)
         for net, points in zip(rows, laid.reshape(len(rows), count, 2), strict=True):
             if net in self.nets:
                 xy.reshape(len(self.nets), count, 2)[self.nets.index(net)] = points
-        note = "all rows are the same: nothing to see" if np.isnan(kept) else f"keeps {kept:.0%} of the variance"
-        return frame | {"note": note} | found_in(shown, name)
+        note, too_little = told(parts, laid, kept, None if self.own else sum(own.kept))
+        return frame | {"note": note, "warns": too_little} | found_in(shown, name)
 
     def due(self, busy: bool) -> bool:
-        """Whether the history has doubled since axes were fitted, or the run has come to its end since."""
-        if not self.branches:
-            return False
-        count, run = self._snapshots(), longest_first(self.branches)[0].run
-        ended = run is not None and run.done and self._fitted_to < count
-        return count >= 2 * max(self._fitted_to, 1) or (ended and not busy)
+        """Whether others are compared since axes were fitted, a history has doubled, or a run has come to its end."""
+        counts = self._snapshots()
+        if counts.keys() != self._fitted.keys():
+            return any(counts.values())
+        grown = {branch: count for branch, count in counts.items() if count > self._fitted[branch]}
+        doubled = any(count >= 2 * self._fitted[branch] for branch, count in grown.items())
+        return doubled or (not busy and any(branch.run is not None and branch.run.done for branch in grown))
 
-    def fitted_anew(self) -> tuple[Basis | None, int]:
-        """Axes of the snapshots there are, laid onto the old picture; and how many snapshots there are."""
-        count, basis, now = self._snapshots(), axes_of(self.branches, self.of), newest(self.branches)
+    def fitted_anew(self) -> tuple[Basis | None, dict[Branch, int]]:
+        """Axes of the snapshots there are, laid onto the old picture; and how many snapshots there are, by branch."""
+        counts, basis, now = self._snapshots(), axes_of(self.branches, self.of, self.kind), newest(self.branches)
         if basis is not None and self.basis is not None and now is not None:
-            basis = laid_onto(basis, self.basis, now, self.of)
-        return basis, count
+            with suppress(InputError):
+                basis = laid_onto(basis, self.basis, list(rows_of(*seen(now, self.of)).values()))
+        return basis, counts
 
-    def change(self, basis: Basis | None, fitted_to: int) -> None:
-        """Other axes, fitted to so many snapshots: frames of the old ones do not belong any more."""
-        self.basis, self.fit, self._fitted_to = basis, self.fit + 1, fitted_to
+    def change(self, basis: Basis | None, fitted: Mapping[Branch, int] | None = None) -> None:
+        """Other axes, fitted to so many snapshots a branch: frames of the old ones do not belong any more."""
+        self.bases, self.fit, self._fitted = {self.kind: basis}, self.fit + 1, dict(fitted or self._snapshots())
 
     def _lay(self, branches: Sequence[Branch]) -> None:
-        """The axes that are there, or else are fitted now."""
+        """The axes that are there, or else are fitted when they are asked for."""
         self.compare(branches)
-        self.basis = self.basis or axes_of(branches, self.of)
+        self.bases = {kind: basis for kind, basis in self.bases.items() if basis is not None}
         self.fit += 1
 
     def _see(self, snapshot: Snapshot) -> None:
@@ -153,9 +185,9 @@ class Plane:
         self.nets = in_order(nets, snapshot)
         return True
 
-    def _snapshots(self) -> int:
-        """How many the longest branch has."""
-        return max(len(branch.steps_seen()) for branch in self.branches)
+    def _snapshots(self) -> dict[Branch, int]:
+        """How many each branch has."""
+        return {branch: len(branch.steps_seen()) for branch in self.branches}
 
 
 def look(net: str, teachers: Sequence[str]) -> dict[str, str]:
@@ -176,64 +208,38 @@ def newest(branches: Iterable[Branch]) -> Snapshot | None:
     return next((snapshot for branch in branches for snapshot in last_first(branch)), None)
 
 
-def longest_first(branches: Iterable[Branch]) -> list[Branch]:
-    """The branch with the most snapshots first, a parent before its forks."""
-    return sorted(branches, key=lambda branch: -len(branch.steps_seen()))
+def axes_of(branches: Sequence[Branch], of: str, kind: Kind = "pca") -> Basis | None:
+    """Axes fitted to a few snapshots of every branch that has the space; None where none has it.
 
-
-def spread(steps: Sequence[int], most: int) -> list[int]:
-    """So many steps, the first, the last and evenly between."""
-    if len(steps) <= most:
-        return list(steps)
-    return [steps[at] for at in np.unique(np.linspace(0, len(steps) - 1, most).round().astype(int))]
-
-
-def kept_axes(branch: Branch, of: str) -> Basis | None:
-    """The axes that the run's folder keeps, where they were fitted to most of what is stored."""
-    found = read_basis(view_path(branch.store.folder, of), of)
-    stored = branch.store.snapshot_steps()
-    return found if found is not None and stored and max(found.steps, default=0) >= 0.5 * stored[-1] else None
-
-
-def axes_of(branches: Sequence[Branch], of: str) -> Basis | None:
-    """Axes fitted to a few snapshots of the longest branch that has the space; None where none has it."""
-    for branch in longest_first(branches):
-        steps = branch.steps_seen()
-        for tried in (spread(steps, FIT_SNAPSHOTS), spread(steps, MOST_FRAMES)):  # few stages may have the space
-            snapshots = [snapshot for step in tried if (snapshot := branch.snapshot(step)) is not None]
-            with suppress(InputError):
-                return fitted(snapshots, of)
+    At the width that the longest branch has last: snapshots of another one are left out.
+    """
+    found = [having(branch, of) for branch in sorted(branches, key=lambda branch: -len(branch.steps_seen()))]
+    widths = [width for its in found for _, width in its[-1:]]
+    runs = [[snapshot for snapshot, width in its if width == widths[0]] for its in found if its]
+    with suppress(InputError):
+        return fit_basis([run for run in runs if run], "common" if of == PREDICTIONS else of, kind)
     return None
 
 
-def fitted(snapshots: Sequence[Snapshot], of: str) -> Basis:
-    """Axes of a few snapshots; those of stages without the space, or of another width than the last, are left out.
-
-    Raises InputError where none has it.
-    """
-    wide: list[tuple[int, Snapshot]] = []
-    name, refused = of, InputError("axes need at least one snapshot, got none.")
-    for snapshot in sorted(snapshots, key=lambda s: s.step):
-        try:
-            shown, name = seen(snapshot, of)
-            wide.append((width_of(shown, name), shown))
-        except InputError as error:
-            refused = error
-    if not wide:
-        raise refused
-    return fit_basis([shown for width, shown in wide if width == wide[-1][0]], name)
+def having(branch: Branch, of: str) -> list[tuple[Snapshot, int]]:
+    """A few snapshots of a branch that have a space, as the probes draw it, with its width."""
+    found: list[tuple[Snapshot, int]] = []
+    for most in (FIT_SNAPSHOTS, MOST_FRAMES):  # few stages may have the space
+        for snapshot in map(branch.snapshot, evenly(branch.steps_seen(), most) if not found else ()):
+            with suppress(InputError):
+                if snapshot is not None:
+                    there, name = seen(snapshot, of)
+                    found.append((there, width_of(there, name)))
+    return found
 
 
-def laid_onto(basis: Basis, before: Basis, snapshot: Snapshot, of: str) -> Basis:
-    """The same plane, its axes turned or mirrored so that a snapshot comes near where the old axes put it.
+def laid_onto(basis: Basis, before: Basis, parts: Sequence[np.ndarray]) -> Basis:
+    """The same plane, its axes turned or mirrored so that rows come near where the old axes put them.
 
     The best rotation or reflection in the sense of least squares (Schönemann 1966): distances within the plane stay
     as they are. Axes of another width are left alone.
     """
-    parts: list[np.ndarray] = []
-    with suppress(InputError):
-        parts = list(rows_of(*seen(snapshot, of)).values())
-    if not parts or not len(basis.mean) == len(before.mean) == parts[0].shape[1]:
+    if not len(basis.mean) == len(before.mean) == parts[0].shape[1]:
         return basis
     here, there = (project(parts, axes)[0] for axes in (basis, before))
     left, _, right = np.linalg.svd((here - here.mean(axis=0)).T @ (there - there.mean(axis=0)))

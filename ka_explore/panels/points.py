@@ -27,6 +27,7 @@ from ka_explore.panels.session import Session
 from ka_explore.panels.spaces import nothing, said_of
 from ka_explore.panels.widget import source
 from ka_explore.plots import draw
+from ka_explore.probes.clouds import KINDS
 from ka_explore.probes.results import Points as Picture
 from ka_explore.probes.ways import NAMES, checked_options
 
@@ -34,18 +35,19 @@ POLL = 0.3  # seconds between two looks at a process
 SHEET_BYTES = 500_000  # of all images together; beyond that an image is sent when it is pointed at
 SHEET_SIDE = 40  # pixels a side of an image in the sheet
 LARGE_SIDE = 96  # pixels a side of an image that is sent by itself
+PLANES = {"pca": "principal plane,", "class_axes": "class plane,"}  # turned within themselves: no axis is the first
 NO_SNAPSHOT = "No snapshot yet. Press play: the first one is taken at step 0."
 NO_STEPS = "This method trains nothing: there are no steps to look at."
 
 
 class Points(FilmPanel):
-    """Student and teachers in one plane: a marker a net, coloured by class, error, agreement or entropy.
+    """Student and teachers in one plane: a marker a net, coloured by net, class, error, agreement or entropy.
 
     Args:
         session: whose branches are shown, side by side where several are compared.
-        how: a way to draw: ``pca``, ``tsne``, ``umap`` or ``aligned_umap``.
-        by: what points are coloured by: ``class`` (``class/<task>`` of several tasks), ``net``, ``teacher``, ``error``,
-            ``agreement`` or ``entropy``; by default the class where it is known.
+        how: a way to draw: ``pca``, ``class_axes``, ``tsne``, ``umap`` or ``aligned_umap``.
+        by: what points are coloured by: ``net``, ``class`` (``class/<task>`` of several tasks), ``teacher``, ``error``,
+            ``agreement`` or ``entropy``; by default the net.
         of: the space; by default the common space, and the answers where there is none.
     """
 
@@ -71,7 +73,7 @@ class Points(FilmPanel):
     def __init__(self, session: Session, *, how: str = "pca", by: str | None = None, of: str | None = None):
         self.plane = Plane(of or "")
         self.colours = Colours(by or "", self.plane)
-        self.how = "pca"  # or the way that is shown instead of the plane
+        self.how: str = self.plane.kind  # or the way that is shown instead of the plane
         self.films: dict[str, Drawing] = {}  # what was drawn in other ways
         self._drawing: Drawing | None = None
         self._fit_asked = False
@@ -81,13 +83,14 @@ class Points(FilmPanel):
 
     # What Python asks.
 
-    def view(self, how: str) -> None:
-        """Draw in another way: ``pca``, ``tsne``, ``umap`` or ``aligned_umap``, which are made in the background.
+    def view(self, how: str, *, own_axes: bool = False) -> None:
+        """Draw in another way: ``pca`` and ``class_axes``, in which every frame may have axes of its own, are there at
+        once; ``tsne``, ``umap`` and ``aligned_umap`` are made in the background.
 
         Raises InputError for unknown names and what is not installed.
         """
         checked_options(how, {})
-        self.request(view=how)
+        self.request(view=how, own=own_axes)
 
     def colour(self, by: str) -> None:
         """Colour by something else. Raises InputError for what is not known here."""
@@ -105,7 +108,9 @@ class Points(FilmPanel):
     # What the browser asks; on the view thread.
 
     def asked(self, message: Mapping[str, Any]) -> None:
-        """Take up what is asked: ``view``, ``colour``, ``of``, ``fit``, ``cancel`` or ``image``."""
+        """Take up what is asked: ``own``, ``view``, ``colour``, ``of``, ``fit``, ``cancel`` or ``image``."""
+        if "own" in message:
+            self.plane.own = bool(message["own"])
         if "view" in message:
             self._view(str(message["view"]))
         if "colour" in message and (by := self.colours.checked(str(message["colour"]))) != self.colours.by:
@@ -129,7 +134,9 @@ class Points(FilmPanel):
         checked_options(how, {})
         self._cancel()
         self.assign({"trouble": ""})
-        if how == "pca" or (how in self.films and not self.films[how].behind()):
+        if how in KINDS:
+            self.plane.kind = "pca" if how == "pca" else "class_axes"
+        if how in KINDS or (how in self.films and not self.films[how].behind()):
             self.how = how
             return
         try:
@@ -173,11 +180,11 @@ class Points(FilmPanel):
 
     def key(self) -> Hashable:
         """On which axes, and in which way."""
-        return self.plane.fit, self.films.get(self.how)
+        return self.plane.fit, self.plane.kind, self.plane.own, self.films.get(self.how)
 
     def steps(self, branch: Branch) -> Sequence[int]:
         """Every so many-th snapshot; those that were drawn, where another way is shown."""
-        return thinned(branch, self.plane.most)[0] if self.how == "pca" else sorted(self._film(branch))
+        return thinned(branch, self.plane.most)[0] if self.how in KINDS else sorted(self._film(branch))
 
     def frame(self, branch: Branch, step: int) -> Frame | None:
         """A snapshot on the axes, or as it was drawn in another way."""
@@ -196,7 +203,7 @@ class Points(FilmPanel):
     def about_branch(self, branch: Branch) -> Mapping[str, Any]:
         """Every so many-th snapshot has a frame."""
         flat, every = thinned(branch, self.plane.most)
-        if self.how != "pca":
+        if self.how not in KINDS:
             every = max(round(len(flat) * every / max(len(self.steps(branch)), 1)), 1)
         return {"every": every}
 
@@ -209,9 +216,10 @@ class Points(FilmPanel):
             "nets": [look(net, plane.teachers) for net in plane.nets],
             "picture": {
                 "how": self.how, "label": NAMES[self.how], "of": plane.of, "space": said_of(plane.of),
+                "linear": self.how in KINDS, "own": plane.own,
                 "fit": plane.fit, "axes": list(self.axes), "note": self._note(),
                 "views": ways_to_draw(plane, [len(thinned(branch, plane.most)[0]) for branch in self.compared]),
-                "behind": self.how != "pca" and self.films[self.how].behind(),
+                "behind": self.how not in KINDS and self.films[self.how].behind(),
                 "spaces": [{"name": name, "label": said_of(name)} for name in plane.spaces],
                 "empty": self._empty(),
             },
@@ -221,15 +229,15 @@ class Points(FilmPanel):
     def catch_up(self) -> Work:
         """Also fit the axes anew where it is asked for or due, and send the images after the first picture is out."""
         yield from self.make()
-        if self._fit_asked or (self.how == "pca" and self.plane.due(self.session.busy)):
+        if self._fit_asked or (self.how in KINDS and self.plane.due(self.session.busy)):
             self._fit_asked = False
-            (basis, fitted_to), frames = self.plane.fitted_anew(), {}
+            (basis, fitted), frames = self.plane.fitted_anew(), {}
             yield
             for branch, step in self._shown():
                 if (snapshot := branch.snapshot(step)) is not None:
                     frames[branch, step] = self.plane.frame(snapshot, basis)
                 yield
-            self.plane.change(basis, fitted_to)
+            self.plane.change(basis, fitted)
             self._flatten()
             self._kept.only(())
             for (branch, step), frame in frames.items():  # all at once
@@ -249,11 +257,11 @@ class Points(FilmPanel):
 
     def _flatten(self) -> None:
         """Show the plane itself, and let go of what was drawn of it."""
-        self.how, self.films = "pca", {}
+        self.how, self.films = self.plane.kind, {}
 
     def _film(self, branch: Branch) -> Mapping[int, Frame]:
         """How a branch was drawn in the way that is shown; empty for the plane itself."""
-        return {} if self.how == "pca" else self.films[self.how].frames.get(branch, {})
+        return {} if self.how in KINDS else self.films[self.how].frames.get(branch, {})
 
     def _shown(self) -> list[tuple[Branch, int]]:
         return [(branch, step) for branch, steps in self.there().items() for step in steps]
@@ -275,7 +283,7 @@ class Points(FilmPanel):
 
     def _flat_steps(self) -> dict[Branch, list[int]]:
         """The steps at which there is something on the plane, whatever is shown."""
-        shown, self.how = self.how, "pca"
+        shown, self.how = self.how, self.plane.kind
         frames = {b: {step: self.frame_at(b, step) for step in self.steps(b)} for b in self.compared}
         self.how = shown
         return {b: [step for step, frame in its.items() if frame and not frame["said"]] for b, its in frames.items()}
@@ -292,7 +300,7 @@ class Points(FilmPanel):
     @property
     def axes(self) -> tuple[str, str]:
         """What the two axes are."""
-        name = "principal plane," if self.how == "pca" else NAMES[self.how]
+        name = PLANES.get(self.how, NAMES[self.how])
         return f"{name} 1", f"{name} 2"
 
     def _empty(self) -> str:
@@ -306,11 +314,13 @@ class Points(FilmPanel):
 
     def _note(self) -> str:
         """What the axes were fitted to, or how much there is in another way."""
-        if self.how != "pca":
+        if self.how not in KINDS:
             steps = [step for _, step in self._shown()]
             return f"made of steps {min(steps, default=0)} to {max(steps, default=0)}"
         if (basis := self.plane.basis) is None:
             return ""
+        if self.plane.own:
+            return "each picture on axes of its own: they do not compare"
         first, last = min(basis.steps, default=0), max(basis.steps, default=0)
         fit = f"axes fitted at step {last}" + (f" (to steps {first} to {last})" if first != last else "")
         return fit + (", one pair for all branches" if len(self.compared) > 1 else "")
@@ -331,6 +341,7 @@ class Points(FilmPanel):
         picture = Picture(
             frame["xy"][there].astype(np.float64), group, self.plane.nets, sample, axes=self.axes,
             title=f"{branch.name}: {said_of(self.plane.of)}, step {step}", note=self._said(frame),
+            own_axes=self.how in KINDS and self.plane.own,
         )  # fmt: skip
         with suppress(InputError):
             return dyed(picture, snapshot, self.colours.by)

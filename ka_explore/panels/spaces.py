@@ -27,7 +27,8 @@ def seen(snapshot: Snapshot, of: str) -> tuple[Snapshot, str]:
     """What the probes are asked for, so that they draw a space.
 
     For the answers ``common/<net>`` of a snapshot that holds each net's shares of the classes: a softmax a task, 0
-    where it knows none. So student and teachers lie in one space even where no method has laid them there.
+    where it knows none; and the logits. So student and teachers lie in one space even where no method has laid them
+    there.
     """
     if of != PREDICTIONS:
         return snapshot, of
@@ -35,7 +36,8 @@ def seen(snapshot: Snapshot, of: str) -> tuple[Snapshot, str]:
     nets = {net: np.zeros(shape, np.float32) for net in ("student", *snapshot.knows)}
     for net, _, columns, logits in heads_of(snapshot):
         nets[net][:, columns] = softmax(logits)
-    return replace(snapshot, arrays={f"common/{net}": rows for net, rows in nets.items()}), "common"
+    arrays = {name: array for name, array in snapshot.arrays.items() if name.startswith("logits/")}
+    return replace(snapshot, arrays=arrays | {f"common/{net}": rows for net, rows in nets.items()}), "common"
 
 
 def nets_in(snapshot: Snapshot, of: str) -> tuple[str, ...]:

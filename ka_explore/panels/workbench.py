@@ -199,14 +199,17 @@ class Workbench:
         return self
 
     @checked
-    def view(self, how: str) -> "Workbench":
-        """How points are drawn: ``pca``, ``tsne``, ``umap`` or ``aligned_umap``."""
-        self._part("points").view(how)
+    def view(self, how: str, *, own_axes: bool = False) -> "Workbench":
+        """How points are drawn: ``pca`` or ``class_axes``, ``tsne``, ``umap`` or ``aligned_umap``.
+
+        With ``own_axes`` every frame of the first two is drawn on axes of its own.
+        """
+        self._part("points").view(how, own_axes=own_axes)
         return self
 
     @checked
     def colour(self, by: str) -> "Workbench":
-        """What points are coloured by: ``class``, ``net``, ``teacher``, ``error``, ``agreement``, ``entropy``."""
+        """What points are coloured by: ``net``, ``class``, ``teacher``, ``error``, ``agreement``, ``entropy``."""
         self._part("points").colour(by)
         return self
 

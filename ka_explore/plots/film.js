@@ -10,13 +10,16 @@ function unpack({arrays, frames}) {
     return kind === "float" ? new Float32Array(buffer) : new Int32Array(buffer);
   });
   const at = index => stored[index] ?? null;
-  return frames.map(f => ({...f, xy: at(f.xy), group: at(f.group), sample: at(f.sample), label: at(f.label), value: at(f.value)}));
+  return frames.map(f => ({
+    ...f, xy: at(f.xy), group: at(f.group), sample: at(f.sample), label: at(f.label), value: at(f.value),
+    own: f.own && {...f.own, xy: at(f.own.xy)},
+  }));
 }
 
 function film(root) {
   const data = JSON.parse(root.querySelector("script[type='application/json']").textContent);
   const frames = unpack(data);
-  let now = 0, by = data.by[0], timer = null;
+  let now = 0, by = data.by[0], timer = null, own = false;
   const hidden = {net: new Set(), label: new Set()};
 
   const bar = make("div", root, {class: "points-film-bar"});
@@ -26,6 +29,8 @@ function film(root) {
   const select = make("select", bar, {"aria-label": "colour by"});
   const ways = {label: data.legend, value: data.unit || "value", net: "net"};
   for (const value of data.by) make("option", select, {value}, `colour by ${ways[value]}`);
+  const axes = make("button", bar, {type: "button", "aria-pressed": "false", title: "Each frame on the axes that show most of it alone: frames do not compare then"}, "own axes");
+  axes.hidden = !frames.some(frame => frame.own);
   const stage = make("div", root, {class: "points-film-stage"});
   const canvas = make("canvas", stage, {tabindex: 0, role: "img"});
   const tip = make("div", stage, {class: "points-film-tip", hidden: true});
@@ -33,10 +38,16 @@ function film(root) {
   const note = make("div", root, {class: "points-film-note"});
 
   const width = 560, height = 420, edge = 14;
-  const [[left, right], [low, high]] = data.limits;
-  const stretch = [(width - 2 * edge) / (right - left), (height - 2 * edge) / (high - low)];
-  const px = x => width / 2 + (x - (left + right) / 2) * stretch[0];
-  const py = y => height / 2 - (y - (low + high) / 2) * stretch[1];
+  // The frame that is shown, and where its points lie in pixels.
+  const seen = () => ({...frames[now], ...(own ? frames[now].own : null)});
+  const across = ({limits}) => {
+    const [left, right] = (limits ?? data.limits)[0];
+    return x => width / 2 + (x - (left + right) / 2) * (width - 2 * edge) / (right - left);
+  };
+  const down = ({limits}) => {
+    const [low, high] = (limits ?? data.limits)[1];
+    return y => height / 2 - (y - (low + high) / 2) * (height - 2 * edge) / (high - low);
+  };
 
   const shown = (frame, i) => !hidden.net.has(frame.group[i]) && !(frame.label && by === "label" && hidden.label.has(frame.label[i]));
 
@@ -47,7 +58,7 @@ function film(root) {
   }
 
   function draw() {
-    const ctx = cleared(canvas, width, height), frame = frames[now], count = frame.group.length;
+    const ctx = cleared(canvas, width, height), frame = seen(), count = frame.group.length, px = across(frame), py = down(frame);
     ctx.globalAlpha = 0.85;
     const size = count > 3000 ? 2.5 : count > 800 ? 3.2 : 4;
     for (const student of [false, true])  // the student on top
@@ -90,6 +101,12 @@ function film(root) {
     go(now + move);
   });
   select.addEventListener("change", () => { by = select.value; names(); draw(); });
+  axes.addEventListener("click", () => {
+    own = !own;
+    axes.setAttribute("aria-pressed", String(own));
+    tip.hidden = true;
+    draw();
+  });
 
   // The legend: nets by marker, labels by colour; a click hides or shows what it names.
 
@@ -124,7 +141,7 @@ function film(root) {
   canvas.addEventListener("mousemove", event => {
     const box = canvas.getBoundingClientRect();
     const x = (event.clientX - box.left) * width / box.width, y = (event.clientY - box.top) * height / box.height;
-    const frame = frames[now];
+    const frame = seen(), px = across(frame), py = down(frame);
     let best = -1, near = 100;  // within ten pixels
     for (let i = 0; i < frame.group.length; i++) {
       if (!shown(frame, i)) continue;

@@ -31,6 +31,7 @@ STYLE = """
 .points-film-legend button { display: flex; gap: .4em; align-items: center; width: 100%; border: 0; padding: 1px 2px;
   background: none; font: inherit; color: inherit; text-align: left; cursor: pointer; overflow-wrap: anywhere; }
 .points-film-legend button[aria-pressed="false"] { opacity: .35; text-decoration: line-through; }
+.points-film-bar button[aria-pressed="true"] { font-weight: 600; }
 .points-film-legend canvas { width: 14px; height: 14px; flex: none; }
 .points-film-head { font-weight: 600; margin: .4em 0 .1em; }
 .points-film-ramp { height: .8em; max-width: 12em; }
@@ -40,7 +41,7 @@ STYLE = """
 .points-film-note { color: #555; font-size: 12px; margin-top: .3em; }
 """
 
-KINDS = {"xy": "float", "group": "int", "sample": "int", "label": "int", "value": "float"}  # arrays of a frame
+KINDS = {"group": "int", "sample": "int", "label": "int", "value": "float"}  # arrays of a frame, beside its xy
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -120,12 +121,19 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
             arrays.append(array)
         return arrays.index(array)
 
+    limits = common_limits(frames)
+
+    def placed(frame: Points) -> dict[str, Any]:
+        """Where a frame's points are, in which limits of its own, if so, and what is said of that."""
+        note = frame.note or "; ".join(f"{name} {value:.2f}" for name, value in frame.quality.items())
+        own = {"limits": common_limits([frame])} if frame.own_axes or limits is None else {}
+        return {"xy": kept(frame.xy, "float"), "note": note} | own
+
     shown = [
-        {
-            "title": heading(frame),
-            "note": frame.note or "; ".join(f"{name} {value:.2f}" for name, value in frame.quality.items()),
-        }
+        {"title": heading(frame)}
+        | placed(frame)
         | {what: kept(getattr(frame, what), kind) for what, kind in KINDS.items()}
+        | ({"own": placed(frame.own)} if frame.own is not None else {})
         for frame in frames
     ]
     valued = any(frame.value is not None for frame in frames)
@@ -133,7 +141,7 @@ def content(frames: Sequence[Points], *, title: str, seconds: float) -> dict[str
     return {
         "title": title,
         "axes": " and ".join(name for name in first.axes if name),
-        "limits": common_limits(frames),
+        "limits": limits,
         "groups": list(first.groups),
         "colours": [colour_of(net, first.groups) for net in first.groups],
         "markers": [marker_of(net, first.groups) for net in first.groups],

@@ -80,9 +80,13 @@ def edges_for(ax: Axes) -> Any:
 
 
 def laid_out_by_engine(figure: Any) -> bool:
-    """Whether a layout engine is at work; ``tight_layout`` leaves one that does nothing."""
+    """Whether a layout engine is at work, or has been.
+
+    ``tight_layout`` leaves one that does nothing; so does the constrained layout while a figure is saved, but then its
+    places stand.
+    """
     engine = figure.get_layout_engine()
-    return engine is not None and not isinstance(engine, PlaceHolderLayoutEngine)
+    return engine is not None and not (isinstance(engine, PlaceHolderLayoutEngine) and engine.adjust_compatible)
 
 
 def strip_under(ax: Axes) -> dict[str, Any]:

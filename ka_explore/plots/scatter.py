@@ -1,6 +1,7 @@
 """Points in the plane: one picture, or several over the steps."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,17 @@ def draw_points(
     limits: Limits | None = None,
     range_: tuple[float, float] | None = None,
     bar: bool = True,
+    own_axes: bool = False,
 ) -> Axes:
     """A scatter: marker = net; colour = a value, a label (class, teacher, …), or the net where neither is known.
 
     The ``legend`` says beside how many rows of pictures nets and labels are named, this one's first; 0 for not at all.
     To compare several: ``limits`` of both axes, by default the points' own, and the ``range_`` of the values that the
-    colours span, by default the 2nd to the 98th percentile. A ``bar`` under it explains the colours of values.
+    colours span, by default the 2nd to the 98th percentile. A ``bar`` under it explains the colours of values. A linear
+    view that shares its axes with others is drawn on axes of its own with ``own_axes``.
     """
     check_between("legend", legend, 0, 1000)
+    result = result.on_own_axes() if own_axes else result
     ax = style.axes_of(ax)
     size = style.type_of(ax)
     by_label = result.value is None and result.label is not None and len(result.labels) > 0
@@ -69,6 +73,8 @@ def draw_points(
     note = [result.note] if result.note else [f"{name} {value:.2f}" for name, value in result.quality.items()]
     if by_label and len(result.labels) > NAMED:
         note.append(f"{len(result.labels)} colours, too many to name")
+    if result.own_axes:
+        note.append("axes of its own")
     style.dress(ax, title=heading(result), x=result.axes[0], y=result.axes[1], note="; ".join(note))
     if limits is not None:
         ax.set(xlim=limits[0], ylim=limits[1])
@@ -127,8 +133,10 @@ class ValueColours:
         return bar.ax
 
 
-def common_limits(frames: Sequence[Points]) -> Limits:
-    """The limits that hold every point of all pictures, with a margin."""
+def common_limits(frames: Sequence[Points]) -> Limits | None:
+    """The limits that hold every point of all pictures, with a margin; None where they have axes of their own."""
+    if len(frames) > 1 and any(frame.own_axes for frame in frames):
+        return None
     both = np.concatenate([frame.xy for frame in frames])
     both = both[np.isfinite(both).all(axis=1)]
     if not len(both):
@@ -146,39 +154,47 @@ def common_range(frames: Sequence[Points]) -> tuple[float, float] | None:
 
 
 @checked
-def draw_steps(frames: Sequence[Points] | Mapping[str, Points], figure: style.Empty = None) -> Figure:
-    """Small multiples: one picture beside the other with the same axes and one legend; keys become titles.
+def draw_steps(
+    frames: Sequence[Points] | Mapping[str, Points], figure: style.Empty = None, *, own_axes: bool = False
+) -> Figure:
+    """Small multiples: one picture beside the other with one legend; keys become titles.
 
-    An empty figure may be handed in; by default it is a new one of fitting size. Raises InputError for no picture.
+    The axes are the same in each, unless the pictures come with axes of their own; ``own_axes`` draws them so. An empty
+    figure may be handed in; by default it is a new one of fitting size. Raises InputError for no picture.
     """
     if not frames:
         raise InputError("nothing to draw: give at least one picture.")
     titles = list(frames) if isinstance(frames, Mapping) else [heading(frame) for frame in frames]
     shown = list(frames.values()) if isinstance(frames, Mapping) else list(frames)
+    shown = [frame.on_own_axes() for frame in shown] if own_axes else shown
     columns = len(shown) if len(shown) <= 4 else -(-len(shown) // -(-len(shown) // 4))
     rows = -(-len(shown) // columns)
     if figure is None:
         figure = Figure(figsize=(min(2.6 * columns + 1.4, 11), 2.6 * rows + 0.6), layout="constrained")
     limits, range_ = common_limits(shown), common_range(shown)
-    grid = style.laid_out(figure).subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    alike = limits is not None
+    grid = style.laid_out(figure).subplots(rows, columns, squeeze=False, sharex=alike, sharey=alike)
     shared, own = told_apart(titles)
-    notes = len({frame.note for frame in shown}) == 1
+    same = [words for words in shown[0].note.split("; ") if all(words in frame.note.split("; ") for frame in shown)]
     for spare in grid.flat[len(shown) :]:
         spare.remove()
     for index, (ax, frame) in enumerate(zip(grid.flat, shown, strict=False)):
         last = index == min(columns, len(shown)) - 1  # the legend stands at the first row's end
-        draw_points(frame, ax, legend=rows if last else 0, limits=limits, range_=range_, bar=False)
+        note = "; ".join(words for words in frame.note.split("; ") if words not in same)
+        bare = replace(frame, note=note, own_axes=False)
+        draw_points(bare, ax, legend=rows if last else 0, limits=limits, range_=range_, bar=False)
         size = style.type_of(ax)
         ax.set_title(style.plain(own[index]), fontsize=size, pad=0.4 * size)
         ax.tick_params(labelbottom=False, labelleft=False, length=0)
         ax.set(xlabel="", ylabel="")
-        for text in list(ax.texts) if notes or not frame.note else ():
+        for text in list(ax.texts) if not note else ():
             text.remove()
     size = 0.9 * style.type_of(grid.flat[0])
     if shared:
         figure.suptitle(style.plain(shared), fontsize=1.3 * size)
     axes = " and ".join(dict.fromkeys(filter(None, shown[0].axes)))
-    words = "; ".join(filter(None, ["the same axes in each", axes, shown[0].note if notes else ""]))
+    each = "the same axes in each" if alike else "axes of its own in each"
+    words = "; ".join(filter(None, [each, axes, *same]))
     figure.supxlabel(style.plain(words), fontsize=size, color=style.QUIET)
     if range_ is not None:
         values, units = zip(*((f.value, f.unit) for f in shown if f.value is not None), strict=True)

@@ -6,7 +6,7 @@ from typing import Any
 from ka_explore.probes.agreement import accuracy, agreement, agreement_by_class, confusion, confusion_with
 from ka_explore.probes.alignment import class_neighbours, gap, pairs_found
 from ka_explore.probes.calibration import calibration_error, entropies, reliability
-from ka_explore.probes.embedding import pca
+from ka_explore.probes.embedding import class_axes, pca
 from ka_explore.probes.gradients import gradient_cosine, gradient_ratio, gradient_size
 from ka_explore.probes.probe import Probe
 from ka_explore.probes.reconstruction import (
@@ -39,7 +39,7 @@ class Table(dict[str, Probe[..., Result]]):
 
 
 GROUPS: dict[str, tuple[Probe[..., Any], ...]] = {
-    "the common space": (pca, pairs_found, class_neighbours, gap, mmd, mmd_curve, median_distance, cka),
+    "the common space": (pca, class_axes, pairs_found, class_neighbours, gap, mmd, mmd_curve, median_distance, cka),
     "its directions": (effective_rank, dead_channels, spectrum, principal_angles),
     "what comes back": (reconstruction_error, error_by_class, error_by_channel, worst_channels, worst_reconstructed),
     "what bridges leave": (bridges,),

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ka_explore.errors import InputError, checked
+from ka_explore.probes.clouds import KINDS, Basis, Kind, cloud_of
 from ka_explore.probes.colouring import colour, join_pairs, pair_length
+from ka_explore.probes.fitting import fit_basis, principal_axes
 from ka_explore.probes.layouts import aligned_positions, positions_from, procrustes, tsne_positions, umap_positions
-from ka_explore.probes.linear import Basis, dress, fit_basis, flat, pca, principal_axes
+from ka_explore.probes.linear import class_axes, dress, flat, laid, pca
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.quality import judge
 from ka_explore.probes.results import Points
@@ -20,8 +22,8 @@ from ka_explore.probes.spaces import Rows, Space, class_labels, rows_of, rows_to
 from ka_explore.probes.ways import NAMES, OPTIONS, Options, Setting, Watch, announced_seconds, checked_options
 from ka_explore.run.snapshot import Snapshot
 
-__all__ = ["OPTIONS", "Basis", "aligned_umap", "announced_seconds", "colour", "film", "fit_basis", "join_pairs"]
-__all__ += ["pair_length", "pca", "procrustes", "published", "rows_of", "spaces", "tsne", "umap"]
+__all__ = ["OPTIONS", "Basis", "aligned_umap", "announced_seconds", "class_axes", "colour", "film", "fit_basis"]
+__all__ += ["join_pairs", "pair_length", "pca", "procrustes", "published", "rows_of", "spaces", "tsne", "umap"]
 
 LEAST = 10  # different points that t-SNE and UMAP need to make any sense
 
@@ -89,10 +91,11 @@ def film(snapshots: Sequence[Snapshot], how: str = "pca", space: str = "common",
     Raises InputError for no snapshot, other images from step to step, or unknown names.
     """
     frames = frames_of(snapshots, space)
-    if how == "pca":
+    if how in KINDS:
         checked_options(how, options)
-        basis = fit_basis(snapshots, space)
-        return dress([flat(rows, basis) for rows in frames], snapshots, space)
+        kind: Kind = "pca" if how == "pca" else "class_axes"
+        basis = fit_basis(snapshots, space, kind)
+        return [laid(snapshot, basis, space, kind) for snapshot in snapshots]
     return dress(lay_out(frames, how, options), snapshots, space)
 
 
@@ -113,7 +116,7 @@ def lay_out(
     tell = watch or (lambda _share, _words: None)
     few = min(different(rows.values) for rows in frames)
     if few < LEAST:
-        basis = principal_axes([rows.parts for rows in frames]) if len(frames) > 1 else None
+        basis = principal_axes([cloud_of(rows.parts, 1 / len(frames)) for rows in frames])
         before = f"PCA, as {NAMES[how]} needs {LEAST} different points and here are {few}; "
         return [flat(rows, basis, quality=True, before=before) for rows in frames]
     if how == "aligned_umap":
@@ -134,7 +137,8 @@ def lay_out(
             inside(0.95, "how far it can be trusted")
             drawn = judged(rows, xy, how, chosen)
         else:
-            drawn = flat(rows, quality=True, before=f"PCA, as {NAMES[how]} did not come to an end; ")
+            before = f"PCA, as {NAMES[how]} did not come to an end; "
+            drawn = flat(rows, principal_axes([cloud_of(rows.parts)]), quality=True, before=before)
         previous = drawn if previous is None else procrustes(drawn, previous)
         found.append(previous)
         inside(1.0, "done")

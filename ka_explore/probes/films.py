@@ -18,7 +18,7 @@ from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import Rows
 from ka_explore.problem.folders import cache_root
 
-RECIPE = 1  # raised when the same inputs would make another picture
+RECIPE = 2  # raised when the same inputs would make another picture
 KEPT_BYTES = 256 * 2**20  # of pictures; beyond that the ones that were not looked at for longest are removed
 ABANDONED_SECONDS = 24 * 3600.0  # after which a folder of a worker that nobody can be waiting for is removed
 

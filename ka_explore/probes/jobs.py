@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ka_explore.errors import InputError, KaError, StoreError, checked, unknown
+from ka_explore.probes.clouds import KINDS
 from ka_explore.probes.embedding import frames_of, lay_out
 from ka_explore.probes.films import fingerprint, forget, kept_folder, read_film, trim, write_film
 from ka_explore.probes.linear import dress
@@ -43,10 +44,12 @@ THREADS = ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB", "NUMEXPR")
 
 def __getattr__(name: str) -> Any:
     """The axes of a run, which stood here in version 0.1."""
-    if name not in ("basis_of", "refreeze", "read_basis", "view_path"):
+    if name not in ("basis_of", "refreeze"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"{__name__}.{name} is ka_explore.probes.axes.{name} since version 0.2.", FutureWarning, stacklevel=2)
-    return getattr(importlib.import_module("ka_explore.probes.axes"), name)
+    warnings.warn(
+        f"{__name__}.{name} is ka_explore.probes.axes.basis_of since version 0.2.", FutureWarning, stacklevel=2
+    )
+    return importlib.import_module("ka_explore.probes.axes").basis_of
 
 
 class EmbeddingFailed(KaError, RuntimeError):
@@ -86,10 +89,10 @@ def embed(
         StoreError: when the folder of the kept pictures cannot be written.
     """
     several = [snapshots] if isinstance(snapshots, Snapshot) else list(snapshots)
-    if how == "pca":
-        raise InputError("PCA is instant and needs no process: call ka_explore.probes.embedding.pca, or film.")
+    if how in KINDS:
+        raise InputError(f"{NAMES[how]}: instant, needs no process: call ka_explore.probes.embedding.{how}, or film.")
     if how not in NAMES:
-        raise unknown("way to draw", how, [name for name in NAMES if name != "pca"])
+        raise unknown("way to draw", how, [name for name in NAMES if name not in KINDS])
     if start is not None and how == "aligned_umap":
         raise InputError("aligned UMAP draws all steps at once: it cannot go on from a picture.")
     return Embedding(several, how, space, checked_options(how, options), start)

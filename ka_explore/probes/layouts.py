@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ka_explore.errors import InputError, checked
-from ka_explore.probes.linear import principal_axes, project
+from ka_explore.probes.clouds import cloud_of, project
+from ka_explore.probes.fitting import principal_axes
 from ka_explore.probes.results import Points
 from ka_explore.probes.spaces import Plane, Rows, Space
 from ka_explore.probes.ways import OPTIONS, Options, Watch, announced_seconds
@@ -25,7 +26,7 @@ def tsne_positions(values: Space, begin: Plane | None, chosen: Options, watch: W
 
     iterations, exaggeration = int(chosen["iterations"]), chosen["exaggeration"]
     if begin is None:
-        begin = project([values], principal_axes([[values]]))[0]
+        begin = project([values], principal_axes([cloud_of([values])]))[0]
         begin = begin / begin[:, 0].std() * 1e-4  # small, as scikit-learn does: large ones hinder the first iterations
     else:
         iterations, exaggeration = max(250, iterations // 4), 1.0
@@ -43,7 +44,7 @@ def umap_positions(values: Space, begin: Plane | None, chosen: Options, watch: W
 
     neighbours = min(int(chosen["neighbours"]), len(values) - 1)
     epochs = int(chosen["epochs"]) if begin is None else max(1, int(chosen["epochs"]) // 2)
-    begin = project([values], principal_axes([[values]]))[0] if begin is None else begin
+    begin = project([values], principal_axes([cloud_of([values])]))[0] if begin is None else begin
     begin = begin - begin.min(axis=0)
     begin = 10 * begin / begin.max()  # the size umap-learn gives its own beginnings
     bar: dict[str, Any] | None = None

@@ -6,7 +6,7 @@ numpy only; `to_pandas` brings pandas when it is asked for.
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -154,6 +154,8 @@ class Points(Shape):
         quality: how far the picture can be trusted, by name, 1 is best (``trustworthiness``, …).
         axes: what the two axes are, with their units.
         note: how far the picture can be trusted, in words.
+        own_axes: whether the axes are this picture's own, so that pictures beside it have others.
+        own: the same points on axes of their own; None where ``xy`` is all there is.
     """
 
     xy: np.ndarray
@@ -170,6 +172,8 @@ class Points(Shape):
     axes: tuple[str, str] = ("", "")
     title: str = ""
     note: str = ""
+    own_axes: bool = False
+    own: "Points | None" = None
 
     def __post_init__(self) -> None:
         count = self.group.size
@@ -182,6 +186,15 @@ class Points(Shape):
                 object.__setattr__(self, what, as_places(what, given, shape, least, below))
         if self.value is not None:
             as_numbers("value", self.value, (count,))
+        if self.own is not None:
+            as_numbers("xy of own", self.own.xy, (count, 2))
+
+    def on_own_axes(self) -> "Points":
+        """The same picture on axes of its own, coloured and joined as this one; itself where it is on such axes."""
+        if self.own is None:
+            return self
+        placed = {name: getattr(self.own, name) for name in ("xy", "quality", "axes", "note", "own_axes")}
+        return replace(self, own=None, **placed)
 
     def table(self) -> Table:
         """One row a point."""

@@ -16,13 +16,16 @@ Watch = Callable[[float, str], None]
 
 OPTIONS: Mapping[str, Mapping[str, float]] = {
     "pca": {},
+    "class_axes": {},
     "tsne": {"perplexity": 30.0, "iterations": 1000, "exaggeration": 12.0, "seed": 0},
     "umap": {"neighbours": 15, "min_dist": 0.1, "epochs": 200, "seed": 0},
     "aligned_umap": {"neighbours": 15, "min_dist": 0.1, "epochs": 200, "alignment": 0.01, "window": 3, "seed": 0},
 }
 """The ways to draw, with their options and defaults."""
 
-NAMES: Mapping[str, str] = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP", "aligned_umap": "aligned UMAP"}
+NAMES: Mapping[str, str] = {
+    "pca": "PCA", "class_axes": "class axes", "tsne": "t-SNE", "umap": "UMAP", "aligned_umap": "aligned UMAP",
+}  # fmt: skip
 LIMITS: Mapping[str, tuple[float, float]] = {  # least and greatest value of an option
     "perplexity": (1, 1e6),
     "iterations": (250, 1e6),
@@ -37,6 +40,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {  # least and greatest value of an 
 # Seconds: before the first picture, a thousand points of the first picture, of every other.
 COSTS: Mapping[str, tuple[float, float, float]] = {
     "pca": (0.0, 0.005, 0.005),
+    "class_axes": (0.0, 0.005, 0.005),
     "tsne": (1.5, 4.5, 1.2),
     "umap": (6.5, 0.5, 0.35),
     "aligned_umap": (16.0, 2.8, 2.8),

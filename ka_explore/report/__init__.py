@@ -69,7 +69,7 @@ def write_report(
     with progress_bar(len(told) * len(SECTIONS) + 1, "report", unit="section", show=progress) as bar:
         first = [problem_section(first_run), runs_section(told, names), accuracy_section(told, names)]
         bar.update()
-        reports = [RunReport(run, name, embedding) for run, name in zip(told, names, strict=True)]
+        reports = [RunReport(run, name, embedding, told) for run, name in zip(told, names, strict=True)]
         if len(told) > 1:
             first.append(comparison_section(reports))
         parts = [chapter_of(run_report, bar, titled=len(told) > 1) for run_report in reports]

@@ -25,7 +25,7 @@ def demo_figure(run: "Run", result: "Trial") -> Figure:
     figure = Figure(figsize=(12, 8), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1.1, 1))  # type: ignore[misc]
     snapshots = RunReport(run).snapshots
-    basis = fit_basis(snapshots[-1])
+    basis = fit_basis([snapshots[0], snapshots[-1]])
     left, right = above.subplots(1, 2, sharex=True, sharey=True)
     draw(pca(snapshots[0], basis), left)
     if left.get_legend() is not None:

@@ -20,10 +20,20 @@ KEEP = "Snapshots are stored with snapshot_every=50, on the command line --snaps
 
 
 class RunReport:
-    """A run as it is told at its step, under a name, its features drawn by PCA and in one more way."""
+    """A run as it is told at its step, under a name, its features drawn by PCA and in one more way.
 
-    def __init__(self, run: "Run | StoredRun", name: str = "", embedding: Literal["pca", "tsne", "umap"] = "pca"):
+    It shares the axes of its pictures with the runs ``beside`` it on the page.
+    """
+
+    def __init__(
+        self,
+        run: "Run | StoredRun",
+        name: str = "",
+        embedding: Literal["pca", "tsne", "umap"] = "pca",
+        beside: Sequence["Run | StoredRun"] = (),
+    ):
         self.run, self.name, self.embedding = run, name or run.name, embedding
+        self.stores = [run.store, *(other.store for other in beside if other is not run)]
         self.notes = list(run.notes)
 
     @cached_property

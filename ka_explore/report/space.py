@@ -10,15 +10,17 @@ from ka_explore.errors import InputError, StoreError
 from ka_explore.plots import draw_steps
 from ka_explore.plots.film import film_fragment
 from ka_explore.probes.axes import basis_of
+from ka_explore.probes.clouds import Kind
 from ka_explore.probes.colouring import colour
+from ka_explore.probes.fitting import fit_basis
 from ka_explore.probes.jobs import embed, kept
-from ka_explore.probes.linear import fit_basis, pca
+from ka_explore.probes.linear import laid
 from ka_explore.probes.results import Points
 from ka_explore.probes.samples import evenly
 from ka_explore.probes.spaces import name_of, spaces, width_of
 from ka_explore.probes.ways import NAMES
 from ka_explore.report.figures import printed
-from ka_explore.report.parts import Film, Part, Words, missing, quiet
+from ka_explore.report.parts import Film, Part, Picture, Words, missing, quiet
 from ka_explore.report.run_report import KEEP, RunReport
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
@@ -27,10 +29,14 @@ SAMPLES = 1500  # images drawn in a film at most
 POINTS = 60_000  # of all frames together: some 700 kB of the page
 NEIGHBOURHOODS = 8  # frames of t-SNE and UMAP, which take seconds each
 STILLS = 4
+CLASS_AXES = (
+    "The same on class axes, which separate the classes that the teachers name best (no label was looked at to find "
+    "them): do the student's points of a class lie on the teachers'?"
+)
 
 
 def space_parts(run_report: RunReport) -> list[Part]:
-    """The film by PCA, and the one by t-SNE or UMAP that was asked for or lies on the disk.
+    """The film by PCA, stills on class axes, and the film by t-SNE or UMAP that was asked for or lies on the disk.
 
     Raises InputError where nothing can be drawn, and what drawing raises.
     """
@@ -38,16 +44,21 @@ def space_parts(run_report: RunReport) -> list[Part]:
     parts: list[Part] = [Words(words_of(space))]
     if len(snapshots) < 2:
         parts.append(missing(f"There is only one snapshot of it, so nothing moves. {KEEP}"))
-    parts.append(film_of(run_report, linear(run_report.run.store, space, snapshots), snapshots, space, "PCA"))
-    chosen = evenly(snapshots, NEIGHBOURHOODS)
+    parts.append(film_of(run_report, linear(run_report.stores, space, snapshots), snapshots, space, NAMES["pca"]))
+    if space == "common":
+        frames = linear(run_report.stores, space, snapshots, "class_axes")
+        parts += [quiet(CLASS_AXES), stills_of(run_report, frames, snapshots, space, NAMES["class_axes"])]
+    chosen, more = evenly(snapshots, NEIGHBOURHOODS), True
     for way in ("tsne", "umap"):
         asked = way == run_report.embedding
-        frames = embed(chosen, way, space).result(show=None) if asked else kept(chosen, way, space)
-        if frames is not None:
-            parts.append(film_of(run_report, frames, chosen, space, NAMES[way]))
-    if len(parts) < (3 if len(snapshots) > 1 else 4):
-        more = "t-SNE or UMAP as well, in seconds to minutes: ka-explore report … --embedding tsne (or umap)."
-        parts.append(quiet(more))
+        film = embed(chosen, way, space).result(show=None) if asked else kept(chosen, way, space)
+        if film is not None:
+            parts.append(film_of(run_report, film, chosen, space, NAMES[way]))
+            more = False
+    if more:
+        parts.append(
+            quiet("t-SNE or UMAP as well, in seconds to minutes: ka-explore report … --embedding tsne (or umap).")
+        )
     return parts
 
 
@@ -85,26 +96,37 @@ def words_of(space: str) -> str:
     return f"This method has no common space: drawn is the student's own feature (layer {layer}), a point an image."
 
 
-def linear(store: Store, space: str, snapshots: Sequence[Snapshot]) -> list[Points]:
-    """PCA with the axes that the run and its forks share; with its own where these do not fit any more."""
+def linear(stores: Sequence[Store], space: str, snapshots: Sequence[Snapshot], kind: Kind = "pca") -> list[Points]:
+    """Snapshots of the first run on the axes that these runs share; on their own where these do not fit.
+
+    Raises InputError where a space has no such axes.
+    """
     basis = None
     with suppress(InputError, StoreError):  # nothing to fit to, or a damaged snapshot
-        basis = basis_of(store, space) if store.snapshot_steps() else None
+        basis = basis_of(stores, space, kind)
     if basis is None or len(basis.mean) != width_of(snapshots[-1], space):
-        basis = fit_basis(snapshots, space)
-    return [pca(snapshot, basis, space) for snapshot in snapshots]
+        basis = fit_basis(snapshots, space, kind)
+    return [laid(snapshot, basis, space, kind) for snapshot in snapshots]
 
 
 def film_of(
     run_report: RunReport, frames: Sequence[Points], snapshots: Sequence[Snapshot], space: str, way: str
 ) -> Film:
     """Frames coloured by class, by the teacher that claims the image where classes are unknown; as film and stills."""
+    still = stills_of(run_report, frames, snapshots, space, way)
     coloured = [coloured_by(points, snapshot) for points, snapshot in zip(frames, snapshots, strict=True)]
-    title = f"{name_of(space)} of {run_report.name}, {way}"
-    still = printed(title, draw_steps(evenly(coloured, STILLS)))
     shown = evenly(coloured, max(POINTS // max(len(coloured[-1].xy), 1), 2))
-    fragment = film_fragment([thinned(points) for points in shown], title=title)
+    fragment = film_fragment([thinned(points) for points in shown], title=still.name)
     return Film(fragment, still, f"{way}. Move the slider, or press ← and →; a click on a name hides it.")
+
+
+def stills_of(
+    run_report: RunReport, frames: Sequence[Points], snapshots: Sequence[Snapshot], space: str, way: str
+) -> Picture:
+    """A few of these frames side by side, coloured as in the film."""
+    pairs = evenly([*zip(frames, snapshots, strict=True)], STILLS)
+    title = f"{name_of(space)} of {run_report.name}, {way}"
+    return printed(title, draw_steps([coloured_by(points, snapshot) for points, snapshot in pairs]))
 
 
 def coloured_by(points: Points, snapshot: Snapshot) -> Points:
@@ -120,4 +142,5 @@ def thinned(points: Points, most: int = SAMPLES) -> Points:
     kept = np.isin(points.sample, evenly(samples.tolist(), most))
     arrays = {name: getattr(points, name) for name in ("xy", "group", "sample", "label", "value")}
     shown = {name: array[kept] for name, array in arrays.items() if array is not None}
-    return replace(points, note=f"{points.note}; {most} of {len(samples)} images shown", **shown)
+    own = None if points.own is None else thinned(points.own, most)
+    return replace(points, note=f"{points.note}; {most} of {len(samples)} images shown", own=own, **shown)

@@ -8,7 +8,7 @@
       checkpoints/000300.pt    weights and optimiser after 300 steps
       snapshots/000300.npz     a snapshot after 300 steps
       snapshots/teachers.npz   what the frozen teachers say of the probe set, which all snapshots share
-      views/…npz               axes of pictures that are the same for the run and its forks
+      views/…npz               axes of pictures, for the next look
       examination.json         what the diagnosis found when it examined the teachers
 
 Every file but the history appears whole or not at all, and so does a run: ``run.json`` is written last. What is read is
@@ -352,7 +352,7 @@ class Store:
                 if rows and self.rows_kept:
                     with open_regular(self._history, MOST_HISTORY) as ours, other._history.open("wb") as theirs:
                         theirs.writelines(islice(ours, rows))
-                for pattern in ("examination.json", "snapshots/teachers.npz", "views/*.npz"):
+                for pattern in ("examination.json", "snapshots/teachers.npz"):
                     for path in self.folder.glob(pattern):
                         copy_file(path, other.folder / path.parent.relative_to(self.folder))
                 for kind in ENDINGS:

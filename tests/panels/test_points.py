@@ -21,18 +21,20 @@ from ka_explore.panels.colouring import coloured, numbers_of
 from ka_explore.panels.images import sheet_of
 from ka_explore.panels.pairs import found_in, pairs_in_words
 from ka_explore.panels.pieces import SLICE, Pieces
-from ka_explore.panels.plane import Plane, fitted, laid_onto
+from ka_explore.panels.plane import Plane, axes_of, laid_onto
 from ka_explore.panels.points import Points
 from ka_explore.panels.predictions import answers_of, heads_of, packed
 from ka_explore.panels.session import Session
 from ka_explore.probes import embedding, ways
 from ka_explore.probes.alignment import pairs_found
+from ka_explore.probes.clouds import KINDS, project
 from ka_explore.probes.colouring import colour
+from ka_explore.probes.fitting import fit_basis
 from ka_explore.probes.jobs import embed
-from ka_explore.probes.linear import project
 from ka_explore.probes.spaces import rows_of
 from ka_explore.run.snapshot import Snapshot
 from tests.panels.conftest import Screen
+from tests.shared.clouds import clouds, far_apart, stored
 
 Ready = Callable[..., tuple[Points, Session]]
 
@@ -144,15 +146,15 @@ def test_axes_are_fitted_anew_when_the_history_has_doubled_and_at_the_end(tiny_p
 
 def test_laying_axes_onto_old_ones_keeps_distances_and_undoes_a_flip(base):
     snapshot = base.snapshot()
-    old = fitted([snapshot], "common")
+    old = fit_basis(snapshot)
     flipped = replace(old, axes=old.axes[::-1] * np.array([[-1.0], [1.0]]))
     parts = list(rows_of(snapshot, "common").values())
-    laid = laid_onto(flipped, old, snapshot, "common")
+    laid = laid_onto(flipped, old, parts)
     np.testing.assert_allclose(project(parts, laid)[0], project(parts, old)[0], atol=1e-9)
 
     random = np.random.default_rng(0)
     other = replace(old, axes=np.linalg.qr(random.normal(size=(old.axes.shape[1], 2)))[0].T)
-    laid = laid_onto(other, old, snapshot, "common")
+    laid = laid_onto(other, old, parts)
     there, here = project(parts, laid)[0], project(parts, other)[0]
     distances = [np.linalg.norm(xy[:, None] - xy[None], axis=-1) for xy in (there, here)]
     np.testing.assert_allclose(*distances, atol=1e-9)
@@ -191,19 +193,25 @@ def test_branches_share_axes_and_a_fork_begins_as_its_parent(base, ready):
         np.testing.assert_allclose(xy, embedding.pca(branch.snapshot(12), panel.plane.basis).xy, atol=1e-6)
 
 
-def test_showing_another_branch_keeps_the_axes_and_the_frames(base, ready):
+def test_axes_are_those_of_the_branches_that_are_shown(base, ready):
     panel, session = ready(base)
-    before, basis = positions(panel)[0], panel.plane.basis
+    before = positions(panel)[0]
     session.fork({"learning_rate": 0.01}, name="other", at=6).result(20)
     until(lambda: len(Screen(panel).branches) == 2)
     panel.settle()
     assert [branch["name"] for branch in Screen(panel).branches] == [session.shown[0], "other"]
-    assert panel.plane.basis is basis
-    np.testing.assert_array_equal(positions(panel)[0], before)
-    np.testing.assert_array_equal(positions(panel)[1], before[:3])
+    one, other = positions(panel)
+    np.testing.assert_array_equal(other, one[:3])
+    both = axes_of(session.compared, "common")
+    assert panel.plane.basis.runs == both.runs == 2
+    planes = (basis.axes.T @ basis.axes for basis in (panel.plane.basis, both))  # but for a turn within
+    np.testing.assert_allclose(*planes, atol=1e-9)
+    assert np.abs(one - before).mean() < 0.5 * before.std(), "the picture is turned though it need not be"
     session.show("other")
     until(lambda: len(Screen(panel).branches) == 1)
+    panel.settle()
     assert [branch["name"] for branch in Screen(panel).branches] == ["other"]
+    assert panel.plane.basis.runs == 1
 
 
 def test_branches_in_another_order_show_the_plane_again(base, ready):
@@ -219,6 +227,100 @@ def test_branches_in_another_order_show_the_plane_again(base, ready):
     assert about(panel)["picture"]["how"] == "pca"
     assert about(panel)["picture"]["empty"] == ""
     assert [len(branch["frames"]) for branch in Screen(panel).branches] == [3, 5]
+
+
+@pytest.fixture
+def of_clouds(tmp_path) -> Iterator[Callable[..., tuple[Points, Session]]]:
+    """A panel of branches whose clouds lie as far apart as is said, at so many steps each."""
+    sessions = []
+
+    def make(**branches: tuple[float, int]) -> tuple[Points, Session]:
+        folders = []
+        for name, (gap, count) in branches.items():
+            folders.append(stored(tmp_path / name, [clouds(10 * i, gap=gap) for i in range(count)]).folder)
+        session = Session([Branch(folder=folder) for folder in folders])
+        sessions.append(session)
+        session.show(*session.branches)
+        panel = Points(session)
+        panel.settle(20)
+        return panel, session
+
+    yield make
+    for session in sessions:
+        session.close()
+
+
+def nets_of(frame: np.ndarray) -> list[np.ndarray]:
+    return list(frame.reshape(3, -1, 2))
+
+
+@pytest.mark.parametrize("longer", ["apart", "together"])
+def test_branches_are_drawn_apart_where_they_are_whichever_is_longer(of_clouds, longer):
+    lengths = {"apart": 2, "together": 2} | {longer: 12}
+    panel, session = of_clouds(together=(0.0, lengths["together"]), apart=(1.2, lengths["apart"]))
+    together, apart = positions(panel)
+    assert (len(together), len(apart)) == (lengths["together"], lengths["apart"])
+    assert all(far_apart(nets_of(frame)) > 1 for frame in apart)
+    assert all(far_apart(nets_of(frame)) < 0.1 for frame in together)
+    session.show("apart", "together")
+    panel.settle()
+    for frames, before in zip(positions(panel), (apart, together), strict=True):
+        np.testing.assert_allclose(frames, before, atol=1e-6)  # in whatever order
+
+
+def test_a_branch_that_comes_to_be_shown_is_drawn_apart_if_it_is(of_clouds):
+    panel, session = of_clouds(together=(0.0, 12), apart=(1.2, 2))
+    session.show("together")
+    panel.settle()
+    session.show("together", "apart")
+    panel.settle()
+    _, apart = positions(panel)
+    assert all(far_apart(nets_of(frame)) > 1 for frame in apart)
+    assert not any(told(panel, "warns", 1))
+
+
+def test_a_frame_that_shows_too_little_warns_and_axes_of_its_own_show_it(of_clouds):
+    panel, session = of_clouds(together=(0.0, 12), apart=(1.2, 2))
+    panel.plane.change(fit_basis([branch.snapshot(0) for branch in session.compared][:1]))
+    panel.refresh({"snapshots"})
+    panel.settle()
+    assert all(told(panel, "warns", 1))
+    assert "nets lie farther apart than is drawn" in told(panel, "note", 1)[0]
+    panel.view("pca", own_axes=True)
+    panel.settle()
+    assert about(panel)["picture"]["own"]
+    assert "axes of its own" in about(panel)["picture"]["note"]
+    assert not any(told(panel, "warns", 1))
+    for branch, frames in zip(session.compared, positions(panel), strict=True):
+        for step, frame in zip(branch.steps_seen(), frames, strict=True):
+            own = embedding.pca(branch.snapshot(step)).xy
+            gaps = (np.linalg.norm(xy[:, None] - xy[None], axis=-1) for xy in (frame, own))
+            np.testing.assert_allclose(*gaps, atol=1e-5)  # but for a turn
+    assert all(picture.own_axes for picture in panel.result().values())
+    panel.view("pca")
+    panel.settle()
+    assert not about(panel)["picture"]["own"]
+
+
+def test_class_axes_are_shared_and_come_at_once(of_clouds):
+    panel, session = of_clouds(together=(0.0, 4), apart=(1.2, 2))
+    panel.view("class_axes")
+    panel.settle()
+    basis = panel.plane.basis
+    assert (about(panel)["picture"]["how"], basis.kind, basis.runs) == ("class_axes", "class_axes", 2)
+    for branch, frames in zip(session.compared, positions(panel), strict=True):
+        for step, frame in zip(branch.steps_seen(), frames, strict=True):
+            np.testing.assert_allclose(frame, embedding.class_axes(branch.snapshot(step), basis).xy, atol=1e-6)
+    panel.space("answers")
+    panel.settle()
+    assert (about(panel)["picture"]["how"], about(panel)["picture"]["of"]) == ("class_axes", "answers")
+    assert np.isfinite(positions(panel)[0]).all()
+
+
+def test_points_are_coloured_by_net_unasked(base, ready):
+    panel, _ = ready(base)
+    assert about(panel)["colouring"]["by"] == "net"
+    assert list(about(panel)["colouring"]["ways"])[:2] == ["net", "class"]
 
 
 def test_a_branch_that_is_renamed_keeps_its_frames(base, ready):
@@ -432,7 +534,7 @@ def test_nan_rows_one_sample_and_no_labels_are_survived(tiny_problem, base, read
 
     spoiled = broken(base.snapshot())
     plane = Plane("common")
-    plane.basis, plane.index, plane.nets = fitted([spoiled], "common"), spoiled.index, film.nets_in(spoiled, "common")
+    plane.bases, plane.index, plane.nets = {"pca": fit_basis(spoiled)}, spoiled.index, film.nets_in(spoiled, "common")
     frame = plane.frame(spoiled)
     assert np.isfinite(frame["xy"]).all()
     answers = packed(answers_of(spoiled, student=True))
@@ -493,13 +595,13 @@ def test_other_colours_are_sent_without_positions(base, ready):
 def test_two_panels_of_a_session_are_asked_one_by_one(base, ready):
     panel, session = ready(base)
     other = Points(session)
-    other.colour("net")
+    other.colour("class")
     other.settle()
-    assert (about(panel)["colouring"]["by"], about(other)["colouring"]["by"]) == ("class", "net")
+    assert (about(panel)["colouring"]["by"], about(other)["colouring"]["by"]) == ("net", "class")
 
 
 def test_a_picture_for_paper_is_what_the_panel_shows(base, ready):
-    panel, session = ready(base)
+    panel, session = ready(base, by="class")
     (shown,) = panel.result(step=6).values()
     expected = colour(embedding.pca(session.branch.snapshot(6), panel.plane.basis), session.branch.snapshot(6))
     np.testing.assert_allclose(shown.xy, expected.xy, atol=1e-6)
@@ -513,7 +615,7 @@ def test_a_picture_for_paper_is_what_the_panel_shows(base, ready):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [how for how in ways.COSTS if how != "pca"])
+@pytest.mark.parametrize("how", [how for how in ways.COSTS if how not in KINDS])
 def test_a_film_is_made_in_the_background_and_swapped_in(how, base, ready, tmp_path, monkeypatch):
     if how != "tsne":
         pytest.importorskip("umap", reason="umap-learn is not installed: pip install umap-learn")

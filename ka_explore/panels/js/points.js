@@ -5,7 +5,7 @@ export default panel("points", "Points: student and teachers in one plane", ({mo
   const film = filmOf(model), scene = new Scene(root, film), {plane, motion, views} = scene;
   const drawing = new Drawing(scene, tell, () => tip.show());
   const actions = {
-    select, setLines, setTool, zoomBy, reset, ask: message => film.ask(message), toggleFull: () => setFull(!scene.full),
+    select, setLines, setTool, zoomBy, reset, toggleColour, ask: message => film.ask(message), toggleFull: () => setFull(!scene.full),
     hover: sample => { if (sample !== scene.hovered) session.emit("hover", sample); }, save: kind => savePictures(scene, note.textContent, kind),
   };
 
@@ -33,6 +33,12 @@ export default panel("points", "Points: student and teachers in one plane", ({mo
   function setLines(lines) {
     scene.lines = bar.lines.value = lines;
     drawing.changed();
+  }
+
+  // By net; by class, where a class is known; and back.
+  function toggleColour() {
+    const {by, ways = {}} = plane.colouring, known = Object.keys(ways).find(way => way.split("/")[0] === "class");
+    actions.ask({colour: by === "net" && known ? known : "net"});
   }
 
   function setTool(tool) {

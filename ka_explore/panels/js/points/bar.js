@@ -30,12 +30,13 @@ class Bar {
       return select;
     };
     this.view = labelled("view", "How the nets are laid into the plane; the seconds are spent in the background", view => actions.ask({view}));
-    this.colour = labelled("colour", "What points are coloured by", colour => actions.ask({colour}));
+    this.colour = labelled("colour", "What points are coloured by (C: net or class)", colour => actions.ask({colour}));
     this.lines = labelled("lines", "Lines join the student's point of an image to the teachers' (L)", actions.setLines);
     setOptions(this.lines, LINES);
     this.lines.value = lines;
     this.space = labelled("space", "Which arrays of the nets are drawn", of => actions.ask({of}), true);
     this.fit = button(bar, "fit axes", "Fit the axes anew to the snapshots there are by now", () => actions.ask({fit: true}), {class: "ka-points-rare"});
+    this.own = button(bar, "own axes", "Draw every picture on the axes that show most of it alone: pictures do not compare then", () => actions.ask({own: this.own.getAttribute("aria-pressed") !== "true"}), {class: "ka-points-rare ka-toggle"});
     this.save = make("select", bar, {class: "ka-points-save ka-points-rare", "aria-label": "Save the picture", title: "Save the picture from the browser"});
     setOptions(this.save, FILES);
     this.save.addEventListener("change", () => { actions.save(this.save.value); this.save.value = ""; });
@@ -55,14 +56,15 @@ class Bar {
   // What there is to choose from; `busy` is the view that is being made.
   update({picture, colouring, nets}, busy) {
     const {views = [], spaces = []} = picture;
-    setOptions(this.view, views.map(({name, label, seconds: cost}) => [name, name === "pca" ? label : `${label} (≈ ${seconds(cost)})`]));
+    setOptions(this.view, views.map(({name, label, seconds: cost}) => [name, cost < 1 ? label : `${label} (≈ ${seconds(cost)})`]));
     setOptions(this.colour, Object.entries(colouring.ways ?? {}));
     setOptions(this.space, spaces.map(space => [space.name, space.label]));
     this.view.value = busy ?? picture.how;
     this.colour.value = colouring.by;
     this.space.value = picture.of;
     this.space.parentElement.hidden = spaces.length < 2;
-    this.fit.disabled = picture.how !== "pca";
+    this.fit.disabled = this.own.disabled = !picture.linear;
+    this.own.setAttribute("aria-pressed", String(Boolean(picture.own)));
     for (const select of [this.view, this.colour, this.lines, this.space, this.save]) select.disabled = !nets.length;
   }
 

@@ -10,7 +10,7 @@ function keyboard(scene, drawing, slider, actions) {
   };
   keysOf(root, {
     "+": zoomIn, "=": zoomIn, "-": () => actions.zoomBy(1 / 1.4), "0": actions.reset, "l": lines, "L": lines,
-    "f": actions.toggleFull, "F": actions.toggleFull, "Escape": leave,
+    "f": actions.toggleFull, "F": actions.toggleFull, "c": actions.toggleColour, "C": actions.toggleColour, "Escape": leave,
   });
   // Keys that the player has as well are taken only where there is none, and space only over a picture.
   root.addEventListener("keydown", event => {

@@ -13,6 +13,7 @@ class View {
     const title = make("div", this.plot, {class: "ka-points-title"});
     this.name = make("b", title);
     this.where = make("span", title, {class: "ka-numbers"});
+    this.warned = make("div", this.plot, {class: "ka-points-warned", hidden: true});
     this.said = make("div", this.plot, {class: "ka-points-empty", hidden: true});
     this.width = this.height = 0;
     this.frame = null;  // the stored frame that is nearest

@@ -13,6 +13,8 @@ function entitle({plane, views}, step) {
     const shown = step > last ? last : step < first ? first : words;
     view.where.textContent = !frame ? "no frame yet" : `step ${shown}${view.width < 380 && several ? "" : ` · ${frame.stage}`}`;
     view.where.title = frame?.stage ?? "";
+    view.warned.hidden = !frame?.warns;
+    view.warned.textContent = view.warned.title = frame?.warns ? frame.note : "";
     view.said.hidden = !frame?.said;
     view.said.textContent = frame?.said ?? "";
     view.over.setAttribute("aria-label", `${plane.picture.label} of the ${plane.picture.space}, ${branch.name}, step ${words}: ${plane.samples} images of ${nets}. ${frame?.note ?? ""}`);
@@ -24,13 +26,14 @@ function remarks({plane, views, lines, selection}, count) {
   const frame = views.find(view => view.frame)?.frame, {picture, samples} = plane, part = Number(lines);
   if (!frame) return "";
   const every = Math.max(...plane.branches.map(branch => branch.every));
-  const kept = views.map(view => view.frame?.note.match(/^keeps (\S+) of the variance$/)?.[1] ?? "–");
-  const note = views.length > 1 ? `keeps ${kept.join(", ")} of the variance` : frame.note;
+  // What a picture warns of stands in it.
+  const kept = views.map(view => view.frame?.note.match(/^keeps (\S+) of the variance/)?.[1] ?? "–");
+  const note = views.length > 1 || frame.warns ? `keeps ${kept.join(", ")} of the variance` : frame.note;
   return [
     count < samples && `showing ${spaced(count * plane.nets.length * views.length)} of ${spaced(plane.points * views.length)} points while it moves`,
     selection.length && `${spaced(selection.length)} of ${spaced(samples)} images selected`,
     pairsInWords(plane, views),
-    picture.how !== "pca" ? frame.note : note && `PCA ${note}`,
+    picture.linear ? note && `${picture.label} ${note}` : frame.note,
     picture.note,
     every > 1 && `every ${every}${every === 2 ? "nd" : every === 3 ? "rd" : "th"} snapshot`,
     picture.behind && "the run has gone on since: choose the view again",
