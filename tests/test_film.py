@@ -5,6 +5,7 @@ import html.parser
 import json
 import re
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -183,3 +184,58 @@ def test_the_page_scrubs_switches_and_tells_in_a_browser(chromium, tmp_path):
     assert re.fullmatch(r"sample \d · (student|<b>one</b>|two) · class [ab]", said[11])
     assert said[12:] == [0]
     assert done.stdout.count('data-frame="') == 2  # both films of the page were made
+
+
+OWN = """
+<pre id="said"></pre><script>
+const said = [], root = document.querySelector(".points-film"), canvas = root.querySelector("canvas");
+window.addEventListener("error", event => said.push("error " + event.message));
+const ink = () => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+const inked = () => ink().reduce((a, b) => a + b, 0);
+const button = [...root.querySelectorAll("button")].find(each => each.textContent === "own axes");
+const words = () => root.querySelector(".points-film-note").textContent;
+said.push(button.hidden, button.getAttribute("aria-pressed"), words());
+const shared = inked();
+button.click(); said.push(button.getAttribute("aria-pressed"), words(), inked() !== shared);
+const box = canvas.getBoundingClientRect();
+const middle = {clientX: box.left + box.width / 2, clientY: box.top + box.height / 2};
+canvas.dispatchEvent(new MouseEvent("mousemove", middle));
+said.push(root.querySelector(".points-film-tip").textContent);
+button.click(); said.push(words(), inked() === shared);
+document.getElementById("said").textContent = JSON.stringify(said);
+</script>
+"""
+
+
+def test_frames_on_axes_of_their_own_have_limits_of_their_own():
+    first, last = frames(2)
+    own = replace(last, xy=100 * last.xy, note="its own", own_axes=True)
+    data = data_of(film_html([first, replace(last, own=own)]))
+    assert data["limits"] == data_of(film_html(frames(2)))["limits"]
+    assert np.array_equal(array(data, data["frames"][1]["own"]["xy"]), (100 * last.xy).astype(np.float32).ravel())
+    assert data["frames"][1]["own"]["limits"][0][1] > 10 * data["limits"][0][1]
+    assert data["frames"][1]["own"]["note"] == "its own"
+    alone = data_of(film_html([own, replace(own, xy=last.xy)]))
+    assert alone["limits"] is None
+    assert alone["frames"][0]["limits"] != alone["frames"][1]["limits"]
+    assert "own" not in alone["frames"][0]
+
+
+@pytest.mark.slow
+def test_own_axes_are_a_click_away_in_a_browser(chromium, tmp_path):
+    (frame,) = frames(1)
+    middle = np.zeros_like(frame.xy)
+    middle[1:] = np.linspace(-50, 50, len(middle) - 1)[:, None]
+    own = replace(frame, xy=middle, note="its own", own_axes=True)
+    path = tmp_path / "film.html"
+    path.write_text(film_html([replace(frame, own=own)]).replace("</body>", OWN + "</body>"), encoding="utf-8")
+    done = subprocess.run(
+        [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/user", "--dump-dom",
+         path.as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    said = json.loads(html.unescape(re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.S)[1]))
+    assert said[:3] == [False, "false", "a note"]
+    assert said[3:6] == ["true", "its own", True]
+    assert said[6].startswith("sample 0 · student")
+    assert said[7:] == ["a note", True]

@@ -24,8 +24,8 @@ from ka_explore.panels.spaces import (
 )
 from ka_explore.plots import colour_of, marker_of
 from ka_explore.probes.classes import tasks_of
-from ka_explore.probes.clouds import Basis, Kind, project
-from ka_explore.probes.fitting import fit_basis
+from ka_explore.probes.clouds import Basis, Kind, cloud_of, project
+from ka_explore.probes.fitting import axes_of, fit_basis
 from ka_explore.probes.linear import told
 from ka_explore.probes.samples import evenly
 from ka_explore.probes.spaces import rows_of, width_of
@@ -56,7 +56,7 @@ class Plane:
     def basis(self) -> Basis | None:
         """The axes that all frames share; fitted when they are first asked for."""
         if self.kind not in self.bases and self.branches:
-            self.bases[self.kind] = axes_of(self.branches, self.of, self.kind)
+            self.bases[self.kind] = shared_axes(self.branches, self.of, self.kind)
         return self.bases.get(self.kind)
 
     @property
@@ -134,17 +134,17 @@ class Plane:
         shown, name = seen(snapshot, self.of)
         try:
             rows = rows_of(shown, name)
-            own = fit_basis(shown, name, self.kind)
+            cloud = cloud_of(list(rows.values()))
+            own = axes_of([(shown, list(rows), cloud)], self.kind)
         except InputError:
             return frame | {"said": nothing(snapshot, self.of)}
-        parts = list(rows.values())
         if basis is None or len(own.mean) != len(basis.mean):
             return frame | {"said": f"{said_of(self.of)} is of another width here."}
-        laid, kept = project(parts, laid_onto(own, basis, parts) if self.own else basis)
+        laid, kept = project(cloud.parts, laid_onto(own, basis, cloud.parts) if self.own else basis)
         for net, points in zip(rows, laid.reshape(len(rows), count, 2), strict=True):
             if net in self.nets:
                 xy.reshape(len(self.nets), count, 2)[self.nets.index(net)] = points
-        note, too_little = told(parts, laid, kept, None if self.own else sum(own.kept))
+        note, too_little = told(cloud, laid, kept, None if self.own else sum(own.kept))
         return frame | {"note": note, "warns": too_little} | found_in(shown, name)
 
     def due(self, busy: bool) -> bool:
@@ -158,7 +158,7 @@ class Plane:
 
     def fitted_anew(self) -> tuple[Basis | None, dict[Branch, int]]:
         """Axes of the snapshots there are, laid onto the old picture; and how many snapshots there are, by branch."""
-        counts, basis, now = self._snapshots(), axes_of(self.branches, self.of, self.kind), newest(self.branches)
+        counts, basis, now = self._snapshots(), shared_axes(self.branches, self.of, self.kind), newest(self.branches)
         if basis is not None and self.basis is not None and now is not None:
             with suppress(InputError):
                 basis = laid_onto(basis, self.basis, list(rows_of(*seen(now, self.of)).values()))
@@ -208,7 +208,7 @@ def newest(branches: Iterable[Branch]) -> Snapshot | None:
     return next((snapshot for branch in branches for snapshot in last_first(branch)), None)
 
 
-def axes_of(branches: Sequence[Branch], of: str, kind: Kind = "pca") -> Basis | None:
+def shared_axes(branches: Sequence[Branch], of: str, kind: Kind = "pca") -> Basis | None:
     """Axes fitted to a few snapshots of every branch that has the space; None where none has it.
 
     At the width that the longest branch has last: snapshots of another one are left out.

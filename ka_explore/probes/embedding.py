@@ -116,9 +116,11 @@ def lay_out(
     tell = watch or (lambda _share, _words: None)
     few = min(different(rows.values) for rows in frames)
     if few < LEAST:
-        basis = principal_axes([cloud_of(rows.parts, 1 / len(frames)) for rows in frames])
+        clouds = [cloud_of(rows.parts, 1 / len(frames)) for rows in frames]
+        basis = principal_axes(clouds)
         before = f"PCA, as {NAMES[how]} needs {LEAST} different points and here are {few}; "
-        return [flat(rows, basis, quality=True, before=before) for rows in frames]
+        pairs = zip(frames, clouds, strict=True)
+        return [flat(rows, cloud, basis, quality=True, before=before) for rows, cloud in pairs]
     if how == "aligned_umap":
         positions = aligned_positions(frames, chosen, tell)
         return [judged(rows, xy, how, chosen) for rows, xy in zip(frames, positions, strict=True)]
@@ -138,7 +140,8 @@ def lay_out(
             drawn = judged(rows, xy, how, chosen)
         else:
             before = f"PCA, as {NAMES[how]} did not come to an end; "
-            drawn = flat(rows, principal_axes([cloud_of(rows.parts)]), quality=True, before=before)
+            cloud = cloud_of(rows.parts)
+            drawn = flat(rows, cloud, principal_axes([cloud]), quality=True, before=before)
         previous = drawn if previous is None else procrustes(drawn, previous)
         found.append(previous)
         inside(1.0, "done")

@@ -48,12 +48,16 @@ def fit_basis(
     if len(widths) > 1:
         raise InputError(f"{space} has different widths {sorted(widths)} at different steps: expected one.")
     clouds = [cloud_of(list(nets.values()), weight) for nets, (_, weight) in zip(rows, every, strict=True)]
+    shown = [(snapshot, tuple(nets), cloud) for (snapshot, _), nets, cloud in zip(every, rows, clouds, strict=True)]
+    return replace(axes_of(shown, kind), steps=tuple(sorted({snapshot.step for snapshot, _ in every})), runs=len(runs))
+
+
+def axes_of(shown: Sequence[tuple[Snapshot, Sequence[str], Cloud]], kind: Kind) -> Basis:
+    """The axes of a kind of some snapshots, each with the nets that are shown of it and their rows."""
+    clouds = [cloud for *_, cloud in shown]
     if kind == "pca":
-        basis = principal_axes(clouds)
-    else:
-        answers = [said_by(snapshot, nets) for nets, (snapshot, _) in zip(rows, every, strict=True)]
-        basis = discriminant_axes(clouds, answers)
-    return replace(basis, steps=tuple(sorted({snapshot.step for snapshot, _ in every})), runs=len(runs))
+        return principal_axes(clouds)
+    return discriminant_axes(clouds, [said_by(snapshot, nets) for snapshot, nets, _ in shown])
 
 
 def runs_of(snapshots: Snapshot | Sequence[Snapshot] | Sequence[Sequence[Snapshot]]) -> list[list[Snapshot]]:

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from ka_explore.errors import InputError
-from ka_explore.probes.clouds import MUCH_LESS, Basis, Kind, Part, cloud_of, hides, project
-from ka_explore.probes.fitting import fit_basis
+from ka_explore.probes.clouds import MUCH_LESS, Basis, Cloud, Kind, cloud_of, hides, project
+from ka_explore.probes.fitting import axes_of
 from ka_explore.probes.probe import probe
 from ka_explore.probes.quality import judge
 from ka_explore.probes.results import Points
@@ -50,29 +50,35 @@ def class_axes(
 
 def laid(snapshot: Snapshot, basis: Basis | None, space: str, kind: Kind, *, quality: bool = False) -> Points:
     """A snapshot on the axes of a basis, with the picture on its own at hand; or on its own, where there is none."""
-    rows, own_basis = rows_together(snapshot, space), fit_basis(snapshot, space, kind)
+    rows = rows_together(snapshot, space)
     if basis is not None and basis.kind != kind:
         raise InputError(f"this basis is of {basis.kind}: fit one with kind={kind!r}, or draw with {basis.kind}.")
     if basis is not None and basis.mean.shape[0] != rows.values.shape[1]:
         widths = f"this basis is of width {basis.mean.shape[0]}, the rows of {rows.values.shape[1]}"
         raise InputError(f"{widths}: fit one to these rows.")
-    picture = own = replace(flat(rows, own_basis, quality=quality and basis is None), own_axes=True)
+    cloud = cloud_of(rows.parts)
+    alone = axes_of([(snapshot, rows.groups, cloud)], kind)
+    picture = own = replace(flat(rows, cloud, alone, quality=quality and basis is None), own_axes=True)
     if basis is not None:
-        of_its_own = own.quality.get("variance kept", 0.0)
-        picture = replace(flat(rows, basis, of_its_own=of_its_own, quality=quality), own=own)
+        picture = replace(flat(rows, cloud, basis, of_its_own=sum(alone.kept), quality=quality), own=own)
     return dress([picture], [snapshot], space)[0]
 
 
 def flat(
-    rows: Rows, basis: Basis, *, of_its_own: float | None = None, quality: bool = False, before: str = ""
+    rows: Rows,
+    cloud: Cloud,
+    basis: Basis,
+    *,
+    of_its_own: float | None = None,
+    quality: bool = False,
+    before: str = "",
 ) -> Points:
-    """The picture of rows on axes, without title and labels; ``of_its_own`` axes would keep such a share.
+    """The picture of rows, which are a cloud, on axes, without title and labels.
 
-    Without such a share these are the axes of its own.
+    Axes ``of_its_own`` would keep such a share; without one these are they.
     """
-    xy, kept = project(rows.parts, basis)
-    words, _ = told(rows.parts, xy, kept, of_its_own)
-    words += "" if of_its_own is None else fitted_to(basis)
+    xy, kept = project(cloud.parts, basis)
+    words = told(cloud, xy, kept, of_its_own)[0] + ("" if of_its_own is None else fitted_to(basis))
     found: dict[str, float] = {} if np.isnan(kept) else {"variance kept": kept}
     if quality:
         more, judged = judge(rows.values, xy)
@@ -81,12 +87,12 @@ def flat(
     return rows.drawn(xy, quality=found, axes=axes, note=before + words)
 
 
-def told(parts: Sequence[Part], xy: Plane, kept: float, of_its_own: float | None) -> tuple[str, bool]:
-    """How much of rows is seen in a plane, in words, and whether too little.
+def told(cloud: Cloud, xy: Plane, kept: float, of_its_own: float | None) -> tuple[str, bool]:
+    """How much of a cloud is seen in a plane, in words, and whether too little.
 
     Too little: axes of its own would keep much more, or nets that lie apart are not drawn so.
     """
-    less, hidden = of_its_own is not None and kept < MUCH_LESS * of_its_own, hides(cloud_of(parts), xy)
+    less, hidden = of_its_own is not None and kept < MUCH_LESS * of_its_own, hides(cloud, xy)
     words = "all rows are the same: nothing to see" if np.isnan(kept) else f"keeps {kept:.0%} of the variance"
     words += f" here, {of_its_own:.0%} on its own axes" if less else ""
     return words + ("; nets lie farther apart than is drawn" if hidden else ""), less or hidden

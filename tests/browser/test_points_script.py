@@ -18,9 +18,11 @@ from ka_explore.panels.pairs import pairs_in_words
 from ka_explore.panels.points import Points
 from ka_explore.panels.session import Session
 from ka_explore.probes.alignment import pairs_found
+from ka_explore.probes.fitting import fit_basis
 from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store
 from tests.panels.conftest import Screen
+from tests.shared.clouds import clouds, far_apart, stored
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("points")]
 
@@ -254,7 +256,7 @@ def test_other_axes_are_glided_to(shown):
         " painted.observe(p, {attributeFilter: ['data-painted']}); }"
     )
     basis = panel.plane.basis
-    panel.plane.change(replace(basis, axes=basis.axes[::-1]), 4)
+    panel.plane.change(replace(basis, axes=basis.axes[::-1]))
     panel.refresh({"snapshots"})
     panel.settle()
     bridge.pump(0.6)
@@ -264,6 +266,60 @@ def test_other_axes_are_glided_to(shown):
     between = [np.array(plane) for plane in bridge.page.evaluate("window.between")]
     shares = [float(np.abs(plane - start).mean() / np.abs(end - start).mean()) for plane in between]
     assert sum(0.05 < share < 0.95 for share in shares) >= 2, shares
+
+
+# Axes and colours
+
+
+def test_c_colours_by_net_and_by_class(shown):
+    _, panel, bridge = shown
+    legend, colour = bridge.page.locator(".ka-points-legend"), bridge.page.locator(".ka-points-bar select").nth(1)
+    assert colour.input_value() == "net"
+    bridge.page.locator(OVER).focus()
+    for key, by in (("c", "class"), ("C", "net"), ("c", "class")):
+        bridge.page.keyboard.press(key)
+        panel.settle()
+        still(bridge)
+        assert Screen(panel).about["colouring"]["by"] == colour.input_value() == by
+        assert ("class 0" in legend.inner_text()) == (by == "class")
+    assert "C: net or class" in colour.get_attribute("aria-label")
+
+
+def test_a_picture_that_shows_too_little_says_so_and_own_axes_are_a_click_away(desk_of, bridge, tmp_path):
+    folders = [
+        stored(tmp_path / name, [clouds(10 * i, gap=gap) for i in range(4)]).folder
+        for name, gap in (("together", 0.0), ("apart", 1.2))
+    ]
+    session, panel = desk_of(*(Branch(folder=folder) for folder in folders))
+    panel.plane.change(fit_basis(session.compared[0].snapshot(0)))  # of the first alone, as it was once
+    panel.refresh({"snapshots"})
+    panel.settle()
+    page = bridge(session, panel)
+    ready(page)
+    warned = page.page.locator(".ka-points-warned")
+    assert [warned.nth(i).is_visible() for i in range(2)] == [False, True]
+    assert "nets lie farther apart than is drawn" in warned.nth(1).inner_text()
+    assert far_apart(drawn_in(page, 1)) < 0.1
+    more = page.page.locator(".ka-points-more")
+    if more.is_visible():
+        more.click()
+    page.page.get_by_role("button", name="own axes").click()
+    panel.settle()
+    still(page)
+    assert [warned.nth(i).is_visible() for i in range(2)] == [False, False]
+    assert [far_apart(drawn_in(page, i)) > 1 for i in range(2)] == [False, True]
+    assert "each picture on axes of its own" in page.page.locator(".ka-points-note").inner_text()
+    page.page.get_by_role("button", name="own axes").click()
+    page.page.locator("select").first.select_option("class_axes")
+    panel.settle()
+    still(page)
+    assert Screen(panel).about["picture"] | {"how": "class_axes", "own": False} == Screen(panel).about["picture"]
+    assert page.console == []
+
+
+def drawn_in(bridge: Any, branch: int) -> list[np.ndarray]:
+    """Where each net's points are on the page."""
+    return list(pixels(bridge, branch))
 
 
 # Selecting and hovering

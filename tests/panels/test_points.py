@@ -21,7 +21,7 @@ from ka_explore.panels.colouring import coloured, numbers_of
 from ka_explore.panels.images import sheet_of
 from ka_explore.panels.pairs import found_in, pairs_in_words
 from ka_explore.panels.pieces import SLICE, Pieces
-from ka_explore.panels.plane import Plane, axes_of, laid_onto
+from ka_explore.panels.plane import Plane, laid_onto, shared_axes
 from ka_explore.panels.points import Points
 from ka_explore.panels.predictions import answers_of, heads_of, packed
 from ka_explore.panels.session import Session
@@ -202,7 +202,7 @@ def test_axes_are_those_of_the_branches_that_are_shown(base, ready):
     assert [branch["name"] for branch in Screen(panel).branches] == [session.shown[0], "other"]
     one, other = positions(panel)
     np.testing.assert_array_equal(other, one[:3])
-    both = axes_of(session.compared, "common")
+    both = shared_axes(session.compared, "common")
     assert panel.plane.basis.runs == both.runs == 2
     planes = (basis.axes.T @ basis.axes for basis in (panel.plane.basis, both))  # but for a turn within
     np.testing.assert_allclose(*planes, atol=1e-9)

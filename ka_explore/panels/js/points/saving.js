@@ -89,6 +89,7 @@ function svgOf(scene, note) {
     const box = `x="${left}" y="${top}" width="${view.width}" height="${view.height}"`;
     out.push(`<text x="${left}" y="20" fill="${front}" font-weight="600">${escaped(`${plane.branches[i].name}, ${view.where.textContent}`)}</text>`);
     out.push(`<svg ${box}>`, ...marksOf(scene, view, back), `</svg><rect ${box} fill="none" stroke="${line}"/>`);
+    if (view.frame?.warns) out.push(`<text x="${left + 6}" y="${top + 16}" fill="${styleOf(root, "--ka-warn")}" font-size="11">${escaped(view.frame.note)}</text>`);
     left += view.width + gap;
   });
   out.push(...legendOf(scene, left, top + 12, front));

@@ -33,7 +33,7 @@ function remarks({plane, views, lines, selection}, count) {
     count < samples && `showing ${spaced(count * plane.nets.length * views.length)} of ${spaced(plane.points * views.length)} points while it moves`,
     selection.length && `${spaced(selection.length)} of ${spaced(samples)} images selected`,
     pairsInWords(plane, views),
-    picture.linear ? note && `${picture.label} ${note}` : frame.note,
+    picture.linear ? note && `${picture.how === "pca" ? picture.label : "the class plane"} ${note}` : frame.note,
     picture.note,
     every > 1 && `every ${every}${every === 2 ? "nd" : every === 3 ? "rd" : "th"} snapshot`,
     picture.behind && "the run has gone on since: choose the view again",
