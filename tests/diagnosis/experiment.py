@@ -25,7 +25,7 @@ from ka_explore.diagnosis.examine import CHUNK, answers, own_labels
 from ka_explore.run.environment import computing, environment
 
 ROOT = Path(__file__).parents[2]
-TENTH, QUARTER = 0.1, 0.25  # of a teacher's right answers, lost to a fault
+QUARTER = 0.25  # of a teacher's right answers, lost to a fault
 FILE, PAGE = ROOT / "docs" / "faults.json", ROOT / "docs" / "looking.md"
 
 
@@ -87,15 +87,15 @@ def recall_and_precision(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[
     large, small = recalls(rows)
     return (
         f"Named first or second: {large} of those that cost the teacher a quarter of its right answers or more, or are "
-        f"no teacher's; {small} of those that cost a tenth to a quarter. Of the {len(first)} warnings in these places "
-        f"{right} name the fault, a precision of {right / max(len(first), 1):.2f}; false alarms, which name something "
-        f"else: {len(first) - right}. Runs without any warning: {silent}."
+        f"no teacher's; {small} of those that cost less. Of the {len(first)} warnings in these places {right} name the "
+        f"fault, a precision of {right / max(len(first), 1):.2f}; false alarms, which name something else: "
+        f"{len(first) - right}. Runs without any warning: {silent}."
     )
 
 
 def recalls(rows: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
     """As ``19 of 20``: named first or second, of faults that cost a quarter or are no teacher's, and of the others."""
-    small = [found for found in rows.values() if TENTH <= found["cost"] < QUARTER]
+    small = [found for found in rows.values() if 0.01 < found["cost"] < QUARTER]
     large = [found for found in rows.values() if found not in small]
     counts = ([found["place"] in (1, 2) for found in part] for part in (large, small))
     return tuple(f"{sum(hits)} of {len(hits)}" for hits in counts)  # type: ignore[return-value]
