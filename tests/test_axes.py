@@ -15,7 +15,7 @@ from ka_explore.probes.axes import basis_of
 from ka_explore.probes.clouds import KINDS, MUCH_LESS, cloud_of, hides
 from ka_explore.probes.colouring import colour, join_pairs
 from ka_explore.probes.embedding import film, fit_basis, pca
-from ka_explore.probes.fitting import principal_axes
+from ka_explore.probes.fitting import discriminant_axes, principal_axes, said_by
 from ka_explore.probes.linear import class_axes
 from ka_explore.probes.spaces import rows_of
 from ka_explore.run.snapshot import Snapshot
@@ -218,7 +218,7 @@ def test_class_axes_are_scikit_learns_discriminants_of_the_teachers_by_their_own
 
     snapshot, values, classes = clouds(), [], []
     for teacher, columns in snapshot.knows.items():
-        values.append(rows_of(snapshot)[teacher])
+        values.append(rows_of(snapshot)[teacher] - rows_of(snapshot)[teacher].mean(axis=0))
         classes.append(np.array(columns)[snapshot.arrays[f"logits/{teacher}"].argmax(axis=1)])
     model = LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.1)
     model.fit(np.concatenate(values), np.concatenate(classes))
@@ -243,6 +243,14 @@ def test_class_axes_show_classes_that_the_strongest_directions_hide():
         return float((np.linalg.norm(student[:, None] - np.array(means), axis=2).argmin(axis=1) == truth).mean())
 
     assert right(class_axes(snapshot)) > right(pca(snapshot)) + 0.2
+
+
+def test_what_two_teachers_differ_by_is_no_class_axis():
+    snapshot, away = clouds(), 3 * np.random.default_rng(0).normal(size=WIDTH)
+    answers = said_by(snapshot, basis_nets())
+    student, one, two = rows(snapshot)
+    near, far = (discriminant_axes([cloud_of([student, one + move, two])], [answers]).axes for move in (0.0, away))
+    assert np.allclose(far, near, atol=1e-9)
 
 
 def test_class_axes_look_at_no_label_and_at_no_student():

@@ -329,6 +329,9 @@ def test_probe_of_a_run_without_snapshots_looks_at_it_as_it_is(do, here):
     [
         ("pca -o a.png", b"\x89PNG"),
         ("pca -o a.svg --steps", b"<?xml"),
+        ("pca -o a.svg --steps --own-axes", b"<?xml"),
+        ("class_axes -o a.png --steps", b"\x89PNG"),
+        ("film --option how=class_axes -o a.html", b"<!DOCTYPE html>"),
         ("agreement --steps", b"\x89PNG"),
         ("mmd_curve --steps", b"\x89PNG"),
         ("cka -o a.pdf --step 3 --size column", b"%PDF"),
@@ -549,6 +552,7 @@ def test_a_wrong_word_is_one_line_that_says_what_is_right(arguments, message, re
         ("plot {made}/base pcaa", "Did you mean 'pca'"),
         ("plot {made}/base pca -o x.txt", "ends in .pdf, .png, .svg"),
         ("plot {made}/base pca -o nowhere/x.png", "there is no folder"),
+        ("plot {made}/base mmd --own-axes", "only pca, class_axes and film"),
         ("plot {made}/base film -o x.png", ".html or .gif"),
         ("plot {made}/base film --option how=tsne", "unknown how 'tsne'"),
         ("plot {made}/base pca --steps --option space=nothing", "what can be drawn"),

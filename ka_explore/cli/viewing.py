@@ -112,6 +112,8 @@ def command_plot(chosen: argparse.Namespace) -> None:
     output = chosen.output or Path(f"{chosen.name}.{'html' if chosen.name == 'film' else 'png'}")
     if chosen.name not in PROBES and chosen.name not in DRAWN:
         raise unknown("plot", chosen.name, (*DRAWN, *PROBES))
+    if chosen.own_axes and chosen.name not in (*KINDS, "film"):
+        raise InputError(f"--own-axes: {chosen.name} has none, only {', '.join(KINDS)} and film have.")
     if chosen.name == "film":
         written = plot_film(store, chosen, output)
     else:

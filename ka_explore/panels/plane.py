@@ -32,6 +32,7 @@ from ka_explore.probes.spaces import rows_of, width_of
 from ka_explore.run.snapshot import Snapshot
 
 FIT_SNAPSHOTS = 5  # of a branch, at most: what axes are fitted to
+NO_CLASSES = "No teacher lies in this space, so that it has no class axes. Choose another view, for example PCA."
 NO_NET = "#808080"  # of what is no net: a teachers' code
 
 
@@ -134,10 +135,13 @@ class Plane:
         shown, name = seen(snapshot, self.of)
         try:
             rows = rows_of(shown, name)
-            cloud = cloud_of(list(rows.values()))
-            own = axes_of([(shown, list(rows), cloud)], self.kind)
         except InputError:
             return frame | {"said": nothing(snapshot, self.of)}
+        cloud = cloud_of(list(rows.values()))
+        try:
+            own = axes_of([(shown, list(rows), cloud)], self.kind)
+        except InputError:
+            return frame | {"said": NO_CLASSES}
         if basis is None or len(own.mean) != len(basis.mean):
             return frame | {"said": f"{said_of(self.of)} is of another width here."}
         laid, kept = project(cloud.parts, laid_onto(own, basis, cloud.parts) if self.own else basis)

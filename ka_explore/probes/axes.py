@@ -20,6 +20,7 @@ from ka_explore.run.snapshot import Snapshot
 from ka_explore.run.store import Store, replace_file
 
 BASIS_SNAPSHOTS = 5  # of a run, at most: the first, the last and some between
+RECIPE = 1  # raised when the same snapshots would have other axes
 
 
 @space_was_of
@@ -92,7 +93,7 @@ def stamp_of(runs: Sequence[Store]) -> str:
     for store in runs:
         paths = sorted((store.folder / "snapshots").glob("*.npz"))
         files.append([(path.name, (about := path.stat()).st_size, about.st_mtime_ns) for path in paths])
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([RECIPE, files]).encode()).hexdigest()
 
 
 def view_path(folder: Path, space: str, kind: Kind = "pca") -> Path:

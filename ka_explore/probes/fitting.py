@@ -88,11 +88,12 @@ def principal_axes(clouds: Sequence[Cloud]) -> Basis:
 def discriminant_axes(clouds: Sequence[Cloud], answers: Sequence[Answers]) -> Basis:
     """The two axes that separate the classes which each teacher names itself best; no label is looked at.
 
-    Linear discriminant analysis (Fisher 1936) of the teachers' rows: the directions in which the variance between
-    classes is largest, measured by that within them, both shrunk by `SHRINKAGE`. Of one cloud they are those of
-    scikit-learn's ``LinearDiscriminantAnalysis(solver="eigen")``; of several the variances are added up as those of
-    `principal_axes` are. They are made orthogonal and of length 1, so that distances are those of the space. Where the
-    classes are too few for two directions, the strongest of what they leave stand in.
+    Linear discriminant analysis (Fisher 1936) of the teachers' rows, each about its teacher's mean, as what two
+    teachers differ by separates no classes: the directions in which the variance between classes is largest, measured
+    by that within them, both shrunk by `SHRINKAGE`. Of one cloud they are those of scikit-learn's
+    ``LinearDiscriminantAnalysis(solver="eigen")``; of several the variances are added up as those of `principal_axes`
+    are. They are made orthogonal and of length 1, so that distances are those of the space. Where the classes are too
+    few for two directions, the strongest of what they leave stand in.
     """
     pairs = sorted(zip(clouds, answers, strict=True), key=lambda pair: place_of(pair[0]))
     among, inside, classes = zip(*(scatter(cloud, answer) for cloud, answer in pairs), strict=True)
@@ -109,16 +110,19 @@ def discriminant_axes(clouds: Sequence[Cloud], answers: Sequence[Answers]) -> Ba
 
 def scatter(cloud: Cloud, answers: Answers) -> tuple[Square, Square, int]:
     """The teachers' covariance between classes and within them, as shares of a cloud; and the number of classes."""
-    known = [(part, named, named >= 0) for part, named in zip(cloud.parts, answers, strict=True) if named is not None]
-    rows = cloud.factor * (np.concatenate([part[there] for part, _, there in known]) - cloud.mean)
-    said = np.concatenate([named[there] for _, named, there in known])
-    names, place, counts = np.unique(said, return_inverse=True, return_counts=True)
+    parts, said = [np.zeros((0, len(cloud.mean)))], [np.zeros(0, np.int64)]
+    for part, named in zip(cloud.parts, answers, strict=True):
+        if named is not None and (known := named >= 0).any():
+            own = part[known].astype(np.float64)
+            parts.append(cloud.factor * (own - own.mean(axis=0)))
+            said.append(named[known])
+    rows = np.concatenate(parts)
+    names, place, counts = np.unique(np.concatenate(said), return_inverse=True, return_counts=True)
     means = np.zeros((len(names), rows.shape[1]))
     np.add.at(means, place, rows)
     means /= counts[:, None]
-    shares = counts / max(len(rows), 1)
-    apart, own = means - shares @ means, rows - means[place]
-    return (shares * apart.T) @ apart, own.T @ own / max(len(rows), 1), len(names)
+    left, count = rows - means[place], max(len(rows), 1)
+    return (counts / count * means.T) @ means, left.T @ left / count, len(names)
 
 
 def shrunk(covariance: Square) -> Square:

@@ -104,7 +104,7 @@ def test_nothing_overlaps_or_jumps_in_any_state(lab, layout):
     lab.wait_for("() => document.querySelector('section.ka-player').textContent.includes('waits')", timeout=30)
 
     # Selected and pointed at.
-    lab.kernel_value("bool(bench.select(list(range(0, 40, 3))))")
+    lab.kernel_value("bool(bench.colour('class').select(list(range(0, 40, 3))))")
     page.wait_for_timeout(800)
     look(lab, "selected")
     box = page.locator(".ka-points-over").first.bounding_box()

@@ -315,6 +315,12 @@ def test_class_axes_are_shared_and_come_at_once(of_clouds):
     panel.settle()
     assert (about(panel)["picture"]["how"], about(panel)["picture"]["of"]) == ("class_axes", "answers")
     assert np.isfinite(positions(panel)[0]).all()
+    panel.space("scores")
+    panel.settle()
+    assert all("no class axes" in words for words in told(panel, "said"))
+    panel.view("pca")
+    panel.settle()
+    assert not any(told(panel, "said"))
 
 
 def test_points_are_coloured_by_net_unasked(base, ready):
