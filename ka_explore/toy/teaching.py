@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ka_explore.errors import StoreError
+from ka_explore.problem.fingerprint import described
 from ka_explore.problem.folders import cache_root, write_whole
 from ka_explore.problem.layers import logits_of
 from ka_explore.problem.pool import Images
@@ -44,6 +45,7 @@ class Recipe:
         steps: batches.
         rate: the first learning rate; it falls to zero along a cosine.
         batch: images a step.
+        preprocess: of its images; by default they are standardised.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Recipe:
     steps: int
     rate: float
     batch: int = 64
+    preprocess: Preprocess | None = None
 
 
 def train(
@@ -124,12 +127,14 @@ def teach(
     images = Images(pictures)
     data = images[:]
     mean, std = round(float(data.mean()), 4), round(float(data.std()), 4)
-    preprocess = Preprocess(mean=(mean,), std=(max(std, 1e-3),))
+    preprocess = recipe.preprocess or Preprocess(mean=(mean,), std=(max(std, 1e-3),))
     classes = {task: len(names) for task, names in recipe.tasks.items()}
     alone = next(iter(classes)) if len(classes) == 1 else None
     with own_randomness(seed):
         net = recipe.make(data.shape[1], recipe.widths, classes if alone is None else classes[alone])
     made_of = [VERSION, torch.__version__, repr(net), recipe.steps, recipe.rate, recipe.batch, seed, images.fingerprint]
+    if recipe.preprocess is not None:
+        made_of.append(described(preprocess))
     truth = b"".join(labels[task].tobytes() for task in classes)
     path = cache_root() / "toy" / f"{hashlib.sha256(json.dumps(made_of).encode() + truth).hexdigest()[:16]}.safetensors"
     if not load_weights(net, path):
