@@ -1,6 +1,7 @@
 """Toy problems: real images, no download, and teachers that train in seconds on a CPU and are kept.
 
-Every problem has teachers that know different things, a pool of images of all classes, and a small plain student.
+Every problem has teachers that know different things, a pool of images of all classes, and a small plain student. Only
+`pretrained` is larger: its nets start from ImageNet weights, and its teachers take a minute and a half.
 A problem is a function of its arguments: the same arguments give the same images and, on one machine and one
 version of torch, the same weights bit for bit. Every problem takes these, and says which numbers it has and takes.
 

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from jaxtyping import Float
@@ -41,7 +40,7 @@ DIGEST = "57934424"  # the first digits of the file's SHA-256, which are in its 
 def efficientnet_lite0(classes: int) -> nn.Sequential:
     """The net with weights drawn anew: a stem, seven blocks of bottlenecks, a last convolution and a linear head.
 
-    It takes colour images whose sides are multiples of 32; its feature is a map of a 32nd of these. There is no dropout.
+    It takes colour images whose sides are multiples of 32; its feature is a map of a 32nd of them. There is no dropout.
     """
     children: dict[str, nn.Module] = {"stem": nn.Sequential(*convolution(3, STEM, 3, stride=2), nn.ReLU6())}
     before = STEM
