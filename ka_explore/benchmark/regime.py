@@ -30,7 +30,7 @@ from ka_explore.run.snapshot import Snapshot
 FILE, PICTURE, PAGE = Path("docs/regime.json"), Path("docs/regime.png"), Path("docs/methods.md")
 SEEDS = 3
 STEPS = (150, 900)  # when accuracies are marked: early, and at the end
-SPACES = {"feature": "the nets' own features", "common": "the common space"}
+SPACES = {"feature": "own features", "common": "common space"}
 # Rates of Luo's code: five times the student's for the common space, a tenth of both from the half on.
 RATES = {"learning_rate": 1e-4, "schedule": "step", "batch_size": 32}
 MEETING = RATES | {"common_rate": 5.0}
@@ -198,12 +198,13 @@ left the nets' own features, to the right the common space. Above {above}, below
 
 
 def picture(found: Mapping[str, Row]) -> list[Points]:
-    """Own features and common space of the candidates that were drawn, one after the other."""
-    return [
-        replace(from_plain(plain), title=f"{label}: {SPACES[space]}")
-        for label, (first, *_) in by_candidate(found).items()
-        for space, plain in first["pictures"].items()
-    ]
+    """Own features and common space of the candidates that were drawn, one after the other, and the pairs in each."""
+    drawn = []
+    for label, (first, *_) in by_candidate(found).items():
+        for space, plain in first["pictures"].items():
+            note = f"{100 * fmean(first['pairs'][space].values()):.1f} % of pairs found; {plain['note']}"
+            drawn.append(replace(from_plain(plain), title=f"{label}: {SPACES[space]}", note=note))
+    return drawn
 
 
 def write(found: Mapping[str, Row], *, file: Path = FILE, drawing: Path = PICTURE, page: Path = PAGE) -> None:

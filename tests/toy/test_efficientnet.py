@@ -1,4 +1,4 @@
-"""Laws of the net with ImageNet weights: it is the one that timm has, the weights fit it, and photographs are at home."""
+"""Laws of the net with ImageNet weights: it is timm's, the weights fit it, and photographs are at home in it."""
 
 import warnings
 from statistics import median
