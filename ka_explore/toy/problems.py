@@ -119,6 +119,10 @@ def pretrained(asked: Asked, *, size: int = 64) -> Problem:
     tops, which look alike, one on the other five clothes. The student is the same net with a head drawn anew: as large
     as a teacher, and its features begin as theirs did. Small learning rates suit it: ``form="code"``, or
     ``learning_rate=1e-4``. The images stay grey and of 28×28 pixels; every net enlarges them and takes them as colours.
+    Layer-wise amalgamation takes these nets with ``adaption=False``. A checkpoint has 40 to 280 MB.
+
+    Measured, seeds 0 and 1, per cent right: the teachers 74 and 77, 96 and 96 on their own classes, the argmax over
+    both teachers' logits side by side 69 and 64 on all ten.
 
     Its arguments are ``size``, pixels a side that the nets see, 32, 64, 96 or 128, and those of every problem of
     `ka_explore.toy`: ``unlabelled`` by default 2 000, 10 to 12 000 (2 000 images of the data set's own test part are
