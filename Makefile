@@ -3,7 +3,7 @@
 #   make lecture  the workbench as a page for a lecture, without code
 #   make test   style, types and all tests                 make quick   the same without the slow tests
 #   make bench  speed, as ratios
-#   make claims, make faults  the numbers of README and docs anew: hours; killed, they go on where they were
+#   make claims, make faults, make regime  the numbers of README and docs anew: hours; killed, they go on where they were
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +15,7 @@ JOBS ?= 2
 # More words for pytest, as in make test ARGS=--durations=25
 ARGS ?=
 
-.PHONY: help demo lab lecture test quick bench claims faults picture clean
+.PHONY: help demo lab lecture test quick bench claims faults regime picture clean
 
 help:
 	@sed -n '2,6p' Makefile | sed 's/^# *//'
@@ -68,6 +68,9 @@ claims: $(VENV)/installed-dev
 
 faults: $(VENV)/installed-dev
 	$(BIN)/python tests/diagnosis/experiment.py --jobs $(JOBS)
+
+regime: $(VENV)/installed-dev
+	$(BIN)/python -m ka_explore.benchmark.regime --folder runs/regime --jobs $(JOBS)
 
 picture: $(VENV)/installed-demo
 	$(BIN)/ka-explore demo --folder runs/picture

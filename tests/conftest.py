@@ -3,6 +3,7 @@
 The builders stand here as fixtures that return functions, because files of this folder cannot import each other.
 """
 
+import hashlib
 import os
 import shutil
 import sys
@@ -54,8 +55,10 @@ import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from ka_explore import Labelled, LabelSpace, Pool, Problem, Student, Teacher  # noqa: E402
+from ka_explore import Labelled, LabelSpace, Pool, Problem, Student, Teacher, toy  # noqa: E402
 from ka_explore.problem.pool import Images  # noqa: E402
+from ka_explore.toy import efficientnet  # noqa: E402
+from ka_explore.toy import problems as toy_problems  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -134,6 +137,39 @@ def vision_schemas() -> None:
 
 
 kept_alive: list[Any] = []
+
+
+@pytest.fixture
+def imagenet_drawn_anew(tmp_path, monkeypatch) -> Path:
+    """Instead of the package with ImageNet weights, a file like its own of weights drawn anew."""
+    with seeded(0), torch.no_grad():
+        net = efficientnet.efficientnet_lite0(efficientnet.IMAGENET)
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        net(torch.randn(16, 3, 32, 32))  # statistics under which its answers differ from image to image
+    torch.save(net.state_dict(), tmp_path / "weights")
+    data = (tmp_path / "weights").read_bytes()
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    path = tmp_path / "package" / "models" / f"efficientnet-lite0-{digest}.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    package = types.SimpleNamespace(submodule_search_locations=[str(tmp_path / "package")])
+    monkeypatch.setattr(efficientnet, "find_spec", {efficientnet.PACKAGE: package}.get)
+    monkeypatch.setattr(efficientnet, "DIGEST", digest)
+    return path
+
+
+@pytest.fixture
+def few_clothes(monkeypatch) -> None:
+    """Instead of Fashion-MNIST, 200 images of noise to learn from and 40 to mark on, named in turn."""
+
+    def pictures(part: str) -> toy.Pictures:
+        count = {"train": 200, "t10k": 40}[part]
+        images = np.random.default_rng(count).integers(0, 256, (count, 1, 28, 28), dtype=np.uint8)
+        return toy.Pictures(images, np.array(toy.CLOTHES)[np.arange(count) % len(toy.CLOTHES)])
+
+    monkeypatch.setattr(toy_problems, "fashion_pictures", pictures)
 
 
 # Tiny problems

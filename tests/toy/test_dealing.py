@@ -132,7 +132,7 @@ def test_limits_of_mnist_hold_for_every_seed(untrained):
 def test_every_problem_takes_the_same_arguments_and_its_help_tells_them(make):
     names = list(inspect.signature(make).parameters)
     assert names[-5:] == ["seed", "unlabelled", "labelled", "label_noise", "validation"]
-    assert names[:-5] == {"mnist": ["preset"], "sprites": ["size"]}.get(make.__name__, [])
+    assert names[:-5] == {"mnist": ["preset"], "sprites": ["size"], "pretrained": ["size"]}.get(make.__name__, [])
     assert pickle.loads(pickle.dumps(make)) is make
     for name in ("unlabelled", "labelled", "validation"):
         assert f"``{name}``" in make.__doc__
