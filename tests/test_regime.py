@@ -9,7 +9,6 @@ import pytest
 from ka_explore.benchmark import regime
 from ka_explore.benchmark.rows import MARKED, plain, quoted
 from ka_explore.benchmark.trial import Candidate
-from ka_explore.run.snapshot import Snapshot
 from ka_explore.toy import teaching
 
 ROOT = Path(__file__).parents[1]
@@ -26,26 +25,6 @@ def tiny(imagenet_drawn_anew, few_clothes, tmp_path, monkeypatch):
     """The experiment on nets that learn nothing, of two steps; its rows are kept."""
     monkeypatch.setattr(teaching, "train", lambda net, *_, **__: net.eval())
     return lambda: regime.regime(tmp_path / "rows", seeds=1, steps=(1, 2), candidates=SHORT, options=TINY)
-
-
-def snapshot_of(**arrays: np.ndarray) -> Snapshot:
-    """A snapshot with these arrays in the common space, student's first."""
-    count = len(next(iter(arrays.values())))
-    common = {f"common/{net}": array for net, array in arrays.items()}
-    return Snapshot(0, "joint", np.arange(count), None, (("class", "a"),), {"one": (0,)}, common)
-
-
-def test_pairs_found_are_of_the_same_image():
-    random = np.random.default_rng(0)
-    student = random.normal(size=(50, 8))
-    turned = 3 * student @ np.linalg.qr(random.normal(size=(8, 8)))[0]
-    moved = student.copy()
-    moved[[0, 1, 2]] = student[[1, 2, 0]]
-    found = regime.pairs_found(snapshot_of(student=student, one=2 * student, other=moved), "common")
-    assert found == {"one": 1.0, "other": 47 / 50}
-    assert regime.pairs_found(snapshot_of(student=turned, one=turned), "common") == {"one": 1.0}
-    far = regime.pairs_found(snapshot_of(student=student, one=random.normal(size=(50, 8))), "common")
-    assert far["one"] < 0.2
 
 
 @pytest.mark.slow
