@@ -46,8 +46,9 @@ $(VENV)/ipykernel6: $(VENV)/installed-dev
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $@ ipykernel==6.31.0 nest-asyncio==1.6.0
 	@touch $@
 
-# Toy teachers are kept from one run to the next.
+# Toy teachers are kept from one run to the next, and every module is compiled once, not by each process that a test starts.
 test quick: export KA_EXPLORE_TEST_CACHE ?= $(CURDIR)/.pytest_cache/toy
+unexport PYTHONDONTWRITEBYTECODE
 test: $(VENV)/installed-dev $(VENV)/ipykernel6
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
