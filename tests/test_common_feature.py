@@ -223,7 +223,7 @@ def test_cross_reconstruction_rebuilds_each_teacher_s_feature_from_the_student_s
 
 @pytest.mark.parametrize("term", ["paired", "cross", "mmd"])
 def test_a_teacher_pulls_as_far_as_it_claims_an_image_and_the_value_stays(teachers, term):
-    alike, claim = (Run(problem_of(teachers[:2]), **ALIGNED | {"selection": kind}) for kind in ("none", "claim"))
+    alike, claim = (Run(problem_of(teachers[:2]), **ALIGNED | {"pull": kind}) for kind in ("alike", "claim"))
     logits = [output.logits for output in first_batch(claim).teachers.values()]
     share = torch.stack([z.logsumexp(1) for z in logits], 1).softmax(1)
     values, free = pull_at_the_student(alike, term)

@@ -62,8 +62,8 @@ class CommonFeatureConfig(AmalgamationConfig):
     bandwidths: tuple[float, ...] = option(
         losses.BANDWIDTHS, "σ of the MMD's Gaussian kernels, summed (code)", low=1e-6, high=1e3
     )
-    selection: Literal["none", "claim"] = option(
-        "none",
+    pull: Literal["alike", "claim"] = option(
+        "alike",
         "how far a teacher's point pulls at the student's: all alike, or claim: as far as the teacher claims the image "
         "beside the others (ours)",
     )
@@ -145,7 +145,7 @@ class CommonFeature(Method):
         # Ours: points that meet image by image, and a student that pays little for it.
         "aligned": {
             "paired_weight": 1.0, "cross_weight": 1.0, "reconstruction_weight": 1.0, "pooling": "mean", "width": -1,
-            "selection": "claim", "hand_over": 0.5,
+            "pull": "claim", "hand_over": 0.5,
         },
     }  # fmt: skip
 
@@ -261,12 +261,12 @@ class CommonFeature(Method):
 
         Empty where all pull alike.
         """
-        if self.config.selection == "none":
+        if self.config.pull == "alike":
             return {}
         found: dict[str, Tensor] = {}
         for task in self.taught.tasks:
             names = self.taught.teachers_of(task)
-            claims = losses.selection_weights([batch.teachers[name].logits for name in names], self.config.selection)
+            claims = losses.selection_weights([batch.teachers[name].logits for name in names], "claim")
             found |= dict(zip(names, claims.unbind(dim=1), strict=True))
         return found
 
