@@ -130,7 +130,7 @@ def selected_on_page(lab) -> list[int]:
     return lab.page.evaluate(f"() => [...({DESK}.value('selection') ?? [])]")
 
 
-def wait_for_equal(read, expected, seconds: float = 5.0):
+def wait_for_equal(read, expected, seconds: float = 60.0):
     """What is read, once it is what is expected; the last of it otherwise."""
     deadline = time.monotonic() + seconds
     while (found := read()) != expected and time.monotonic() < deadline:
