@@ -376,7 +376,7 @@ def test_umap_repeats_goes_on_and_is_laid_onto_what_was_before(three):
     again = film(three, "umap")
     assert all(np.array_equal(a.xy, b.xy) for a, b in zip(frames, again, strict=True))
     alone = [embedding.umap(s, seed=place) for place, s in enumerate(three)]
-    assert moved(frames) < 0.95 * moved(alone)  # 0.7 to 0.82, by processor
+    assert moved(frames) < 0.95 * moved(alone)  # 0.81 on one processor, below 0.8 on others
     assert all("UMAP" in frame.note and frame.quality["trustworthiness"] > 0.8 for frame in frames)
 
 

@@ -174,8 +174,7 @@ papers; all learn at the rates of the published code, 0.0001 and five times that
 from the half on, for {last} steps of 32 images. `make regime` keeps every number in `docs/regime.json`: mean ± standard
 deviation over {len(told[BASELINE])} seeds. *Pairs found* is the share of {first["images"]} images of the pool whose
 nearest point of a teacher, seen from the student's, is the same image's after {last} steps, mean of both teachers; by
-chance it is {100 / first["images"]:.1f} %. *{below}* has the published widths, and the paired distance of means over
-space in place of the MMD.
+chance it is {100 / first["images"]:.1f} %. *{below}* is `form="aligned"` at the published width of the common space.
 
 {table(found)}
 

@@ -63,7 +63,7 @@ feeding_told ≥ 1.5 2.0: for nets without batch norm: times as much told under 
 feeding_turned ≥ 1.5 1.8: times nearer to training, times more told, if images are turned over or moved: healthy 0.2 to
     1.4, also where upside down is as good (0, 1 and 2); transposed 2 to 300; upside down, by 180° 1.5 to 14
 feeding_alone ≥ 6.0 8.0: times farther from training than the other teachers, where its first batch norm is not at home:
-    healthy at most 4; squashed, zoomed in or noisy images 12 to 100
+    healthy at most 4; squashed, zoomed in or noisy images 12 to 60
 feeding_cut ≥ - 0.1: share of the images cut off more at one side than at the other: whole images and centre crops 0. A
     warning needs batch norms far from training, or answers that tell more of images moved back
 feeding_values ≤ 0.9 0.6: different values that reach the net, relative to those of the images: any normalisation,
