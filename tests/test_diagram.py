@@ -19,7 +19,7 @@ from ka_explore.report.diagram import diagram, sketch_of
 from ka_explore.report.sketch import inner
 
 FORMS = {
-    "common_feature": [{}, {"mmd_weight": 0.0, "paired_weight": 1.0}, {"balance": "gradnorm"}, {"form": "aligned"}],
+    "common_feature": [{}, {"mmd_weight": 0.0, "paired_weight": 1.0}, {"balance": "gradnorm"}, {"form": "clouds"}],
     "layer_wise": [{}, {"form": "paper"}, {"form": "incremental"}],
     "one_stage": [{}, {"form": "kamal"}],
     "adaptive": [{}, {"form": "paper"}, {"balance": "gradnorm"}],
@@ -126,7 +126,8 @@ def test_a_teacher_may_be_called_as_a_box(tiny_problem):
 
 
 def test_weights_and_what_has_none_are_said(tiny_problem):
-    shown = diagram(Run(tiny_problem(2), "common_feature", steps=4, mmd_weight=0.25, reconstruction_weight=0.0))
+    weights = {"mmd_weight": 0.25, "reconstruction_weight": 0.0, "cross_weight": 0.0}
+    shown = diagram(Run(tiny_problem(2), "common_feature", steps=4, **weights))
     texts = {box.name: box.text for box in shown.boxes}
     assert "weight 0.25" in texts["MMD"]
     assert "no weight" in texts["reconstruction"]

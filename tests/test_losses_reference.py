@@ -56,20 +56,28 @@ def small_problem() -> Problem:
     return Problem(teachers, Pool(torch.rand(64, 1, 8, 8)), student)
 
 
+@pytest.mark.parametrize("form", [None, "clouds"])
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_the_loss_of_method_a_is_the_textbooks(norm: str) -> None:
+@pytest.mark.parametrize("follows", [False, True])
+def test_the_loss_of_method_a_is_the_textbooks(form: str | None, norm: str, follows: bool) -> None:
     """One number and one gradient a parameter, on the same weights and the same batch."""
     problem = small_problem()
-    config = METHODS["common_feature"].configure(None, {"norm": norm, "width": 8})
-    method, other = (build(METHODS["common_feature"], problem, config, 0).train().requires_grad_(True) for _ in "12")
+    options = {"norm": norm, "width": 8, "steps": 1, "hand_over": float(follows)}
+    config = METHODS["common_feature"].configure(form, options)
+    method, other, third = (
+        build(METHODS["common_feature"], problem, config, 0).train().requires_grad_(True) for _ in range(3)
+    )
     images = problem.pool.images[:]
     batch = Batch(torch.arange(64), images, {teacher.name: teacher(images) for teacher in problem.teachers})
-    by_hand = textbook.Textbook(other, problem.teachers, together=norm == "batch", mmd=textbook.mmd_by_definition)
+    how = {"together": norm == "batch", "mmd": textbook.mmd_by_definition, "follows": follows}
+    by_hand = textbook.Textbook(other, problem.teachers, **how)
 
     (stage,) = method.stages()
     loss, expected = loss_of(method, stage, sums(stage.forward(batch))), by_hand.loss(images)
     loss.backward()
     expected.backward()
+    fast = textbook.GoodLoop(third, images, batch.teachers, follows=follows)
+    assert fast.step(torch.arange(64)) == pytest.approx(expected.item(), rel=1e-5)
 
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     wanted = {name: p.grad for name, p in other.named_parameters()}

@@ -10,9 +10,14 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SHRINK = {
-    "00_five_minutes": {"toy.mnist()": "toy.digits()", "steps = 400": "steps = 30", "rewind(100)": "rewind(10)"},
+    "00_five_minutes": {
+        "toy.mnist()": "toy.digits()",
+        "steps = 400": "steps = 30",
+        "at=50": "at=10",
+        "rewind(100)": "rewind(10)",
+    },
     "01_the_loop_by_hand": {"toy.mnist()": "toy.digits()", "seed, steps = 0, 100": "seed, steps = 0, 12"},
-    "02_common_feature": {"toy.mnist()": "toy.digits()", "steps = 200": "steps = 30"},
+    "02_common_feature": {'toy.mnist("few_images")': "toy.digits()", "steps = 120": "steps = 30"},
     "03_layer_wise": {
         'name="direct", snapshot_every=25': 'name="direct", steps=60, snapshot_every=2',
         "snapshot_every=0": "snapshot_every=0, steps=40",

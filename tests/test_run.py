@@ -320,7 +320,7 @@ def test_a_change_that_does_not_fit_is_refused_with_the_reason(problem, at, chan
 
 
 def test_a_finished_run_can_be_made_longer(problem):
-    run = small(problem).advance(None)
+    run = small(problem, form="clouds").advance(None)
     longer = run.fork("longer", steps=30).advance(None)
     assert longer.step == 30
     assert rows(longer)[:24] == rows(run)
@@ -335,7 +335,7 @@ def test_what_can_be_changed_on_the_way(problem, changes):
 
 
 def test_a_term_switched_off_no_longer_pulls_and_is_still_measured(problem):
-    run = small(problem).advance(8)
+    run = small(problem, form="clouds").advance(8)
     fork = run.fork("soft only", mmd_weight=0.0, reconstruction_weight=0.0).advance(1)
     row = fork.history()[-1]
     assert row["loss"] == row["terms"]["soft"]
@@ -346,7 +346,7 @@ def test_a_term_switched_off_no_longer_pulls_and_is_still_measured(problem):
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "step"])
 def test_the_learning_rate_is_a_function_of_config_and_step(problem, schedule):
-    run = small(problem, schedule=schedule).advance(None)
+    run = small(problem, form="clouds", schedule=schedule).advance(None)
     rates = [row["rate"] for row in run.history()]
     assert rates == [rate_at(run.config, step, 24) for step in range(24)]
     assert rates[0] == run.config.learning_rate

@@ -42,6 +42,7 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
         space.collapsed,
         space.dead_channels,
         space.mmd_saturated,
+        space.not_aligned,
         space.not_reconstructable,
         terms.dominating_term,
         terms.dominating_teacher,
@@ -67,7 +68,7 @@ NOTHING = {
 }
 
 LEARNED = ("rate_too_low", "stopped_early", "student_too_small", "student_behind")
-SPACE = ("collapsed", "not_reconstructable", "inert_term", "mmd_saturated")
+SPACE = ("collapsed", "not_aligned", "not_reconstructable", "inert_term", "mmd_saturated")
 PULL = ("dominating_term", "dominating_teacher")
 ANSWERS = ("overconfident", "underconfident", "starved_teacher", "teachers_disagree", "whose_image")
 OF_A_TEACHER = ("says_nothing", "wrong_layer", "too_early_layer", "labels_permuted", "wrong_answers", "dead_channels")
@@ -97,12 +98,12 @@ EXPLAINS: Mapping[str, Sequence[str]] = {
     "dominating_teacher": ("dominating_term", "not_reconstructable", "collapsed", *LEARNED),
     "dominating_term": ("dominating_teacher", *SPACE, *LEARNED, "dead_channels"),
     "starved_teacher": (*PULL, *LEARNED),
-    "mmd_saturated": ("inert_term",),
-    "inert_term": ("not_reconstructable", "collapsed"),
+    "mmd_saturated": ("inert_term", "not_aligned"),
+    "inert_term": ("not_reconstructable", "not_aligned", "collapsed"),
     "student_too_small": (*SPACE, "dead_channels"),
     "rate_too_low": (*SPACE, "dead_channels"),
     "stopped_early": (*SPACE, "dead_channels"),
-    "collapsed": ("not_reconstructable", "dead_channels", "inert_term", *LEARNED),
+    "collapsed": ("not_reconstructable", "not_aligned", "dead_channels", "inert_term", *LEARNED),
 }
 
 

@@ -11,12 +11,16 @@ from ka_explore.diagnosis.findings import Attempt, Finding
 from ka_explore.diagnosis.numbers import finite_rows, median
 from ka_explore.diagnosis.terms import gradient_ratios
 from ka_explore.diagnosis.thresholds import THRESHOLDS
+from ka_explore.probes.alignment import CHANCE, pairs_found
 from ka_explore.probes.results import Curves, Distribution, Scalars
 from ka_explore.probes.samples import average
 from ka_explore.probes.similarity import FLOOR, recorded
 from ka_explore.probes.spectrum import dead_channels as dead_shares
 from ka_explore.probes.spectrum import effective_rank
 from ka_explore.run.snapshot import Snapshot
+
+# Terms that draw student and teachers together in the common space.
+ALIGNING = ("mmd", "paired", "cross", "classwise")
 
 
 def own_rank(evidence: Evidence, teacher: str) -> float:
@@ -145,6 +149,47 @@ def mmd_saturated(evidence: Evidence) -> Iterator[Finding]:
     farthest = max((float(np.abs(ratio - 1).max()) for ratio in ratios), default=float("nan"))
     yield finding("mmd_small", farthest)
     yield finding("mmd_large", max((float(ratio.max()) for ratio in ratios), default=float("nan")))
+
+
+def not_aligned(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the student's points lie next to the same images' points of the teachers, where something aligns them."""
+    weights, last = evidence.weights(), evidence.last
+    asked = {term: weights[term] for term in ALIGNING if weights.get(term, 0.0) > 0}
+    if not asked:
+        raise CannotCheck("no term that aligns the nets has a weight.")
+    if len(group(last, "common")) < 2 or len(last.index) < 20:
+        raise CannotCheck("the last snapshot has no common space, or fewer than 20 images.")
+    found = pairs_found(last, neighbours=(1,))
+    shares = {teacher: share for teacher, share in found.values.items() if teacher in evidence.teaching}
+    chance = found.levels[CHANCE]
+    seen = [snapshot for snapshot in evidence.snapshots if len(group(snapshot, "common")) > 1]
+    steps = np.array([snapshot.step for snapshot in seen])
+    over = [pairs_found(snapshot, neighbours=(1,)).values for snapshot in seen]
+    _, gradients = gradient_ratios(evidence)
+    pulls = {term: median(gradients.get(term, [])) for term in asked}
+    paired = any(asked.get(term) for term in ("paired", "cross"))
+    yield judged(
+        "not_aligned",
+        (average(np.array(list(shares.values()))) - chance) / (1 - chance),
+        evidence={f"pairs found, {teacher}": share for teacher, share in shares.items()}
+        | {"pairs found by chance": chance}
+        | {f"gradient of {term} relative to the soft target's": pull for term, pull in pulls.items()},
+        # clouds that meet is all that was asked for, and in a few steps no pairs are found
+        at_most="warning" if paired and len(evidence.rows) >= THRESHOLDS["few_steps"].warning else "note",
+        attempts=evidence.forks(
+            (
+                "Ask that every image meets itself, and that its point says what the teacher says.",
+                {"paired_weight": 1.0, "cross_weight": 1.0, "reconstruction_weight": 1.0, "pooling": "mean"},
+            ),
+        ),
+        result=Curves(
+            dict.fromkeys(shares, steps),
+            {teacher: np.array([one.get(teacher, np.nan) for one in over]) for teacher in shares},
+            unit=f"share of {len(last.index)} images",
+            title="pairs found",
+            levels={CHANCE: chance},
+        ),
+    )
 
 
 def not_reconstructable(evidence: Evidence) -> Iterator[Finding]:

@@ -123,6 +123,7 @@ dead_channels ≥ 0.15 0.3: share of silent channels: healthy at most 0.05; rate
 mmd_small ≤ - 0.01: largest distance from the floor 2/N, relative to it, over bandwidths and steps: healthy 45 to 100; σ
     = 1e-3 or less at most 0.003
 mmd_large ≤ - 0.01: largest MMD relative to the floor: healthy 45 to 100; σ = 100 1e-4, σ = 1000 1e-5
+not_aligned ≤ 0.08 0.03: pairs found above chance, as a share of what is left above it, mean of the teachers: TODO
 not_reconstructable ≥ 0.4 0.6: error relative to the feature's variance: healthy 0.05 to 0.35 after 150 steps or more;
     one common channel 0.85, two 0.4 to 0.6
 narrow_space ≤ - 0.25: channels of the common space relative to the effective rank of a feature that does not come back:
@@ -136,8 +137,8 @@ dominating_teacher ≥ 4.0 8.0: gradient relative to the other teachers': health
     to 1 000
 dominating_feature ≥ 5.0 20.0: variance of its feature relative to the others' where errors are not divided by it:
     healthy 1 to 4
-inert_term ≤ 0.03 0.003: gradient relative to the soft target's (for terms that do not reach the student, their size):
-    healthy 0.04 to 1; a weight of 1e-6 gives 1e-6 to 1e-5, saturated kernels 0
+inert_term ≤ 0.01 0.003: gradient relative to the soft target's (for terms that do not reach the student, their size):
+    healthy 0.014 to 1; a weight of 1e-6 gives 1e-6 to 1e-5, saturated kernels 0
 rate_too_high ≥ 3.0 10.0: largest loss relative to the stage's first: healthy 1 to 1.7; rates of 1 and more 1e3 to 1e10,
     a rate of 0.1 (which still learns) 2 to 6
 not_learned ≥ 0.5 0.7: KL to the teachers' answers relative to what these tell: healthy 0.05 to 0.5; ten steps or a rate

@@ -286,6 +286,11 @@ collapsed_rank 3.5 collapsed
 collapsed_rows 3.5 collapsed
     title: The common space has collapsed: the rows of all images point the same way.
     measure: variation of the rows' directions (0: all alike)
+not_aligned 1.5
+    title: Student and teachers are not aligned: hardly any of the student's points lies next to the same image's.
+    measure: pairs found above chance (1: all)
+    why: A small distance between clouds does not say that images meet: where the student's point of an image lies among
+        other images', nothing that the teachers know of that image is carried over by the common space.
 not_reconstructable 2
     title: The feature of teacher {subject!r} does not come back through the common space{narrow}.
     measure: reconstruction error (1: no better than the mean)

@@ -35,6 +35,12 @@ METHODS = Table(
 )
 
 
+# Options that version 0.1 did not have, by method: what a run did without them, where that is not their default.
+BEFORE: Mapping[str, Mapping[str, Any]] = {
+    "common_feature": {"cross_weight": 0.0, "pull": "alike", "hand_over": 0.0},
+}
+
+
 def of_version_1(method: str, form: str | None, options: Mapping[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
     """A method's name, form and options as called now: the one-stage form of ``layer_wise`` in 0.1 is ``one_stage``."""
     if method != "layer_wise" or not (form in ("paired", "kamal") or "training" in options):

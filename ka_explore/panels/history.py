@@ -3,7 +3,6 @@
 from array import array
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +15,9 @@ from ka_explore.panels.film import FilmPanel
 from ka_explore.panels.frames import Frame
 from ka_explore.panels.layout import Room
 from ka_explore.panels.widget import source
-from ka_explore.plots import TEACHERS, draw_history, draw_terms
-from ka_explore.plots.comparing import run_colour
+from ka_explore.plots import draw_history, draw_terms
 from ka_explore.plots.history import WINDOW
+from ka_explore.plots.style import colours_of_terms
 
 if TYPE_CHECKING:
     from ka_explore.run.run import Row
@@ -72,7 +71,7 @@ class History(FilmPanel):
     def about(self) -> Frame:
         """The terms of all branches with their colours, and over how many rows means are taken."""
         terms = dict.fromkeys(term for record in self._records.values() for term in record.terms)
-        coloured = zip(terms, chain([run_colour(0)], cycle(TEACHERS)), strict=False)  # as in the static pictures
+        coloured = colours_of_terms(terms).items()  # as in the static pictures
         return {"window": WINDOW, "terms": [{"name": term, "colour": colour} for term, colour in coloured]}
 
     def about_branch(self, branch: Branch) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ MOST = 3  # axes beside one another
 
 def run_colour(index: int) -> str:
     """The colour of a run by its index among those compared."""
-    return (style.STUDENT, *style.TEACHERS)[index % (1 + len(style.TEACHERS))]
+    return style.RUNS[index % len(style.RUNS)]
 
 
 @checked

@@ -1,7 +1,7 @@
 """What is recorded of a run over its steps, as lines."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -33,7 +33,8 @@ def draw_history(histories: Mapping[str, Sequence[Mapping[str, Any]]], term: str
     if not having:
         raise InputError(f"no run has a term {short(term)!r} in its history.")
     shown = {name: lines[name] for name in having}
-    return draw_lines(shown, ax, histories, unit=term, title=f"{term} over the steps", marks=boundaries(having))
+    colours = {name: run_colour(i) for i, name in enumerate(histories)}
+    return draw_lines(shown, ax, colours, unit=term, title=f"{term} over the steps", marks=boundaries(having))
 
 
 @checked
@@ -47,7 +48,8 @@ def draw_terms(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None, *, tit
     if not lines:
         raise InputError("the history has no term: advance the run by a step at least.")
     title = title or "terms of the loss"
-    return draw_lines(lines, ax, lines, unit="unweighted term", title=title, marks=boundaries({"": rows}))
+    colours = style.colours_of_terms(lines)
+    return draw_lines(lines, ax, colours, unit="unweighted term", title=title, marks=boundaries({"": rows}))
 
 
 def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -59,14 +61,13 @@ def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def draw_lines(
-    lines: Mapping[str, tuple[np.ndarray, np.ndarray]], ax: Axes | None, among: Iterable[str], **about: Any
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]], ax: Axes | None, colours: Mapping[str, str], **about: Any
 ) -> Axes:
-    """Steps and smoothed values in the colours of runs; a log axis where some are above zero and none below."""
+    """Steps and smoothed values in colours by name; a log axis where some are above zero and none below."""
     x, y = ({name: line[i] for name, line in lines.items()} for i in (0, 1))
     finite = style.finite(y.values())
     log = bool(finite.size and finite.max() > 0 and finite.min() >= 0)
     note = f"running mean over {WINDOW} steps of a stage" if max(map(len, x.values())) > 1 else ""
-    colours = {name: run_colour(i) for i, name in enumerate(among)}
     return draw_curves(Curves(x, y, log=(False, log), note=note, **about), ax, colours=colours, legend=True)
 
 

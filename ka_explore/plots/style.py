@@ -8,6 +8,7 @@ in greyscale.
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import cycle
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,6 +24,9 @@ from ka_explore.errors import InputError, brief, check_between, check_known, che
 
 STUDENT = "#222222"
 TEACHERS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+# Terms of the loss and runs are no nets: they share no colour with them, nor with each other.
+TERMS = ("#4d3b6b", "#a0522d", "#9a7fb8", "#c9a26b", "#6b6b6b", "#5f7a61", "#d3a4c4")
+RUNS = ("#332288", "#882255", "#117733", "#999933", "#44aa99", "#aa4499", "#661100")  # Tol's muted scheme
 MARKERS = ("^", "s", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", ":", "-.")
 LEVELS: tuple[Any, ...] = ((0, (6, 3)), (0, (1.5, 2)), (0, (6, 2, 1.5, 2)))  # dashes of chance, floors and the like
@@ -34,6 +38,11 @@ QUIET = "#555555"  # notes, levels, marks
 def colour_of(net: str, nets: Sequence[str]) -> str:
     """The colour a net has in every picture of its problem."""
     return STUDENT if net == "student" else TEACHERS[place_of_net(net, nets) % len(TEACHERS)]
+
+
+def colours_of_terms(terms: Iterable[str]) -> dict[str, str]:
+    """The colours of a loss's terms, by their order."""
+    return dict(zip(terms, cycle(TERMS), strict=False))
 
 
 @checked

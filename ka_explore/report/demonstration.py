@@ -1,14 +1,20 @@
 """The picture of the whole demonstration."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from ka_explore.errors import InputError, brief
-from ka_explore.plots import STUDENT, colour_of, draw, draw_history
-from ka_explore.probes.embedding import fit_basis, pca
+from ka_explore.plots import draw, draw_curves, draw_terms, style
+from ka_explore.probes.alignment import CHANCE, pairs_found
+from ka_explore.probes.embedding import tsne
+from ka_explore.probes.results import Curves
 from ka_explore.report.run_report import RunReport
+from ka_explore.run.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from ka_explore.benchmark.trial import Trial
@@ -22,42 +28,31 @@ def demo_figure(run: "Run", result: "Trial") -> Figure:
     """
     if not hasattr(run, "store") or not getattr(result, "entries", None):
         raise InputError(f"expected demo_figure(run, trial), got {brief(run)} and {brief(result)}.")
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.1, 1))  # type: ignore[misc]
+    figure = Figure(figsize=(12, 8.5), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(1.25, 1))  # type: ignore[misc]
     snapshots = RunReport(run).snapshots
-    basis = fit_basis([snapshots[0], snapshots[-1]])
-    left, right = above.subplots(1, 2, sharex=True, sharey=True)
-    draw(pca(snapshots[0], basis), left)
-    if left.get_legend() is not None:
-        left.get_legend().remove()
-    draw(pca(snapshots[-1], basis), right)
-    terms, within, joint = below.subplots(1, 3)
+    for ax, snapshot in zip(above.subplots(1, 2), (snapshots[0], snapshots[-1]), strict=True):
+        found = pairs_found(snapshot, neighbours=(1,))
+        share, chance = 100 * fmean(found.values.values()), 100 * found.levels[CHANCE]
+        drawn = tsne(snapshot, seed=0)
+        title = f"{share:.0f} % of pairs found (chance {chance:.0f} %)"
+        draw(replace(drawn, title=title), ax)
+    terms, pairs, joint = below.subplots(1, 3)
     rows = run.history()
-    for row, term in enumerate(("soft", "mmd", "reconstruction")):
-        draw_history({term: rows}, term, terms)
-        terms.lines[-1].set(color=(STUDENT, "#0072B2", "#D55E00")[row], linestyle=("-", "--", ":")[row], label=term)
-    terms.set(title="the three terms", ylabel="value (soft in nats)", yscale="log")
-    terms.autoscale()  # the limits are the last term's
-    terms.legend(fontsize=8)
-    draw_within(result, within)
+    draw_terms(rows, terms)
+    draw_curves(pairs_curves(snapshots), pairs)
+    pairs.set_ylim(0, 100)
     draw_joint(result, joint)
     return figure
 
 
-def draw_within(result: "Trial", ax: Any) -> None:
-    """Each teacher and the student within the teacher's own classes, a line a seed."""
-    label = next(iter(result.entries))
-    teachers = list(result.references[result.seeds[0]].teachers)
-    for row, teacher in enumerate(teachers):
-        colour = colour_of(teacher, teachers)
-        for seed in result.seeds:
-            pair = result.references[seed].teachers[teacher], result.entries[label][seed].within[teacher]
-            ax.plot((row - 0.2, row + 0.2), [100 * v for v in pair], color=colour, lw=1.4)
-            ax.plot(row - 0.2, 100 * pair[0], "s", color=colour, ms=7, label="teacher" if row == seed == 0 else None)
-            ax.plot(row + 0.2, 100 * pair[1], "o", color=STUDENT, ms=7, label="student" if row == seed == 0 else None)
-    ax.set_xticks(range(len(teachers)), teachers)
-    ax.set(title="within the teacher's own classes", ylabel="accuracy (%)", xlim=(-0.6, len(teachers) - 0.4))
-    ax.legend(fontsize=8)
+def pairs_curves(snapshots: Sequence[Snapshot]) -> Curves:
+    """Pairs found over the steps, a line a teacher, and the level of chance."""
+    found = [pairs_found(snapshot, neighbours=(1,)) for snapshot in snapshots]
+    steps, teachers = np.array([snapshot.step for snapshot in snapshots]), list(found[0].values)
+    shares = {teacher: np.array([100 * one.values[teacher] for one in found]) for teacher in teachers}
+    level, unit = {CHANCE: 100 * found[0].levels[CHANCE]}, f"share of {len(snapshots[0].index)} images (%)"
+    return Curves(dict.fromkeys(teachers, steps), shares, "step", unit, "pairs found", levels=level)
 
 
 def draw_joint(result: "Trial", ax: Any) -> None:
@@ -66,7 +61,7 @@ def draw_joint(result: "Trial", ax: Any) -> None:
     for row, label in enumerate(labels):
         values = [100 * float(np.mean(list(result.entries[label][s].joint.values()))) for s in result.seeds]
         oracle = result.entries[label][result.seeds[0]].uses_labels
-        ax.plot(values, [row] * len(values), "o", color="#D55E00" if oracle else "#0072B2", ms=6, alpha=0.8)
+        ax.plot(values, [row] * len(values), "o", color=style.QUIET if oracle else style.STUDENT, ms=6, alpha=0.8)
         ax.plot([np.mean(values)] * 2, [row - 0.28, row + 0.28], color="#222222", lw=2)
     ax.set_yticks(range(len(labels)), [label.replace(" (", "\n(") for label in labels])
     ax.invert_yaxis()

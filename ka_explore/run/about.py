@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ka_explore.errors import InputError, KaError, StoreError, brief, check_known
-from ka_explore.methods import METHODS, of_version_1
+from ka_explore.methods import BEFORE, METHODS, of_version_1
 from ka_explore.methods.base import Method
 from ka_explore.methods.config import options_of
 from ka_explore.problem.constancy import TENSOR_FLOAT, asked_images, says_the_same
@@ -96,7 +96,7 @@ def configs_of_now(about: Mapping[str, Any]) -> tuple[str, list[Any]]:
     configs, method = [], str(about["method"])
     for step, config in about["configs"]:
         method, _, options = of_version_1(str(about["method"]), None, config)
-        configs.append([step, options])
+        configs.append([step, {**BEFORE.get(method, {}), **options}])
     return method, configs
 
 

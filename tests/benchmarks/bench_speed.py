@@ -67,15 +67,24 @@ def show(title: str, times: Mapping[str, float], base: str) -> None:
         print(f"{name:44}{value:9.2f}{value / times[base]:9.3f}")
 
 
-@pytest.mark.parametrize("norm", ["batch", "none"])
-def test_step(problem: Problem, norm: str) -> None:
+STEPS = {
+    "the default": {},
+    "the default's second half": {"hand_over": 1.0},
+    "clouds": {"form": "clouds"},
+    "clouds without norm": {"form": "clouds", "norm": "none"},
+}
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_step(problem: Problem, kind: str) -> None:
     """A step through `Run` against the textbook's, against a good loop by hand, and against the student alone.
 
     The textbook's MMD comes in three forms of the same value: seven separate kernels, each with its own distances
     (the bound is on the faster way to write them, ``torch.cdist``), and the published code's, which computes the
     distances once a teacher: what is left to save there is the teachers and the extractor's passes.
     """
-    run = Run(problem, norm=norm, steps=5000, checkpoint_every=5000, snapshot_every=0)
+    run = Run(problem, **STEPS[kind], steps=10000, checkpoint_every=10000, snapshot_every=0)
+    follows, batch_norm = run.stage.name == "follow", run.config.norm == "batch"
     images = problem.pool.images[:]
     answers = run.cache[np.arange(len(images))]
     turn = iter(range(10**6))
@@ -87,11 +96,12 @@ def test_step(problem: Problem, norm: str) -> None:
         return torch.from_numpy(np.array(problem.pool.at(0, next(turn), BATCH)))
 
     def first(mmd: Callable[..., torch.Tensor]) -> Callable[[], object]:
-        step = textbook.Textbook(fresh(), problem.teachers, together=norm == "batch", mmd=mmd).step
+        step = textbook.Textbook(fresh(), problem.teachers, together=batch_norm, mmd=mmd, follows=follows).step
         return lambda: step(images[index()])
 
     plain, fast = (
-        textbook.GoodLoop(fresh(), images, answers, layout) for layout in (torch.contiguous_format, torch.channels_last)
+        textbook.GoodLoop(fresh(), images, answers, layout, follows=follows)
+        for layout in (torch.contiguous_format, torch.channels_last)
     )
     student = problem.make_student().train()
 
@@ -113,7 +123,7 @@ def test_step(problem: Problem, norm: str) -> None:
         calls=3,
     )
     times |= milliseconds({"textbook, differences a kernel": first(textbook.mmd_by_definition)}, rounds=2, calls=1)
-    show(f"A training step, norm={norm!r}, batch {BATCH}", times, "Run")
+    show(f"A training step, {kind}, batch {BATCH}", times, "Run")
     assert times["textbook, cdist a kernel"] / times["Run"] >= 2.0
     assert times["Run"] / min(v for name, v in times.items() if name.startswith("good loop")) <= 1.1
 

@@ -69,6 +69,7 @@ BROKEN = {
     ],
     "dead_channels": [fault("learning rate too high", "1")],
     "mmd_saturated": [fault("bandwidths", "1e-3"), fault("bandwidths", "1000")],
+    "not_aligned": [healthy(form="clouds", steps=120), healthy(paired_weight=1e-4, cross_weight=0.0, steps=120)],
     "not_reconstructable": [fault("common width too small", "1"), healthy(reconstruction_weight=1e-3)],
     "overconfident": [fault("teacher over-confident", "10")],
     "underconfident": [fault("teacher under-confident", "0.05")],
