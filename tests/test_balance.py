@@ -181,7 +181,7 @@ def test_methods_move_their_weights_and_rewind_exactly(problem, method):
     options = {"steps": 8, "batch_size": 16, "checkpoint_every": 3} | CASES[method]
     run = Run(problem, method, balance="gradnorm", **options).advance(None)
     moved = thetas(run)
-    assert len(moved) == len(run.method.stages())
+    assert len(moved) == sum(stage.competes for stage in run.method.stages())
     for name, theta in moved.items():
         assert bool(theta.abs().max() > 0), name
     end = {name: value.clone() for name, value in run.method.state_dict().items()}
@@ -197,9 +197,18 @@ def test_methods_move_their_weights_and_rewind_exactly(problem, method):
 
 
 def test_a_single_term_has_nothing_to_balance(problem):
-    run = Run(problem, "common_feature", balance="gradnorm", mmd_weight=0.0, reconstruction_weight=0.0, steps=2)
+    run = Run(problem, form="clouds", balance="gradnorm", mmd_weight=0.0, reconstruction_weight=0.0, steps=2)
     assert not thetas(run)
     run.advance(None)
+
+
+def test_terms_that_pull_at_different_nets_are_not_balanced(problem):
+    """In the second half of the default only the soft target reaches the student: nothing competes with it."""
+    run = Run(problem, balance="gradnorm", steps=8, batch_size=16).advance(None)
+    assert list(run.method.balances) == ["joint"]
+    first, last = run.history()[3]["weights"], run.history()[-1]["weights"]
+    assert first != run.stage.weights
+    assert last == dict(run.stage.weights)
 
 
 def test_the_first_values_are_those_of_the_pools_first_images(problem):

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 A, B, PAIRED, C = "A: common feature learning", "B: layer-wise, in stages", "B in one stage, paired", "C: adaptive"
 CONSISTENT = "distillation, consistent targets (ours)"
 MERGING = "permutation merging"
+CLOUDS, OLD = "A, the published terms at a tenth", "find {}, {} and {} % of pairs"
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +92,13 @@ def test_readme_and_docs_say_what_the_file_says(found):
     differences = [points(gain(result, A, "distillation")) for result in (noisy, few, plenty)]
     equal, published = (points(loss(noisy, c.label))[1:] for c in (EQUAL, PUBLISHED))
     assert "{} points on noisy_teachers, {} on few_images, {} on plenty".format(*differences) in readme
-    assert f"At equal weights it loses {equal} points; at the published code's" in readme
+    for label, words in (
+        (A, "{} % of pairs found on noisy_teachers, {} % on few_images, {} % on plenty"),
+        (CLOUDS, OLD),
+    ):
+        shares = [100 * result.line(label).pairs.mean for result in (noisy, few, plenty)]
+        assert words.format(*(f"{share:.0f}" for share in shares)) in readme
+    assert f"At equal weights they lose {equal} points; at the published code's" in readme
     assert f"a student from scratch loses {published}." in readme
 
     def from_best(result: Trial) -> float:

@@ -5,6 +5,7 @@ import pytest
 from ka_explore import InputError, Run
 from ka_explore.benchmark import demo as demonstration
 from ka_explore.benchmark.trial import DEFAULT, Candidate, trial
+from ka_explore.probes.alignment import pairs_found
 from ka_explore.report import demo_figure
 
 
@@ -16,6 +17,7 @@ def short(monkeypatch):
 
     def few_steps(problem, **options):
         assert options["folder"] is not None
+        assert options.pop("candidates") == demonstration.METHODS
         candidates = [type(c)(c.label, c.method, None, {} if c.method == "ensemble" else {"steps": 8}) for c in DEFAULT]
         return trial(problem, candidates=candidates, **options)
 
@@ -47,7 +49,20 @@ def test_every_term_lies_within_its_picture(tmp_path):
     short = [Candidate(c.label, c.method, c.form, {"steps": 6, "batch_size": 8}) for c in DEFAULT[:2]]
     result = trial("digits", candidates=short, seeds=(0,), folder=tmp_path, snapshot_every=3)
     figure = demo_figure(Run.open(tmp_path / "common-feature-learning-0"), result)
-    (terms,) = (ax for ax in figure.axes if ax.get_title() == "the three terms")
+    (terms,) = (ax for ax in figure.axes if ax.get_title() == "terms of the loss")
     low, high = terms.get_ylim()
-    assert len(terms.lines) == 3
-    assert all(low <= value <= high for line in terms.lines for value in line.get_ydata())
+    drawn = [line for line in terms.lines if len(line.get_ydata()) > 2]
+    assert len(drawn) == 5
+    assert all(low <= value <= high for line in drawn for value in line.get_ydata() if value == value)
+
+
+def test_the_picture_has_the_share_of_pairs_before_and_after(tmp_path):
+    short = [Candidate(c.label, c.method, c.form, {"steps": 6, "batch_size": 8}) for c in DEFAULT[:2]]
+    result = trial("digits", candidates=short, seeds=(0,), folder=tmp_path, snapshot_every=3)
+    run = Run.open(tmp_path / "common-feature-learning-0")
+    figure = demo_figure(run, result)
+    for ax, step in zip(figure.axes, (0, 6), strict=False):
+        found = pairs_found(run.store.load_snapshot(step), neighbours=(1,)).values
+        assert ax.get_title().startswith(f"{50 * sum(found.values()):.0f} % of pairs found")
+    (pairs,) = (ax for ax in figure.axes if ax.get_title() == "pairs found")
+    assert [line.get_xydata()[-1, 1] for line in pairs.lines[:2]] == pytest.approx([100 * v for v in found.values()])

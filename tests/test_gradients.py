@@ -13,7 +13,8 @@ def made(tiny_problem, method="common_feature", **options) -> Run:
 
 
 def test_a_gradient_is_what_a_small_change_of_the_feature_does_to_the_weighted_term(tiny_problem):
-    run = made(tiny_problem, mmd_weight=0.5, paired_weight=0.25, norm="none", bandwidths=(0.5, 1.0))
+    weights = {"mmd_weight": 0.5, "paired_weight": 0.25}
+    run = made(tiny_problem, form="clouds", norm="none", bandwidths=(0.5, 1.0), **weights)
     method, stage = run.method.double().eval(), run.stage
     batch = run._batch(np.arange(12), augment_step=None)
     doubled = {
@@ -77,7 +78,7 @@ def test_a_term_without_weight_asks_for_nothing_and_weights_scale(tiny_problem):
 
 
 def test_moving_weights_are_the_ones_in_force(tiny_problem):
-    run = made(tiny_problem, balance="gradnorm")
+    run = made(tiny_problem, form="clouds", balance="gradnorm")
     theta = run.method.balances["joint"].theta
     with torch.no_grad():
         theta.copy_(torch.tensor([2.0, 0.0, 0.0]))

@@ -36,7 +36,7 @@ from ka_explore.plots import (
     smooth,
 )
 from ka_explore.plots.layered import laid_out, layers_of, separated
-from ka_explore.plots.style import type_of
+from ka_explore.plots.style import RUNS, TERMS, type_of
 from ka_explore.probes.results import Box, Curves, Diagram, Distribution, Matrix, Points, Scalars
 
 NETS = ("student", "one", "two", "three")
@@ -812,8 +812,14 @@ def test_samples_of_runs_are_a_panel_a_group_with_the_same_bins():
     check_free(figure)
     one, two = figure.axes[0].patches
     assert np.array_equal(one.get_xy()[:, 0], two.get_xy()[:, 0])
-    assert same_color(one.get_edgecolor()[:3], STUDENT)
-    assert same_color(two.get_edgecolor()[:3], TEACHERS[0])
+    assert [same_color(p.get_edgecolor()[:3], c) for p, c in ((one, RUNS[0]), (two, RUNS[1]))] == [True, True]
+
+
+def test_no_two_kinds_of_things_share_a_colour():
+    palettes = {"nets": (STUDENT, *TEACHERS), "terms": TERMS, "runs": RUNS, "classes": class_colours(20)}
+    seen = {kind: {to_hex(colour) for colour in colours} for kind, colours in palettes.items()}
+    for one, other in combinations(seen, 2):
+        assert not seen[one] & seen[other], (one, other)
 
 
 def test_points_and_diagrams_of_runs_stand_beside_one_another():

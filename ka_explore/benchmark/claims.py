@@ -24,6 +24,7 @@ PAGES = ("README.md", "docs/methods.md")
 # The README's tables have these lines of a section only.
 SHORT = {
     "noisy_teachers": (
+        "A: common feature learning",
         "B: layer-wise, in stages",
         "B, consistent targets (ours)",
         "distillation",
@@ -32,6 +33,8 @@ SHORT = {
         "distillation, consistent targets (ours)",
     ),
     "few_images": (
+        "A: common feature learning",
+        "A, the published terms at a tenth",
         "B in one stage, paired",
         "distillation",
         "distillation, temperature 2",

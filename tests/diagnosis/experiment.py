@@ -29,12 +29,12 @@ QUARTER = 0.25  # of a teacher's right answers, lost to a fault
 FILE, PAGE = ROOT / "docs" / "faults.json", ROOT / "docs" / "looking.md"
 
 
-def row(fault: str, strength: str, problem: str) -> dict[str, Any]:
-    """Where the right finding stands, and what else is found."""
+def row(fault: str, strength: str, problem: str, form: str | None) -> dict[str, Any]:
+    """Where the right finding stands, and what else is found, in common feature learning of this form."""
     about, healthy = {**FAULTS, **UNSEEN}[fault], problem_named(problem)
     with computing(threads=1), tempfile.TemporaryDirectory() as folder:
         case = about.make(healthy, about.strengths[strength])
-        findings = outcome(case, Path(folder) / "run")
+        findings = outcome(case, Path(folder) / "run", form=form)
         lost = {teacher: right - right_of(case.problem)[teacher] for teacher, right in right_of(healthy).items()}
     said = [f.name + ("" if f.grade == "warning" else " (note)") for f in findings[:5]]
     found = {"strong": strength in about.strong, "place": place_of(about, findings), "said": said}
@@ -54,11 +54,11 @@ def right_of(problem: Problem) -> dict[str, float]:
     return shares
 
 
-def rows_of(faults: Mapping[str, Fault]) -> dict[str, dict[str, str]]:
+def rows_of(faults: Mapping[str, Fault], form: str | None) -> dict[str, dict[str, str | None]]:
     """What is asked of every fault, strength and problem, by name."""
     return {
         f"{name}/{strength}-{problem}".replace("1/255", "1 by 255").replace(" ", "-"): {
-            "fault": name, "strength": strength, "problem": problem,
+            "fault": name, "strength": strength, "problem": problem, "form": form,
         }
         for name, fault in faults.items()
         for problem in fault.problems
@@ -117,8 +117,8 @@ class Part:
 
 
 PARTS = {
-    "injected": Part(rows_of(FAULTS), row, lambda rows: table(rows, FAULTS)),
-    "aside": Part(rows_of(UNSEEN), row, lambda r: f"{table(r, UNSEEN)}\n\n{recall_and_precision(r, UNSEEN)}"),
+    "injected": Part(rows_of(FAULTS, "clouds"), row, lambda rows: table(rows, FAULTS)),
+    "aside": Part(rows_of(UNSEEN, None), row, lambda r: f"{table(r, UNSEEN)}\n\n{recall_and_precision(r, UNSEEN)}"),
     "healthy": Part(healthy.rows(), healthy.row, healthy.table),
     "tried": Part(attempts.rows(), attempts.row, attempts.table),
 }

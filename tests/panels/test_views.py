@@ -62,7 +62,7 @@ def finish(panel: FilmPanel) -> None:
 @pytest.fixture(scope="module")
 def run(tiny_problem) -> Run:
     """Common feature learning with labels, a fork of it lies beside it."""
-    return Run(tiny_problem(), steps=12, snapshot_every=4, batch_size=16).advance(None, progress=False)
+    return Run(tiny_problem(), form="clouds", steps=12, snapshot_every=4, batch_size=16).advance(None, progress=False)
 
 
 @pytest.fixture(scope="module")

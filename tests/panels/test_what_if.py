@@ -52,7 +52,7 @@ def test_sliders_are_of_sensible_length():
     rate = slider_range(options["learning_rate"])
     assert (rate["low"], rate["high"]) == pytest.approx((3e-5, 0.3))
     assert slider_range(options["width"])["high"] <= 256
-    assert slider_range(options["paired_weight"])["high"] <= 10  # its default is 0
+    assert slider_range(options["classwise_weight"])["high"] <= 10  # its default is 0
     assert slider_range(options_of(METHODS["ensemble"].Config)["steps"]) is None  # 0 to 0
 
 
