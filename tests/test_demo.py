@@ -63,6 +63,6 @@ def test_the_picture_has_the_share_of_pairs_before_and_after(tmp_path):
     figure = demo_figure(run, result)
     for ax, step in zip(figure.axes, (0, 6), strict=False):
         found = pairs_found(run.store.load_snapshot(step), neighbours=(1,)).values
-        assert ax.get_title().startswith(f"{50 * sum(found.values()):.0f} % of pairs found")
+        assert ax.get_title() == f"common space: {50 * sum(found.values()):.0f} % of pairs found, step {step}"
     (pairs,) = (ax for ax in figure.axes if ax.get_title() == "pairs found")
     assert [line.get_xydata()[-1, 1] for line in pairs.lines[:2]] == pytest.approx([100 * v for v in found.values()])

@@ -28,8 +28,8 @@ from ka_explore.run.store import Store
 pytestmark = pytest.mark.slow
 
 SECTIONS = (
-    "Problem", "Run", "On the test images", "Findings", "The amalgamation", "Terms of the loss",
-    "Embeddings over the steps", "Alignment", "Reconstruction", "Worst images", "MMD by bandwidth",
+    "Problem", "Run", "On the test images", "Embeddings over the steps", "Alignment", "Findings", "The amalgamation",
+    "Terms of the loss", "Reconstruction", "Worst images", "MMD by bandwidth",
     "Likeness of layers (CKA)", "Rank and dead channels", "Gradients", "Agreement with the teachers", "Calibration",
     "Whose image it is", "Configuration", "How to reproduce",
 )  # fmt: skip

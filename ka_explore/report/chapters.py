@@ -102,11 +102,11 @@ def terms(run_report: RunReport) -> list[Part]:
 
 
 SECTIONS: dict[str, Build] = {
+    "Embeddings over the steps": space_parts,
+    "Alignment": sections.alignment,
     "Findings": findings,
     "The amalgamation": diagrams,
     "Terms of the loss": terms,
-    "Embeddings over the steps": space_parts,
-    "Alignment": sections.alignment,
     "Reconstruction": sections.reconstruction,
     "Worst images": sections.worst,
     "MMD by bandwidth": sections.discrepancy,

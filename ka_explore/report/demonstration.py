@@ -33,9 +33,9 @@ def demo_figure(run: "Run", result: "Trial") -> Figure:
     snapshots = RunReport(run).snapshots
     for ax, snapshot in zip(above.subplots(1, 2), (snapshots[0], snapshots[-1]), strict=True):
         found = pairs_found(snapshot, neighbours=(1,))
-        share, chance = 100 * fmean(found.values.values()), 100 * found.levels[CHANCE]
+        share = 100 * fmean(found.values.values())
         drawn = tsne(snapshot, seed=0)
-        title = f"{share:.0f} % of pairs found (chance {chance:.0f} %)"
+        title = f"common space: {share:.0f} % of pairs found"
         draw(replace(drawn, title=title), ax)
     terms, pairs, joint = below.subplots(1, 3)
     rows = run.history()

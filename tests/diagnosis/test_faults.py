@@ -84,12 +84,12 @@ def test_every_fork_proposed_lowered_what_it_is_about(found):
 
 
 def test_a_row_of_the_table_says_where_the_finding_stands():
-    row = experiment.row("images offset", "3", "digits")
+    row = experiment.row("images offset", "3", "digits", "clouds")
     assert (row["strong"], row["place"]) == (True, 1)
     assert row["said"][0] == "wrong_preprocessing"
     names = [
         name
-        for name in experiment.rows_of({"images offset": faults.FAULTS["images offset"]})
+        for name in experiment.rows_of({"images offset": faults.FAULTS["images offset"]}, None)
         if name.endswith("digits")
     ]
     assert names == ["images-offset/1-digits", "images-offset/3-digits"]
