@@ -55,7 +55,7 @@ def test_the_example_of_the_base_follows_the_step_without_a_message(bridge, tiny
             page.pump(0.15)
             expected = np.linalg.norm(session.branch.snapshot(step).arrays["common/student"], axis=1).max()
             told = page.page.locator(".ka-lengths").text_content().split()
-            assert told[:3] == ["step", str(step), "joint"]
+            assert told[:3] == ["step", str(step), session.branch.snapshot(step).stage]
             assert float(told[3]) == pytest.approx(expected, rel=1e-6)
         assert [message for message in page.messages if message["do"] != "hello"] == []
         assert page.console == []

@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("views")]
 @pytest.fixture(scope="module")
 def runs(tiny_problem) -> list[Run]:
     """A run of 40 steps, a snapshot every tenth, and a fork at step 20."""
-    base = Run(tiny_problem(), steps=40, snapshot_every=10, batch_size=16, name="base").advance(None, progress=False)
+    base = Run(tiny_problem(), form="clouds", steps=40, snapshot_every=10, batch_size=16, name="base")
+    base.advance(None, progress=False)
     return [base, base.fork("no MMD", at=20, mmd_weight=0.0).advance(None, progress=False)]
 
 
