@@ -98,6 +98,9 @@ def test_readme_and_docs_say_what_the_file_says(found):
     ):
         shares = [100 * result.line(label).pairs.mean for result in (noisy, few, plenty)]
         assert words.format(*(f"{share:.0f}" for share in shares)) in readme
+    cost = points(loss(shared, A))[1:]
+    assert f"It costs {cost} on `shared_digits`" in readme
+    assert f"{cost} points on shared_digits, where the student is short" in docs
     assert f"At equal weights they lose {equal} points; at the published code's" in readme
     assert f"a student from scratch loses {published}." in readme
 

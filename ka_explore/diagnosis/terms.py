@@ -25,6 +25,8 @@ def gradient_ratios(evidence: Evidence) -> tuple[list[int], dict[str, list[float
             continue
         if any(ratio == ratio for ratio in ratios.values()):
             found[snapshot.step] = {term: ratio for term, ratio in ratios.items() if term not in evidence.soft_terms}
+    # A stage in which the soft target alone moves the student says nothing of how the others pull.
+    found = {step: ratios for step, ratios in found.items() if any(ratios.values())} or found
     terms = dict.fromkeys(term for ratios in found.values() for term in ratios)
     return list(found), {term: [ratios.get(term, float("nan")) for ratios in found.values()] for term in terms}
 

@@ -122,3 +122,11 @@ def test_diagnosing_does_not_change_what_comes_next(tmp_path):
         for run in (one, two)
     ]
     assert rows[0] == rows[1]
+
+
+def test_a_term_that_pulled_too_hard_before_the_student_was_handed_over_is_seen(tmp_path):
+    """In the default's second half no such term reaches the student: its zeros must not hide what was before."""
+    run = Run(toy.digits(), folder=tmp_path / "run", steps=40, snapshot_every=5, mmd_weight=500.0)
+    findings = diagnose(run.advance(None, progress=False))
+    (pull,) = (f.value for f in findings.judged if f.threshold == "dominating_gradient" and f.subject == "mmd")
+    assert pull > 8
