@@ -407,10 +407,7 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def outcome(case: Case, folder: Path | None = None, seed: int = 0, *, form: str | None = "clouds") -> Findings:
-    """The diagnosis of a case, run to its end or to where it diverges; common feature learning in this form.
-
-    Faults are injected into its published terms; those set aside into its default.
-    """
+    """The diagnosis of a case, run to its end or to where it diverges; common feature learning in this form."""
     every = max(case.steps // 3, 1)
     options = dict(case.options) | ({"form": form} if case.method == "common_feature" else {})
     run = Run(case.problem, case.method, seed=seed, folder=folder, steps=case.steps, snapshot_every=every, **options)
