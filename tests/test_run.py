@@ -489,6 +489,18 @@ def test_a_stage_that_weighs_a_term_it_does_not_have_says_so(problem):
         Run(problem, Wrong, steps=6, snapshot_every=0).advance(1)
 
 
+def test_a_folder_of_version_1_goes_on_without_what_was_not_there(problem, tmp_path):
+    """Its options do not know cross-reconstruction, pull and hand-over, which are on by default now."""
+    run = small(problem, form="clouds", folder=tmp_path / "run").advance(12)
+    about = json.loads((run.folder / "run.json").read_text())
+    for name in ("cross_weight", "pull", "hand_over"):
+        del about["configs"][0][1][name]
+    (run.folder / "run.json").write_text(json.dumps(about))
+    again = Run.open(run.folder, problem)
+    assert again.config == run.config
+    assert rows(again.advance(None)) == rows(small(problem, form="clouds").advance(None))
+
+
 @pytest.mark.parametrize("old", [{"form": "paired"}, {"form": "kamal"}, {"training": "one_stage", "temperature": 2.0}])
 def test_the_one_stage_form_goes_by_its_old_name_for_one_version(problem, old, tmp_path):
     with pytest.warns(FutureWarning, match="'one_stage'.* since version 0.2"):
