@@ -53,7 +53,7 @@ problem = Problem(
     [teacher(place) for place in range(4)], pool,
     student=lambda wanted: Student.of(net(len(wanted.columns), 9), layers=["6"], labels=wanted),
 )
-run = Run(problem, name="twenty classes from four teachers", steps=400, batch_size=64, snapshot_every=20)
+run = Run(problem, form="clouds", name="twenty classes from four teachers", steps=400, batch_size=64, snapshot_every=20)
 """
 LOOKS = (Path(__file__).parent / "looks.js").read_text(encoding="utf-8")
 FAULTS, PLACES = f"() => {{ {LOOKS}; return faults(); }}", f"() => {{ {LOOKS}; return places(); }}"

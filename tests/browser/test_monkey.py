@@ -17,7 +17,7 @@ SECONDS = float(os.environ.get("KA_EXPLORE_MONKEY_SECONDS", "15"))
 SETUP = """
 from ka_explore import Run, toy
 from ka_explore.panels import workbench
-run = Run(toy.digits(), steps=300, batch_size=32, snapshot_every=10, checkpoint_every=40)
+run = Run(toy.digits(), form="clouds", steps=300, batch_size=32, snapshot_every=10, checkpoint_every=40)
 bench = workbench(run)
 session = bench._session
 """

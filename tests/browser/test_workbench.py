@@ -23,7 +23,7 @@ def digest(run):
         found.update(name.encode() + value.numpy().tobytes())
     return found.hexdigest()
 
-run = Run(toy.digits(), "common_feature", steps={STEPS}, batch_size=32, snapshot_every=10, checkpoint_every=40)
+run = Run(toy.digits(), form="clouds", steps={STEPS}, batch_size=32, snapshot_every=10, checkpoint_every=40)
 bench = workbench(run)
 bench._session.driver.play_interval = 0.02
 """
@@ -317,7 +317,7 @@ def test_it_plays_on_after_a_reload_while_a_cell_runs(shown):
 MADE_HERE = f"""
 import threading
 from ipywidgets.widgets.widget import _instances
-made = Run(run.problem, steps={STEPS}, batch_size=32, snapshot_every=50)
+made = Run(run.problem, form="clouds", steps={STEPS}, batch_size=32, snapshot_every=50)
 runs.append(made)
 workbench(made, show=["player", "history"])
 """
