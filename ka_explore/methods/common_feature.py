@@ -121,7 +121,7 @@ class CommonFeatureConfig(AmalgamationConfig):
 
 
 # The published loss has the soft target, the MMD of whole maps and the reconstruction, from the first step to the last.
-AS_PUBLISHED = {"paired_weight": 0.0, "cross_weight": 0.0, "pull": "alike", "hand_over": 0.0, "pooling": "flatten"}
+PUBLISHED_TERMS = {"paired_weight": 0.0, "cross_weight": 0.0, "pull": "alike", "hand_over": 0.0, "pooling": "flatten"}
 
 
 class CommonFeature(Method):
@@ -132,28 +132,28 @@ class CommonFeature(Method):
     needs_features = True
     forms: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # The authors' code: what produced the published logs.
-        "code": AS_PUBLISHED | {
+        "code": PUBLISHED_TERMS | {
             "mmd_weight": 10.0, "reconstruction_weight": 10.0, "reconstruction": "mean", "norm": "none",
             "width": 128, "adaption_width": 256, "blocks": 3, "decoder": "wide", "bias": False,
             "schedule": "step", "learning_rate": 1e-4, "common_rate": 5.0,
         },
         # KamalEngine on maps, and on the pooled vector before the classifier, as its example does.
-        "kamal": AS_PUBLISHED | {
+        "kamal": PUBLISHED_TERMS | {
             "mmd_weight": 10.0, "reconstruction_weight": 10.0, "reconstruction": "mean", "norm": "batch", "width": 0,
             "adaption_width": -1, "blocks": 2, "decoder": "narrow", "bias": True, "learning_rate": 1e-3,
         },
-        "kamal_vector": AS_PUBLISHED | {
+        "kamal_vector": PUBLISHED_TERMS | {
             "mmd_weight": 10.0, "reconstruction_weight": 10.0, "reconstruction": "mean", "norm": "none", "width": 0,
             "adaption_width": -1, "extractor": "perceptron", "decoder": "pointwise", "bias": True, "pooling": "vector",
             "learning_rate": 1e-3,
         },
         # The paper's loss as remembered: α L_C + (1−α)(L_M + L_R). Its α is not known; one half is ours.
-        "paper": AS_PUBLISHED | {
+        "paper": PUBLISHED_TERMS | {
             "alpha": 0.5, "soft_target": "score_distance", "reconstruction": "sum", "norm": "none", "width": 128,
             "adaption_width": 256, "blocks": 3, "learning_rate": 1e-4,
         },
         # Ours, the default of version 0.1: the published terms at a tenth, which a student from scratch hardly feels.
-        "clouds": AS_PUBLISHED | {"mmd_weight": 0.1, "reconstruction_weight": 0.1, "width": 0},
+        "clouds": PUBLISHED_TERMS | {"mmd_weight": 0.1, "reconstruction_weight": 0.1, "width": 0},
     }  # fmt: skip
 
     def __init__(self, problem: Problem, config: TrainingConfig):
