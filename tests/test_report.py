@@ -328,7 +328,8 @@ def test_several_runs_are_compared_first_and_told_one_by_one(tiny_problem, page_
     fork = base.fork("fork", at=2, mmd_weight=0.0).advance(None)
     plain = Run(problem, "distillation", name="same", steps=4, batch_size=16, snapshot_every=2).advance(None)
     page = page_of(base, fork, plain)
-    assert page.titles[:5] == ["Problem", "Runs", "On the test images", "The runs compared", "Findings"]
+    assert page.titles[:4] == ["Problem", "Runs", "On the test images", "The runs compared"]
+    assert page.titles[4:7] == ["Embeddings over the steps", "Alignment", "Findings"]
     assert page.titles.count("Findings") == 3
     assert [film["title"].split(" of ")[1] for film in page.films][:2] == ["same (1), PCA", "fork, PCA"]
     assert "same at step 2" in page.words["Runs"]

@@ -135,12 +135,11 @@ class Sketch:
         return self.add(f"adaption of {what}", "module", module, text=convolutions(module), after=[source])
 
     def complete(self) -> None:
-        """What moves the weights of the terms, and a box for every trained module that has none yet."""
+        """What moves the weights of this stage's terms, and a box for every trained module that has none yet."""
         balances = tuple(self.method.balances.values())
-        if balances:
+        if inner(balances) & self.trained:
             terms = [n for n, part in self.parts.items() if part.box.kind == "loss" and part.box.state == "trains"]
-            after = terms if inner(balances) & self.trained else ()
-            self.add("weights of the terms", "module", *balances, text="GradNorm moves them", after=after)
+            self.add("weights of the terms", "module", *balances, text="GradNorm moves them", after=terms)
         shown = inner(module for part in self.parts.values() for module in part.modules)
         names = {id(module): name for name, module in self.method.named_modules()}
         students = [name for name, part in self.parts.items() if part.box.kind == "student"]
