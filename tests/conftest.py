@@ -74,6 +74,7 @@ def cache_of_the_session(tmp_path_factory) -> Iterator[Path]:
     folder = Path(kept) if kept else shared / "cache" if shared else tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KA_EXPLORE_CACHE", str(folder))
+        patch.setenv("NUMBA_CACHE_DIR", str(folder / "compiled"))  # also where a test has a cache of its own
         yield folder
 
 

@@ -39,9 +39,10 @@ def draw_history(histories: Mapping[str, Sequence[Mapping[str, Any]]], term: str
 
 @checked
 def draw_terms(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None, *, title: str = "") -> Axes:
-    """All terms of one run over the steps, unweighted, on one log axis; stage boundaries with the stages' names.
+    """All terms of one run over the steps, on one log axis; stage boundaries with the stages' names.
 
-    The rows are those of ``run.history()``. Raises InputError where there is no term.
+    Terms are unweighted and of each step's batch. The rows are those of ``run.history()``. Raises InputError where there
+    is no term.
     """
     check_rows(rows)
     lines = {term: smoothed(rows, term) for term in dict.fromkeys(term for row in rows for term in row["terms"])}
@@ -49,7 +50,9 @@ def draw_terms(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None, *, tit
         raise InputError("the history has no term: advance the run by a step at least.")
     title = title or "terms of the loss"
     colours = style.colours_of_terms(lines)
-    return draw_lines(lines, ax, colours, unit="unweighted term", title=title, marks=boundaries({"": rows}))
+    return draw_lines(
+        lines, ax, colours, unit="term, unweighted, of each step's batch", title=title, marks=boundaries({"": rows})
+    )
 
 
 def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:

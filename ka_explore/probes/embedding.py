@@ -48,7 +48,8 @@ def tsne(snapshot: Snapshot, space: str = "common", start: Points | None = None,
 def umap(snapshot: Snapshot, space: str = "common", start: Points | None = None, **options: Setting) -> Points:
     """UMAP (McInnes, Healy and Melville 2018) from exact neighbours and the principal axes, one thread.
 
-    The first one in a process takes several seconds more: umap-learn compiles itself.
+    The first one in a process takes several seconds more: umap-learn compiles itself. Workers of
+    `ka_explore.probes.jobs` keep what it compiled on disk.
 
     Args:
         space: one of `spaces`.

@@ -22,6 +22,7 @@ import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from ka_explore.probes.linear import dress
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Points
 from ka_explore.probes.ways import NAMES, Setting, announced_seconds, checked_options
+from ka_explore.problem.folders import cache_root
 from ka_explore.problem.progress import progress_bar
 from ka_explore.run.snapshot import Snapshot
 
@@ -288,6 +290,8 @@ def work() -> None:
         os.nice(5)  # training comes first
     try:
         frames, how, options, start, path = pickle.loads((folder / "inputs.pickle").read_bytes())
+        if how.endswith("umap"):
+            keep_compiled()
 
         def watch(share: float, words: str) -> None:
             (folder / "progress.json").write_text(json.dumps([float(share), words]))
@@ -301,6 +305,13 @@ def work() -> None:
         with suppress(OSError):
             (folder / "error.json").write_text(json.dumps(left), encoding="utf-8")
         sys.exit(1)
+
+
+def keep_compiled() -> None:
+    """Have umap-learn compile itself once, not in every worker: numba keeps on disk those functions that ask for it."""
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_root() / "compiled"))
+    numba = importlib.import_module("numba")
+    numba.njit = partial(numba.njit, cache=True)
 
 
 def end_with_the_caller(folder: Path) -> None:

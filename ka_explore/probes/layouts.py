@@ -49,7 +49,7 @@ def umap_positions(values: Space, begin: Plane | None, chosen: Options, watch: W
     begin = 10 * begin / begin.max()  # the size umap-learn gives its own beginnings
     bar: dict[str, Any] | None = None
     if watch:
-        watch(0.02, "umap-learn starts; the first time in a process it compiles itself")
+        watch(0.02, "umap-learn starts; the first time it compiles itself")
         bar = {"file": Listener(r"(\d+)/\d+", epochs, watch, 0.2), "disable": False}
         bar |= {"bar_format": "{n_fmt}/{total_fmt}", "ascii": True}
     with warnings.catch_warnings():

@@ -121,8 +121,9 @@ def discrepancy(
     """Squared MMD of the student to each teacher over the bandwidth, with what a reader must know of it."""
     floor = 2 / count if count else np.nan
     level = f"{floor:.3g}" if count else "unknown"
-    words = f"{how}, N = {count}; a bandwidth far below every distance gives 2/N = {level} whatever the nets do, "
-    x, note = dict.fromkeys(values, np.array(bandwidths)), left_out(kept, behind=words + "and no gradient")
+    words = f"{how}, N = {count} images of the probe set; a bandwidth far below every distance gives 2/N = {level}"
+    words += " whatever the nets do, and no gradient"
+    x, note = dict.fromkeys(values, np.array(bandwidths)), left_out(kept, behind=words)
     across, title = "bandwidth σ (distance of rows of length 1)", "MMD of the student to each teacher"
     return Curves(x, values, across, "squared MMD", title, {FLOOR: floor}, log=(True, False), note=note)
 

@@ -70,8 +70,9 @@ def announced_seconds(how: str, samples: int, frames: int = 1) -> float:
     """Roughly how many seconds a picture or film takes, to be told before it is begun.
 
     Measured at 1 000 to 5 400 points of width 64 on one core of a virtual server of 2025 (AMD EPYC), with the
-    start of a process and the compiling of umap-learn; older laptops take up to three times as long. ``samples`` are
-    the points in a picture (images times nets), ``frames`` the pictures.
+    start of a process and the compiling of umap-learn, which only the first worker on a machine does; older laptops
+    take up to three times as long. ``samples`` are the points in a picture (images times nets), ``frames`` the
+    pictures.
     """
     if how not in COSTS:
         raise unknown("way to draw", how, COSTS)

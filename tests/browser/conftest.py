@@ -450,6 +450,14 @@ def lab(request: pytest.FixtureRequest, browser: Any, server: Server) -> Iterato
     opened.check()
 
 
+@pytest.fixture(scope="module")
+def shared_lab(browser: Any, server: Server) -> Iterator[Lab]:
+    """A page for one notebook that the tests of a file use one after another; what each of them checks is its own."""
+    opened = Lab(browser, server)
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(scope="session")
 def ipykernel6() -> str:
     """The name of the kernel of ipykernel 6."""

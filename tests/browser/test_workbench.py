@@ -23,6 +23,8 @@ def digest(run):
         found.update(name.encode() + value.numpy().tobytes())
     return found.hexdigest()
 
+if "bench" in globals():
+    bench.close()
 run = Run(toy.digits(), form="clouds", steps={STEPS}, batch_size=32, snapshot_every=10, checkpoint_every=40)
 bench = workbench(run)
 bench._session.driver.play_interval = 0.02
@@ -35,15 +37,22 @@ COMPUTING = "begin = time.time()\nx = 0\nwhile time.time() - begin < 6:\n    x +
 DESK = "[...globalThis[Symbol.for('ka_explore.sessions')].values()].at(-1)"
 
 
+@pytest.fixture(scope="module")
+def notebook(shared_lab):
+    """A notebook that the tests of this file share: a kernel takes ten seconds until it trains."""
+    return shared_lab.open([SETUP, SHOW, BUSY, COMPUTING])
+
+
 @pytest.fixture
-def shown(lab):
-    """A notebook whose workbench is on the page, nothing played yet."""
-    lab.open([SETUP, SHOW, BUSY, COMPUTING])
-    lab.run(0, timeout=180)
-    lab.run(1)
-    player(lab).wait_for()
-    lab.page.wait_for_timeout(1000)  # until the page has its place beside the cells
-    return lab
+def shown(notebook):
+    """The notebook with a new run and its workbench on the page, nothing played yet."""
+    notebook.run(0, timeout=180)
+    notebook.run(1)
+    notebook.wait_for("() => document.querySelector('section.ka-player')?.dataset.step === '0'")
+    notebook.page.wait_for_timeout(1000)  # until the page has its place beside the cells
+    yield notebook
+    notebook.screenshot(f"{notebook.name}-end")
+    notebook.check()
 
 
 def player(lab):

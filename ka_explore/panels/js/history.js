@@ -64,7 +64,7 @@ export default panel("history", "history: terms of the loss over the steps", ({m
     if (empty) return scene.last ? "nothing is chosen, or no term has a value" : "no step yet: press play";
     const {branches} = scene, raw = scene.shownTerms.length * branches.length <= RAW_LINES;
     return [
-      log && "log axis", `mean of ${film.about.window} steps${raw ? ", raw faint" : ""}`,
+      "unweighted, of each step's batch", log && "log axis", `mean of ${film.about.window} steps${raw ? ", raw faint" : ""}`,
       squeezed > 4 && `least and greatest of ~${Math.round(squeezed)} steps a pixel`,
       branches.some(branch => branch.thinned) && "of a long history only extremes are kept",
     ].filter(Boolean).join(" · ");
