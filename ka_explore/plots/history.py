@@ -41,8 +41,8 @@ def draw_history(histories: Mapping[str, Sequence[Mapping[str, Any]]], term: str
 def draw_terms(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None, *, title: str = "") -> Axes:
     """All terms of one run over the steps, on one log axis; stage boundaries with the stages' names.
 
-    Terms are unweighted and of each step's batch. The rows are those of ``run.history()``. Raises InputError where there
-    is no term.
+    Terms are unweighted and of each step's batch. The rows are those of ``run.history()``. Raises InputError where
+    there is no term.
     """
     check_rows(rows)
     lines = {term: smoothed(rows, term) for term in dict.fromkeys(term for row in rows for term in row["terms"])}
