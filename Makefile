@@ -3,7 +3,8 @@
 #   make lecture  the workbench as a page for a lecture, without code
 #   make test   style, types and all tests                 make quick   the same without the slow tests
 #   make bench  speed, as ratios
-#   make claims, make faults, make regime  the numbers of README and docs anew: hours; killed, they go on where they were
+#   make claims, make frontier, make faults, make regime
+#               the numbers of README and docs anew: hours; killed, they go on where they were
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,10 +16,10 @@ JOBS ?= 2
 # More words for pytest, as in make test ARGS=--durations=25
 ARGS ?=
 
-.PHONY: help demo lab lecture test quick bench claims faults regime picture clean
+.PHONY: help demo lab lecture test quick bench claims frontier faults regime picture clean
 
 help:
-	@sed -n '2,6p' Makefile | sed 's/^# *//'
+	@sed -n '2,7p' Makefile | sed 's/^# *//'
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -66,6 +67,9 @@ bench: $(VENV)/installed-dev
 
 claims: $(VENV)/installed-dev
 	$(BIN)/python -m ka_explore.benchmark.claims --jobs $(JOBS)
+
+frontier: $(VENV)/installed-dev
+	$(BIN)/python -m ka_explore.benchmark.frontier --jobs $(JOBS)
 
 faults: $(VENV)/installed-dev
 	$(BIN)/python tests/diagnosis/experiment.py --jobs $(JOBS)

@@ -310,7 +310,7 @@ def work() -> None:
 def keep_compiled() -> None:
     """Have umap-learn compile itself once, not in every worker: numba keeps on disk those functions that ask for it."""
     os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_root() / "compiled"))
-    numba = importlib.import_module("numba")
+    numba: Any = importlib.import_module("numba")
     numba.njit = partial(numba.njit, cache=True)
 
 

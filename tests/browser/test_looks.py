@@ -60,8 +60,8 @@ FAULTS, PLACES = f"() => {{ {LOOKS}; return faults(); }}", f"() => {{ {LOOKS}; r
 
 
 def look(lab, state: str, places=("player", "samples", "findings")) -> None:
-    """Measure what can be measured in both themes, and keep pictures of all parts of the notebook's page."""
-    for theme in ("light", "dark"):
+    """Measure what can be measured, on the smaller page in both themes, and keep pictures of all parts of the page."""
+    for theme in ("light", "dark") if lab.page.viewport_size["width"] < 1500 else ("light",):
         lab.set_theme(theme)
         lab.page.wait_for_timeout(400)
         assert lab.page.evaluate(FAULTS) == [], f"{state}, {theme}"

@@ -30,8 +30,8 @@ bench = workbench(run)
 bench._session.driver.play_interval = 0.02
 """
 SHOW = "bench"
-BUSY = "begin = time.time()\nwhile time.time() - begin < 6:\n    time.sleep(0.005)"
-COMPUTING = "begin = time.time()\nx = 0\nwhile time.time() - begin < 6:\n    x += 1"
+BUSY = "begin = time.time()\nwhile time.time() - begin < 4:\n    time.sleep(0.005)"
+COMPUTING = "begin = time.time()\nx = 0\nwhile time.time() - begin < 4:\n    x += 1"
 
 # The session's bus in the browser: what the panels share there.
 DESK = "[...globalThis[Symbol.for('ka_explore.sessions')].values()].at(-1)"
@@ -175,7 +175,7 @@ def test_play_moves_the_counter_on_the_page_and_the_run_in_the_kernel(shown):
 @pytest.mark.parametrize("cell", [2, 3], ids=["sleeping", "computing"])
 def test_pause_works_while_a_cell_runs(shown, cell):
     took = []
-    for _ in range(3):
+    for _ in range(2):
         play_button(shown).click()
         wait_for_step(shown, step_on_page(shown) + 5)
         shown.begin(cell)
@@ -186,7 +186,7 @@ def test_pause_works_while_a_cell_runs(shown, cell):
         shown.page.wait_for_timeout(300)
         assert step_in_kernel(shown) == stands
         shown.wait()
-    assert np.median(took) <= 1.5, took  # far from the cell's six seconds; tests/benchmarks has the figure
+    assert max(took) <= 1.5, took  # far from the cell's four seconds; tests/benchmarks has the figure
 
 
 def test_dragging_the_timeline_back_and_replaying_gives_the_same_weights(shown):
