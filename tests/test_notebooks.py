@@ -30,7 +30,13 @@ SHRINK = {
         "switches = (200, 100, 0)": "switches = (20, 10, 0)",
         "at=100": "at=10",
     },
-    "06_debug_an_alignment": {},  # its runs are prepared, and small
+    "06_debug_an_alignment": {
+        "steps=150": "steps=60",
+        **{
+            f'name="{name}", **options': f'name="{name}", **options | {{"steps": 60}}'
+            for name in ("first", "second", "third")
+        },
+    },
 }
 
 # By notebook: the line with dots that its exercise asks to replace, a right answer and a wrong one.
