@@ -32,6 +32,7 @@ SHRINK = {
     },
     "06_debug_an_alignment": {
         "steps=150": "steps=60",
+        '"mended").advance(None)': '"mended").advance(60)',
         **{
             f'name="{name}", **options': f'name="{name}", **options | {{"steps": 60}}'
             for name in ("first", "second", "third")
