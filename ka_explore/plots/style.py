@@ -5,6 +5,7 @@ a round marker. Colours are Okabe and Ito's, which stay apart under colour blind
 in greyscale.
 """
 
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
@@ -102,12 +103,16 @@ def finite(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def axes_of(ax: Axes | None, size: tuple[float, float] = (6.0, 4.5)) -> Axes:
-    """The axes handed in, or those of a new figure that belongs to nobody else.
+    """The axes handed in, or those of a new figure, which a notebook with pyplot's inline figures shows below the cell.
 
-    Raises InputError for what is no axes of a figure, and for axes with another projection.
+    Anywhere else it belongs to nobody but the caller. Raises InputError for what is no axes of a figure, and for axes
+    with another projection.
     """
     if ax is None:
-        return Figure(figsize=size, layout="constrained").add_subplot()
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        new = pyplot.figure if pyplot is not None and "inline" in pyplot.get_backend() else Figure
+        axes: Axes = new(figsize=size, layout="constrained").add_subplot()
+        return axes
     if not isinstance(ax, Axes) or ax.figure is None or ax.name != "rectilinear":
         raise InputError(
             f"ax={brief(ax)}: expected plain axes that stand in a figure, one of what plt.subplots() gives, not polar "
