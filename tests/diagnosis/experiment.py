@@ -118,7 +118,7 @@ class Part:
 
 PARTS = {
     "injected": Part(rows_of(FAULTS, "clouds"), row, lambda rows: table(rows, FAULTS)),
-    "aside": Part(rows_of(UNSEEN, "clouds"), row, lambda r: f"{table(r, UNSEEN)}\n\n{recall_and_precision(r, UNSEEN)}"),
+    "aside": Part(rows_of(UNSEEN, None), row, lambda r: f"{table(r, UNSEEN)}\n\n{recall_and_precision(r, UNSEEN)}"),
     "healthy": Part(healthy.rows(), healthy.row, healthy.table),
     "tried": Part(attempts.rows(), attempts.row, attempts.table),
 }
