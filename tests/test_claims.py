@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean as mean
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -103,6 +104,12 @@ def test_readme_and_docs_say_what_the_file_says(found):
     assert f"{cost} points on shared_digits, where the student is short" in docs
     assert f"At equal weights they lose {equal} points; at the published code's" in readme
     assert f"a student from scratch loses {published}." in readme
+
+    notebook = nbformat.read(ROOT / "notebooks" / "00_five_minutes.ipynb", as_version=4)
+    told = " ".join(" ".join(cell.source for cell in notebook.cells).split())
+    below, above = (gain(result, A, "distillation") for result in (noisy, few))
+    assert f"over eight seeds common feature learning is {points(below)[1:]} points *below* distillation" in told
+    assert f"{points(above)[1:]} *above* (README" in told
 
     def from_best(result: Trial) -> float:
         return 100 * (mean(joint(result, CONSISTENT)) - max(mean(joint(result, d)) for d in distillations(result)))
