@@ -72,8 +72,9 @@ feeding_values ≤ 0.9 0.6: different values that reach the net, relative to tho
 # Whether its weights are its own.
 weights_not_loaded ≥ - 1: parts that look as if just made: healthy 0. Small or normally distributed layers count only
     where something else is off, as one healthy net in ten has one of these by chance
-mixed_order ≥ 3.0 4.0: times nearer to training, the first batch norm off comes with its channels in another order:
-    healthy and wrongly fed 1 to 2.7; channels shuffled 4 to 400. Where another feeding suits better it takes 20
+mixed_order ≥ 3.0 4.0: times nearer to training, the first batch norm off comes with its channels in another order, at
+    most the times it is farther than all before it: healthy and wrongly fed 1 to 3; channels shuffled 7 to 95 (once
+    2.8, and the jump 28). Where another feeding suits better it takes 20
 mixed_jump ≥ - 20.0: times farther from training than all batch norms before it, and 0.25 at least: healthy at most 14
     (and then 0.14); a block drawn anew 45 to 100, channels shuffled 20 to 130. Cut images reach 50: they are named
 mixed_alone ≥ 6.0 8.0: the same where the first batch norm is at home: weights of four bits, padding at one side only 16
