@@ -34,7 +34,6 @@ from ka_explore.probes.linear import dress
 from ka_explore.probes.probe import space_was_of
 from ka_explore.probes.results import Points
 from ka_explore.probes.ways import NAMES, Setting, announced_seconds, checked_options
-from ka_explore.problem.folders import cache_root
 from ka_explore.problem.progress import progress_bar
 from ka_explore.run.snapshot import Snapshot
 
@@ -309,7 +308,7 @@ def work() -> None:
 
 def keep_compiled() -> None:
     """Have umap-learn compile itself once, not in every worker: numba keeps on disk those functions that ask for it."""
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_root() / "compiled"))
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(kept_folder() / "compiled"))
     numba: Any = importlib.import_module("numba")
     numba.njit = partial(numba.njit, cache=True)
 
