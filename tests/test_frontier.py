@@ -6,9 +6,10 @@ from statistics import fmean
 import pytest
 
 from ka_explore.benchmark import frontier
-from ka_explore.benchmark.frontier import PROBLEMS, SETTINGS, draw_frontier, tables
+from ka_explore.benchmark.frontier import PROBLEMS, SETTINGS, measured, tables
 from ka_explore.benchmark.rows import MARKED, quoted
 from ka_explore.benchmark.trial import BASELINE, Candidate
+from ka_explore.report.frontier import draw_frontier
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +35,7 @@ def test_docs_have_the_tables_of_the_file(found):
 
 
 def test_marks_stand_where_the_numbers_say(found):
-    figure = draw_frontier(found)
+    figure = draw_frontier({name: measured(result) for name, result in found.items()})
     for ax, result in zip(figure.axes, found.values(), strict=True):
         drawn = [tuple(container.lines[0].get_xydata()[0]) for container in ax.containers]
         own, plain = ([fmean(result.entries[c][s].joint.values()) for s in result.seeds] for c in ("default", BASELINE))

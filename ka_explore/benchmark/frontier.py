@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 
 from ka_explore.benchmark.claims import rounded
 from ka_explore.benchmark.rows import markdown, quoted, write_json
 from ka_explore.benchmark.trial import BASELINE, Candidate, Spread, Trial, percent, points, trial
-from ka_explore.errors import checked
 from ka_explore.run.environment import environment
 
 FILE, PICTURE, PAGE = Path("docs/frontier.json"), Path("docs/frontier.png"), Path("docs/methods.md")
@@ -67,39 +65,10 @@ def measured(result: Trial) -> list[tuple[str, Spread, Spread]]:
     return [(line.label, line.pairs, line.gain) for line in result.rows() if line.pairs and line.gain]
 
 
-@checked
-def draw_frontier(trials: Mapping[str, Trial]) -> Figure:
-    """A panel a problem: pairs found (right is better) and joint accuracy minus distillation's (up is better).
-
-    A mark a setting: the mean over seeds, with one standard deviation. A setting outside what the others enclose to the
-    upper right gives more of one for less of the other.
-    """
-    from ka_explore.plots import style
-    from ka_explore.plots.comparing import panels
-
-    figure, axes = panels(None, len(trials))
-    for ax, (name, result) in zip(axes, trials.items(), strict=True):
-        size = style.type_of(ax)
-        handles = []
-        for index, (label, pairs, gain) in enumerate(measured(result)):
-            handles.append(
-                ax.errorbar(
-                    100 * pairs.mean, 100 * gain.mean, xerr=100 * pairs.deviation, yerr=100 * gain.deviation,
-                    marker=style.MARKERS[index % len(style.MARKERS)], color=style.RUNS[index % len(style.RUNS)],
-                    ms=0.8 * size, elinewidth=0.08 * size, ls="", label=label,
-                )
-            )  # fmt: skip
-        ax.axhline(0, color="#777777", lw=0.08 * size, zorder=0)
-        ax.set_xlim(left=-4)
-        style.dress(ax, title=name, x="pairs found, % of the probe set", y="joint minus distillation, points")
-        if ax is axes[-1]:
-            style.beside(ax, handles)
-    return figure
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing; write the file, the picture and the tables."""
     from ka_explore.plots import save
+    from ka_explore.report.frontier import draw_frontier
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/frontier"), help="where rows are kept")
@@ -112,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     about = environment(torch.device("cpu")) | {"command": "make frontier", "threads": 1}
     write_json({"about": about, "problems": kept}, FILE, levels=5)
-    save(draw_frontier(read(FILE)), PICTURE)
+    found = {name: measured(result) for name, result in read(FILE).items()}
+    save(draw_frontier(found), PICTURE)
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(quoted(page, "frontier", tables(read(FILE))), encoding="utf-8")
 
