@@ -22,7 +22,7 @@ from ka_explore.probes.results import as_matrix
 from ka_explore.report import write_report
 from tests.panels.conftest import Screen
 
-pytestmark = pytest.mark.xdist_group("one number")  # one run and one report for all of them
+pytestmark = pytest.mark.xdist_group("one_number")  # one run and one report for all of them
 
 TEACHERS = ("digits 0-4", "digits 5-9")
 
