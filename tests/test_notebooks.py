@@ -102,6 +102,7 @@ def test_a_notebook_runs(path):
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     ).execute()
     outputs = [output for cell in cells for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
     for cell in (cell for cell in cells if "draw" in cell.source and "import" not in cell.source):
         assert any("image/png" in output.get("data", {}) for output in cell.outputs), f"no picture: {cell.source}"
     assert not any(output.output_type == "error" for output in outputs)

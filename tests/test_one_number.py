@@ -117,7 +117,7 @@ def test_pairs_found_are_the_same_in_probe_caption_command_report_and_diagnosis(
 
 def test_tables_of_the_probe_set_are_the_probes_own_and_say_of_which_images(run, page, said, session):
     panel = Tables(session)
-    snapshot, screen = run.snapshot(), Screen(panel)
+    snapshot, screen, read = run.snapshot(), Screen(panel), set()
     for name in ("mmd", "reconstruction_error", "gradient_ratio", "gradient_size", "gap"):
         probed = PROBES[name](snapshot)
         table = as_matrix(probed)
@@ -125,13 +125,14 @@ def test_tables_of_the_probe_set_are_the_probes_own_and_say_of_which_images(run,
             panel.request(choose=name)
             panel.settle()
             np.testing.assert_array_equal(screen.frames()[run.step]["values"], np.float32(table.values))
-        heads = [head for head in page if head.startswith(probed.title)]
+            read.add(f"{name} in the panel")
         rows = {str(row[0]): row[1] for row in probed.table()[1]}
-        for head in heads:
-            for name, cells in page[head].items():
-                if name.startswith("by chance"):
-                    continue
-                assert next(iter(cells.values())) in {f"{rows.get(name, np.nan):.3g}", "–"}, (head, name)
+        for head in (head for head in page if head.startswith(probed.title)):
+            for what, cells in page[head].items():
+                if not what.startswith("by chance"):
+                    assert next(iter(cells.values())) in {f"{rows.get(what, np.nan):.3g}", "–"}, (head, what)
+                    read.add(f"{name} in the report")
+    assert read >= {"mmd in the panel", "gap in the report"}, read
     assert f"N = {len(snapshot.index)} images of the probe set" in PROBES["mmd"](snapshot).note
     assert f"{PROBES['mmd'](snapshot).values[-1, 0]:.4g}" in said("probe", "mmd")
 

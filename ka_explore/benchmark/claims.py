@@ -59,12 +59,17 @@ def write(trials: Mapping[str, Trial], file: Path) -> None:
     """Keep the trials, with what they were run on."""
     sections = {}
     for name, result in trials.items():
-        sections[name] = {key: value for key, value in rounded(result.to_dict()).items() if key != "lines"}
+        sections[name] = kept(result)
         sections[name]["candidates"] = {
             c.label: {"method": c.method, "form": c.form, "options": dict(c.options)} for c in SECTIONS[name].candidates
         }
     about = environment(torch.device("cpu")) | {"command": "make claims", "threads": 1}
     write_json({"about": about, "sections": sections}, file, levels=5)
+
+
+def kept(result: Trial) -> dict[str, Any]:
+    """A trial as files keep it: without its lines, which are made of the rest."""
+    return {key: value for key, value in rounded(result.to_dict()).items() if key != "lines"}
 
 
 def rounded(value: Any) -> Any:

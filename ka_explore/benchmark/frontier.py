@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ka_explore.benchmark.claims import rounded
+from ka_explore.benchmark.claims import kept
 from ka_explore.benchmark.rows import markdown, quoted, write_json
 from ka_explore.benchmark.trial import BASELINE, Candidate, Spread, Trial, percent, points, trial
 from ka_explore.run.environment import environment
@@ -75,12 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
     chosen = parser.parse_args(arguments)
     trials = frontier(chosen.folder, jobs=chosen.jobs)
-    kept = {
-        name: {key: value for key, value in rounded(result.to_dict()).items() if key != "lines"}
-        for name, result in trials.items()
-    }
     about = environment(torch.device("cpu")) | {"command": "make frontier", "threads": 1}
-    write_json({"about": about, "problems": kept}, FILE, levels=5)
+    write_json({"about": about, "problems": {name: kept(result) for name, result in trials.items()}}, FILE, levels=5)
     found = {name: measured(result) for name, result in read(FILE).items()}
     save(draw_frontier(found), PICTURE)
     page = PAGE.read_text(encoding="utf-8")
